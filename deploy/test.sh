@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# Sets up and runs every test: warnings as errors, then the suite plain, under ASan+UBSan and under TSan.
+# shellcheck disable=SC2317 # the steps are called by name, through run_step
+set -euo pipefail
+
+usage() {
+    cat <<'EOF'
+usage: deploy/test.sh [--no-setup] [STEP...]
+
+  --no-setup  trust that deploy/setup.sh --test has run
+  STEP        lint, dev, asan, tsan, conformance, node (conformance and node run on the asan build when it is
+              among the steps, else on dev). Default: all of them.
+
+The last line is "N passed, N failed, N skipped", summed over ctest, pytest and node:test. Exit status 0 only if
+nothing failed. Logs and JUnit files are in build/test/.
+EOF
+}
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+out=$root/build/test
+python=$root/.venv/bin/python
+jobs=$(nproc)
+
+setup=1
+steps=()
+for arg in "$@"; do
+    case $arg in
+    --no-setup) setup=0 ;;
+    lint | dev | asan | tsan | conformance | node) steps+=("$arg") ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+done
+[ ${#steps[@]} -gt 0 ] || steps=(lint dev asan tsan conformance node)
+
+wanted() {
+    local s
+    for s in "${steps[@]}"; do
+        if [ "$s" = "$1" ]; then return 0; fi
+    done
+    return 1
+}
+
+heading() { printf '\n==== %s\n' "$*"; }
+
+if [ $setup = 1 ]; then
+    heading "set-up"
+    ./deploy/setup.sh --test
+fi
+
+rm -rf "$out"
+mkdir -p "$out"
+failed=0
+
+# A step that cannot even run (a compiler error, a crash of the runner) is a failure of its own in the sum.
+run_step() { # name command...
+    local name=$1
+    shift
+    heading "$name"
+    local began=$SECONDS
+    if "$@"; then
+        printf '%s: ok (%d s)\n' "$name" $((SECONDS - began))
+    else
+        printf '%s: FAILED (%d s)\n' "$name" $((SECONDS - began))
+        printf '%s\n' "$name" >>"$out/failed-steps"
+        failed=1
+    fi
+}
+
+build() { # preset
+    local launcher=()
+    if command -v ccache >/dev/null; then launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
+    cmake --preset "$1" -DWEIR_WERROR=ON -DWEIR_PYTHON="$python" "${launcher[@]}" >"$out/$1-configure.log" || {
+        cat "$out/$1-configure.log"
+        return 1
+    }
+    ninja -C "build/$1" -j "$jobs" --quiet
+}
+
+# Sanitizers end a process with a status that no test expects, so that a report can never pass unseen.
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:exitcode=99
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=second_deadlock_stack=1:exitcode=66
+
+# The thread sanitizer of GCC 12 cannot map its shadow when the kernel randomises addresses widely.
+fixed_addresses() {
+    if setarch "$(uname -m)" -R true 2>/dev/null; then
+        setarch "$(uname -m)" -R "$@"
+    else
+        "$@"
+    fi
+}
+
+run_ctest() { # preset, further ctest options
+    local preset=$1
+    shift
+    local status=0 around=()
+    if [ "$preset" = tsan ]; then around=(fixed_addresses); fi
+    # All output goes into the JUnit file: it says how many cases each program ran and how many it skipped.
+    "${around[@]}" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" \
+        --test-output-size-passed 10000000 --test-output-size-failed 10000000 \
+        --output-junit "$out/$preset-ctest.xml" "$@" >"$out/$preset-ctest.log" 2>&1 || status=$?
+    if [ "$status" = 0 ]; then
+        tail -n 4 "$out/$preset-ctest.log"
+    else
+        cat "$out/$preset-ctest.log"
+    fi
+    # The sum below counts failed tests; only a runner that produced no result is a failed step.
+    [ -s "$out/$preset-ctest.xml" ] || return 1
+    return 0
+}
+
+tree_for_clients() { if wanted asan; then echo "$root/build/asan"; else echo "$root/build/dev"; fi; }
+
+run_conformance() {
+    local status=0
+    WEIR_BUILD=$(tree_for_clients) "$python" -m pytest tests/conformance -q -rs --tb=short -p no:cacheprovider \
+        --junitxml="$out/conformance-pytest.xml" || status=$?
+    # 0 all passed, 1 some failed: both are in the sum. The rest means that pytest itself did not work.
+    [ "$status" -le 1 ]
+}
+
+run_node() {
+    local status=0
+    (cd tests/conformance/node && WEIR_BUILD=$(tree_for_clients) WEIR_PYTHON=$python \
+        node --test --test-reporter=tap) >"$out/node.tap" 2>&1 || status=$?
+    if [ "$status" != 0 ]; then cat "$out/node.tap"; else grep -E '^# (tests|pass|fail|skipped) ' "$out/node.tap"; fi
+    grep -q '^# tests [1-9]' "$out/node.tap"
+}
+
+run_lint() {
+    local f status=0
+    for f in deploy/*.sh .ci/run; do
+        bash -n "$f" || status=1
+    done
+    shellcheck deploy/*.sh .ci/run || status=1
+    "$python" -m compileall -q -f -x node_modules tests/conformance tests/bench deploy >/dev/null || status=1
+    return "$status"
+}
+
+if wanted lint; then run_step "lint" run_lint; fi
+if wanted dev; then
+    run_step "dev: build" build dev
+    run_step "dev: tests" run_ctest dev
+fi
+if wanted asan; then
+    run_step "asan: build" build asan
+    run_step "asan: tests" run_ctest asan
+fi
+if wanted tsan; then
+    run_step "tsan: build" build tsan
+    # Pure codecs have no second thread; the fuzz replays and golden files would only cost time here.
+    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden'
+fi
+if wanted conformance || wanted node; then
+    if ! wanted asan && ! wanted dev; then run_step "dev: build" build dev; fi
+fi
+if wanted conformance; then run_step "conformance: Python SDK and raw HTTP" run_conformance; fi
+if wanted node; then run_step "conformance: Node.js SDK" run_node; fi
+
+heading "sum"
+"$python" deploy/tally.py "$out" || failed=1
+exit $failed
