@@ -1,0 +1,135 @@
+"""What the conformance tests share: one weir in front of the replay fleet (for the SDKs), one in front of a scripted
+upstream (for the wire), and one that asks for keys."""
+
+import hashlib
+
+import pytest
+from openai import OpenAI
+
+import scripted
+from weirproc import Fleet, Weir
+
+MODELS = ("llama-3.1-8b-instruct", "mixtral-8x7b-instruct", "gpt-4o-mini", "llama-3.1-70b-instruct", "gpt-4o")
+KEY, ADMIN_KEY = "sk-weir-conformance-acme", "sk-weir-conformance-admin"
+
+
+def fleet_policy(url, state_dir):
+    models = "\n".join(f"  {m}: {{backend: fleet, context: 131072, price: {{input: 1.00, cached_input: 0.50, output: 2.00}}}}"
+                       for m in MODELS)
+    return f"""
+version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{state_dir}"}}
+backends:
+  fleet: {{dialect: openai, url: "{url}", timeouts: {{connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}}}
+models:
+{models}
+  text-embedding-3-small: {{backend: fleet, capabilities: [embeddings], price: {{input: 0.02}}}}
+aliases:
+  auto: llama-3.1-8b-instruct
+retry: {{max_attempts: 2, per_model: 2, backoff_base: 10ms, backoff_max: 50ms}}
+routes:
+  - name: embed
+    match: {{model: text-embedding-3-small, api: embeddings}}
+    cascade: [text-embedding-3-small]
+""" + "".join(f"""  - name: {m}
+    match: {{model: {m}}}
+    cascade: [{m}]
+""" for m in MODELS)
+
+
+def scripted_policy(url, state_dir, server="", extra=""):
+    """Models small (falls back to large) and solo (does not), one endpoint, short timeouts, hardly any back-off."""
+    return f"""
+version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"{server}}}
+backends:
+  up:
+    dialect: openai
+    url: "{url}"
+    timeouts: {{connect: 1s, first_byte: 2s, between_bytes: 1s, total: 20s}}
+models:
+  small: {{backend: up, name: up-small, context: 8192, price: {{input: 1.00, cached_input: 0.25, output: 4.00}}}}
+  large: {{backend: up, name: up-large, context: 131072, price: {{input: 10.00, output: 40.00}}}}
+  solo: {{backend: up, name: up-solo, context: 8192, price: {{input: 1.00, output: 4.00}}}}
+  embed: {{backend: up, name: up-embed, capabilities: [embeddings], price: {{input: 0.02}}}}
+aliases:
+  smart: small
+retry: {{max_attempts: 3, per_model: 2, backoff_base: 1ms, backoff_max: 5ms, budget: {{percent: 100, min_per_second: 1000}}}}
+routes:
+  - name: cheap
+    match: {{model: [auto, small]}}
+    cascade: [small]
+    fallback: [large]
+  - name: alone
+    match: {{model: solo}}
+    cascade: [solo]
+    retry: {{max_attempts: 1}}
+  - name: vectors
+    match: {{model: embed}}
+    cascade: [embed]
+{extra}"""
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory):
+    process = Fleet(tmp_path_factory.mktemp("fleet"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def weir_fleet(fleet, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weir-fleet")
+    process = Weir(folder, fleet_policy(fleet.url, folder / "state"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def calm(fleet):
+    """The fleet without faults, before and after."""
+    fleet.reset()
+    yield fleet
+    fleet.reset()
+
+
+@pytest.fixture
+def client(weir_fleet, calm):
+    with OpenAI(api_key="unused", base_url=weir_fleet.base + "/v1", max_retries=0, timeout=30) as c:
+        yield c
+
+
+@pytest.fixture(scope="session")
+def upstream_session():
+    server = scripted.Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def upstream(upstream_session):
+    upstream_session.reset()
+    return upstream_session
+
+
+@pytest.fixture(scope="session")
+def weir(upstream_session, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weir")
+    process = Weir(folder, scripted_policy(upstream_session.url, folder / "state",
+                                           ', cors: {origins: ["https://app.example"]}, limits: {body: 40MiB}'))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def weir_keys(upstream_session, tmp_path_factory):
+    """As weir, but with tenants: KEY opens the API, ADMIN_KEY the admin API too."""
+    folder = tmp_path_factory.mktemp("weir-keys")
+    digest = {k: hashlib.sha256(k.encode()).hexdigest() for k in (KEY, ADMIN_KEY)}
+    process = Weir(folder, scripted_policy(upstream_session.url, folder / "state", extra=f"""
+tenants:
+  acme: {{keys: [{{sha256: {digest[KEY]}}}]}}
+  ops: {{keys: [{{sha256: {digest[ADMIN_KEY]}}}], admin: true}}
+"""))
+    yield process
+    process.stop()
