@@ -30,13 +30,14 @@ struct http1_head {
     int status; /* 100..599 */
     /* both */
     int minor; /* HTTP/1.minor: 0 or 1 */
-    struct http1_header headers[HTTP1_MAX_HEADERS];
     size_t header_count;
     size_t head_bytes; /* including the empty line */
     enum http1_body body;
     uint64_t content_length; /* when body == HTTP1_BODY_LENGTH */
     bool keep_alive;         /* from version and Connection */
     bool expect_continue;    /* request only: Expect: 100-continue */
+    /* Last, so that whoever keeps heads around may store only the header_count first ones: do not copy a head by value. */
+    struct http1_header headers[HTTP1_MAX_HEADERS];
 };
 
 /* Result of feeding a prefix. */
