@@ -26,10 +26,10 @@ models:
   text-embedding-3-small: {{backend: fleet, capabilities: [embeddings], price: {{input: 0.02}}}}
 aliases:
   auto: llama-3.1-8b-instruct
-retry: {{max_attempts: 2, per_model: 2, backoff_base: 10ms, backoff_max: 50ms}}
+retry: {{max_attempts: 2, per_model: 2, backoff: {{base: 10ms, max: 50ms}}}}
 routes:
   - name: embed
-    match: {{model: text-embedding-3-small, api: embeddings}}
+    match: {{model: text-embedding-3-small, api: [embeddings]}}
     cascade: [text-embedding-3-small]
 """ + "".join(f"""  - name: {m}
     match: {{model: {m}}}
@@ -37,7 +37,7 @@ routes:
 """ for m in MODELS)
 
 
-def scripted_policy(url, state_dir, server="", extra=""):
+def scripted_policy(url, state_dir, server="", extra="", between_bytes="1s"):
     """Models small (falls back to large) and solo (does not), one endpoint, short timeouts, hardly any back-off."""
     return f"""
 version: 1
@@ -46,7 +46,7 @@ backends:
   up:
     dialect: openai
     url: "{url}"
-    timeouts: {{connect: 1s, first_byte: 2s, between_bytes: 1s, total: 20s}}
+    timeouts: {{connect: 1s, first_byte: 2s, between_bytes: {between_bytes}, total: 20s}}
 models:
   small: {{backend: up, name: up-small, context: 8192, price: {{input: 1.00, cached_input: 0.25, output: 4.00}}}}
   large: {{backend: up, name: up-large, context: 131072, price: {{input: 10.00, output: 40.00}}}}
@@ -54,7 +54,7 @@ models:
   embed: {{backend: up, name: up-embed, capabilities: [embeddings], price: {{input: 0.02}}}}
 aliases:
   smart: small
-retry: {{max_attempts: 3, per_model: 2, backoff_base: 1ms, backoff_max: 5ms, budget: {{percent: 100, min_per_second: 1000}}}}
+retry: {{max_attempts: 3, per_model: 2, backoff: {{base: 1ms, max: 5ms}}, budget: {{percent: 100, min_per_second: 1000}}}}
 routes:
   - name: cheap
     match: {{model: [auto, small]}}

@@ -147,8 +147,8 @@ def test_silence_is_bridged_with_comments_only_between_events(upstream_session, 
     from conftest import scripted_policy
     from weirproc import Weir
 
-    upstream.play(stream(ROLE, chunk({"content": "late"}), chunk(finish_reason="stop"), DONE, pause_s=0.6))
-    weir = Weir(tmp_path, scripted_policy(upstream_session.url, tmp_path / "state", ", sse_keepalive: 100ms"))
+    upstream.play(stream(ROLE, chunk({"content": "late"}), chunk(finish_reason="stop"), DONE, pause_s=1.4))
+    weir = Weir(tmp_path, scripted_policy(upstream_session.url, tmp_path / "state", ", sse_keepalive: 1s", between_bytes="5s"))
     try:
         reply = ask(weir)
         assert reply.complete and reply.body.endswith(DONE)
