@@ -103,6 +103,7 @@ static enum err join_data(struct sse_parser *p, struct sse_event *e, struct slic
     if (!err)
         err = buf_append_slice(&p->joined, value);
     e->data = buf_slice(&p->joined);
+    e->joined = true;
     return err;
 }
 

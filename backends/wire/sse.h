@@ -12,6 +12,7 @@ struct sse_event {
     struct slice event; /* "" when there was no event: line */
     struct slice data;  /* joined data lines; valid during the callback */
     struct slice raw;   /* the event exactly as received, blank line included: for byte-true pass-through; valid during the callback */
+    bool joined;        /* data came in several lines and is not part of raw */
     bool has_data;      /* false: comments, blank lines or unknown fields only; reported only when sse_parser.report_all */
 };
 

@@ -1,0 +1,475 @@
+/* OpenAI requests, read once and spliced. Owns nothing: what it makes lies in the request's arena, what it finds points
+ * into the client's body. Called by the router when a request has arrived (scan) and for each attempt (splice).
+ *
+ * The scan remembers the members that matter, the last of each name, and judges them when the whole text is known to be
+ * JSON. Wherever the splice may have to put other bytes it leaves a mark, in the order of the text:
+ *
+ *   {"model":"auto","messages":[...],"stream_options":{"include_usage":false}}
+ *    ^ ask       ^ model                                                ^ ask
+ *
+ * An "ask" mark at the opening brace is there only when the client sent no stream_options. */
+#include "backends/wire/openai_request.h"
+
+#include <stddef.h>
+
+#include "backends/wire/member.h"
+#include "backends/wire/openai_reply.h"
+
+/* More occurrences of one name than any client writes by mistake: bounds what a splice has to do. */
+#define MAX_OCCURRENCES 16
+#define MAX_MARKS       64
+
+#define ASK_MEMBER "\"stream_options\":{\"include_usage\":true},"
+#define ASK_OBJECT "{\"include_usage\":true}"
+#define ASK_FLAG   "\"include_usage\":true"
+
+struct openai_mark {
+    size_t at, cut;   /* of the body: where, and how many bytes go */
+    bool model;       /* the model's name goes here; else `put`, when usage is to be asked for */
+    struct slice put; /* static */
+};
+
+/* The members that matter, the last of each name. */
+struct members {
+    struct json_member model, messages, prompt, input, stream, stream_options, n, max_tokens,
+        max_completion_tokens, logprobs, tools, response_format;
+};
+
+static const struct {
+    const char *key;
+    size_t n, offset;
+} fields[] = {
+#define FIELD(name) {#name, sizeof(#name) - 1, offsetof(struct members, name)}
+    FIELD(model),      FIELD(messages),
+    FIELD(prompt),     FIELD(input),
+    FIELD(stream),     FIELD(stream_options),
+    FIELD(n),          FIELD(max_tokens),
+    FIELD(logprobs),   FIELD(max_completion_tokens),
+    FIELD(tools),      FIELD(response_format),
+#undef FIELD
+};
+
+struct scan {
+    struct openai_request *r;
+    struct members m;
+    struct json_value models[MAX_OCCURRENCES], options[MAX_OCCURRENCES]; /* every occurrence */
+    size_t model_count, option_count;                                  /* may exceed the array: refused */
+    struct openai_mark marks[MAX_MARKS];
+    size_t mark_count; /* may exceed the array: refused */
+    const char **param;
+    struct err_text *t;
+};
+
+/* ---- collecting ---- */
+
+static void remember(struct json_value *all, size_t *count, struct json_value v)
+{
+    if (*count < MAX_OCCURRENCES)
+        all[*count] = v;
+    (*count)++;
+}
+
+static bool on_member(const struct json_member *m, void *ctx)
+{
+    struct scan *s = ctx;
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (!m->key_escaped && m->key.n != fields[i].n)
+            continue;
+        if (!member_is(m, slice_make(fields[i].key, fields[i].n)))
+            continue;
+        *(struct json_member *)(void *)((char *)&s->m + fields[i].offset) = *m;
+        if (fields[i].offset == offsetof(struct members, model))
+            remember(s->models, &s->model_count, m->value);
+        else if (fields[i].offset == offsetof(struct members, stream_options))
+            remember(s->options, &s->option_count, m->value);
+        return true;
+    }
+    return true;
+}
+
+/* ---- judging ---- */
+
+static const char *type_words(struct json_value v)
+{
+    int64_t integer;
+
+    switch (v.type) {
+    case JSON_NULL:
+        return "null";
+    case JSON_FALSE:
+    case JSON_TRUE:
+        return "a boolean";
+    case JSON_NUMBER:
+        return json_int(v, &integer) ? "an integer" : "a decimal";
+    case JSON_STRING:
+        return "a string";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_OBJECT:
+        return "an object";
+    }
+    return "something else";
+}
+
+/* The words are those of OpenAI's own errors: clients match on them. */
+static enum err wrong_type(struct scan *s, const char *param, const char *expected,
+                           struct json_value got)
+{
+    *s->param = param;
+    err_say(s->t, "Invalid type for '%s': expected %s, but got %s instead.", param, expected,
+            type_words(got));
+    return ERR_BAD_REQUEST;
+}
+
+static enum err missing(struct scan *s, const char *param)
+{
+    *s->param = param;
+    err_say(s->t, "Missing required parameter: '%s'.", param);
+    return ERR_BAD_REQUEST;
+}
+
+static enum err repeated(struct scan *s, const char *param)
+{
+    *s->param = param;
+    err_say(s->t, "Duplicate parameter: '%s' is given too many times.", param);
+    return ERR_BAD_REQUEST;
+}
+
+static enum err judge_model(struct scan *s, struct arena *a)
+{
+    struct openai_request *r = s->r;
+    size_t n;
+    char *name;
+
+    r->model = s->m.model;
+    if (!member_present(&r->model))
+        return missing(s, "model");
+    if (r->model.value.type != JSON_STRING)
+        return wrong_type(s, "model", "a string", r->model.value);
+    n = json_string_decode(r->model.value.text, NULL, 0);
+    if (n == 0) {
+        *s->param = "model";
+        err_say(s->t, "Invalid 'model': the name is empty.");
+        return ERR_BAD_REQUEST;
+    }
+    name = arena_alloc(a, n);
+    json_string_decode(r->model.value.text, name, n);
+    r->model_name = slice_make(name, n);
+    return ERR_OK;
+}
+
+/* stream and stream_options: what weir does depends on them, so they must be what the API says. */
+static enum err judge_stream(struct scan *s)
+{
+    struct openai_request *r = s->r;
+    struct json_member flag;
+
+    if (member_given(&s->m.stream)) {
+        enum json_type type = s->m.stream.value.type;
+        if (type != JSON_TRUE && type != JSON_FALSE)
+            return wrong_type(s, "stream", "a boolean", s->m.stream.value);
+        r->stream = type == JSON_TRUE;
+    }
+    r->stream_options = s->m.stream_options;
+    r->has_stream_options = member_present(&r->stream_options);
+    if (!member_given(&r->stream_options))
+        return ERR_OK;
+    if (r->stream_options.value.type != JSON_OBJECT)
+        return wrong_type(s, "stream_options", "an object", r->stream_options.value);
+    if (json_get(r->stream_options.value, SLICE("include_usage"), &flag) && member_given(&flag)) {
+        if (flag.value.type != JSON_TRUE && flag.value.type != JSON_FALSE)
+            return wrong_type(s, "stream_options.include_usage", "a boolean", flag.value);
+        r->include_usage = flag.value.type == JSON_TRUE;
+    }
+    return ERR_OK;
+}
+
+static enum err judge_n(struct scan *s)
+{
+    struct openai_request *r = s->r;
+
+    r->n = 1;
+    if (r->api == WIRE_EMBEDDINGS || !member_given(&s->m.n))
+        return ERR_OK;
+    if (!json_int(s->m.n.value, &r->n))
+        return wrong_type(s, "n", "an integer", s->m.n.value);
+    if (r->n < 1) {
+        *s->param = "n";
+        err_say(s->t, "Invalid 'n': integer below minimum value. Expected a value >= 1, but got %lld instead.",
+                (long long)r->n);
+        return ERR_BAD_REQUEST;
+    }
+    return ERR_OK;
+}
+
+/* messages, prompt or input: there, and of the right type. */
+static enum err judge_content(struct scan *s)
+{
+    struct openai_request *r = s->r;
+    const char *name = NULL;
+    enum json_type type;
+
+    switch (r->api) {
+    case WIRE_CHAT:
+    case WIRE_APIS:
+        r->messages = s->m.messages;
+        name = "messages";
+        break;
+    case WIRE_COMPLETIONS:
+        r->messages = s->m.prompt;
+        name = "prompt";
+        break;
+    case WIRE_EMBEDDINGS:
+        r->messages = s->m.input;
+        name = "input";
+        break;
+    }
+    if (!member_present(&r->messages))
+        return missing(s, name);
+    type = r->messages.value.type;
+    if (r->api == WIRE_CHAT && type != JSON_ARRAY)
+        return wrong_type(s, name, "an array of objects", r->messages.value);
+    if (r->api != WIRE_CHAT && type != JSON_ARRAY && type != JSON_STRING)
+        return wrong_type(s, name, "one of a string or an array", r->messages.value);
+    return ERR_OK;
+}
+
+/* The upstream judges these; here a wrong type reads like absence. */
+static void read_hints(struct scan *s)
+{
+    struct openai_request *r = s->r;
+    const struct json_member *limit = &s->m.max_completion_tokens;
+
+    r->max_tokens = -1;
+    if (!member_given(limit))
+        limit = &s->m.max_tokens;
+    if (!member_given(limit) || !json_int(limit->value, &r->max_tokens) || r->max_tokens < 0)
+        r->max_tokens = -1;
+    r->tools = s->m.tools;
+    r->response_format = s->m.response_format;
+    /* chat: a boolean; completions: how many, 0 counts (the chosen token's own) */
+    r->logprobs = member_given(&s->m.logprobs) && s->m.logprobs.value.type != JSON_FALSE;
+}
+
+/* ---- content ---- */
+
+static struct slice read_parts(struct openai_request *r, struct json_value parts)
+{
+    struct slice last = SLICE("");
+    struct json_iter it, inside;
+    struct json_member part, m;
+
+    json_iter_init(&it, parts);
+    while (json_iter_next(&it, &part)) {
+        if (part.value.type != JSON_OBJECT)
+            continue;
+        json_iter_init(&inside, part.value);
+        while (json_iter_next(&inside, &m)) {
+            if (m.value.type != JSON_STRING)
+                continue;
+            if (member_is(&m, SLICE("text")))
+                last = m.value.text;
+            else if (!member_is(&m, SLICE("type")))
+                continue;
+            else if (value_is_text(m.value, SLICE("image_url")) || value_is_text(m.value, SLICE("image")) ||
+                     value_is_text(m.value, SLICE("input_image")))
+                r->has_image = true;
+            else if (value_is_text(m.value, SLICE("input_audio")))
+                r->has_audio = true;
+        }
+    }
+    return last;
+}
+
+static void read_messages(struct openai_request *r)
+{
+    struct json_iter it, inside;
+    struct json_member message, m;
+
+    json_iter_init(&it, r->messages.value);
+    while (json_iter_next(&it, &message)) {
+        struct slice text = SLICE("");
+        bool user = false;
+
+        if (message.value.type != JSON_OBJECT)
+            continue;
+        json_iter_init(&inside, message.value);
+        while (json_iter_next(&inside, &m)) {
+            if (member_is(&m, SLICE("role")))
+                user = value_is_text(m.value, SLICE("user"));
+            else if (!member_is(&m, SLICE("content")))
+                continue;
+            else if (m.value.type == JSON_STRING)
+                text = m.value.text;
+            else if (m.value.type == JSON_ARRAY)
+                text = read_parts(r, m.value);
+        }
+        if (user)
+            r->last_user_text = text;
+    }
+}
+
+/* A list of strings or of token lists is a batch: one set of n choices for each. A list of numbers is one prompt. */
+static enum err count_prompts(struct scan *s)
+{
+    struct openai_request *r = s->r;
+    struct json_iter it;
+    struct json_member m;
+    int64_t prompts = 0;
+
+    json_iter_init(&it, r->messages.value);
+    while (json_iter_next(&it, &m))
+        prompts += m.value.type == JSON_STRING || m.value.type == JSON_ARRAY;
+    if (prompts > 1 && __builtin_mul_overflow(r->n, prompts, &r->n)) {
+        *s->param = "n";
+        err_say(s->t, "Invalid 'n': integer above maximum value.");
+        return ERR_BAD_REQUEST;
+    }
+    return ERR_OK;
+}
+
+static enum err read_content(struct scan *s)
+{
+    struct openai_request *r = s->r;
+
+    r->last_user_text = SLICE("");
+    if (r->messages.value.type == JSON_STRING)
+        r->last_user_text = r->messages.value.text;
+    else if (r->api == WIRE_CHAT)
+        read_messages(r);
+    else if (r->api == WIRE_COMPLETIONS)
+        return count_prompts(s);
+    return ERR_OK;
+}
+
+/* ---- marks ---- */
+
+static void mark(struct scan *s, struct openai_mark m)
+{
+    if (s->mark_count < MAX_MARKS)
+        s->marks[s->mark_count] = m;
+    s->mark_count++;
+}
+
+static void mark_value(struct scan *s, struct json_value v, bool model, struct slice put)
+{
+    mark(s, (struct openai_mark){.at = (size_t)(v.text.p - s->r->body.p), .cut = v.text.n, .model = model, .put = put});
+}
+
+/* One occurrence of stream_options: its include_usage flags become true, or it gets one, or (no object) it becomes one. */
+static void mark_options(struct scan *s, struct json_value options)
+{
+    struct json_iter it;
+    struct json_member m;
+    bool found = false, empty = true;
+    size_t brace = (size_t)(options.text.p - s->r->body.p);
+
+    if (options.type != JSON_OBJECT) {
+        mark_value(s, options, false, SLICE(ASK_OBJECT));
+        return;
+    }
+    json_iter_init(&it, options);
+    while (json_iter_next(&it, &m)) {
+        empty = false;
+        if (!member_is(&m, SLICE("include_usage")))
+            continue;
+        found = true;
+        if (m.value.type != JSON_TRUE)
+            mark_value(s, m.value, false, SLICE("true"));
+    }
+    if (!found)
+        mark(s, (struct openai_mark){.at = brace + 1, .put = empty ? SLICE(ASK_FLAG) : SLICE(ASK_FLAG ",")});
+}
+
+/* In the order of the text: both lists are. */
+static enum err make_marks(struct scan *s, struct arena *a)
+{
+    struct openai_request *r = s->r;
+    struct openai_mark *kept;
+    size_t i = 0, j = 0;
+
+    if (s->model_count > MAX_OCCURRENCES)
+        return repeated(s, "model");
+    if (s->option_count > MAX_OCCURRENCES)
+        return repeated(s, "stream_options");
+    if (s->option_count == 0) {
+        const char *brace = memchr(r->body.p, '{', r->body.n);
+        mark(s, (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1, .put = SLICE(ASK_MEMBER)});
+    }
+    while (i < s->model_count || j < s->option_count) {
+        if (j == s->option_count || (i < s->model_count && s->models[i].text.p < s->options[j].text.p))
+            mark_value(s, s->models[i++], true, SLICE(""));
+        else
+            mark_options(s, s->options[j++]);
+    }
+    if (s->mark_count > MAX_MARKS)
+        return repeated(s, "stream_options.include_usage");
+    kept = ARENA_ARRAY(a, struct openai_mark, s->mark_count);
+    memcpy(kept, s->marks, s->mark_count * sizeof(*kept));
+    r->marks = kept;
+    r->mark_count = s->mark_count;
+    return ERR_OK;
+}
+
+enum err openai_request_scan(enum wire_api api, struct slice body, struct arena *a,
+                             struct openai_request *out, const char **param, struct err_text *t)
+{
+    struct scan s; /* the arrays are filled as far as their counts say */
+    size_t at = 0;
+    enum err err;
+
+    *out = (struct openai_request){.api = api, .body = body};
+    *param = NULL;
+    s.r = out;
+    s.m = (struct members){0};
+    s.model_count = s.option_count = s.mark_count = 0;
+    s.param = param;
+    s.t = t;
+    if (!json_scan_object(body, on_member, &s, &at)) {
+        err_say(t, "We could not parse the JSON body of your request: it is not a JSON object, or not valid at byte %zu.",
+                at);
+        return ERR_BAD_JSON;
+    }
+    out->prompt_tokens = openai_estimate_tokens((int64_t)body.n);
+    read_hints(&s);
+    err = judge_model(&s, a);
+    if (!err)
+        err = judge_content(&s);
+    if (!err)
+        err = judge_stream(&s);
+    if (!err)
+        err = judge_n(&s);
+    if (!err)
+        err = read_content(&s);
+    if (!err)
+        err = make_marks(&s, a);
+    return err;
+}
+
+size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
+                             bool ask_usage, struct arena *a, struct slice **pieces,
+                             size_t *total_bytes)
+{
+    bool ask = ask_usage && r->stream;
+    size_t name_bytes = json_string_encode(upstream_model, NULL, 0);
+    char *name = arena_alloc(a, name_bytes);
+    struct slice *list = ARENA_ARRAY(a, struct slice, 2 * r->mark_count + 1);
+    size_t count = 0, from = 0;
+
+    json_string_encode(upstream_model, name, name_bytes);
+    for (size_t i = 0; i < r->mark_count; i++) {
+        const struct openai_mark *m = &r->marks[i];
+        if (!m->model && !ask)
+            continue;
+        list[count++] = slice_make(r->body.p + from, m->at - from);
+        list[count++] = m->model ? slice_make(name, name_bytes) : m->put;
+        from = m->at + m->cut;
+    }
+    list[count++] = slice_from(r->body, from);
+    *total_bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        *total_bytes += list[i].n;
+    *pieces = list;
+    return count;
+}
