@@ -104,9 +104,10 @@ static bool parse_length(struct slice v, uint64_t *out)
     for (size_t i = 0; i < v.n; i++) {
         if (!is_digit(v.p[i]))
             return false;
-        if (n > (INT64_MAX - 9) / 10) /* so that callers may add to it */
+        uint64_t digit = (uint64_t)(v.p[i] - '0');
+        if (n > (INT64_MAX - digit) / 10) /* bounded so that callers may add to it */
             return false;
-        n = n * 10 + (uint64_t)(v.p[i] - '0');
+        n = n * 10 + digit;
     }
     *out = n;
     return v.n > 0;
