@@ -1,0 +1,414 @@
+/* The OpenAI API's front door. For each exchange there is one struct api_exchange in the exchange's arena: the client side of the
+ * router's request, and what the access log needs. Runs on its worker; called by http_server and, through reply_ops, by the router. */
+#include "gateway/api_openai.h"
+
+#include <stdio.h>
+#include "backends/wire/openai_reply.h"
+#include "base/clock.h"
+#include "base/json_scan.h"
+#include "base/log.h"
+#include "gateway/api_path.h"
+#include "gateway/auth.h"
+#include "gateway/cors.h"
+#include "router/ledger.h"
+
+#define OVERLOAD_RETRY_AFTER_MS 1000
+#define MODELS_MAX_BYTES        (16 * 1024 * 1024)
+
+struct api_exchange {
+    struct reply reply;
+    struct api_openai *api;
+    struct http_exchange *x;
+    struct request *request;  /* NULL before the start and after the reply's last call */
+    struct snapshot *snap;    /* owned reference, until on_finished */
+    const struct policy_tenant *tenant;
+    struct api_path path;
+    bool counted;             /* in api->in_flight */
+    bool routed;              /* reply.summary is valid */
+    bool allow;               /* the reply names the path's methods */
+    char id[REQUEST_ID_BYTES];
+};
+
+void api_openai_init(struct api_openai *api, struct router_env *env, struct snapshot *s, struct access_log *log,
+                     _Atomic int64_t *in_flight)
+{
+    *api = (struct api_openai){.env = env, .snapshot = snapshot_ref(s), .in_flight = in_flight};
+    access_log_writer_init(&api->log, log);
+}
+
+void api_openai_clear(struct api_openai *api)
+{
+    access_log_writer_clear(&api->log);
+    snapshot_unref(api->snapshot);
+}
+
+void api_openai_set_snapshot(struct api_openai *api, struct snapshot *s)
+{
+    struct snapshot *old = api->snapshot;
+
+    api->snapshot = snapshot_ref(s);
+    snapshot_unref(old);
+}
+
+enum err api_openai_error_body(enum err e, const char *message, const char *param, struct buf *out)
+{
+    return openai_error_body(e, message, param, out);
+}
+
+/* ---- the reply, as the router uses it ---- */
+
+static struct api_exchange *of_reply(struct reply *reply)
+{
+    return CONTAINER_OF(reply, struct api_exchange, reply);
+}
+
+static void op_whole(struct reply *reply, const struct reply_head *head, const struct slice *pieces, size_t piece_count)
+{
+    struct api_exchange *e = of_reply(reply);
+
+    e->request = NULL;
+    http_reply_whole(e->x, head->status, head->headers, head->header_count, pieces, piece_count);
+}
+
+static void op_begin(struct reply *reply, const struct reply_head *head)
+{
+    http_reply_begin(of_reply(reply)->x, head->status, head->headers, head->header_count);
+}
+
+static bool op_write(struct reply *reply, struct slice bytes)
+{
+    return http_reply_write(of_reply(reply)->x, bytes);
+}
+
+static void op_end(struct reply *reply)
+{
+    struct api_exchange *e = of_reply(reply);
+
+    e->request = NULL;
+    http_reply_end(e->x);
+}
+
+static void op_abort(struct reply *reply, const char *reason)
+{
+    struct api_exchange *e = of_reply(reply);
+
+    e->request = NULL;
+    http_reply_abort(e->x, reason);
+}
+
+static void op_error(struct reply *reply, enum err err, const char *message, const char *param, int64_t retry_after_ms,
+                     const struct reply_head *head)
+{
+    struct api_exchange *e = of_reply(reply);
+
+    e->request = NULL;
+    http_reply_error(e->x, err, message, param, retry_after_ms, head->headers, head->header_count);
+}
+
+static const struct reply_ops reply_ops = {op_whole, op_begin, op_write, op_end, op_abort, op_error};
+
+/* ---- the head: may this request's body be read at all? ---- */
+
+static void make_id(struct rng *rng, char out[REQUEST_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t v[2] = {rng_u64(rng), rng_u64(rng)};
+    char *p = out;
+
+    memcpy(p, "req_", 4);
+    p += 4;
+    for (int i = 0; i < 32; i++)
+        *p++ = digits[v[i / 16] >> (i % 16 * 4) & 15];
+    *p = '\0';
+}
+
+static enum err refuse(struct api_exchange *e, enum err err, const char *message, const char *param)
+{
+    http_exchange_refuse(e->x, message, param);
+    return err;
+}
+
+/* Room for one more request? Counted until on_finished. */
+static enum err admit(struct api_exchange *e)
+{
+    struct api_openai *api = e->api;
+    const struct policy_server *s = &e->snap->policy->server;
+    int64_t before;
+
+    if (api->draining)
+        return ERR_DRAINING;
+    if (ledger_full(api->env->ledger))
+        return refuse(e, ERR_OVERLOADED, "The gateway cannot book costs fast enough; try again later.", NULL);
+    before = atomic_fetch_add_explicit(api->in_flight, 1, memory_order_relaxed);
+    e->counted = true;
+    if (s->max_in_flight != POLICY_NONE && before >= s->max_in_flight)
+        return ERR_OVERLOADED;
+    return ERR_OK;
+}
+
+static enum err check_coding(struct api_exchange *e, const struct http1_head *head)
+{
+    const struct http1_header *coding = http1_find(head, SLICE("content-encoding"));
+
+    if (!coding || coding->value.n == 0 || slice_ieq(coding->value, SLICE("identity")))
+        return ERR_OK;
+    return refuse(e, ERR_UNSUPPORTED_MEDIA, "Compressed request bodies are not supported: send the JSON as it is, without Content-Encoding.",
+                  NULL);
+}
+
+static enum err on_head(void *ctx, struct http_exchange *x)
+{
+    struct api_openai *api = ctx;
+    struct arena *a = http_exchange_arena(x);
+    const struct http1_head *head = http_exchange_head(x);
+    struct api_exchange *e = ARENA_NEW(a, struct api_exchange);
+    const char *message = NULL;
+    enum err err;
+
+    e->reply.ops = &reply_ops;
+    e->api = api;
+    e->x = x;
+    e->snap = snapshot_ref(api->snapshot);
+    make_id(&api->env->rng, e->id);
+    http_exchange_set_user(x, e);
+
+    err = api_path_parse(head->method, http_exchange_path(x), a, &e->path);
+    if (err == ERR_OK && e->path.endpoint == API_PREFLIGHT)
+        return ERR_OK; /* browsers send preflights without credentials */
+    if (err == ERR_NOT_FOUND)
+        return refuse(e, err, arena_printf(a, "Unknown request URL: %.*s %.*s", SLICE_ARG(head->method),
+                                           SLICE_ARG(http_exchange_path(x))), NULL);
+    if (err == ERR_METHOD_NOT_ALLOWED) {
+        e->allow = true;
+        return refuse(e, err, arena_printf(a, "Not allowed to %.*s on %.*s.", SLICE_ARG(head->method),
+                                           SLICE_ARG(http_exchange_path(x))), NULL);
+    }
+    if (err == ERR_OK)
+        err = auth_check(e->snap->policy, head, &e->tenant, &message);
+    if (err != ERR_OK)
+        return refuse(e, err, message, NULL);
+    if (e->path.endpoint == API_MODELS || e->path.endpoint == API_MODEL)
+        return ERR_OK;
+    err = check_coding(e, head);
+    return err == ERR_OK ? admit(e) : err;
+}
+
+/* ---- GET /v1/models ---- */
+
+static enum err append_string(struct buf *out, const char *s)
+{
+    struct slice raw = slice_str(s);
+    char *room;
+    size_t bytes;
+    enum err err = buf_reserve(out, raw.n * 6 + 2, &room, &bytes);
+
+    if (err == ERR_OK)
+        buf_commit(out, json_string_encode(raw, room, bytes));
+    return err;
+}
+
+static enum err append_model(const struct policy *p, const struct policy_name *n, struct buf *out)
+{
+    const struct policy_model *m = n->model ? n->model : policy_find_model(p, slice_str(n->canonical));
+    enum err err = buf_append_slice(out, SLICE("{\"id\":"));
+
+    if (err == ERR_OK)
+        err = append_string(out, n->name);
+    if (err == ERR_OK)
+        err = buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":", (long long)(p->loaded_wall_us / 1000000));
+    if (err == ERR_OK)
+        err = append_string(out, m ? p->backends[m->backend].name : "weir");
+    return err == ERR_OK ? buf_append_slice(out, SLICE("}")) : err;
+}
+
+static enum err list_models(const struct policy *p, struct buf *out)
+{
+    const struct policy_name *names;
+    size_t n = policy_names(p, &names);
+    enum err err = buf_append_slice(out, SLICE("{\"object\":\"list\",\"data\":["));
+
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        if (i)
+            err = buf_append_slice(out, SLICE(","));
+        if (err == ERR_OK)
+            err = append_model(p, &names[i], out);
+    }
+    return err == ERR_OK ? buf_append_slice(out, SLICE("]}")) : err;
+}
+
+static const struct policy_name *find_name(const struct policy *p, struct slice wanted)
+{
+    const struct policy_name *names;
+    size_t n = policy_names(p, &names);
+
+    for (size_t i = 0; i < n; i++)
+        if (slice_eq(slice_str(names[i].name), wanted))
+            return &names[i];
+    return NULL;
+}
+
+static void answer_models(struct api_exchange *e)
+{
+    const struct policy *p = e->snap->policy;
+    struct http1_header type = {SLICE("Content-Type"), SLICE("application/json")};
+    const struct policy_name *name = NULL;
+    struct buf body;
+    enum err err;
+
+    if (e->path.endpoint == API_MODEL && !(name = find_name(p, e->path.model))) {
+        http_reply_error(e->x, ERR_MODEL_NOT_FOUND,
+                         arena_printf(http_exchange_arena(e->x), "The model '%.*s' does not exist or you do not have access to it.",
+                                      SLICE_ARG(e->path.model)), "model", -1, NULL, 0);
+        return;
+    }
+    buf_init(&body, MODELS_MAX_BYTES);
+    err = name ? append_model(p, name, &body) : list_models(p, &body);
+    if (err == ERR_OK) {
+        struct slice whole = buf_slice(&body);
+
+        http_reply_whole(e->x, 200, &type, 1, &whole, 1);
+    } else {
+        http_reply_error(e->x, ERR_INTERNAL, "The list of models is too long.", NULL, -1, NULL, 0);
+    }
+    buf_clear(&body);
+}
+
+/* ---- the request ---- */
+
+static void answer_inference(struct api_exchange *e)
+{
+    struct request_spec spec = {
+        .id = e->id,
+        .snapshot = e->snap,
+        .tenant = e->tenant,
+        .head = http_exchange_head(e->x),
+        .body = http_exchange_body(e->x),
+        .received_us = http_exchange_received_us(e->x),
+    };
+
+    switch (e->path.endpoint) {
+    case API_CHAT:
+        spec.api = WIRE_CHAT;
+        break;
+    case API_COMPLETIONS:
+        spec.api = WIRE_COMPLETIONS;
+        break;
+    case API_EMBEDDINGS:
+        spec.api = WIRE_EMBEDDINGS;
+        break;
+    case API_MODELS:
+    case API_MODEL:
+    case API_PREFLIGHT:
+        return;
+    }
+    e->routed = true;
+    e->request = request_start(e->api->env, &spec, &e->reply);
+}
+
+static void on_request(void *ctx, struct http_exchange *x)
+{
+    struct api_exchange *e = http_exchange_user(x);
+
+    (void)ctx;
+    switch (e->path.endpoint) {
+    case API_PREFLIGHT:
+        e->allow = true;
+        http_reply_whole(x, 204, NULL, 0, NULL, 0);
+        return;
+    case API_MODELS:
+    case API_MODEL:
+        answer_models(e);
+        return;
+    case API_CHAT:
+    case API_COMPLETIONS:
+    case API_EMBEDDINGS:
+        answer_inference(e);
+        return;
+    }
+}
+
+static void on_writable(void *ctx, struct http_exchange *x)
+{
+    struct api_exchange *e = http_exchange_user(x);
+
+    (void)ctx;
+    if (e->request)
+        request_writable(e->request);
+}
+
+static void on_gone(void *ctx, struct http_exchange *x)
+{
+    struct api_exchange *e = http_exchange_user(x);
+    struct request *r = e ? e->request : NULL;
+
+    (void)ctx;
+    if (!r)
+        return;
+    e->request = NULL;
+    request_client_gone(r);
+}
+
+static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
+{
+    const struct api_exchange *e = http_exchange_user(x);
+    enum err err;
+
+    (void)ctx;
+    if (!e)
+        return; /* the head was not a request */
+    err = buf_printf(out, "x-request-id: %s\r\n", e->id);
+    if (err == ERR_OK && e->allow)
+        err = buf_printf(out, "Allow: %s\r\n", e->path.allow);
+    if (err == ERR_OK)
+        err = cors_headers(&e->snap->policy->server, http_exchange_head(x), e->path.endpoint == API_PREFLIGHT, out);
+    if (err != ERR_OK)
+        log_line(LOG_WARN, "api", "reply headers too large", "id=%s", e->id);
+}
+
+/* ---- the access log ---- */
+
+static void write_access_line(struct api_exchange *e, int status, uint64_t bytes_sent, const char *dropped_reason)
+{
+    const struct http1_head *head = http_exchange_head(e->x);
+    const struct reply_summary *s = &e->reply.summary;
+    int64_t now_us = clock_mono_us(), wall_us = clock_wall_us();
+    char time[32], path[256], model[128], usd[32], line[1536];
+    bool routed = e->routed && s->route;
+    int n;
+
+    clock_rfc3339(wall_us, time, sizeof time);
+    n = snprintf(line, sizeof line,
+                 "time=%s id=%s peer=%.*s method=%.*s path=%s status=%d tenant=%s bytes=%llu ms=%lld drop=%s", time, e->id,
+                 SLICE_ARG(http_exchange_peer(e->x)), SLICE_ARG(head->method),
+                 log_quote(http_exchange_path(e->x), path, sizeof path), status, e->tenant ? e->tenant->name : "-",
+                 (unsigned long long)bytes_sent, (long long)((now_us - http_exchange_received_us(e->x)) / 1000),
+                 dropped_reason ? dropped_reason : "-");
+    if (routed && n > 0 && (size_t)n < sizeof line)
+        n += snprintf(line + n, sizeof line - (size_t)n,
+                      " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld usage=%s cost=%s ttft_ms=%lld err=%s",
+                      log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-", s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
+                      (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] + s->usage.n[TOK_CACHE_WRITE]),
+                      (long long)s->usage.n[TOK_CACHED_INPUT],
+                      (long long)(s->usage.n[TOK_OUTPUT] + s->usage.n[TOK_REASONING]), usage_source_name(s->usage.source),
+                      money_format_usd(s->cost, usd, sizeof usd), (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
+                      s->err == ERR_OK ? "-" : err_name(s->err));
+    if (n > 0)
+        access_log_line(&e->api->log, slice_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1), now_us);
+}
+
+static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent, const char *dropped_reason)
+{
+    struct api_openai *api = ctx;
+    struct api_exchange *e = http_exchange_user(x);
+
+    if (!e)
+        return; /* refused by the server before it was a request; counted there */
+    if (api->log.log)
+        write_access_line(e, status, bytes_sent, dropped_reason);
+    if (e->counted)
+        atomic_fetch_sub_explicit(api->in_flight, 1, memory_order_relaxed);
+    snapshot_unref(e->snap);
+    e->snap = NULL;
+}
+
+const struct http_handler api_openai_handler = {on_head, on_request, on_writable, on_gone, extra_headers, on_finished};

@@ -1,0 +1,108 @@
+/* Books a finished request: ledger rows, metrics, and the summary for the access log. Runs on the worker; the ledger's own thread
+ * writes to disk. */
+#include "router/request_int.h"
+
+#include <stdio.h>
+#include "base/clock.h"
+#include "router/ledger.h"
+#include "router/meters.h"
+
+nanousd account_cost(const struct request *r)
+{
+    nanousd sum = 0;
+
+    for (int i = 0; i < r->attempt_count; i++)
+        sum += r->attempts[i].cost;
+    return sum;
+}
+
+static const char *outcome_name(enum err e)
+{
+    return e == ERR_OK ? "ok" : err_name(e);
+}
+
+static const struct attempt *served_attempt(const struct request *r)
+{
+    for (int i = r->attempt_count - 1; i >= 0; i--)
+        if (r->attempts[i].served)
+            return &r->attempts[i];
+    return NULL;
+}
+
+static void fill_attempt(const struct request *r, int i, struct ledger_attempt *row)
+{
+    const struct policy *p = r->snap->policy;
+    const struct attempt *at = &r->attempts[i];
+    const struct policy_model *m = &p->models[at->model];
+    const struct policy_backend *b = &p->backends[m->backend];
+
+    *row = (struct ledger_attempt){
+        .seq = i + 1,
+        .role = "serve",
+        .started_wall_us = at->started_wall_us,
+        .model = m->name,
+        .upstream_model = m->upstream_name,
+        .backend = b->name,
+        .endpoint = b->endpoints[at->endpoint].label,
+        .outcome = outcome_name(at->err),
+        .http_status = at->status,
+        .usage = at->usage,
+        .cost = at->cost,
+        .price_version = at->price->version,
+        .first_byte_us = at->first_byte_us,
+        .duration_us = at->duration_us,
+        .served = at->served,
+    };
+}
+
+static void post_to_ledger(struct request *r, const struct attempt *served, int64_t duration_us)
+{
+    const struct policy *p = r->snap->policy;
+    struct ledger_attempt *rows = ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 1);
+    struct ledger_request req = {
+        .request_id = r->id,
+        .received_wall_us = r->received_wall_us,
+        .api = wire_api_name(r->api),
+        .requested_model = arena_strdup(&r->arena, r->ask.model_name),
+        .tenant = r->tenant ? r->tenant->name : "",
+        .route = r->route ? r->route->name : "",
+        .policy_version = p->version,
+        .served_model = served ? p->models[served->model].name : "",
+        .stream = r->ask.stream,
+        .status = r->status,
+        .outcome = outcome_name(r->outcome),
+        .attempts = r->attempt_count,
+        .cost = account_cost(r),
+        .ttft_us = r->ttft_us,
+        .duration_us = duration_us,
+    };
+
+    for (int i = 0; i < r->attempt_count; i++)
+        fill_attempt(r, i, &rows[i]);
+    ledger_post(r->env->ledger, ledger_record_new(&req, rows, (size_t)r->attempt_count));
+}
+
+void account_request(struct request *r, struct reply *reply)
+{
+    const struct policy *p = r->snap->policy;
+    const struct attempt *served = served_attempt(r);
+    int64_t duration_us = clock_mono_us() - r->received_us;
+    int route = r->route ? (int)(r->route - p->routes) : -1;
+
+    post_to_ledger(r, served, duration_us);
+    meters_request(r->env->meters, r->snap, r->api, route, r->status, duration_us, r->ttft_us);
+    if (!reply)
+        return;
+    reply->summary = (struct reply_summary){
+        .model = served ? p->models[served->model].name : "",
+        .endpoint = served ? attempt_backend(r, served)->endpoints[served->endpoint].label : "",
+        .route = r->route ? r->route->name : "",
+        .err = r->outcome,
+        .attempts = r->attempt_count,
+        .cost = account_cost(r),
+        .ttft_us = r->ttft_us,
+    };
+    snprintf(reply->summary.requested, sizeof reply->summary.requested, "%.*s", SLICE_ARG(r->ask.model_name));
+    if (served)
+        reply->summary.usage = served->usage;
+}

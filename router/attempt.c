@@ -1,0 +1,270 @@
+/* One upstream exchange of a request: start it, read its answer, say how it ended, price it. Runs on the worker; upstream callbacks
+ * come in here and leave as flow events through request_step. */
+#include "router/request_int.h"
+
+#include "base/clock.h"
+#include "router/headers.h"
+#include "router/meters.h"
+
+/* An error answer larger than this is of no use to anyone; the rest is not read. */
+#define MAX_ERROR_BODY_BYTES (1024 * 1024)
+/* How long a stream whose choices have all finished may go on without saying so ([DONE], end of body). */
+#define GRACE_EXHAUSTED_US   (500 * 1000)
+#define GRACE_NO_USAGE_US    (2 * 1000 * 1000)
+#define MAX_EVENT_BYTES      (8 * 1024 * 1024)
+
+const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at)
+{
+    const struct policy *p = r->snap->policy;
+
+    return &p->backends[p->models[at->model].backend];
+}
+
+/* ---- starting ---- */
+
+static void forget_answer(struct request *r)
+{
+    if (r->stream_open)
+        openai_stream_clear(&r->stream);
+    r->stream_open = false;
+    r->event_stream = false;
+    r->pass = NULL;
+    r->pass_count = 0;
+    r->retry_after_ms = -1;
+    r->answer_bytes = 0;
+    r->done_written = false;
+    buf_reset(&r->body);
+    buf_reset(&r->out);
+}
+
+static void fill_request(struct request *r, const struct policy_model *m, const struct policy_backend *b,
+                         const struct snapshot_backend *sb, int endpoint)
+{
+    struct slice *pieces;
+    size_t total_bytes, n = r->forward_count;
+    bool ask_usage = r->ask.stream && b->stream_options;
+    /* The client's headers are filtered once; each attempt overwrites what follows them. */
+    struct http1_header *h = r->forward;
+
+    h[n++] = (struct http1_header){SLICE("Content-Type"), SLICE("application/json")};
+    for (size_t i = 0; i < sb->header_count; i++)
+        h[n++] = sb->headers[i];
+    r->up = (struct upstream_request){
+        .target = &sb->targets[endpoint],
+        .method = SLICE("POST"),
+        .path = sb->paths[(size_t)endpoint * WIRE_APIS + r->api],
+        .headers = h,
+        .header_count = n,
+        .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms, b->timeouts.between_bytes_ms, b->timeouts.total_ms},
+        .max_response_bytes = b->max_response_bytes,
+    };
+    r->up.body_count = openai_request_splice(&r->ask, slice_str(m->upstream_name), ask_usage, &r->arena, &pieces, &total_bytes);
+    r->up.body = pieces;
+}
+
+static const struct upstream_handler handler;
+
+bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
+{
+    const struct policy *p = r->snap->policy;
+    size_t model = r->route->steps[step].model;
+    const struct policy_model *m = &p->models[model];
+    const struct policy_backend *b = &p->backends[m->backend];
+    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
+    int64_t now_us = clock_mono_us();
+    int e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us, &r->env->rng);
+    struct attempt *at;
+
+    if (e < 0)
+        return false;
+    forget_answer(r);
+    at = &r->attempts[r->attempt_count++];
+    *at = (struct attempt){.model = model,
+                           .endpoint = e,
+                           .started_us = now_us,
+                           .started_wall_us = clock_wall_us(),
+                           .first_byte_us = -1,
+                           .duration_us = -1};
+    at->price = policy_price_at(m, at->started_wall_us);
+    r->attempt = at;
+    flow_called(&r->flow, e);
+    fill_request(r, m, b, sb, e);
+    r->call = &r->calls[r->attempt_count & 1];
+    r->paused = false;
+    upstream_start(r->env->upstream, r->call, &handler, &r->up);
+    return true;
+}
+
+/* ---- ending and pricing ---- */
+
+/* What the attempt used, as far as anyone can know. `sent`: the upstream may have worked. */
+static void settle_usage(struct request *r, struct attempt *at, bool sent)
+{
+    struct token_usage *u = &at->usage;
+    int64_t deltas = r->stream_open ? r->stream.deltas : 0;
+
+    if (u->source == USAGE_REPORTED)
+        return;
+    if (r->stream_open && r->stream.has_usage) {
+        *u = r->stream.usage;
+        return;
+    }
+    *u = (struct token_usage){.source = USAGE_NONE};
+    /* Never reached, or answered with an error in place of an answer: providers do not bill these. */
+    if (!sent || at->status >= 300 || (at->err != ERR_OK && err_retry(at->err) == ERR_RETRY_SAME && deltas == 0))
+        return;
+    u->source = at->err == ERR_OK ? USAGE_ESTIMATED : USAGE_PARTIAL;
+    u->n[TOK_INPUT] = r->ask.prompt_tokens;
+    u->n[TOK_OUTPUT] = r->stream_open ? deltas : openai_estimate_tokens(r->answer_bytes);
+}
+
+void attempt_end(struct request *r, enum err err, const struct upstream_result *res)
+{
+    struct attempt *at = r->attempt;
+    const struct snapshot_backend *sb;
+    int64_t now_us = clock_mono_us();
+    bool sent = res ? res->sent : true;
+
+    if (!at)
+        return;
+    if (!res)
+        upstream_abort(r->call);
+    r->attempt = NULL;
+    at->err = err;
+    at->duration_us = now_us - at->started_us;
+    if (res)
+        at->first_byte_us = res->first_byte_us;
+    settle_usage(r, at, sent);
+    at->cost = policy_cost(at->price, &at->usage, at->usage.source == USAGE_NONE ? 0 : at->duration_us);
+    sb = &r->snap->backends[r->snap->policy->models[at->model].backend];
+    endpoint_release(sb->shared[at->endpoint], err, at->first_byte_us, now_us);
+    meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost, at->duration_us);
+}
+
+static void fail(struct request *r, enum err err, const struct upstream_result *res)
+{
+    attempt_end(r, err, res);
+    request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = r->retry_after_ms});
+}
+
+/* ---- reading the answer ---- */
+
+static struct request *request_of(struct upstream_call *c)
+{
+    return c->owner;
+}
+
+static void on_head(struct upstream_call *c, const struct http1_head *head)
+{
+    struct request *r = request_of(c);
+    struct attempt *at = r->attempt;
+    const struct http1_header *type = http1_find(head, SLICE("content-type"));
+
+    at->status = head->status;
+    at->first_byte_us = clock_mono_us() - at->started_us;
+    r->pass_count = headers_to_client(head, &r->arena, ROOM_FOR_OWN_HEADERS, &r->pass);
+    r->retry_after_ms = retry_after_ms(head, clock_wall_us());
+    if (head->status == 200 && r->ask.stream && type && type->value.n >= 17 &&
+        strncasecmp(type->value.p, "text/event-stream", 17) == 0) {
+        const struct policy_server *s = &r->snap->policy->server;
+        struct slice rename = s->reply_model == REPLY_MODEL_REQUESTED ? r->ask.model_name : (struct slice){NULL, 0};
+
+        openai_stream_init(&r->stream, r->api, r->ask.n, r->ask.include_usage, attempt_backend(r, at)->stream_options,
+                           rename, MAX_EVENT_BYTES);
+        r->stream_open = r->event_stream = true;
+    }
+}
+
+void attempt_watch_end(struct request *r)
+{
+    if (!r->attempt || r->paused || !r->stream_open || !openai_stream_complete(&r->stream))
+        return;
+    r->wait_us = clock_mono_us() + (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
+    request_arm(r);
+}
+
+static void feed_stream(struct request *r, struct slice data)
+{
+    enum err err = openai_stream_feed(&r->stream, data, &r->out);
+
+    if (buf_len(&r->out) > 0) {
+        if (r->flow.state == FLOW_AWAIT_ANSWER)
+            request_step(r, (struct flow_event){.kind = FLOW_EV_FIRST_BYTES});
+        else
+            request_emit(r);
+    }
+    if (err != ERR_OK) {
+        fail(r, err, NULL);
+        return;
+    }
+    if (r->stream.done_seen && !r->done_written && openai_stream_complete(&r->stream)) {
+        /* The client need not wait for the end of the upstream's framing. */
+        r->done_written = true;
+        if (openai_stream_end(&r->stream, &r->out) == ERR_OK)
+            request_emit(r);
+    }
+    attempt_watch_end(r);
+}
+
+static void on_data(struct upstream_call *c, struct slice data)
+{
+    struct request *r = request_of(c);
+
+    if (r->event_stream) {
+        feed_stream(r, data);
+        return;
+    }
+    if (r->attempt->status != 200 && buf_len(&r->body) + data.n > MAX_ERROR_BODY_BYTES)
+        return;
+    if (buf_append_slice(&r->body, data) != ERR_OK)
+        fail(r, ERR_UPSTREAM_TOO_LARGE, NULL);
+}
+
+/* A whole 200 answer: is it one? */
+static enum err judge_whole(struct request *r)
+{
+    struct openai_reply reply;
+    enum err err = openai_reply_scan(r->api, buf_slice(&r->body), &reply);
+
+    if (err != ERR_OK)
+        return err;
+    if (reply.is_error)
+        return openai_error_classify(0, buf_slice(&r->body));
+    if (r->ask.stream)
+        return ERR_UPSTREAM_PROTOCOL; /* a stream was asked for */
+    if (reply.has_usage)
+        r->attempt->usage = reply.usage;
+    r->answer_bytes = reply.output_bytes;
+    r->answer_model = reply.model;
+    return ERR_OK;
+}
+
+static enum err judge(struct request *r, const struct upstream_result *res)
+{
+    const struct attempt *at = r->attempt;
+
+    if (r->event_stream) /* the framing's end matters less than the answer's */
+        return openai_stream_complete(&r->stream) ? ERR_OK : res->err == ERR_OK ? ERR_UPSTREAM_CUT : res->err;
+    if (res->err != ERR_OK)
+        return res->err;
+    if (at->status == 200)
+        return judge_whole(r);
+    if (at->status >= 200 && at->status < 400)
+        return ERR_UPSTREAM_PROTOCOL;
+    return openai_error_classify(at->status, buf_slice(&r->body));
+}
+
+static void on_done(struct upstream_call *c, const struct upstream_result *res)
+{
+    struct request *r = request_of(c);
+    enum err err = judge(r, res);
+
+    if (err != ERR_OK) {
+        fail(r, err, res);
+        return;
+    }
+    attempt_end(r, ERR_OK, res);
+    request_step(r, (struct flow_event){.kind = FLOW_EV_ANSWER});
+}
+
+static const struct upstream_handler handler = {on_head, on_data, on_done};

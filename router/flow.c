@@ -1,0 +1,178 @@
+/* The transition function of a request. See flow.h for the picture. Pure; called by router/request.c on a worker. */
+#include "router/flow.h"
+
+#include <assert.h>
+
+void flow_init(struct flow *f, const struct flow_limits *limits)
+{
+    assert(limits->steps >= 1 && limits->steps <= FLOW_MAX_STEPS);
+    *f = (struct flow){.limits = *limits, .state = FLOW_IDLE, .endpoint = -1, .last_retry_after_ms = -1};
+}
+
+const char *flow_state_name(enum flow_state s)
+{
+    switch (s) {
+    case FLOW_IDLE:
+        return "idle";
+    case FLOW_AWAIT_ANSWER:
+        return "await_answer";
+    case FLOW_AWAIT_BACKOFF:
+        return "await_backoff";
+    case FLOW_STREAMING:
+        return "streaming";
+    case FLOW_DONE:
+        return "done";
+    }
+    return "?";
+}
+
+static struct flow_action act(enum flow_action_kind kind)
+{
+    return (struct flow_action){.kind = kind, .retry_after_ms = -1};
+}
+
+static struct flow_action finish(struct flow *f, enum flow_action_kind kind, enum err err)
+{
+    struct flow_action a = act(kind);
+
+    f->state = FLOW_DONE;
+    a.err = err;
+    if (kind == FLOW_FAIL)
+        a.retry_after_ms = f->last_retry_after_ms;
+    return a;
+}
+
+static struct flow_action call(struct flow *f, bool takes_budget)
+{
+    struct flow_action a = act(FLOW_CALL);
+
+    f->state = FLOW_AWAIT_ANSWER;
+    a.step = f->step;
+    a.exclude_mask = f->tried;
+    a.takes_budget = takes_budget;
+    return a;
+}
+
+static struct flow_action next_model(struct flow *f)
+{
+    if (f->step + 1 >= f->limits.steps || f->attempts >= f->limits.max_attempts)
+        return finish(f, FLOW_FAIL, f->last_err);
+    f->step++;
+    f->attempts_on_model = 0;
+    f->tried = 0;
+    return call(f, false);
+}
+
+static struct flow_action back_off(struct flow *f, int64_t floor_ms)
+{
+    struct flow_action a = act(FLOW_BACKOFF);
+
+    f->state = FLOW_AWAIT_BACKOFF;
+    a.takes_budget = true;
+    a.retry = f->attempts_on_model;
+    a.floor_ms = floor_ms < 0 ? 0 : floor_ms;
+    return a;
+}
+
+static bool other_endpoint(const struct flow *f)
+{
+    int n = f->limits.endpoints[f->step];
+
+    for (int i = 0; i < n && i < 64; i++)
+        if (!(f->tried >> i & 1))
+            return true;
+    return false;
+}
+
+/* Before the commit: the same endpoint, another one, the next model, or the end, as the error's table entry allows. */
+static struct flow_action flow_failed(struct flow *f, enum err err, int64_t retry_after_ms)
+{
+    enum err_retry how = err_retry(err);
+    bool last_model = f->step + 1 >= f->limits.steps;
+
+    f->last_err = err;
+    f->last_retry_after_ms = retry_after_ms;
+    if (f->state == FLOW_STREAMING)
+        return finish(f, FLOW_CUT, err); /* bytes of this answer are with the client: no other attempt can follow */
+    if (how == ERR_RETRY_NEVER)
+        return finish(f, FLOW_FAIL, err);
+    if (how == ERR_RETRY_NEXT || f->attempts >= f->limits.max_attempts ||
+        f->attempts_on_model >= f->limits.per_model)
+        return next_model(f);
+
+    if (f->endpoint >= 0 && f->endpoint < 64)
+        f->tried |= UINT64_C(1) << f->endpoint;
+    if (other_endpoint(f))
+        return call(f, true);
+    /* Every endpoint of this model has failed once. Asking one again helps when the fault passes by itself (429, 5xx), or when there
+     * is nothing else left to ask. */
+    if (how == ERR_RETRY_OTHER && !last_model)
+        return next_model(f);
+    if (retry_after_ms > f->limits.max_retry_after_ms)
+        return next_model(f);
+    f->tried = 0;
+    return back_off(f, retry_after_ms);
+}
+
+static struct flow_action await_answer(struct flow *f, const struct flow_event *ev)
+{
+    switch (ev->kind) {
+    case FLOW_EV_FIRST_BYTES:
+        f->state = FLOW_STREAMING;
+        return act(FLOW_COMMIT);
+    case FLOW_EV_ANSWER:
+        return finish(f, FLOW_REPLY, ERR_OK);
+    case FLOW_EV_FAILED:
+        return flow_failed(f, ev->err, ev->retry_after_ms);
+    case FLOW_EV_NO_ENDPOINT:
+        /* An earlier failure tells the client more than "busy" does. */
+        if (f->attempts == 0)
+            f->last_err = ERR_UPSTREAM_BUSY;
+        return next_model(f);
+    case FLOW_EV_BUDGET_REFUSED:
+        return next_model(f);
+    case FLOW_EV_START:
+    case FLOW_EV_WAIT_OVER:
+    case FLOW_EV_GONE:
+    case FLOW_EV_STOP:
+        break;
+    }
+    return act(FLOW_WAIT);
+}
+
+struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
+{
+    if (f->state == FLOW_DONE)
+        return act(FLOW_WAIT);
+    if (ev->kind == FLOW_EV_GONE)
+        return finish(f, FLOW_DROP, ERR_CLIENT_GONE);
+    if (ev->kind == FLOW_EV_STOP)
+        return finish(f, f->state == FLOW_STREAMING ? FLOW_CUT : FLOW_FAIL, ev->err);
+
+    switch (f->state) {
+    case FLOW_IDLE:
+        return ev->kind == FLOW_EV_START ? call(f, false) : act(FLOW_WAIT);
+    case FLOW_AWAIT_ANSWER:
+        return await_answer(f, ev);
+    case FLOW_AWAIT_BACKOFF:
+        if (ev->kind == FLOW_EV_BUDGET_REFUSED)
+            return next_model(f);
+        return ev->kind == FLOW_EV_WAIT_OVER ? call(f, false) : act(FLOW_WAIT);
+    case FLOW_STREAMING:
+        if (ev->kind == FLOW_EV_ANSWER)
+            return finish(f, FLOW_END, ERR_OK);
+        if (ev->kind == FLOW_EV_FAILED)
+            return flow_failed(f, ev->err, ev->retry_after_ms);
+        return act(FLOW_WAIT);
+    case FLOW_DONE:
+        break;
+    }
+    return act(FLOW_WAIT);
+}
+
+void flow_called(struct flow *f, int endpoint)
+{
+    f->endpoint = endpoint;
+    f->attempts++;
+    f->attempts_on_model++;
+}

@@ -1,0 +1,62 @@
+/* The append-only account of every attempt: SQLite, one writer thread, never on the request path.
+ *
+ * Workers hand over one ledger_record per finished request (its request row and one row per upstream attempt) through ledger_post, which never
+ * blocks. The writer commits in batches (at most 50 ms or 1,000 records), WAL mode, synchronous=NORMAL: a killed process loses at most the
+ * last batch, never a part of a record (request and attempts are one transaction). A failed write is retried for ever with back-off and shows in metrics.
+ * Nothing is dropped: when the queue holds max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
+ * threads: ledger_post and ledger_full from any thread; open/close from control; the writer is its own. */
+#ifndef ROUTER_LEDGER_H
+#define ROUTER_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "base/money.h"
+#include "base/tokens.h"
+
+struct stats;
+struct ledger;
+
+/* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where nothing is known; never NULL. */
+struct ledger_attempt {
+    int32_t seq;               /* 1.. within the request */
+    const char *role;          /* "serve"; later: "escalated", "hedge", "audit", "classify", "judge" ... */
+    int64_t started_wall_us;
+    const char *model, *upstream_model, *backend, *endpoint;
+    const char *outcome;       /* "ok" or err_name() */
+    int32_t http_status;       /* of the upstream; 0: none */
+    struct token_usage usage;
+    nanousd cost;
+    const char *price_version;
+    int64_t first_byte_us, duration_us; /* -1: none */
+    bool served;               /* its answer (or a part of it) went to the client */
+};
+
+struct ledger_request {
+    const char *request_id;
+    int64_t received_wall_us;
+    const char *api, *requested_model, *tenant, *route, *policy_version;
+    const char *served_model; /* "" when none */
+    bool stream;
+    int32_t status;           /* HTTP status the client got; 499: gone before */
+    const char *outcome;      /* "ok" or err_name() */
+    int32_t attempts;
+    nanousd cost;             /* sum of the attempts' */
+    int64_t ttft_us, duration_us; /* ttft -1 when not streamed or never begun */
+};
+
+struct ledger_record;
+struct ledger_record *ledger_record_new(const struct ledger_request *r, const struct ledger_attempt *attempts, size_t n);
+
+/* Opens or creates path (schema versioned by PRAGMA user_version; a newer one is refused). NULL + t on failure. */
+struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text *t);
+void ledger_post(struct ledger *l, struct ledger_record *rec); /* takes rec */
+bool ledger_full(const struct ledger *l);                     /* one relaxed atomic load */
+int64_t ledger_queued(const struct ledger *l);
+struct stats *ledger_stats(struct ledger *l); /* its own table: LEDGER_ROWS, LEDGER_QUEUE, LEDGER_ERRORS */
+/* Waits until everything posted before is on disk (tests, drain). false after timeout_ms. */
+bool ledger_flush(struct ledger *l, int64_t timeout_ms);
+void ledger_close(struct ledger *l); /* writes what is queued, then closes */
+
+#endif

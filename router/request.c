@@ -1,0 +1,596 @@
+/* The driver of a request: performs what flow_next decides. Owns the request records of a worker (they are reused, never freed before the
+ * worker ends, so that a late callback finds memory that is still a request record). Everything here runs on the worker.
+ *
+ * Callers: gateway/api_openai (start, client_gone, writable), attempt.c (request_step), the timer below. */
+#include "router/request_int.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "router/headers.h"
+#include "router/ledger.h"
+#include "router/meters.h"
+
+#define ARENA_FIRST_BYTES    4096
+#define OUT_MAX_BYTES        (32 * 1024 * 1024)
+#define KEEP_RECORDS         1024
+#define MAX_TAGS             16
+#define BUSY_RETRY_AFTER_MS  1000
+
+/* ---- records ---- */
+
+void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up, struct ledger *ledger,
+                     struct stats *stats)
+{
+    *env = (struct router_env){.base = base, .upstream = up, .ledger = ledger, .stats = stats};
+    rng_seed_os(&env->rng);
+    retry_budget_init(&env->budget);
+    env->meters = meters_new(stats);
+    list_init(&env->in_flight);
+    list_init(&env->idle);
+}
+
+void router_env_clear(struct router_env *env)
+{
+    assert(list_empty(&env->in_flight));
+    LIST_FOREACH_SAFE (it, &env->idle)
+        free(CONTAINER_OF(it, struct request, link));
+    meters_free(env->meters);
+}
+
+static struct request *record_take(struct router_env *env)
+{
+    struct request *r;
+
+    if (list_empty(&env->idle)) {
+        r = mem_zalloc(1, sizeof *r);
+    } else {
+        r = CONTAINER_OF(env->idle.next, struct request, link);
+        list_remove(&r->link);
+        env->idle_count--;
+        memset(r, 0, sizeof *r);
+    }
+    r->env = env;
+    arena_init(&r->arena, ARENA_FIRST_BYTES);
+    r->armed_us = r->deadline_us = r->wait_us = r->keepalive_us = -1;
+    r->ttft_us = -1;
+    list_push_back(&env->in_flight, &r->link);
+    meters_in_flight(env->meters, (int64_t)++env->in_flight_count);
+    return r;
+}
+
+/* The record may still be on the stack of one of its own callbacks: its memory stays, only what it owns goes. */
+static void record_release(struct request *r)
+{
+    struct router_env *env = r->env;
+
+    if (r->timer_made)
+        event_del(&r->timer);
+    if (r->stream_open)
+        openai_stream_clear(&r->stream);
+    buf_clear(&r->body);
+    buf_clear(&r->out);
+    arena_clear(&r->arena);
+    snapshot_unref(r->snap);
+    r->snap = NULL;
+    r->reply = NULL;
+    list_remove(&r->link);
+    list_push_back(&env->idle, &r->link);
+    env->idle_count++;
+    meters_in_flight(env->meters, (int64_t)--env->in_flight_count);
+    /* The oldest idle record has been idle longest: no callback of its can be running. */
+    if (env->idle_count > KEEP_RECORDS) {
+        struct request *old = CONTAINER_OF(env->idle.next, struct request, link);
+
+        list_remove(&old->link);
+        env->idle_count--;
+        free(old);
+    }
+}
+
+/* ---- the reply ---- */
+
+/* Appends weir's own fields to the upstream's (x-request-id is the gateway's to add: its own errors carry it too). */
+static struct reply_head reply_head(struct request *r, int status, const char *content_type, bool whole)
+{
+    struct arena *a = &r->arena;
+    struct http1_header *h = r->pass;
+    size_t n = r->pass_count;
+    const struct attempt *at = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
+    char usd[32];
+
+    if (!h)
+        h = ARENA_ARRAY(a, struct http1_header, ROOM_FOR_OWN_HEADERS);
+    h[n++] = (struct http1_header){SLICE("Content-Type"), slice_str(content_type)};
+    if (!whole) { /* an event stream: neither cached nor held back by proxies in between */
+        h[n++] = (struct http1_header){SLICE("Cache-Control"), SLICE("no-cache")};
+        h[n++] = (struct http1_header){SLICE("X-Accel-Buffering"), SLICE("no")};
+    }
+    if (r->route)
+        h[n++] = (struct http1_header){SLICE("x-weir-route"), slice_str(r->route->name)};
+    if (at) {
+        const struct policy_backend *b = attempt_backend(r, at);
+
+        h[n++] = (struct http1_header){SLICE("x-weir-model"), slice_str(r->snap->policy->models[at->model].name)};
+        h[n++] = (struct http1_header){SLICE("x-weir-endpoint"), slice_str(b->endpoints[at->endpoint].label)};
+    }
+    if (r->route)
+        h[n++] = (struct http1_header){SLICE("x-weir-attempts"), slice_str(arena_printf(a, "%d", r->attempt_count))};
+    if (r->route && whole) /* a stream's head leaves before its cost is known: the ledger has it under x-request-id */
+        h[n++] = (struct http1_header){
+            SLICE("x-weir-cost-usd"),
+            arena_dup(a, slice_str(money_format_usd(account_cost(r), usd, sizeof usd)))};
+    return (struct reply_head){.status = status, .headers = h, .header_count = n};
+}
+
+/* Last calls on the reply go through here, so that the summary is there before the gateway closes its books. */
+static struct reply *take_reply(struct request *r, int status, enum err outcome)
+{
+    struct reply *reply = r->reply;
+
+    r->reply = NULL;
+    r->status = status;
+    r->outcome = outcome;
+    account_request(r, reply);
+    return reply;
+}
+
+static void send_whole(struct request *r)
+{
+    const struct policy_server *server = &r->snap->policy->server;
+    struct slice body = buf_slice(&r->body), one, *pieces = &one;
+    size_t count = 1;
+    struct reply_head head;
+    struct reply *reply;
+
+    r->attempts[r->attempt_count - 1].served = true;
+    if (server->reply_model == REPLY_MODEL_REQUESTED && r->answer_model.value.text.n)
+        count = openai_reply_splice_model(body, &r->answer_model, r->ask.model_name, &r->arena, &pieces);
+    else
+        one = body;
+    head = reply_head(r, 200, "application/json", true);
+    r->bytes_out += body.n;
+    reply = take_reply(r, 200, ERR_OK);
+    reply->ops->whole(reply, &head, pieces, count);
+    record_release(r);
+}
+
+/* Did the upstream's own error body come, and is it the client's business? Faults of weir's key or configuration are not. */
+static bool error_passes(const struct request *r, enum err e)
+{
+    struct json_member m;
+    struct slice body = buf_slice(&r->body);
+
+    if (r->attempt_count == 0 || r->attempts[r->attempt_count - 1].err != e || r->attempts[r->attempt_count - 1].status < 400)
+        return false;
+    if (e != ERR_UPSTREAM_REJECTED && e != ERR_UPSTREAM_CONTEXT_LENGTH && e != ERR_UPSTREAM_CONTENT_FILTER &&
+        e != ERR_UPSTREAM_RATE_LIMITED && e != ERR_UPSTREAM_OVERLOADED && e != ERR_UPSTREAM_SERVER_ERROR)
+        return false;
+    return json_validate(body, NULL) && json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) &&
+           m.value.type == JSON_OBJECT;
+}
+
+static void send_failure(struct request *r, enum err e, const char *message, const char *param, int64_t retry_after)
+{
+    struct reply_head head;
+    struct reply *reply;
+
+    if (error_passes(r, e)) {
+        struct slice body = buf_slice(&r->body);
+        int status = r->attempts[r->attempt_count - 1].status;
+
+        head = reply_head(r, status, "application/json", true);
+        reply = take_reply(r, status, e);
+        reply->ops->whole(reply, &head, &body, 1);
+    } else {
+        int status = err_http_status(e);
+
+        r->pass = NULL; /* the failed attempt's headers describe another answer */
+        r->pass_count = 0;
+        head = reply_head(r, status, "application/json", true);
+        reply = take_reply(r, status, e);
+        reply->ops->error(reply, e, message, param, retry_after, &head);
+    }
+    record_release(r);
+}
+
+static void begin_stream(struct request *r)
+{
+    struct reply_head head;
+
+    r->attempts[r->attempt_count - 1].served = true;
+    head = reply_head(r, 200, "text/event-stream; charset=utf-8", false);
+    r->status = 200;
+    r->ttft_us = clock_mono_us() - r->received_us;
+    r->reply->ops->begin(r->reply, &head);
+    if (r->snap->policy->server.sse_keepalive_ms != POLICY_NONE) {
+        r->keepalive_us = clock_mono_us() + r->snap->policy->server.sse_keepalive_ms * 1000;
+        request_arm(r);
+    }
+    request_emit(r);
+}
+
+void request_emit(struct request *r)
+{
+    if (buf_len(&r->out) == 0)
+        return;
+    r->last_write_us = clock_mono_us();
+    r->bytes_out += buf_len(&r->out);
+    if (!r->reply->ops->write(r->reply, buf_slice(&r->out)) && !r->paused && r->attempt) {
+        r->paused = true;
+        r->wait_us = -1;
+        upstream_pause(r->call);
+        meters_upstream_paused(r->env->meters);
+    }
+    buf_reset(&r->out);
+    buf_shrink(&r->out, 4096);
+}
+
+static void end_stream(struct request *r)
+{
+    struct reply *reply;
+
+    if (!r->done_written && openai_stream_end(&r->stream, &r->out) == ERR_OK)
+        request_emit(r);
+    reply = take_reply(r, 200, ERR_OK);
+    reply->ops->end(reply);
+    record_release(r);
+}
+
+static void cut_stream(struct request *r, enum err e)
+{
+    struct reply *reply;
+
+    if (openai_stream_error(e, NULL, &r->out) == ERR_OK)
+        request_emit(r);
+    reply = take_reply(r, 200, e);
+    reply->ops->abort(reply, err_name(e));
+    record_release(r);
+}
+
+/* ---- moving ---- */
+
+static void set_wait(struct request *r, const struct flow_action *a)
+{
+    const struct policy_retry *retry = &r->route->retry;
+    int64_t ms = retry_backoff_ms(retry->backoff_base_ms, retry->backoff_max_ms, a->retry, &r->env->rng);
+
+    r->wait_us = clock_mono_us() + 1000 * (ms > a->floor_ms ? ms : a->floor_ms);
+    request_arm(r);
+}
+
+static bool budget_allows(struct request *r)
+{
+    const struct policy_retry *retry = &r->route->retry;
+    bool ok = retry_budget_take(&r->env->budget, retry->budget_percent, retry->budget_min_per_second, clock_mono_us());
+
+    if (!ok)
+        meters_budget_exhausted(r->env->meters);
+    return ok;
+}
+
+static void note_retry(struct request *r)
+{
+    if (r->attempt_count > 1)
+        meters_retry(r->env->meters, r->snap, r->attempt->model, r->attempts[r->attempt_count - 2].err);
+    else
+        retry_budget_request(&r->env->budget, clock_mono_us());
+}
+
+/* Carries an action out. true: *ev holds the event that followed at once. */
+static bool perform(struct request *r, const struct flow_action *a, struct flow_event *ev)
+{
+    switch (a->kind) {
+    case FLOW_CALL:
+    case FLOW_BACKOFF:
+        if (a->takes_budget && !budget_allows(r)) {
+            *ev = (struct flow_event){.kind = FLOW_EV_BUDGET_REFUSED};
+            return true;
+        }
+        if (a->kind == FLOW_BACKOFF) {
+            set_wait(r, a);
+        } else if (attempt_start(r, a->step, a->exclude_mask)) {
+            note_retry(r);
+        } else {
+            *ev = (struct flow_event){.kind = FLOW_EV_NO_ENDPOINT};
+            return true;
+        }
+        return false;
+    case FLOW_COMMIT:
+        begin_stream(r);
+        return false;
+    case FLOW_REPLY:
+        send_whole(r);
+        return false;
+    case FLOW_END:
+        end_stream(r);
+        return false;
+    case FLOW_CUT:
+        attempt_end(r, a->err, NULL);
+        cut_stream(r, a->err);
+        return false;
+    case FLOW_FAIL:
+        attempt_end(r, a->err, NULL);
+        send_failure(r, a->err, NULL, NULL, a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+        return false;
+    case FLOW_DROP:
+        attempt_end(r, ERR_CLIENT_GONE, NULL);
+        r->status = err_http_status(ERR_CLIENT_GONE);
+        r->outcome = ERR_CLIENT_GONE;
+        return false;
+    case FLOW_WAIT:
+        return false;
+    }
+    return false;
+}
+
+void request_step(struct request *r, struct flow_event ev)
+{
+    struct flow_action a;
+
+    do {
+        enum flow_state before = r->flow.state;
+
+        a = flow_next(&r->flow, &ev);
+        if (r->flow.state != before)
+            r->state_since_us = clock_mono_us();
+        if (log_enabled(LOG_DEBUG))
+            log_line(LOG_DEBUG, "request", "step", "id=%s from=%s event=%d to=%s action=%d", r->id,
+                     flow_state_name(before), (int)ev.kind, flow_state_name(r->flow.state), (int)a.kind);
+    } while (perform(r, &a, &ev));
+}
+
+/* ---- time ---- */
+
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+static void send_keepalive(struct request *r, int64_t now_us)
+{
+    int64_t every_us = r->snap->policy->server.sse_keepalive_ms * 1000;
+
+    if (!r->paused && now_us - r->last_write_us >= every_us) {
+        r->last_write_us = now_us;
+        (void)r->reply->ops->write(r->reply, SLICE(": keepalive\n\n"));
+    }
+    r->keepalive_us = r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
+}
+
+/* The wait is over: of a back-off, or of a stream that was complete but did not say so. */
+static void wait_over(struct request *r)
+{
+    r->wait_us = -1;
+    if (r->flow.state == FLOW_AWAIT_BACKOFF) {
+        request_step(r, (struct flow_event){.kind = FLOW_EV_WAIT_OVER});
+    } else if (r->attempt && r->stream_open && openai_stream_complete(&r->stream)) {
+        attempt_end(r, ERR_OK, NULL);
+        request_step(r, (struct flow_event){.kind = FLOW_EV_ANSWER});
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct request *r = arg;
+    int64_t now_us = clock_mono_us();
+
+    (void)fd, (void)what;
+    r->armed_us = -1;
+    if (r->deadline_us >= 0 && now_us >= r->deadline_us) {
+        r->deadline_us = -1;
+        request_step(r, (struct flow_event){.kind = FLOW_EV_STOP, .err = ERR_UPSTREAM_TOTAL_TIMEOUT});
+        return;
+    }
+    if (r->keepalive_us >= 0 && now_us >= r->keepalive_us)
+        send_keepalive(r, now_us);
+    if (r->wait_us >= 0 && now_us >= r->wait_us) {
+        wait_over(r);
+        if (r->reply == NULL)
+            return; /* finished */
+    }
+    request_arm(r);
+}
+
+void request_arm(struct request *r)
+{
+    int64_t due = earliest(earliest(r->deadline_us, r->wait_us), r->keepalive_us);
+    int64_t now_us, left_us;
+    struct timeval tv;
+
+    if (due < 0 || (r->armed_us >= 0 && r->armed_us <= due))
+        return; /* an earlier alarm is set already: it will look again */
+    now_us = clock_mono_us();
+    left_us = due > now_us ? due - now_us : 0;
+    tv = (struct timeval){left_us / 1000000, left_us % 1000000};
+    if (!r->timer_made) {
+        evtimer_assign(&r->timer, r->env->base, on_timer, r);
+        r->timer_made = true;
+    }
+    evtimer_add(&r->timer, &tv);
+    r->armed_us = due;
+}
+
+/* ---- starting ---- */
+
+static size_t parse_tags(const struct http1_head *head, struct slice *tags)
+{
+    const struct http1_header *h = http1_find(head, SLICE("x-weir-tags"));
+    struct slice rest = h ? h->value : (struct slice){NULL, 0};
+    size_t n = 0;
+
+    while (rest.n && n < MAX_TAGS) {
+        const char *comma = memchr(rest.p, ',', rest.n);
+        size_t len = comma ? (size_t)(comma - rest.p) : rest.n;
+        struct slice tag = slice_trim(slice_make(rest.p, len));
+
+        if (tag.n)
+            tags[n++] = tag;
+        rest = slice_from(rest, comma ? len + 1 : len);
+    }
+    return n;
+}
+
+static enum err choose_route(struct request *r, const struct http1_head *head, struct err_text *why)
+{
+    struct slice tags[MAX_TAGS];
+    struct policy_query_header headers[HTTP1_MAX_HEADERS];
+    struct policy_query q = {
+        .model = r->ask.model_name,
+        .api = r->api,
+        .tenant = r->tenant,
+        .tags = tags,
+        .tag_count = parse_tags(head, tags),
+        .headers = headers,
+        .header_count = head->header_count,
+        .prompt_tokens = r->ask.prompt_tokens,
+    };
+    bool known;
+
+    for (size_t i = 0; i < head->header_count; i++)
+        headers[i] = (struct policy_query_header){head->headers[i].name, head->headers[i].value};
+    r->route = policy_match(r->snap->policy, &q, &known);
+    if (r->route)
+        return ERR_OK;
+    if (known)
+        err_say(why, "No route of this gateway's policy takes model '%.*s' with this request (%s).",
+                SLICE_ARG(r->ask.model_name), wire_api_name(r->api));
+    else
+        err_say(why, "The model '%.*s' does not exist or you do not have access to it.", SLICE_ARG(r->ask.model_name));
+    return ERR_MODEL_NOT_FOUND;
+}
+
+static void prepare_route(struct request *r, const struct http1_head *head)
+{
+    const struct policy *p = r->snap->policy;
+    struct flow_limits limits = {
+        .steps = (int)(r->route->step_count < FLOW_MAX_STEPS ? r->route->step_count : FLOW_MAX_STEPS),
+        .max_attempts = (int)r->route->retry.max_attempts,
+        .per_model = (int)r->route->retry.per_model,
+        .max_retry_after_ms = r->route->retry.max_retry_after_ms,
+    };
+    size_t spare = 0;
+
+    for (int i = 0; i < limits.steps; i++) {
+        const struct snapshot_backend *sb = &r->snap->backends[p->models[r->route->steps[i].model].backend];
+
+        limits.endpoints[i] = sb->count;
+        if (sb->header_count > spare)
+            spare = sb->header_count;
+    }
+    flow_init(&r->flow, &limits);
+    r->attempts = ARENA_ARRAY(&r->arena, struct attempt, limits.max_attempts);
+    r->forward_count = headers_to_upstream(head, &r->arena, spare + 1, &r->forward);
+    buf_init(&r->out, OUT_MAX_BYTES);
+    r->calls[0].owner = r->calls[1].owner = r;
+    if (r->route->deadline_ms != POLICY_NONE) {
+        r->deadline_us = r->received_us + r->route->deadline_ms * 1000;
+        request_arm(r);
+    }
+}
+
+static int64_t largest_answer(const struct request *r)
+{
+    const struct policy *p = r->snap->policy;
+    int64_t max = 0;
+
+    for (size_t i = 0; i < r->route->step_count; i++) {
+        int64_t b = p->backends[p->models[r->route->steps[i].model].backend].max_response_bytes;
+
+        if (b > max)
+            max = b;
+    }
+    return max;
+}
+
+struct request *request_start(struct router_env *env, const struct request_spec *spec, struct reply *reply)
+{
+    struct request *r = record_take(env);
+    struct err_text why = {""};
+    const char *param = NULL;
+    enum err err;
+
+    snprintf(r->id, sizeof r->id, "%s", spec->id);
+    r->reply = reply;
+    r->snap = snapshot_ref(spec->snapshot);
+    r->tenant = spec->tenant;
+    r->api = spec->api;
+    r->received_us = r->state_since_us = spec->received_us;
+    r->received_wall_us = clock_wall_us();
+
+    err = openai_request_scan(spec->api, spec->body, &r->arena, &r->ask, &param, &why);
+    if (err == ERR_OK) {
+        err = choose_route(r, spec->head, &why);
+        param = err == ERR_OK ? NULL : "model";
+    }
+    if (err != ERR_OK) {
+        send_failure(r, err, why.s[0] ? why.s : NULL, param, -1);
+        return NULL;
+    }
+    prepare_route(r, spec->head);
+    buf_init(&r->body, (size_t)largest_answer(r));
+    request_step(r, (struct flow_event){.kind = FLOW_EV_START});
+    return r->reply ? r : NULL; /* answered at once: every endpoint was busy */
+}
+
+/* ---- from the gateway ---- */
+
+void request_client_gone(struct request *r)
+{
+    struct reply *reply = r->reply;
+
+    r->reply = NULL;
+    request_step(r, (struct flow_event){.kind = FLOW_EV_GONE});
+    account_request(r, reply);
+    record_release(r);
+}
+
+void request_writable(struct request *r)
+{
+    if (!r->paused)
+        return;
+    r->paused = false;
+    if (r->attempt)
+        upstream_resume(r->call);
+    attempt_watch_end(r);
+}
+
+void request_abort_all(struct router_env *env, enum err e)
+{
+    while (!list_empty(&env->in_flight)) {
+        struct request *r = CONTAINER_OF(env->in_flight.next, struct request, link);
+
+        request_step(r, (struct flow_event){.kind = FLOW_EV_STOP, .err = e});
+    }
+}
+
+void request_describe(const struct request *r, struct request_info *out)
+{
+    int64_t now_us = clock_mono_us();
+    const struct attempt *at = r->attempt;
+
+    *out = (struct request_info){
+        .id = r->id,
+        .state = flow_state_name(r->flow.state),
+        .api = wire_api_name(r->api),
+        .model = r->ask.model_name,
+        .tenant = r->tenant ? r->tenant->name : "",
+        .route = r->route ? r->route->name : "",
+        .serving_model = at ? r->snap->policy->models[at->model].name : "",
+        .endpoint = at ? attempt_backend(r, at)->endpoints[at->endpoint].label : "",
+        .age_us = now_us - r->received_us,
+        .state_age_us = now_us - r->state_since_us,
+        .attempts = r->attempt_count,
+        .stream = r->ask.stream,
+        .bytes_out = r->bytes_out,
+    };
+}
+
+void request_each(struct router_env *env, void (*fn)(const struct request *r, void *ctx), void *ctx)
+{
+    LIST_FOREACH (it, &env->in_flight)
+        fn(CONTAINER_OF(it, struct request, link), ctx);
+}

@@ -1,0 +1,90 @@
+/* Builds what workers need from a policy, once per load, so that starting an attempt copies nothing. Control thread builds and
+ * posts; any thread may hold and drop references. */
+#include "router/snapshot.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include "base/arena.h"
+#include "base/mem.h"
+
+static void fill_headers(struct arena *a, const struct policy_backend *b, struct snapshot_backend *sb)
+{
+    size_t n = 0;
+
+    sb->headers = ARENA_ARRAY(a, struct http1_header, b->header_count + 1);
+    if (b->key)
+        sb->headers[n++] = (struct http1_header){SLICE("Authorization"), slice_str(arena_printf(a, "Bearer %s", b->key))};
+    for (size_t i = 0; i < b->header_count; i++)
+        sb->headers[n++] = (struct http1_header){slice_str(b->headers[i].name), slice_str(b->headers[i].value)};
+    sb->header_count = n;
+}
+
+static void fill_target(const struct policy_backend *b, const struct policy_endpoint *e, struct upstream_target *t)
+{
+    *t = (struct upstream_target){
+        .backend = b->name,
+        .tls = e->tls,
+        .host = e->host,
+        .port = e->port,
+        .authority = e->authority,
+        .http2 = b->http == HTTP_2,
+        .force_curl = b->transport == TRANSPORT_CURL,
+        .force_native = b->transport == TRANSPORT_NATIVE,
+        .proxy = b->proxy,
+        .tls_ca_file = b->tls_ca_file,
+        .tls_verify = b->tls_verify,
+        .max_idle_connections = b->max_idle_connections,
+    };
+}
+
+struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, uint64_t serial)
+{
+    struct snapshot *s = mem_zalloc(1, sizeof *s);
+
+    s->policy = p;
+    s->serial = serial;
+    atomic_init(&s->refs, 1);
+    s->arena = mem_zalloc(1, sizeof *s->arena);
+    arena_init(s->arena, 4096);
+    s->backends = ARENA_ARRAY(s->arena, struct snapshot_backend, p->backend_count);
+    for (size_t i = 0; i < p->backend_count; i++) {
+        const struct policy_backend *b = &p->backends[i];
+        struct snapshot_backend *sb = &s->backends[i];
+
+        sb->count = (int)b->endpoint_count;
+        sb->shared = ARENA_ARRAY(s->arena, struct endpoint_shared *, b->endpoint_count);
+        sb->targets = ARENA_ARRAY(s->arena, struct upstream_target, b->endpoint_count);
+        sb->paths = ARENA_ARRAY(s->arena, struct slice, b->endpoint_count * WIRE_APIS);
+        for (size_t j = 0; j < b->endpoint_count; j++) {
+            const struct policy_endpoint *e = &b->endpoints[j];
+
+            sb->shared[j] = endpoint_registry_bind(reg, b->name, e->url);
+            fill_target(b, e, &sb->targets[j]);
+            for (int api = 0; api < WIRE_APIS; api++)
+                sb->paths[j * WIRE_APIS + (size_t)api] =
+                    slice_str(arena_printf(s->arena, "%s%s", e->path, wire_api_path((enum wire_api)api)));
+        }
+        fill_headers(s->arena, b, sb);
+    }
+    return s;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    int before = atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+
+    assert(before > 0);
+    (void)before;
+    return s;
+}
+
+void snapshot_unref(struct snapshot *s)
+{
+    if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    policy_unref(s->policy);
+    arena_clear(s->arena);
+    free(s->arena);
+    free(s);
+}

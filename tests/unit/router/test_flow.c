@@ -1,0 +1,335 @@
+/* The request's transition function: scenarios, and a walk over every (state, event) that checks the invariants. */
+#include <cmocka.h>
+#include "router/flow.h"
+
+static struct flow_limits limits_of(int steps, int endpoints, int max_attempts, int per_model)
+{
+    struct flow_limits l = {.steps = steps, .max_attempts = max_attempts, .per_model = per_model, .max_retry_after_ms = 5000};
+
+    for (int i = 0; i < steps; i++)
+        l.endpoints[i] = endpoints;
+    return l;
+}
+
+static struct flow_action send(struct flow *f, enum flow_event_kind kind)
+{
+    return flow_next(f, &(struct flow_event){.kind = kind, .retry_after_ms = -1});
+}
+
+static struct flow_action failed(struct flow *f, enum err err, int64_t retry_after_ms)
+{
+    return flow_next(f, &(struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = retry_after_ms});
+}
+
+static void start(struct flow *f, struct flow_limits l)
+{
+    struct flow_action a;
+
+    flow_init(f, &l);
+    a = send(f, FLOW_EV_START);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 0);
+    assert_false(a.takes_budget);
+    flow_called(f, 0);
+}
+
+static void test_whole_answer(void **state)
+{
+    struct flow f;
+
+    (void)state;
+    start(&f, limits_of(1, 1, 4, 2));
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_REPLY);
+    assert_int_equal(f.state, FLOW_DONE);
+}
+
+static void test_stream_commits_once(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(3, 2, 10, 3));
+    assert_int_equal(send(&f, FLOW_EV_FIRST_BYTES).kind, FLOW_COMMIT);
+    a = failed(&f, ERR_UPSTREAM_CUT, -1); /* another endpoint and two models are left, and none may be asked */
+    assert_int_equal(a.kind, FLOW_CUT);
+    assert_int_equal(a.err, ERR_UPSTREAM_CUT);
+    assert_int_equal(f.state, FLOW_DONE);
+
+    start(&f, limits_of(3, 2, 10, 3));
+    send(&f, FLOW_EV_FIRST_BYTES);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_END);
+}
+
+static void test_other_endpoint_then_next_model(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(2, 2, 4, 2));
+    a = failed(&f, ERR_UPSTREAM_CONNECT, -1);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 0);
+    assert_int_equal(a.exclude_mask, 1);
+    assert_true(a.takes_budget);
+    flow_called(&f, 1);
+    a = failed(&f, ERR_UPSTREAM_CONNECT, -1); /* per_model is used up */
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    assert_int_equal(a.exclude_mask, 0);
+    assert_false(a.takes_budget);
+}
+
+static void test_same_endpoint_backs_off(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(1, 1, 4, 3));
+    a = failed(&f, ERR_UPSTREAM_RATE_LIMITED, 1200);
+    assert_int_equal(a.kind, FLOW_BACKOFF);
+    assert_int_equal(a.retry, 1);
+    assert_int_equal(a.floor_ms, 1200);
+    assert_true(a.takes_budget);
+    a = send(&f, FLOW_EV_WAIT_OVER);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_false(a.takes_budget); /* it was taken with the back-off */
+}
+
+static void test_long_retry_after_goes_on_or_tells_the_client(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(2, 1, 4, 3));
+    a = failed(&f, ERR_UPSTREAM_RATE_LIMITED, 60000);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    flow_called(&f, 0);
+    a = failed(&f, ERR_UPSTREAM_RATE_LIMITED, 60000);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_RATE_LIMITED);
+    assert_int_equal(a.retry_after_ms, 60000);
+}
+
+static void test_refusals_never_return_to_the_same_model(void **state)
+{
+    static const enum err refusals[] = {ERR_UPSTREAM_CONTEXT_LENGTH, ERR_UPSTREAM_CONTENT_FILTER};
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        start(&f, limits_of(2, 3, 9, 3));
+        a = failed(&f, refusals[i], -1);
+        assert_int_equal(a.kind, FLOW_CALL);
+        assert_int_equal(a.step, 1);
+        flow_called(&f, 0);
+        a = failed(&f, refusals[i], -1);
+        assert_int_equal(a.kind, FLOW_FAIL);
+        assert_int_equal(a.err, refusals[i]);
+    }
+}
+
+static void test_rejections_are_final(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(3, 3, 9, 3));
+    a = failed(&f, ERR_UPSTREAM_REJECTED, -1);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_REJECTED);
+}
+
+static void test_budget_refusal_moves_on(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(2, 1, 4, 3));
+    failed(&f, ERR_UPSTREAM_SERVER_ERROR, -1);
+    a = send(&f, FLOW_EV_BUDGET_REFUSED);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    flow_called(&f, 0);
+    failed(&f, ERR_UPSTREAM_SERVER_ERROR, -1);
+    a = send(&f, FLOW_EV_BUDGET_REFUSED);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_SERVER_ERROR);
+}
+
+static void test_lonely_endpoint_is_asked_again(void **state)
+{
+    struct flow f;
+
+    (void)state;
+    start(&f, limits_of(1, 1, 4, 2)); /* a connect failure with nowhere else to go: wait and try once more */
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONNECT, -1).kind, FLOW_BACKOFF);
+    assert_int_equal(send(&f, FLOW_EV_WAIT_OVER).kind, FLOW_CALL);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONNECT, -1).kind, FLOW_FAIL);
+}
+
+static void test_busy(void **state)
+{
+    struct flow f;
+    struct flow_limits l = limits_of(2, 1, 4, 2);
+    struct flow_action a;
+
+    (void)state;
+    flow_init(&f, &l);
+    send(&f, FLOW_EV_START);
+    a = send(&f, FLOW_EV_NO_ENDPOINT);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    a = send(&f, FLOW_EV_NO_ENDPOINT);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_BUSY);
+}
+
+static void test_gone_and_stop(void **state)
+{
+    struct flow f;
+    struct flow_event stop = {.kind = FLOW_EV_STOP, .err = ERR_DRAINING};
+
+    (void)state;
+    start(&f, limits_of(1, 1, 4, 2));
+    assert_int_equal(send(&f, FLOW_EV_GONE).kind, FLOW_DROP);
+    start(&f, limits_of(1, 1, 4, 2));
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_FAIL);
+    start(&f, limits_of(1, 1, 4, 2));
+    send(&f, FLOW_EV_FIRST_BYTES);
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_CUT);
+}
+
+/* ---- every state, every event, every error: bounded depth, all limits ---- */
+
+struct walk {
+    long visited;
+    int max_attempts;
+};
+
+static void explore(struct flow f, int depth, struct walk *w);
+
+static void follow(struct flow f, struct flow_event ev, int depth, struct walk *w)
+{
+    enum flow_state before = f.state;
+    struct flow_action a = flow_next(&f, &ev);
+
+    w->visited++;
+    assert_true(f.attempts <= w->max_attempts);
+    switch (a.kind) {
+    case FLOW_CALL:
+        assert_true(before != FLOW_STREAMING); /* committed: no other attempt */
+        assert_true(f.attempts < w->max_attempts);
+        assert_true(a.step < f.limits.steps);
+        for (int e = 0; e < f.limits.endpoints[a.step]; e++) {
+            struct flow g = f;
+
+            if (a.exclude_mask >> e & 1)
+                continue;
+            flow_called(&g, e);
+            explore(g, depth, w);
+        }
+        explore(f, depth, w); /* the call could not be placed */
+        return;
+    case FLOW_BACKOFF:
+        assert_true(before == FLOW_AWAIT_ANSWER);
+        break;
+    case FLOW_COMMIT:
+        assert_int_equal(before, FLOW_AWAIT_ANSWER);
+        assert_int_equal(f.state, FLOW_STREAMING);
+        break;
+    case FLOW_END:
+    case FLOW_CUT:
+        assert_int_equal(before, FLOW_STREAMING);
+        assert_int_equal(f.state, FLOW_DONE);
+        break;
+    case FLOW_REPLY:
+    case FLOW_FAIL:
+        assert_true(before != FLOW_STREAMING && before != FLOW_DONE);
+        assert_int_equal(f.state, FLOW_DONE);
+        assert_true(a.kind == FLOW_REPLY || a.err != ERR_OK);
+        break;
+    case FLOW_DROP:
+        assert_int_equal(f.state, FLOW_DONE);
+        break;
+    case FLOW_WAIT:
+        assert_int_equal(f.state, before);
+        break;
+    }
+    explore(f, depth, w);
+}
+
+static void explore(struct flow f, int depth, struct walk *w)
+{
+    static const enum err errs[] = {ERR_UPSTREAM_CONNECT, ERR_UPSTREAM_RATE_LIMITED, ERR_UPSTREAM_CONTEXT_LENGTH,
+                                    ERR_UPSTREAM_REJECTED};
+
+    if (depth == 0 || f.state == FLOW_DONE) {
+        if (f.state == FLOW_DONE) {
+            struct flow_event ev = {.kind = FLOW_EV_ANSWER};
+
+            assert_int_equal(flow_next(&f, &ev).kind, FLOW_WAIT); /* done is done */
+        }
+        return;
+    }
+    for (int k = FLOW_EV_START; k <= FLOW_EV_STOP; k++) {
+        struct flow_event ev = {.kind = (enum flow_event_kind)k, .err = ERR_DRAINING, .retry_after_ms = 100};
+
+        if (k != FLOW_EV_FAILED) {
+            follow(f, ev, depth - 1, w);
+            continue;
+        }
+        for (size_t i = 0; i < sizeof errs / sizeof errs[0]; i++) {
+            ev.err = errs[i];
+            follow(f, ev, depth - 1, w);
+        }
+    }
+}
+
+static void test_every_state_and_event(void **state)
+{
+    struct walk w = {.max_attempts = 3};
+    struct flow_limits l = limits_of(2, 2, 3, 2);
+    struct flow f;
+
+    (void)state;
+    flow_init(&f, &l);
+    explore(f, 6, &w);
+    assert_true(w.visited > 10000);
+}
+
+static void test_state_names(void **state)
+{
+    (void)state;
+    assert_string_equal(flow_state_name(FLOW_AWAIT_ANSWER), "await_answer");
+    assert_string_equal(flow_state_name(FLOW_STREAMING), "streaming");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_stream_commits_once),
+        cmocka_unit_test(test_other_endpoint_then_next_model),
+        cmocka_unit_test(test_same_endpoint_backs_off),
+        cmocka_unit_test(test_long_retry_after_goes_on_or_tells_the_client),
+        cmocka_unit_test(test_refusals_never_return_to_the_same_model),
+        cmocka_unit_test(test_rejections_are_final),
+        cmocka_unit_test(test_budget_refusal_moves_on),
+        cmocka_unit_test(test_lonely_endpoint_is_asked_again),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_gone_and_stop),
+        cmocka_unit_test(test_every_state_and_event),
+        cmocka_unit_test(test_state_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
