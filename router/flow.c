@@ -6,7 +6,12 @@
 void flow_init(struct flow *f, const struct flow_limits *limits)
 {
     assert(limits->steps >= 1 && limits->steps <= FLOW_MAX_STEPS);
-    *f = (struct flow){.limits = *limits, .state = FLOW_IDLE, .endpoint = -1, .last_retry_after_ms = -1};
+    /* Until an attempt has failed, the only reason not to go on is that there is no room anywhere. */
+    *f = (struct flow){.limits = *limits,
+                       .state = FLOW_IDLE,
+                       .endpoint = -1,
+                       .last_err = ERR_UPSTREAM_BUSY,
+                       .last_retry_after_ms = -1};
 }
 
 const char *flow_state_name(enum flow_state s)
@@ -124,11 +129,7 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
         return finish(f, FLOW_REPLY, ERR_OK);
     case FLOW_EV_FAILED:
         return flow_failed(f, ev->err, ev->retry_after_ms);
-    case FLOW_EV_NO_ENDPOINT:
-        /* An earlier failure tells the client more than "busy" does. */
-        if (f->attempts == 0)
-            f->last_err = ERR_UPSTREAM_BUSY;
-        return next_model(f);
+    case FLOW_EV_NO_ENDPOINT: /* an earlier failure tells the client more than "busy" does: last_err stays */
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
     case FLOW_EV_START:
