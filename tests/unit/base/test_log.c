@@ -118,7 +118,7 @@ static void test_quote_cuts(void **state)
     }
     char out[9];
     assert_string_equal(log_quote(SLICE("longer than eight"), out, sizeof out), "\"lon...\"");
-    assert_string_equal(log_quote(SLICE("\xe2\x82\xac\xe2\x82\xac"), out, sizeof out), "\"\xe2\x82\xac...\"");
+    assert_string_equal(log_quote(SLICE("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"), out, sizeof out), "\"\xe2\x82\xac...\"");
 }
 
 int main(void)
