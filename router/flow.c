@@ -18,15 +18,15 @@ const char *flow_state_name(enum flow_state s)
 {
     switch (s) {
     case FLOW_IDLE:
-        return "idle";
+        return "IDLE";
     case FLOW_AWAIT_ANSWER:
-        return "await_answer";
+        return "AWAIT_ANSWER";
     case FLOW_AWAIT_BACKOFF:
-        return "await_backoff";
+        return "AWAIT_BACKOFF";
     case FLOW_STREAMING:
-        return "streaming";
+        return "STREAMING";
     case FLOW_DONE:
-        return "done";
+        return "DONE";
     }
     return "?";
 }

@@ -309,8 +309,8 @@ static void test_every_state_and_event(void **state)
 static void test_state_names(void **state)
 {
     (void)state;
-    assert_string_equal(flow_state_name(FLOW_AWAIT_ANSWER), "await_answer");
-    assert_string_equal(flow_state_name(FLOW_STREAMING), "streaming");
+    assert_string_equal(flow_state_name(FLOW_AWAIT_ANSWER), "AWAIT_ANSWER");
+    assert_string_equal(flow_state_name(FLOW_STREAMING), "STREAMING");
 }
 
 int main(void)
