@@ -1,0 +1,764 @@
+/* The transport for what the usual one does not do: HTTP/2 (by ALPN, over TLS) and proxies. libcurl's multi interface on the
+ * worker's libevent loop; the only file that includes libcurl. Owns the multi handle and one easy handle per exchange.
+ *
+ * libcurl forbids its own functions inside its callbacks, and our callers may start, pause, resume and abort inside theirs.
+ * So while libcurl is on the stack (in_curl) such wishes only mark the exchange and put it on `ready`; the next turn
+ * carries them out. Deadlines are our own (watch.h), so that both transports agree on what each means; libcurl's connect
+ * timeout is set beside them because it also divides the time among addresses.
+ *
+ * HTTP/2 without TLS is refused: libcurl 7.88 breaks nearly every such POST. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include "backends/upstream_int.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define MAX_IDLE 256 /* connections libcurl keeps, over all targets */
+
+struct curl_state {
+    struct upstream *up; /* borrowed: it owns us */
+    CURLM *multi;
+    struct list exchanges, ready;
+    struct event *timer, *turn;
+    int in_curl; /* depth of libcurl on the stack */
+    struct http1_head head; /* valid during on_head */
+};
+
+/* One socket that libcurl watches. Keyed by curl_multi_assign; freed when libcurl removes it. */
+struct watched {
+    struct event *event;
+};
+
+enum begin { QUEUED, RUNNING, ENDED };
+
+struct exchange {
+    struct list link, ready;
+    struct watch watch;
+    struct curl_state *s;
+    struct upstream_call *call; /* NULL: aborted, to be freed on the next turn */
+    struct upstream_request req;
+    CURL *easy; /* owned */
+    struct curl_slist *headers; /* owned */
+    enum begin begin;
+    bool connected, head_done, curl_paused;
+    enum err failed; /* our own verdict, before libcurl's */
+    const char *why;
+    size_t piece, offset; /* of the request body: where reading stands */
+    struct buf head;
+    int interim;
+    uint64_t received;
+    int64_t start_us, first_byte_us, connect_us;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* ---- life of an exchange ---- */
+
+static void wake(struct exchange *x)
+{
+    if (list_empty(&x->ready))
+        list_push_back(&x->s->ready, &x->ready);
+    event_active(x->s->turn, EV_TIMEOUT, 0);
+}
+
+/* libcurl must not be on the stack. Cancels the transfer at once if it is under way. */
+static void drop_transfer(struct exchange *x)
+{
+    if (x->easy) {
+        if (x->begin != QUEUED)
+            curl_multi_remove_handle(x->s->multi, x->easy);
+        curl_easy_cleanup(x->easy);
+    }
+    x->easy = NULL;
+}
+
+static void exchange_free(struct exchange *x)
+{
+    drop_transfer(x);
+    watch_stop(&x->watch);
+    list_remove(&x->link);
+    list_remove(&x->ready);
+    curl_slist_free_all(x->headers);
+    buf_clear(&x->head);
+    free(x);
+}
+
+static void fail_soon(struct exchange *x, enum err err, const char *why)
+{
+    if (x->failed == ERR_OK) {
+        x->failed = err;
+        x->why = why;
+    }
+    watch_stop(&x->watch);
+    wake(x);
+}
+
+static void finish(struct exchange *x, enum err err, const char *why)
+{
+    struct upstream_call *c = x->call;
+    long connections = 0, request_bytes = 0;
+    struct upstream_result r = {.err = err, .why = why ? why : "", .first_byte_us = x->first_byte_us};
+
+    if (x->easy) {
+        curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &connections);
+        curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
+    }
+    r.reused = x->connected && connections == 0;
+    r.connect_us = r.reused ? 0 : x->connect_us;
+    r.sent = request_bytes > 0;
+    r.total_us = clock_mono_us() - x->start_us;
+    if (connections > 0 && x->s->up->stats)
+        stats_add(stats_cell(x->s->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
+                  connections);
+    drop_transfer(x);
+    watch_stop(&x->watch);
+    list_remove(&x->link);
+    list_remove(&x->ready);
+    c->exchange = NULL;
+    c->handler->on_done(c, &r);
+    exchange_free(x);
+}
+
+/* ---- libcurl's errors in our words ---- */
+
+/* Before our connect phase is over nothing was reached; after the head, an end is a cut. */
+static enum err translate(const struct exchange *x, CURLcode code)
+{
+    switch ((int)code) {
+    case CURLE_OK:
+        return x->head_done ? ERR_OK : ERR_UPSTREAM_RESET;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return ERR_UPSTREAM_DNS;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_INTERFACE_FAILED:
+    case CURLE_PROXY:
+        return ERR_UPSTREAM_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_USE_SSL_FAILED:
+        return ERR_UPSTREAM_TLS;
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_UPSTREAM_CONNECT_TIMEOUT; /* the only timeout that libcurl is given */
+    case CURLE_GOT_NOTHING:
+        return ERR_UPSTREAM_RESET;
+    case CURLE_PARTIAL_FILE:
+        return ERR_UPSTREAM_CUT;
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+        /* 7.88 reports a malformed chunk as a failure to receive; the text is the only difference */
+        if (strstr(x->error, "chunked-encoding"))
+            return ERR_UPSTREAM_PROTOCOL;
+        return x->head_done ? ERR_UPSTREAM_CUT : ERR_UPSTREAM_RESET;
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+        return x->head_done ? ERR_UPSTREAM_CUT : ERR_UPSTREAM_RESET;
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+        return ERR_INTERNAL;
+    default:
+        return ERR_UPSTREAM_PROTOCOL;
+    }
+}
+
+/* ---- libcurl's callbacks for one transfer ---- */
+
+static bool emit_head(struct exchange *x, const struct http1_head *head)
+{
+    x->head_done = true;
+    x->call->handler->on_head(x->call, head);
+    return x->call != NULL;
+}
+
+/* HTTP/2 has no text form; libcurl writes one with "HTTP/2 200" as its first line. In the words of HTTP/1.1 the same strict
+ * parser reads both. */
+static bool add_head_line(struct exchange *x, struct slice line)
+{
+    struct slice status = line;
+
+    if (buf_len(&x->head) == 0 && (slice_starts(line, SLICE("HTTP/2 ")) || slice_starts(line, SLICE("HTTP/2.0 ")))) {
+        while (status.n && status.p[0] != ' ')
+            status = slice_from(status, 1);
+        return buf_append_slice(&x->head, SLICE("HTTP/1.1")) == ERR_OK && buf_append_slice(&x->head, status) == ERR_OK;
+    }
+    return buf_append_slice(&x->head, line) == ERR_OK;
+}
+
+/* A complete head; false ends the transfer. */
+static bool on_head_complete(struct exchange *x)
+{
+    struct http1_head *head = &x->s->head;
+    const char *why = "malformed head";
+    size_t scanned = 0;
+    bool alive = true;
+
+    if (http1_parse_response(buf_slice(&x->head), &scanned, slice_eq(x->req.method, SLICE("HEAD")), head, &why) !=
+        HTTP1_DONE) {
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, why);
+        return false;
+    }
+    if (head->status >= 200) {
+        alive = emit_head(x, head);
+    } else if (head->status == 101 || ++x->interim > UPSTREAM_MAX_INTERIM) {
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, head->status == 101 ? "101 without an upgrade" : "too many 1xx answers");
+        return false;
+    } else {
+        x->first_byte_us = -1;
+        watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, clock_mono_us());
+    }
+    buf_clear(&x->head); /* the views of head end here */
+    return alive;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *arg)
+{
+    struct exchange *x = arg;
+    struct slice line = {data, size * count};
+
+    if (!x->call || x->failed != ERR_OK)
+        return 0;
+    watch_touch(&x->watch);
+    if (x->head_done) /* trailers */
+        return line.n;
+    if (x->first_byte_us < 0) {
+        int64_t now_us = clock_mono_us();
+
+        x->first_byte_us = now_us - x->start_us;
+        watch_phase(&x->watch, x->req.timeouts.between_bytes_ms, ERR_UPSTREAM_IDLE_TIMEOUT, now_us);
+    }
+    if (!add_head_line(x, line)) {
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, "the answer's head is larger than 64 KB");
+        return 0;
+    }
+    if (line.n <= 2 && (line.p[0] == '\r' || line.p[0] == '\n') && !on_head_complete(x))
+        return 0;
+    return line.n;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct exchange *x = arg;
+    struct slice piece = {data, size * count};
+
+    if (!x->call || x->failed != ERR_OK)
+        return 0;
+    if (x->call->paused) {
+        x->curl_paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    watch_touch(&x->watch);
+    x->received += piece.n;
+    if (x->received > (uint64_t)x->req.max_response_bytes) {
+        fail_soon(x, ERR_UPSTREAM_TOO_LARGE, "the answer is larger than max_response_bytes");
+        return 0;
+    }
+    x->call->handler->on_data(x->call, piece);
+    return x->call ? piece.n : 0;
+}
+
+static size_t on_read(char *out, size_t size, size_t count, void *arg)
+{
+    struct exchange *x = arg;
+    size_t room = size * count, n = 0;
+
+    if (!x->call)
+        return CURL_READFUNC_ABORT;
+    watch_touch(&x->watch);
+    while (n < room && x->piece < x->req.body_count) {
+        struct slice s = slice_from(x->req.body[x->piece], x->offset);
+        size_t part = s.n < room - n ? s.n : room - n;
+
+        if (part)
+            memcpy(out + n, s.p, part);
+        n += part;
+        x->offset += part;
+        if (part == s.n) {
+            x->piece++;
+            x->offset = 0;
+        }
+    }
+    return n;
+}
+
+/* libcurl sends again when a pooled connection proves stale. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct exchange *x = arg;
+
+    if (!x->call || origin != SEEK_SET || offset != 0)
+        return CURL_SEEKFUNC_CANTSEEK;
+    x->piece = x->offset = 0;
+    return CURL_SEEKFUNC_OK;
+}
+
+/* The connection stands, the request is about to go. */
+static int on_connected(void *arg, char *remote, char *local, int remote_port, int local_port)
+{
+    struct exchange *x = arg;
+    int64_t now_us = clock_mono_us();
+
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    if (!x->call)
+        return CURL_PREREQFUNC_ABORT;
+    x->connected = true;
+    x->connect_us = now_us > x->start_us ? now_us - x->start_us : 1;
+    watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, now_us);
+    if (x->call->paused)
+        watch_hold(&x->watch);
+    return CURL_PREREQFUNC_OK;
+}
+
+/* ---- setting a transfer up ---- */
+
+static bool add_header(struct exchange *x, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(x->headers, line);
+
+    if (longer)
+        x->headers = longer;
+    return longer != NULL;
+}
+
+/* "Name: value"; libcurl takes "Name;" for a header without a value, and "Name:" to leave one of its own out. */
+static bool add_request_headers(struct exchange *x)
+{
+    struct buf line;
+    bool ok = true;
+
+    buf_init(&line, 1024 * 1024);
+    for (size_t i = 0; ok && i < x->req.header_count; i++) {
+        const struct http1_header *h = &x->req.headers[i];
+
+        buf_reset(&line);
+        ok = buf_append_slice(&line, h->name) == ERR_OK &&
+             buf_append_slice(&line, h->value.n ? SLICE(": ") : SLICE(";")) == ERR_OK &&
+             buf_append_slice(&line, h->value) == ERR_OK && buf_append(&line, "", 1) == ERR_OK &&
+             add_header(x, buf_slice(&line).p);
+    }
+    buf_reset(&line);
+    ok = ok && buf_printf(&line, "Host: %s", x->req.target->authority) == ERR_OK && buf_append(&line, "", 1) == ERR_OK &&
+         add_header(x, buf_slice(&line).p);
+    buf_clear(&line);
+    return ok;
+}
+
+static bool own_headers_off(struct exchange *x)
+{
+    static const char *const libcurls[] = {"Accept", "Content-Type", "User-Agent"};
+
+    for (size_t i = 0; i < sizeof libcurls / sizeof *libcurls; i++) {
+        char line[32];
+        bool given = false;
+
+        for (size_t h = 0; h < x->req.header_count; h++)
+            given = given || slice_ieq(x->req.headers[h].name, slice_str(libcurls[i]));
+        snprintf(line, sizeof line, "%s:", libcurls[i]);
+        if (!given && !add_header(x, line))
+            return false;
+    }
+    if (x->req.target->max_idle_connections <= 0 && !add_header(x, "Connection: close"))
+        return false;
+    return add_header(x, "Expect:") && add_header(x, "Accept-Encoding: identity");
+}
+
+#define OPT(option, value)                                                                         \
+    do {                                                                                           \
+        if (curl_easy_setopt(x->easy, (option), (value)) != CURLE_OK)                              \
+            return false;                                                                          \
+    } while (0)
+
+static bool set_url(struct exchange *x)
+{
+    const struct upstream_target *t = x->req.target;
+    bool v6 = strchr(t->host, ':') != NULL;
+    struct buf url;
+    bool ok;
+
+    buf_init(&url, 1024 * 1024);
+    ok = buf_printf(&url, "%s://%s%s%s:%u", t->tls ? "https" : "http", v6 ? "[" : "", t->host, v6 ? "]" : "",
+                    (unsigned)t->port) == ERR_OK &&
+         buf_append_slice(&url, x->req.path) == ERR_OK && buf_append(&url, "", 1) == ERR_OK &&
+         curl_easy_setopt(x->easy, CURLOPT_URL, buf_slice(&url).p) == CURLE_OK; /* copied */
+    buf_clear(&url);
+    return ok;
+}
+
+static bool set_method(struct exchange *x)
+{
+    uint64_t body_bytes = upstream_body_bytes(&x->req);
+    char method[32];
+
+    if (x->req.method.n >= sizeof method)
+        return false;
+    memcpy(method, x->req.method.p, x->req.method.n);
+    method[x->req.method.n] = '\0';
+    if (strcmp(method, "HEAD") == 0) {
+        OPT(CURLOPT_NOBODY, 1L);
+        return true;
+    }
+    if (body_bytes || upstream_method_has_body(x->req.method)) {
+        OPT(CURLOPT_POST, 1L);
+        OPT(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_bytes);
+        OPT(CURLOPT_READFUNCTION, on_read);
+        OPT(CURLOPT_READDATA, x);
+        OPT(CURLOPT_SEEKFUNCTION, on_seek);
+        OPT(CURLOPT_SEEKDATA, x);
+    } else {
+        OPT(CURLOPT_HTTPGET, 1L);
+    }
+    OPT(CURLOPT_CUSTOMREQUEST, method);
+    return true;
+}
+
+static bool set_security(struct exchange *x)
+{
+    const struct upstream_target *t = x->req.target;
+
+    OPT(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    OPT(CURLOPT_SSL_VERIFYPEER, t->tls_verify ? 1L : 0L);
+    OPT(CURLOPT_SSL_VERIFYHOST, t->tls_verify ? 2L : 0L);
+    if (t->tls_ca_file) {
+        OPT(CURLOPT_CAINFO, t->tls_ca_file);
+        OPT(CURLOPT_CAPATH, NULL);
+    }
+    /* "" also keeps libcurl from reading proxies out of the environment */
+    OPT(CURLOPT_PROXY, t->proxy ? t->proxy : "");
+    OPT(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    return true;
+}
+
+static bool set_transfer(struct exchange *x)
+{
+    bool http2 = x->req.target->http2 && x->req.target->tls;
+
+    OPT(CURLOPT_PRIVATE, x);
+    OPT(CURLOPT_ERRORBUFFER, x->error);
+    OPT(CURLOPT_NOSIGNAL, 1L);
+    OPT(CURLOPT_FOLLOWLOCATION, 0L);
+    OPT(CURLOPT_PATH_AS_IS, 1L);
+    OPT(CURLOPT_PROTOCOLS_STR, "http,https");
+    OPT(CURLOPT_HTTP_VERSION, http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    OPT(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+    OPT(CURLOPT_TCP_KEEPALIVE, 1L);
+    OPT(CURLOPT_HEADERFUNCTION, on_header);
+    OPT(CURLOPT_HEADERDATA, x);
+    OPT(CURLOPT_WRITEFUNCTION, on_body);
+    OPT(CURLOPT_WRITEDATA, x);
+    OPT(CURLOPT_PREREQFUNCTION, on_connected);
+    OPT(CURLOPT_PREREQDATA, x);
+    OPT(CURLOPT_HTTPHEADER, x->headers);
+    if (x->req.timeouts.connect_ms > 0)
+        OPT(CURLOPT_CONNECTTIMEOUT_MS, (long)x->req.timeouts.connect_ms);
+    if (x->req.target->max_idle_connections <= 0)
+        OPT(CURLOPT_FORBID_REUSE, 1L);
+    return true;
+}
+
+/* Hands the transfer to libcurl, which must not be on the stack. */
+static void begin(struct exchange *x)
+{
+    struct curl_state *s = x->s;
+    bool ok;
+
+    x->easy = curl_easy_init();
+    ok = x->easy && add_request_headers(x) && own_headers_off(x) && set_url(x) && set_method(x) && set_security(x) &&
+         set_transfer(x);
+    if (!ok) {
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, "libcurl refused the request");
+        return;
+    }
+    s->in_curl++;
+    ok = curl_multi_add_handle(s->multi, x->easy) == CURLM_OK;
+    s->in_curl--;
+    if (ok)
+        x->begin = RUNNING;
+    else
+        fail_soon(x, ERR_INTERNAL, "libcurl refused the transfer");
+}
+
+/* ---- the loop ---- */
+
+/* Transfers that libcurl has ended. on_done may do anything, so the queue is asked anew each time. */
+static void collect(struct curl_state *s)
+{
+    CURLMsg *m;
+    int left;
+
+    while ((m = curl_multi_info_read(s->multi, &left))) {
+        struct exchange *x = NULL;
+        CURLcode code = m->data.result;
+
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&x);
+        if (!x->call)
+            continue; /* on ready, to be freed there */
+        if (x->failed == ERR_OK)
+            x->failed = translate(x, code);
+        if (x->failed != ERR_OK && !x->why)
+            x->why = x->error[0] ? x->error : curl_easy_strerror(code);
+        x->begin = ENDED;
+        watch_stop(&x->watch);
+        if (!x->call->paused || x->failed != ERR_OK) /* else resume says it */
+            finish(x, x->failed, x->why);
+    }
+}
+
+static void act(struct curl_state *s, curl_socket_t fd, int what)
+{
+    int running;
+
+    s->in_curl++;
+    curl_multi_socket_action(s->multi, fd, what, &running);
+    s->in_curl--;
+    collect(s);
+}
+
+static void on_socket_event(evutil_socket_t fd, short what, void *arg)
+{
+    act(arg, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void unwatch(struct curl_state *s, curl_socket_t fd, struct watched *w)
+{
+    curl_multi_assign(s->multi, fd, NULL);
+    event_free(w->event);
+    free(w);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    struct curl_state *s = arg;
+    struct watched *w = socket_arg;
+    short events = EV_PERSIST;
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (w)
+            unwatch(s, fd, w);
+        return 0;
+    }
+    if (what & CURL_POLL_IN)
+        events |= EV_READ;
+    if (what & CURL_POLL_OUT)
+        events |= EV_WRITE;
+    if (w) {
+        event_del(w->event);
+    } else {
+        w = mem_zalloc(1, sizeof *w);
+        w->event = event_new(s->up->base, fd, events, on_socket_event, s);
+        curl_multi_assign(s->multi, fd, w);
+    }
+    event_assign(w->event, s->up->base, fd, events, on_socket_event, s);
+    return event_add(w->event, NULL) == 0 ? 0 : -1;
+}
+
+/* Never libcurl from here. A timer of 0 ms is "soon": made active at once, which saves a turn of the loop. */
+static int on_timer_change(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct curl_state *s = arg;
+    struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+
+    (void)multi;
+    if (timeout_ms < 0)
+        event_del(s->timer);
+    else if (timeout_ms == 0)
+        event_active(s->timer, EV_TIMEOUT, 0);
+    else
+        event_add(s->timer, &tv);
+    return 0;
+}
+
+static void unpause(struct exchange *x)
+{
+    struct curl_state *s = x->s;
+
+    x->curl_paused = false;
+    s->in_curl++;
+    curl_easy_pause(x->easy, CURLPAUSE_CONT); /* delivers what it has kept */
+    s->in_curl--;
+    if (x->call && x->failed == ERR_OK)
+        act(s, CURL_SOCKET_TIMEOUT, 0); /* x may be gone after this */
+}
+
+static void run(struct exchange *x)
+{
+    if (!x->call)
+        exchange_free(x);
+    else if (x->failed != ERR_OK)
+        finish(x, x->failed, x->why);
+    else if (x->begin == QUEUED)
+        begin(x);
+    else if (x->call->paused)
+        return;
+    else if (x->begin == ENDED)
+        finish(x, ERR_OK, NULL);
+    else if (x->curl_paused)
+        unpause(x);
+}
+
+static void turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct curl_state *s = arg;
+    struct list now;
+
+    (void)fd;
+    (void)what;
+    list_init(&now);
+    while (!list_empty(&s->ready)) {
+        struct list *first = s->ready.next;
+
+        list_remove(first);
+        list_push_back(&now, first);
+    }
+    while (!list_empty(&now)) {
+        struct exchange *x = CONTAINER_OF(now.next, struct exchange, ready);
+
+        list_remove(&x->ready);
+        run(x);
+    }
+}
+
+static void expired(struct watch *w, enum err err)
+{
+    finish(CONTAINER_OF(w, struct exchange, watch), err, err_text(err));
+}
+
+/* ---- the transport ---- */
+
+static void *curl_open(struct upstream *u)
+{
+    struct curl_state *s = mem_zalloc(1, sizeof *s);
+
+    s->up = u;
+    list_init(&s->exchanges);
+    list_init(&s->ready);
+    s->multi = curl_multi_init();
+    s->timer = event_new(u->base, -1, 0, on_timer, s);
+    s->turn = event_new(u->base, -1, 0, turn, s);
+    if (!s->multi || !s->timer || !s->turn)
+        abort(); /* control-size memory, as in mem.h */
+    curl_multi_setopt(s->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(s->multi, CURLMOPT_SOCKETDATA, s);
+    curl_multi_setopt(s->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);
+    curl_multi_setopt(s->multi, CURLMOPT_TIMERDATA, s);
+    curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE);
+    return s;
+}
+
+static void curl_start(void *state, struct upstream_call *c, const struct upstream_request *req)
+{
+    struct curl_state *s = state;
+    struct exchange *x = mem_zalloc(1, sizeof *x);
+
+    x->s = s;
+    x->call = c;
+    x->req = *req;
+    x->first_byte_us = -1;
+    x->start_us = clock_mono_us();
+    buf_init(&x->head, UPSTREAM_MAX_HEAD_BYTES);
+    list_init(&x->ready);
+    list_push_back(&s->exchanges, &x->link);
+    c->exchange = x;
+    watch_start(&s->up->watches, &x->watch, expired, req->timeouts.total_ms, x->start_us);
+    watch_phase(&x->watch, req->timeouts.connect_ms, ERR_UPSTREAM_CONNECT_TIMEOUT, x->start_us);
+    if (!upstream_request_clean(req))
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, "the request's head holds a control character");
+    else if (req->target->http2 && !req->target->tls)
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL, "HTTP/2 needs TLS");
+    else if (s->in_curl)
+        wake(x);
+    else
+        begin(x);
+}
+
+static void curl_pause(struct upstream_call *c)
+{
+    struct exchange *x = c->exchange;
+
+    if (x->connected)
+        watch_hold(&x->watch);
+    /* on_body refuses the next piece; libcurl then stops reading and keeps that one */
+}
+
+static void curl_resume(struct upstream_call *c)
+{
+    struct exchange *x = c->exchange;
+
+    watch_release(&x->watch);
+    wake(x);
+}
+
+static void curl_abort(struct upstream_call *c)
+{
+    struct exchange *x = c->exchange;
+
+    c->exchange = NULL;
+    x->call = NULL;
+    watch_stop(&x->watch);
+    if (x->s->in_curl)
+        wake(x);
+    else
+        exchange_free(x);
+}
+
+/* libcurl has no call for it: the connections go with the handle that owns them. */
+static void curl_close_idle(void *state)
+{
+    struct curl_state *s = state;
+
+    if (s->in_curl)
+        return;
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, 1L);
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE);
+}
+
+static void curl_close(void *state)
+{
+    struct curl_state *s = state;
+
+    while (!list_empty(&s->exchanges)) {
+        struct exchange *x = CONTAINER_OF(s->exchanges.next, struct exchange, link);
+
+        if (x->call)
+            x->call->exchange = NULL;
+        exchange_free(x);
+    }
+    curl_multi_cleanup(s->multi);
+    event_free(s->timer);
+    event_free(s->turn);
+    free(s);
+}
+
+const struct upstream_transport upstream_curl = {
+    .name = "curl",
+    .open = curl_open,
+    .close = curl_close,
+    .start = curl_start,
+    .pause = curl_pause,
+    .resume = curl_resume,
+    .abort = curl_abort,
+    .close_idle = curl_close_idle,
+};
