@@ -1,0 +1,261 @@
+/* A loaded policy: its life and its look-ups. The look-ups are on the request path: no allocation, no locks, names by hash,
+ * routes in order. Owns the snapshot. Thread: any that holds a reference. */
+#include "policies/policy_int.h"
+
+#include <stdlib.h>
+#include <openssl/crypto.h>
+#include "base/list.h"
+#include "base/mem.h"
+#include "policies/policy_glob.h"
+
+/* ---- life ---- */
+
+static const struct policy_snapshot *snapshot_of(const struct policy *p)
+{
+    return (const struct policy_snapshot *)(const void *)p;
+}
+
+struct policy_snapshot *policy_snapshot_new(void)
+{
+    struct policy_snapshot *s = mem_zalloc(1, sizeof *s);
+    arena_init(&s->arena, 16 * 1024);
+    atomic_init(&s->refs, 1);
+    return s;
+}
+
+void policy_snapshot_free(struct policy_snapshot *s)
+{
+    for (size_t i = 0; i < s->policy.backend_count; i++) {
+        const char *key = s->policy.backends[i].key;
+        if (key)
+            OPENSSL_cleanse((void *)(uintptr_t)key, strlen(key));
+    }
+    arena_clear(&s->arena);
+    free(s);
+}
+
+struct policy *policy_ref(struct policy *p)
+{
+    struct policy_snapshot *s = CONTAINER_OF(p, struct policy_snapshot, policy);
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void policy_unref(struct policy *p)
+{
+    if (!p)
+        return;
+    struct policy_snapshot *s = CONTAINER_OF(p, struct policy_snapshot, policy);
+    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+        policy_snapshot_free(s);
+}
+
+/* ---- names ---- */
+
+static void add_name(struct policy_snapshot *s, const char *name, const struct policy_model *model)
+{
+    if (names_add(&s->asked, slice_str(name), s->name_count) != s->name_count)
+        return;
+    s->names[s->name_count++] = (struct policy_name){name, model, name};
+}
+
+static void index_routes(struct policy_snapshot *s)
+{
+    for (size_t i = 0; i < s->policy.route_count; i++) {
+        const struct policy_match *m = &s->policy.routes[i].match;
+        for (size_t j = 0; j < m->model_count; j++) {
+            if (glob_is(slice_str(m->models[j])))
+                s->globs = true;
+            else
+                add_name(s, m->models[j], NULL);
+        }
+    }
+}
+
+void policy_snapshot_index(struct policy_snapshot *s)
+{
+    struct policy *p = &s->policy;
+    size_t room = p->model_count + p->alias_count;
+    for (size_t i = 0; i < p->route_count; i++)
+        room += p->routes[i].match.model_count;
+    names_init(&s->models, &s->arena, p->model_count);
+    names_init(&s->aliases, &s->arena, p->alias_count);
+    names_init(&s->asked, &s->arena, room);
+    s->names = ARENA_ARRAY(&s->arena, struct policy_name, room + 1);
+    s->name_count = 0;
+    for (size_t i = 0; i < p->model_count; i++) {
+        names_add(&s->models, slice_str(p->models[i].name), i);
+        add_name(s, p->models[i].name, &p->models[i]);
+    }
+    for (size_t i = 0; i < p->alias_count; i++)
+        names_add(&s->aliases, slice_str(p->aliases[i].name), i);
+    for (size_t i = 0; i < p->alias_count; i++) {
+        struct policy_alias *a = &p->aliases[i];
+        size_t next, hops = 0;
+        a->canonical = a->target;
+        while ((next = policy_alias_index(p, slice_str(a->canonical))) != NAMES_ABSENT && hops++ < POLICY_ALIAS_HOPS)
+            a->canonical = p->aliases[next].target;
+        add_name(s, a->name, policy_find_model(p, slice_str(a->canonical)));
+        s->names[names_get(&s->asked, slice_str(a->name))].canonical = a->canonical;
+    }
+    index_routes(s);
+}
+
+size_t policy_names(const struct policy *p, const struct policy_name **out)
+{
+    *out = snapshot_of(p)->names;
+    return snapshot_of(p)->name_count;
+}
+
+const struct policy_model *policy_find_model(const struct policy *p, struct slice name)
+{
+    size_t i = names_get(&snapshot_of(p)->models, name);
+    return i == NAMES_ABSENT ? NULL : &p->models[i];
+}
+
+size_t policy_alias_index(const struct policy *p, struct slice name)
+{
+    return names_get(&snapshot_of(p)->aliases, name);
+}
+
+/* ---- matching ---- */
+
+/* The name asked for, then what it is an alias of, to the end of the chain. Loading refuses cycles; the hops bound them
+ * for the checks that run before. */
+static bool any_along_chain(const struct policy *p, const char *pattern, struct slice name)
+{
+    for (size_t hops = 0; hops <= POLICY_ALIAS_HOPS; hops++) {
+        if (glob_match(slice_str(pattern), name))
+            return true;
+        size_t alias = policy_alias_index(p, name);
+        if (alias == NAMES_ABSENT)
+            return false;
+        name = slice_str(p->aliases[alias].target);
+    }
+    return false;
+}
+
+bool policy_match_model(const struct policy *p, const struct policy_match *m, struct slice name)
+{
+    for (size_t i = 0; i < m->model_count; i++)
+        if (any_along_chain(p, m->models[i], name))
+            return true;
+    return m->model_count == 0;
+}
+
+bool policy_known(const struct policy *p, struct slice name)
+{
+    const struct policy_snapshot *s = snapshot_of(p);
+    if (names_get(&s->asked, name) != NAMES_ABSENT)
+        return true;
+    for (size_t i = 0; s->globs && i < p->route_count; i++)
+        if (p->routes[i].match.model_count && policy_match_model(p, &p->routes[i].match, name))
+            return true;
+    return false;
+}
+
+static bool tenant_matches(const struct policy_match *m, const struct policy_tenant *tenant)
+{
+    if (m->tenant_count == 0)
+        return true;
+    for (size_t i = 0; tenant && i < m->tenant_count; i++)
+        if (strcmp(m->tenants[i], tenant->name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_tag(const struct policy_query *q, struct slice tag)
+{
+    for (size_t i = 0; i < q->tag_count; i++)
+        if (slice_eq(q->tags[i], tag))
+            return true;
+    for (size_t i = 0; q->tenant && i < q->tenant->tag_count; i++)
+        if (slice_eq(slice_str(q->tenant->tags[i]), tag))
+            return true;
+    return false;
+}
+
+static bool tags_match(const struct policy_match *m, const struct policy_query *q)
+{
+    for (size_t i = 0; i < m->tag_count; i++)
+        if (!has_tag(q, slice_str(m->tags[i])))
+            return false;
+    return true;
+}
+
+static bool has_header(const struct policy_query *q, const struct policy_header *want)
+{
+    for (size_t i = 0; i < q->header_count; i++)
+        if (slice_ieq(q->headers[i].name, slice_str(want->name)) &&
+            (!want->value || glob_match(slice_str(want->value), q->headers[i].value)))
+            return true;
+    return false;
+}
+
+static bool headers_match(const struct policy_match *m, const struct policy_query *q)
+{
+    for (size_t i = 0; i < m->header_count; i++)
+        if (!has_header(q, &m->headers[i]))
+            return false;
+    return true;
+}
+
+static bool in_range(struct policy_range r, int64_t v)
+{
+    return (r.min == POLICY_NONE || v >= r.min) && (r.max == POLICY_NONE || v <= r.max);
+}
+
+enum policy_miss policy_match_miss(const struct policy *p, const struct policy_match *m, const struct policy_query *q,
+                                   bool known)
+{
+    if (m->model_count ? !policy_match_model(p, m, q->model) : !known)
+        return POLICY_MISS_MODEL;
+    if (m->apis && !(q->api < POLICY_APIS && (m->apis & 1u << q->api)))
+        return POLICY_MISS_API;
+    if (!tenant_matches(m, q->tenant))
+        return POLICY_MISS_TENANT;
+    if (!tags_match(m, q))
+        return POLICY_MISS_TAGS;
+    if (!headers_match(m, q))
+        return POLICY_MISS_HEADERS;
+    return in_range(m->prompt_tokens, q->prompt_tokens) ? POLICY_MISS_NONE : POLICY_MISS_TOKENS;
+}
+
+const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q, bool *known)
+{
+    *known = policy_known(p, q->model);
+    for (size_t i = 0; *known && i < p->route_count; i++)
+        if (policy_match_miss(p, &p->routes[i].match, q, true) == POLICY_MISS_NONE)
+            return &p->routes[i];
+    return NULL;
+}
+
+/* ---- money ---- */
+
+__extension__ typedef unsigned __int128 wide;
+
+#define TOKENS_PER_MTOK 1000000 /* and microseconds per second: one divisor for both */
+
+const struct policy_price *policy_price_at(const struct policy_model *m, int64_t wall_us)
+{
+    const struct policy_price *in_force = &m->prices[0];
+    for (size_t i = 1; i < m->price_count && m->prices[i].from_wall_us <= wall_us; i++)
+        in_force = &m->prices[i];
+    return in_force;
+}
+
+static wide product(int64_t count, nanousd price)
+{
+    return count > 0 && price > 0 ? (wide)(uint64_t)count * (uint64_t)price : 0;
+}
+
+nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage, int64_t duration_us)
+{
+    wide sum = TOKENS_PER_MTOK / 2; /* half up */
+    for (int k = 0; price->per_token && k < TOK_KINDS; k++)
+        sum += product(usage->n[k], price->per_mtok[k]);
+    if (price->per_gpu_second)
+        sum += product(duration_us, price->gpu_second);
+    sum /= TOKENS_PER_MTOK;
+    return sum > INT64_MAX ? INT64_MAX : (nanousd)sum;
+}

@@ -1,0 +1,182 @@
+/* Text -> nodes -> bound structs -> checks -> snapshot. Owns the order of these and the scratch memory of a load.
+ * Thread: the control thread or a CLI command. Called by the gateway's reload, the admin API and the sub-commands. */
+#include "policies/policy_load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <openssl/sha.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "policies/policy_bind_int.h"
+#include "policies/policy_check_int.h"
+#include "policies/policy_int.h"
+
+#define POLICY_MAX_BYTES ((size_t)4 << 20)
+
+/* First hex digits of a SHA-256, as identity. */
+static const char *digest(struct arena *a, struct slice text, size_t digits)
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)text.p, text.n, sum);
+    char *out = arena_alloc(a, digits + 1);
+    for (size_t i = 0; i < digits; i++)
+        out[i] = hex[i % 2 ? sum[i / 2] & 15 : sum[i / 2] >> 4];
+    out[digits] = '\0';
+    return out;
+}
+
+/* Depends on nothing but what the price says: the ledger's rows stay comparable over reloads. */
+static void price_version(struct arena *a, struct policy_price *p)
+{
+    char text[256];
+    int n = snprintf(text, sizeof text, "%" PRId64 " %d %d %" PRId64, p->from_wall_us, p->per_token,
+                     p->per_gpu_second, p->gpu_second);
+    for (int k = 0; k < TOK_KINDS; k++)
+        n += snprintf(text + n, sizeof text - (size_t)n, " %" PRId64, p->per_mtok[k]);
+    p->version = digest(a, slice_make(text, (size_t)n), 8);
+}
+
+/* Without written routes each model answers to its own name. */
+static void imply_routes(struct binder *b, struct draft *d)
+{
+    d->routes = ARENA_ARRAY(b->arena, struct policy_route, d->model_count + 1);
+    d->route_count = d->model_count;
+    for (size_t i = 0; i < d->model_count; i++) {
+        struct policy_route *r = &d->routes[i];
+        const char **names = ARENA_ARRAY(b->arena, const char *, 1);
+        names[0] = d->models[i].name;
+        r->name = d->models[i].name;
+        r->match = (struct policy_match){
+            .models = names, .model_count = 1, .prompt_tokens = {POLICY_NONE, POLICY_NONE}};
+        r->steps = ARENA_NEW(b->arena, struct policy_step);
+        r->steps[0].model = i;
+        r->step_count = r->cascade_count = 1;
+        r->retry = d->retry;
+        r->deadline_ms = POLICY_NONE;
+        r->line = binder_place(b, &d->models[i])->node->line;
+    }
+}
+
+static void finish(struct binder *b, struct draft *d, struct policy *p)
+{
+    p->server = d->server;
+    p->backends = d->backends;
+    p->backend_count = d->backend_count;
+    p->models = d->models;
+    p->model_count = d->model_count;
+    p->aliases = d->aliases;
+    p->alias_count = d->alias_count;
+    p->routes = d->routes;
+    p->route_count = d->route_count;
+    p->tenants = d->tenants;
+    p->tenant_count = d->tenant_count;
+    for (size_t i = 0; i < p->backend_count; i++)
+        if (!p->backends[i].key_source)
+            p->backends[i].key_source = "none";
+    for (size_t i = 0; i < p->model_count; i++) {
+        struct policy_model *m = &p->models[i];
+        if (!m->upstream_name)
+            m->upstream_name = m->name;
+        for (size_t j = 0; j < m->price_count; j++)
+            price_version(b->arena, &m->prices[j]);
+    }
+}
+
+static void identify(struct policy_snapshot *s, struct slice text, const char *file)
+{
+    struct policy *p = &s->policy;
+    p->text = arena_dup(&s->arena, text);
+    p->source = arena_strdup(&s->arena, slice_str(file));
+    p->version = digest(&s->arena, text, 12);
+    p->loaded_wall_us = clock_wall_us();
+}
+
+static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const struct node *root, const char *file,
+                       const struct policy_load_options *opt, struct diags *d)
+{
+    struct draft draft = {.policy = &s->policy};
+    struct binder b = {
+        .arena = &s->arena,
+        .scratch = scratch,
+        .diags = d,
+        .file = file,
+        .options = opt,
+        .draft = &draft,
+        .now_wall_us = s->policy.loaded_wall_us,
+    };
+    binder_init(&b);
+    binder_run(&b, root);
+    if (root->kind != NODE_MAP)
+        return;
+    if (!node_find(root, SLICE("routes")))
+        imply_routes(&b, &draft);
+    policy_check_prices(&b);
+    finish(&b, &draft, &s->policy);
+    policy_snapshot_index(s);
+    policy_check(&b, s);
+}
+
+enum err policy_load_text(struct slice text, const char *file, const struct policy_load_options *opt, struct diags *d,
+                          struct policy **out)
+{
+    static const struct policy_load_options usual = {.resolve_secrets = true};
+    *out = NULL;
+    if (text.n > POLICY_MAX_BYTES) {
+        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL, "the policy is larger than 4 MiB");
+        return ERR_INVALID_POLICY;
+    }
+    struct arena scratch;
+    arena_init(&scratch, 16 * 1024);
+    struct policy_snapshot *s = policy_snapshot_new();
+    identify(s, text, file);
+    const struct node *root = node_read(&scratch, text, file, d);
+    if (root)
+        load_nodes(s, &scratch, root, file, opt ? opt : &usual, d);
+    diags_finish(d);
+    arena_clear(&scratch);
+    if (d->errors) {
+        policy_snapshot_free(s);
+        return ERR_INVALID_POLICY;
+    }
+    *out = &s->policy;
+    return ERR_OK;
+}
+
+/* The whole file into memory; NULL with errno set. */
+static char *read_file(const char *file, size_t *n)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    char *text = mem_alloc(POLICY_MAX_BYTES + 1);
+    ssize_t got = 0;
+    *n = 0;
+    while (*n <= POLICY_MAX_BYTES && (got = read(fd, text + *n, POLICY_MAX_BYTES + 1 - *n)) > 0)
+        *n += (size_t)got;
+    int failed = errno;
+    close(fd);
+    if (got >= 0)
+        return text;
+    free(text);
+    errno = failed;
+    return NULL;
+}
+
+enum err policy_load_file(const char *file, const struct policy_load_options *opt, struct diags *d, struct policy **out)
+{
+    size_t n = 0;
+    *out = NULL;
+    char *text = read_file(file, &n);
+    if (!text) {
+        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL, "cannot be read: %s", strerror(errno));
+        return ERR_NOT_FOUND;
+    }
+    enum err e = policy_load_text(slice_make(text, n), file, opt, d, out);
+    free(text);
+    return e;
+}
