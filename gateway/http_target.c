@@ -1,0 +1,52 @@
+/* Owns nothing. Called by gateway/http_conn for each head; base/http1 has already refused bytes outside 0x21..0x7E. */
+#include "gateway/http_target.h"
+
+static void split_query(struct slice s, struct slice *path, struct slice *query)
+{
+    const char *mark = s.n ? memchr(s.p, '?', s.n) : NULL;
+    size_t path_bytes = mark ? (size_t)(mark - s.p) : s.n;
+    *path = path_bytes ? slice_make(s.p, path_bytes) : SLICE("/");
+    *query = mark ? slice_make(mark + 1, s.n - path_bytes - 1) : SLICE("");
+}
+
+/* Behind "http://" or "https://"; empty when the target has another scheme or none. */
+static struct slice after_scheme(struct slice target)
+{
+    static const struct slice schemes[] = {{"http://", 7}, {"https://", 8}};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (target.n > schemes[i].n && strncasecmp(target.p, schemes[i].p, schemes[i].n) == 0)
+            return slice_from(target, schemes[i].n);
+    return slice_make("", 0);
+}
+
+bool http_target_split(struct slice method, struct slice target, struct slice *path, struct slice *query,
+                       const char **why)
+{
+    if (target.n > HTTP_TARGET_MAX_BYTES) {
+        *why = "the request target is too long";
+        return false;
+    }
+    if (target.n && memchr(target.p, '#', target.n)) {
+        *why = "the request target has a fragment";
+        return false;
+    }
+    if (target.n && target.p[0] == '/') {
+        split_query(target, path, query);
+        return true;
+    }
+    if (slice_eq(target, SLICE("*")) && slice_eq(method, SLICE("OPTIONS"))) {
+        *path = target;
+        *query = SLICE("");
+        return true;
+    }
+    struct slice rest = after_scheme(target);
+    size_t authority = 0;
+    while (authority < rest.n && rest.p[authority] != '/' && rest.p[authority] != '?')
+        authority++;
+    if (authority == 0) {
+        *why = "the request target is neither a path nor an http URL";
+        return false;
+    }
+    split_query(slice_from(rest, authority), path, query);
+    return true;
+}
