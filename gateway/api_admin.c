@@ -1,0 +1,683 @@
+/* The admin API's table of routes, who may use them, and the handlers. Owns the questions to workers that wait for answers;
+ * everything else it shows belongs to control. Runs on the control loop. Called by http_server through api_admin_handler. */
+#include "gateway/api_admin.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/idtable.h"
+#include "base/mem.h"
+#include "gateway/auth.h"
+#include "gateway/control.h"
+#include "gateway/diag_json.h"
+#include "gateway/http_server.h"
+#include "gateway/policy_store.h"
+#include "gateway/worker.h"
+#include "policies/policy_diff.h"
+#include "router/snapshot.h"
+
+#define LISTING_WAIT_US 1000000
+#define LISTING_BYTES   ((size_t)16 << 20)
+#define METRICS_BYTES   ((size_t)64 << 20)
+#define DIFF_BYTES      ((size_t)64 << 20)
+#define MAX_QUERIES     64
+
+struct api_admin {
+    struct control *control;
+    struct idtable queries; /* of struct listing_query */
+};
+
+enum access { ACCESS_OPEN, ACCESS_ADMIN };
+
+struct route {
+    const char *method; /* GET answers HEAD too */
+    const char *path;   /* a last segment "*" stands for any one segment, handed over as `rest` */
+    enum access access;
+    void (*handle)(struct api_admin *a, struct http_exchange *x, struct slice rest);
+};
+
+/* What on_head found out, in the exchange's arena. */
+struct visit {
+    const struct route *route;
+    struct slice rest;
+    const char *allow; /* for the 405: "GET, HEAD, PUT" */
+    bool challenge;    /* 401: say which scheme (RFC 9110 11.6.1) */
+    objid query;       /* of a listing that waits for workers; 0: none */
+};
+
+/* ---- replies ---- */
+
+static void reply_text(struct http_exchange *x, int status, const char *content_type, const char *etag, struct slice text)
+{
+    struct http1_header headers[2] = {{SLICE("Content-Type"), slice_str(content_type)}};
+    size_t n = 1;
+    char tag[72];
+    if (etag) {
+        snprintf(tag, sizeof tag, "\"%.64s\"", etag);
+        headers[n++] = (struct http1_header){SLICE("ETag"), slice_str(tag)};
+    }
+    http_reply_whole(x, status, headers, n, &text, 1);
+}
+
+/* Takes o over. */
+static void reply_json(struct http_exchange *x, int status, const char *etag, json_t *o)
+{
+    char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(o);
+    if (text)
+        reply_text(x, status, "application/json", etag, slice_str(text));
+    else
+        http_reply_error(x, ERR_INTERNAL, "The answer could not be written as JSON.", NULL, -1, NULL, 0);
+    free(text);
+}
+
+static void reply_error(struct http_exchange *x, enum err e, const char *message)
+{
+    http_reply_error(x, e, message, NULL, -1, NULL, 0);
+}
+
+/* The usual error shape, and what is wrong with the policy, place by place. */
+static void reply_policy_error(struct http_exchange *x, enum err e, const char *message, const struct diags *d)
+{
+    const char *code = err_openai_code(e);
+    reply_json(x, err_http_status(e), NULL,
+               json_pack("{s:{s:s,s:s,s:n,s:s?,s:o}}", "error", "message", message ? message : err_text(e), "type",
+                         err_openai_type(e), "param", "code", *code ? code : NULL, "diagnostics", diag_json(d)));
+}
+
+static json_t *json_time(int64_t wall_us)
+{
+    char text[32];
+    clock_rfc3339(wall_us, text, sizeof text);
+    return json_string(text);
+}
+
+/* ---- health and metrics ---- */
+
+static void get_healthz(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)a;
+    (void)rest;
+    reply_text(x, 200, "text/plain; charset=utf-8", NULL, SLICE("ok\n"));
+}
+
+static json_t *fault_json(const struct control_fault *f)
+{
+    if (!f->stale)
+        return json_null();
+    return json_pack("{s:s,s:s,s:o,s:o}", "why", f->why, "origin", f->origin, "since", json_time(f->since_wall_us),
+                     "diagnostics", diag_json(&f->diags));
+}
+
+static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct control_status s;
+    control_describe(a->control, &s);
+    const struct policy *p = control_snapshot(a->control)->policy;
+    const char *status = s.draining ? "draining" : s.ledger_full ? "ledger_full" : "ready";
+    bool ready = !s.draining && !s.ledger_full;
+    json_t *policy = json_pack("{s:s,s:I,s:s,s:o,s:b,s:o}", "version", p->version, "serial", (json_int_t)s.policy_serial,
+                               "file", s.policy_file, "loaded_at", json_time(p->loaded_wall_us), "stale", s.fault->stale,
+                               "error", fault_json(s.fault));
+    json_t *o = json_pack("{s:b,s:s,s:b,s:o,s:{s:I,s:b},s:I,s:I,s:I}", "ready", ready, "status", status, "draining",
+                          s.draining, "policy", policy, "ledger", "queued", (json_int_t)s.ledger_queued, "full",
+                          s.ledger_full, "workers", (json_int_t)s.workers, "in_flight", (json_int_t)s.in_flight,
+                          "connections", (json_int_t)s.connections);
+    reply_json(x, ready ? 200 : 503, NULL, o);
+}
+
+static void get_metrics(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct buf text;
+    buf_init(&text, METRICS_BYTES);
+    if (control_write_metrics(a->control, &text) == ERR_OK)
+        reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, buf_slice(&text));
+    else
+        reply_error(x, ERR_INTERNAL, "The metrics are too large.");
+    buf_clear(&text);
+}
+
+/* ---- requests in flight: a question to every worker, answered when the last one or the clock says so ---- */
+
+struct listing_query {
+    struct api_admin *admin;
+    struct http_exchange *x;
+    objid id;
+    struct event *timer;
+    struct buf json;    /* objects separated by commas */
+    bool *answered;     /* by worker index */
+    size_t workers, missing;
+    bool cut;           /* more than LISTING_BYTES */
+};
+
+struct listing {
+    struct worker_listing base;
+    objid query;
+};
+
+static void query_free(struct listing_query *q)
+{
+    idtable_remove(&q->admin->queries, q->id);
+    if (q->timer)
+        event_free(q->timer);
+    buf_clear(&q->json);
+    free(q->answered);
+    free(q);
+}
+
+static void query_answer(struct listing_query *q)
+{
+    struct buf tail;
+    buf_init(&tail, 64 * 1024);
+    enum err e = buf_printf(&tail, "],\"workers\":%zu,\"truncated\":%s,\"silent_workers\":[", q->workers,
+                            q->cut ? "true" : "false");
+    const char *comma = "";
+    for (size_t i = 0; i < q->workers && e == ERR_OK; i++)
+        if (!q->answered[i]) {
+            e = buf_printf(&tail, "%s%zu", comma, i);
+            comma = ",";
+        }
+    if (e == ERR_OK)
+        e = buf_append_slice(&tail, SLICE("]}\n"));
+    struct http_exchange *x = q->x;
+    const struct http1_header type = {SLICE("Content-Type"), SLICE("application/json")};
+    const struct slice pieces[] = {SLICE("{\"requests\":["), buf_slice(&q->json), buf_slice(&tail)};
+    ((struct visit *)http_exchange_user(x))->query = 0;
+    if (e == ERR_OK)
+        http_reply_whole(x, 200, &type, 1, pieces, 3);
+    else
+        reply_error(x, e, NULL);
+    buf_clear(&tail);
+    query_free(q);
+}
+
+static void on_listing_late(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    query_answer(ctx);
+}
+
+static void listing_free(struct message *m)
+{
+    struct listing *l = CONTAINER_OF(m, struct listing, base.msg);
+    buf_clear(&l->base.json);
+    free(l);
+}
+
+static void on_listing(struct message *m, void *receiver_ctx)
+{
+    struct listing *l = CONTAINER_OF(m, struct listing, base.msg);
+    struct listing_query *q = idtable_get(&control_admin(receiver_ctx)->queries, l->query);
+    size_t i = (size_t)l->base.worker_index;
+    if (q && i < q->workers && !q->answered[i]) {
+        struct slice objects = buf_slice(&l->base.json);
+        if (objects.n > 0 && buf_len(&q->json) > 0 && buf_append_slice(&q->json, SLICE(",")) != ERR_OK)
+            q->cut = true;
+        else if (buf_append_slice(&q->json, objects) != ERR_OK)
+            q->cut = true;
+        q->answered[i] = true;
+        if (--q->missing == 0)
+            query_answer(q);
+    }
+    listing_free(m);
+}
+
+static void ask_worker(struct api_admin *a, struct worker *w, objid query)
+{
+    struct listing *l = mem_zalloc(1, sizeof *l);
+    l->base.on_listed = on_listing;
+    l->base.msg.discard = listing_free;
+    l->base.reply_to = control_mailbox(a->control);
+    l->query = query;
+    worker_list_requests(w, &l->base);
+}
+
+static void get_requests(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct listing_query *q = mem_zalloc(1, sizeof *q);
+    q->admin = a;
+    q->x = x;
+    q->id = idtable_add(&a->queries, q);
+    if (!q->id) {
+        free(q);
+        reply_error(x, ERR_OVERLOADED, "Too many of these questions are waiting for their answers.");
+        return;
+    }
+    q->missing = q->workers = control_workers(a->control);
+    q->answered = mem_zalloc(q->workers + 1, sizeof *q->answered);
+    buf_init(&q->json, LISTING_BYTES);
+    q->timer = event_new(control_base(a->control), -1, 0, on_listing_late, q);
+    const struct timeval wait = {.tv_sec = LISTING_WAIT_US / 1000000};
+    if (q->workers == 0 || !q->timer || event_add(q->timer, &wait) != 0) {
+        query_answer(q);
+        return;
+    }
+    ((struct visit *)http_exchange_user(x))->query = q->id;
+    for (size_t i = 0; i < q->workers; i++)
+        ask_worker(a, control_worker(a->control, i), q->id);
+}
+
+/* ---- backends ---- */
+
+static json_t *endpoint_json(const struct policy_endpoint *e, const struct endpoint_shared *s, int64_t now_us)
+{
+    int64_t ejected_us = atomic_load(&s->ejected_until_us) - now_us;
+    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:i,s:I}", "endpoint", e->label, "url", e->url, "healthy",
+                     endpoint_healthy(s, now_us), "in_flight", (json_int_t)atomic_load(&s->in_flight), "requests",
+                     (json_int_t)atomic_load(&s->requests), "errors", (json_int_t)atomic_load(&s->errors), "latency_us",
+                     (json_int_t)atomic_load(&s->ewma_us), "consecutive_failures", (int)atomic_load(&s->failures),
+                     "ejected_for_ms", (json_int_t)(ejected_us > 0 ? ejected_us / 1000 : 0));
+}
+
+static void get_backends(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    const struct snapshot *snap = control_snapshot(a->control);
+    int64_t now_us = clock_mono_us();
+    json_t *backends = json_array();
+    for (size_t b = 0; b < snap->policy->backend_count; b++) {
+        const struct policy_backend *pb = &snap->policy->backends[b];
+        json_t *endpoints = json_array();
+        for (size_t e = 0; e < pb->endpoint_count; e++)
+            json_array_append_new(endpoints, endpoint_json(&pb->endpoints[e], snap->backends[b].shared[e], now_us));
+        json_array_append_new(backends, json_pack("{s:s,s:s,s:o}", "name", pb->name, "key", pb->key_source, "endpoints",
+                                                  endpoints));
+    }
+    reply_json(x, 200, NULL, json_pack("{s:s,s:o}", "policy_version", snap->policy->version, "backends", backends));
+}
+
+/* ---- the policy ---- */
+
+static json_t *policy_summary(struct api_admin *a)
+{
+    struct control_status s;
+    control_describe(a->control, &s);
+    const struct policy *p = control_snapshot(a->control)->policy;
+    json_t *backends = json_array(), *models = json_array(), *aliases = json_object(), *routes = json_array(),
+           *tenants = json_array();
+    for (size_t i = 0; i < p->backend_count; i++)
+        json_array_append_new(backends, json_string(p->backends[i].name));
+    for (size_t i = 0; i < p->model_count; i++)
+        json_array_append_new(models, json_string(p->models[i].name));
+    for (size_t i = 0; i < p->alias_count; i++)
+        json_object_set_new(aliases, p->aliases[i].name, json_string(p->aliases[i].canonical));
+    for (size_t i = 0; i < p->route_count; i++)
+        json_array_append_new(routes, json_string(p->routes[i].name));
+    for (size_t i = 0; i < p->tenant_count; i++)
+        json_array_append_new(tenants, json_string(p->tenants[i].name));
+    return json_pack("{s:s,s:I,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "version", p->version, "serial",
+                     (json_int_t)s.policy_serial, "file", s.policy_file, "loaded_at", json_time(p->loaded_wall_us), "stale",
+                     s.fault->stale, "error", fault_json(s.fault), "backends", backends, "models", models, "aliases", aliases,
+                     "routes", routes, "tenants", tenants);
+}
+
+static bool wants_json(struct http_exchange *x)
+{
+    static const char json[] = "application/json";
+    const struct http1_header *accept = http1_find(http_exchange_head(x), SLICE("Accept"));
+    return accept && memmem(accept->value.p, accept->value.n, json, sizeof json - 1) != NULL;
+}
+
+static void get_policy(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    const struct policy *p = control_snapshot(a->control)->policy;
+    if (wants_json(x))
+        reply_json(x, 200, p->version, policy_summary(a));
+    else
+        reply_text(x, 200, "application/yaml", p->version, p->text);
+}
+
+/* null when it cannot be said. */
+static json_t *diff_json(const struct policy *old, const struct policy *new)
+{
+    struct policy_diff diff;
+    struct buf text;
+    buf_init(&text, DIFF_BYTES);
+    policy_diff(old, new, &diff);
+    json_t *o = NULL;
+    if (policy_diff_write_json(&diff, &text) == ERR_OK)
+        o = json_loadb(buf_slice(&text).p, buf_len(&text), 0, NULL);
+    policy_diff_clear(&diff);
+    buf_clear(&text);
+    return o ? o : json_null();
+}
+
+static void post_validate(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct diags d;
+    diags_init(&d);
+    struct policy *p = NULL;
+    struct err_text t = {""};
+    enum err e = control_try_policy(a->control, http_exchange_body(x), &d, &p, &t);
+    const struct policy *serving = control_snapshot(a->control)->policy;
+    json_t *o = json_pack("{s:b,s:s?,s:b,s:s?,s:o,s:o}", "valid", e != ERR_INVALID_POLICY, "version",
+                          p ? p->version : NULL, "restart_needed", e == ERR_CONFLICT, "restart_why",
+                          e == ERR_CONFLICT ? t.s : NULL, "diagnostics", diag_json(&d), "diff",
+                          p ? diff_json(serving, p) : json_null());
+    policy_unref(p);
+    diags_clear(&d);
+    reply_json(x, 200, NULL, o);
+}
+
+/* If-Match (RFC 9110 13.1.1): a list of strong tags, or "*". */
+static bool tag_matches(struct slice list, const char *version)
+{
+    char tag[72];
+    snprintf(tag, sizeof tag, "\"%.64s\"", version);
+    while (list.n > 0) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t n = comma ? (size_t)(comma - list.p) : list.n;
+        struct slice one = slice_trim(slice_make(list.p, n));
+        if (slice_eq(one, slice_str(tag)) || slice_eq(one, SLICE("*")))
+            return true;
+        list = slice_from(list, comma ? n + 1 : n);
+    }
+    return false;
+}
+
+/* ERR_OK when the change is based on what serves. The file is looked at first: an edit that is not loaded yet counts. */
+static enum err check_if_match(struct api_admin *a, struct http_exchange *x)
+{
+    const struct http1_header *h = http1_find(http_exchange_head(x), SLICE("If-Match"));
+    if (!h)
+        return ERR_PRECONDITION_REQUIRED;
+    (void)control_load_policy(a->control, "file");
+    return tag_matches(h->value, control_snapshot(a->control)->policy->version) ? ERR_OK : ERR_PRECONDITION_FAILED;
+}
+
+/* The common end of PUT and rollback. */
+static void change_policy(struct api_admin *a, struct http_exchange *x, struct slice text, const char *origin)
+{
+    struct diags d;
+    diags_init(&d);
+    struct err_text t = {""};
+    struct policy *old = policy_ref(control_snapshot(a->control)->policy);
+    enum err e = control_put_policy(a->control, text, origin, &d, &t);
+    if (e != ERR_OK) {
+        reply_policy_error(x, e, t.s[0] ? t.s : NULL, &d);
+    } else {
+        struct control_status s;
+        control_describe(a->control, &s);
+        const struct policy *p = control_snapshot(a->control)->policy;
+        reply_json(x, 200, p->version, json_pack("{s:s,s:I,s:o,s:o}", "version", p->version, "serial",
+                                                 (json_int_t)s.policy_serial, "diagnostics", diag_json(&d), "diff",
+                                                 diff_json(old, p)));
+    }
+    policy_unref(old);
+    diags_clear(&d);
+}
+
+static void put_policy(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    enum err e = check_if_match(a, x);
+    if (e == ERR_OK)
+        change_policy(a, x, http_exchange_body(x), "api");
+    else
+        reply_error(x, e, NULL);
+}
+
+/* ---- versions ---- */
+
+static json_t *version_json(const struct policy_store_entry *e, int64_t serving)
+{
+    return json_pack("{s:I,s:s,s:o,s:s,s:b}", "serial", (json_int_t)e->serial, "version", e->version, "loaded_at",
+                     json_time(e->wall_us), "origin", e->origin, "serving", e->serial == serving);
+}
+
+static void get_versions(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct control_status s;
+    control_describe(a->control, &s);
+    const struct policy_store *store = control_store(a->control);
+    json_t *versions = json_array();
+    for (size_t i = policy_store_count(store); i-- > 0;)
+        json_array_append_new(versions, version_json(policy_store_at(store, i), s.policy_serial));
+    reply_json(x, 200, NULL, json_pack("{s:o}", "versions", versions));
+}
+
+/* Answers with an error and returns NULL when there is no such version. *text is the caller's. */
+static const struct policy_store_entry *read_version(struct api_admin *a, struct http_exchange *x, int64_t serial,
+                                                     char **text, size_t *n)
+{
+    const struct policy_store_entry *e = policy_store_find(control_store(a->control), serial);
+    struct err_text t = {""};
+    if (!e) {
+        reply_error(x, ERR_NOT_FOUND, "There is no policy version with this serial.");
+        return NULL;
+    }
+    if (policy_store_text(control_store(a->control), e, text, n, &t) != ERR_OK) {
+        reply_error(x, ERR_INTERNAL, t.s);
+        return NULL;
+    }
+    return e;
+}
+
+/* Digits only; -1 for anything else. */
+static int64_t parse_serial(struct slice s)
+{
+    int64_t v = 0;
+    if (s.n == 0 || s.n > 15)
+        return -1;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return -1;
+        v = v * 10 + (s.p[i] - '0');
+    }
+    return v;
+}
+
+static void get_version(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    int64_t serial = parse_serial(rest);
+    if (serial < 0) {
+        reply_error(x, ERR_NOT_FOUND, "A policy version is named by its serial, a whole number.");
+        return;
+    }
+    char *text;
+    size_t n;
+    const struct policy_store_entry *e = read_version(a, x, serial, &text, &n);
+    if (!e)
+        return;
+    reply_text(x, 200, "application/yaml", e->version, slice_make(text, n));
+    free(text);
+}
+
+static void post_rollback(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    struct slice body = http_exchange_body(x);
+    json_error_t fault;
+    json_int_t serial = 0;
+    json_t *o = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &fault);
+    bool ok = o && json_unpack_ex(o, &fault, JSON_STRICT, "{s:I}", "serial", &serial) == 0;
+    json_decref(o);
+    if (!ok) {
+        reply_error(x, ERR_BAD_REQUEST, "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
+        return;
+    }
+    enum err e = check_if_match(a, x);
+    if (e != ERR_OK) {
+        reply_error(x, e, NULL);
+        return;
+    }
+    char *text, origin[64];
+    size_t n;
+    if (!read_version(a, x, serial, &text, &n))
+        return;
+    snprintf(origin, sizeof origin, "rollback to %" PRId64, (int64_t)serial);
+    change_policy(a, x, slice_make(text, n), origin);
+    free(text);
+}
+
+/* ---- who may ask what ---- */
+
+static const struct route routes[] = {
+    {"GET", "/healthz", ACCESS_OPEN, get_healthz},
+    {"GET", "/readyz", ACCESS_OPEN, get_readyz},
+    {"GET", "/metrics", ACCESS_ADMIN, get_metrics},
+    {"GET", "/admin/requests", ACCESS_ADMIN, get_requests},
+    {"GET", "/admin/backends", ACCESS_ADMIN, get_backends},
+    {"GET", "/admin/policy", ACCESS_ADMIN, get_policy},
+    {"PUT", "/admin/policy", ACCESS_ADMIN, put_policy},
+    {"POST", "/admin/policy/validate", ACCESS_ADMIN, post_validate},
+    {"GET", "/admin/policy/versions", ACCESS_ADMIN, get_versions},
+    {"GET", "/admin/policy/versions/*", ACCESS_ADMIN, get_version},
+    {"POST", "/admin/policy/rollback", ACCESS_ADMIN, post_rollback},
+};
+#define ROUTES (sizeof routes / sizeof *routes)
+
+static bool path_matches(const char *pattern, struct slice path, struct slice *rest)
+{
+    struct slice fixed = slice_str(pattern);
+    *rest = (struct slice){NULL, 0};
+    if (fixed.p[fixed.n - 1] != '*')
+        return slice_eq(path, fixed);
+    fixed.n--;
+    *rest = slice_from(path, fixed.n);
+    return slice_starts(path, fixed) && rest->n > 0 && !memchr(rest->p, '/', rest->n);
+}
+
+static enum err find_route(struct http_exchange *x, struct visit *v)
+{
+    const struct http1_head *head = http_exchange_head(x);
+    struct slice method = slice_eq(head->method, SLICE("HEAD")) ? SLICE("GET") : head->method, rest;
+    for (size_t i = 0; i < ROUTES; i++) {
+        if (!path_matches(routes[i].path, http_exchange_path(x), &rest))
+            continue;
+        if (slice_eq(method, slice_str(routes[i].method))) {
+            v->route = &routes[i];
+            v->rest = rest;
+            return ERR_OK;
+        }
+        v->allow = arena_printf(http_exchange_arena(x), "%s%s%s%s", v->allow ? v->allow : "", v->allow ? ", " : "",
+                                routes[i].method, strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+    }
+    return v->allow ? ERR_METHOD_NOT_ALLOWED : ERR_NOT_FOUND;
+}
+
+/* "localhost", 127.0.0.0/8 or ::1, with or without a port. A name that an attacker made resolve to us is none of them. */
+static bool is_loopback_host(struct slice host)
+{
+    if (slice_starts(host, SLICE("[::1]")))
+        return host.n == 5 || host.p[5] == ':';
+    const char *colon = memchr(host.p, ':', host.n);
+    struct slice name = slice_make(host.p, colon ? (size_t)(colon - host.p) : host.n);
+    if (slice_ieq(name, SLICE("localhost")))
+        return true;
+    if (!slice_starts(name, SLICE("127.")))
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        if (name.p[i] != '.' && (name.p[i] < '0' || name.p[i] > '9'))
+            return false;
+    return true;
+}
+
+static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit *v)
+{
+    const struct policy *p = control_snapshot(a->control)->policy;
+    const struct http1_head *head = http_exchange_head(x);
+    const struct http1_header *host = http1_find(head, SLICE("Host"));
+    if (p->tenant_count == 0 && p->server.admin.loopback && host && !is_loopback_host(host->value)) {
+        http_exchange_refuse(x, "Without tenants the admin API answers only to loopback names in the Host header.", NULL);
+        return ERR_FORBIDDEN;
+    }
+    enum err found = find_route(x, v);
+    if (found == ERR_OK && v->route->access == ACCESS_OPEN)
+        return ERR_OK;
+    const struct policy_tenant *tenant;
+    const char *message = NULL;
+    enum err e = auth_check_admin(p, head, &tenant, &message);
+    if (e != ERR_OK) {
+        v->allow = NULL;
+        v->challenge = e == ERR_UNAUTHORIZED;
+        http_exchange_refuse(x, message, NULL);
+        return e;
+    }
+    return found;
+}
+
+/* ---- the handler ---- */
+
+static enum err on_head(void *ctx, struct http_exchange *x)
+{
+    struct visit *v = ARENA_NEW(http_exchange_arena(x), struct visit);
+    http_exchange_set_user(x, v);
+    return admit(ctx, x, v);
+}
+
+static void on_request(void *ctx, struct http_exchange *x)
+{
+    const struct visit *v = http_exchange_user(x);
+    v->route->handle(ctx, x, v->rest);
+}
+
+static void on_gone(void *ctx, struct http_exchange *x)
+{
+    struct api_admin *a = ctx;
+    const struct visit *v = http_exchange_user(x);
+    struct listing_query *q = v->query ? idtable_get(&a->queries, v->query) : NULL;
+    if (q)
+        query_free(q);
+}
+
+static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
+{
+    (void)ctx;
+    const struct visit *v = http_exchange_user(x);
+    enum err e = buf_append_slice(out, SLICE("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"));
+    if (e == ERR_OK && v && v->allow && !v->route)
+        e = buf_printf(out, "Allow: %s\r\n", v->allow);
+    if (e == ERR_OK && v && v->challenge)
+        e = buf_append_slice(out, SLICE("WWW-Authenticate: Bearer\r\n"));
+    (void)e; /* a header less, when memory for heads is at its bound */
+}
+
+const struct http_handler *api_admin_handler(void)
+{
+    static const struct http_handler handler = {
+        .on_head = on_head,
+        .on_request = on_request,
+        .on_gone = on_gone,
+        .extra_headers = extra_headers,
+    };
+    return &handler;
+}
+
+struct api_admin *api_admin_new(struct control *c)
+{
+    struct api_admin *a = mem_zalloc(1, sizeof *a);
+    a->control = c;
+    idtable_init(&a->queries, MAX_QUERIES);
+    return a;
+}
+
+static void free_query(void *object, objid id, void *ctx)
+{
+    (void)id;
+    (void)ctx;
+    struct listing_query *q = object;
+    event_free(q->timer);
+    buf_clear(&q->json);
+    free(q->answered);
+    free(q);
+}
+
+void api_admin_free(struct api_admin *a)
+{
+    if (!a)
+        return;
+    idtable_each(&a->queries, free_query, NULL);
+    idtable_clear(&a->queries);
+    free(a);
+}

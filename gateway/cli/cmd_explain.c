@@ -1,0 +1,187 @@
+/* weir explain: which way a request would go, and why. */
+#include <stdlib.h>
+#include "backends/wire/wire.h"
+#include "base/http1.h"
+#include "base/mem.h"
+#include "gateway/cli/cli.h"
+#include "gateway/cli/exit.h"
+#include "gateway/cli/out.h"
+#include "policies/policy_explain.h"
+#include "policies/policy_names.h"
+
+#define BYTES_PER_TOKEN  4 /* the gateway's own estimate, policy.h */
+
+/* A policy_query whose arrays are ours. */
+struct question {
+    struct policy_query query;
+    struct slice *tags;
+    struct policy_query_header *headers;
+    int64_t prompt_bytes;
+};
+
+static int complain(const char *what, const char *name, const char *nearest)
+{
+    fprintf(stderr, "weir explain: %s '%s'", what, name);
+    if (nearest)
+        fprintf(stderr, "; did you mean '%s'?", nearest);
+    fputc('\n', stderr);
+    return EXIT_CODE_USAGE;
+}
+
+/* ---- the question, part by part; each answers with an exit code ---- */
+
+static int take_api(struct question *q, const char *name)
+{
+    struct names_nearest near;
+    names_nearest_init(&near, slice_str(name));
+    for (int i = 0; i < WIRE_APIS; i++) {
+        const char *known = wire_api_name((enum wire_api)i);
+        names_nearest_offer(&near, known);
+        if (strcmp(name, known) == 0) {
+            q->query.api = (unsigned)i;
+            return EXIT_CODE_OK;
+        }
+    }
+    return complain("no API is called", name, near.best);
+}
+
+static int take_tenant(struct question *q, const struct policy *p, const char *name)
+{
+    struct names_nearest near;
+    names_nearest_init(&near, slice_str(name));
+    for (size_t i = 0; i < p->tenant_count; i++) {
+        names_nearest_offer(&near, p->tenants[i].name);
+        if (strcmp(name, p->tenants[i].name) == 0) {
+            q->query.tenant = &p->tenants[i];
+            return EXIT_CODE_OK;
+        }
+    }
+    return complain("the policy has no tenant", name, near.best);
+}
+
+static void take_tags(struct question *q, const struct cli_args *a)
+{
+    const char *tag;
+    q->tags = mem_zalloc(a->given_count + 1, sizeof *q->tags);
+    for (size_t at = 0; (tag = cli_next(a, "tag", &at));)
+        q->tags[q->query.tag_count++] = slice_str(tag);
+    q->query.tags = q->tags;
+}
+
+static int take_headers(struct question *q, const struct cli_args *a)
+{
+    const char *line;
+    q->headers = mem_zalloc(a->given_count + 1, sizeof *q->headers);
+    for (size_t at = 0; (line = cli_next(a, "header", &at));) {
+        const char *colon = strchr(line, ':');
+        struct slice name = slice_make(line, colon ? (size_t)(colon - line) : 0);
+        if (!colon || !http1_valid_name(name))
+            return complain("a header is written 'Name: value', not", line, NULL);
+        q->headers[q->query.header_count++] =
+            (struct policy_query_header){.name = name, .value = slice_trim(slice_str(colon + 1))};
+    }
+    q->query.headers = q->headers;
+    return EXIT_CODE_OK;
+}
+
+/* The bytes of the prompt: an operand, standard input for "-", or none. -1: it could not be read. */
+static int64_t prompt_bytes(const struct cli_args *a)
+{
+    if (a->operand_count == 0)
+        return 0;
+    if (strcmp(a->operands[0], "-") != 0)
+        return (int64_t)strlen(a->operands[0]);
+    char chunk[65536];
+    int64_t total = 0;
+    size_t n;
+    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
+        total += (int64_t)n;
+    return ferror(stdin) ? -1 : total;
+}
+
+static int ask(struct question *q, const struct cli_args *a, const struct policy *p)
+{
+    const char *api = cli_value(a, "api"), *tenant = cli_value(a, "tenant");
+    q->query.model = slice_str(cli_value(a, "model"));
+    int code = take_api(q, api ? api : "chat");
+    if (code == EXIT_CODE_OK && tenant)
+        code = take_tenant(q, p, tenant);
+    if (code != EXIT_CODE_OK)
+        return code;
+    take_tags(q, a);
+    code = take_headers(q, a);
+    if (code != EXIT_CODE_OK)
+        return code;
+    q->prompt_bytes = prompt_bytes(a);
+    if (q->prompt_bytes < 0) {
+        fprintf(stderr, "weir explain: standard input cannot be read\n");
+        return EXIT_CODE_RUNTIME;
+    }
+    q->query.prompt_tokens = (q->prompt_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+    return EXIT_CODE_OK;
+}
+
+/* ---- the answer ---- */
+
+static int answer(const struct policy *p, const struct question *q, bool json)
+{
+    struct policy_explanation e;
+    struct buf text;
+    buf_init(&text, OUT_BYTES);
+    policy_explain(p, &q->query, q->prompt_bytes, &e);
+    enum err err = json ? policy_explain_write_json(&e, &text) : policy_explain_write_text(&e, &text);
+    int code = e.route ? EXIT_CODE_OK : EXIT_CODE_FOUND;
+    if (err == ERR_OK) {
+        out_slice(stdout, buf_slice(&text));
+    } else {
+        fprintf(stderr, "weir explain: %s\n", err_text(err));
+        code = EXIT_CODE_RUNTIME;
+    }
+    policy_explanation_clear(&e);
+    buf_clear(&text);
+    return code;
+}
+
+static int explain(const struct cli_args *a)
+{
+    struct policy *p = out_load_policy(a->operands[0], false);
+    if (!p)
+        return EXIT_CODE_POLICY;
+    struct question q = {0};
+    int code = ask(&q, a, p);
+    if (code == EXIT_CODE_OK)
+        code = answer(p, &q, cli_flag(a, "json"));
+    free(q.tags);
+    free(q.headers);
+    policy_unref(p);
+    return code;
+}
+
+const struct cli_command cmd_explain = {
+    .name = "explain",
+    .operands = "FILE [PROMPT]",
+    .min_operands = 1,
+    .max_operands = 2,
+    .summary = "say which way a request would go, why, and what it would cost",
+    .description =
+        "Takes a request apart as serve would: the route that matches, why each earlier one does not, the models in order with their "
+        "endpoints and prices, and an estimate of the cost. Nothing is sent anywhere and keys are not read.\n\n"
+        "PROMPT is the text, or - for standard input. It matters for its size only: four bytes are taken for a token.",
+    .options =
+        (const struct cli_option[]){
+            {.name = "model", .letter = 'm', .argument = "NAME", .required = true, .help = "The model name the client asks for."},
+            {.name = "tenant", .argument = "NAME", .help = "The tenant whose key the client shows. Default: none."},
+            {.name = "tag", .argument = "TAG", .repeats = true, .help = "A tag of the request (x-weir-tags), beside the tenant's."},
+            {.name = "header", .argument = "'NAME: VALUE'", .repeats = true, .help = "A header of the request."},
+            {.name = "api", .argument = "API", .help = "chat, completions or embeddings. Default: chat."},
+            {.name = "json", .help = "Write one JSON object."},
+            {0},
+        },
+    .examples =
+        (const struct cli_example[]){
+            {"weir explain weir.yaml --model auto 'Why is the sky blue?'", "Which models would answer this, and for how much?"},
+            {"weir explain weir.yaml --model auto --tag batch - < prompt.txt", "The same for a text in a file and a tagged request:"},
+            {0},
+        },
+    .run = explain,
+};

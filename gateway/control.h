@@ -1,0 +1,74 @@
+/* The control thread (the process's main thread): signals, policy loading and versions, workers, the admin listener, drain.
+ * It is the only writer of the policy: SIGHUP, a change of the file (inotify on its directory, so that editors' rename works), and the admin API
+ * all end in the one function control_load_policy.
+ *   a broken file leaves the old policy serving: POLICY_STALE = 1, an error line in the log, "stale" detail in /readyz
+ *   a change of a server key that needs a restart is refused in the same way, naming the key
+ *   each policy that served is kept in <state_dir>/policies/<serial>-<version>.yaml with a line in index.jsonl (serial, version, time, origin) */
+#ifndef GATEWAY_CONTROL_H
+#define GATEWAY_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "policies/policy_load.h"
+
+struct control_options {
+    const char *policy_file;
+    const char *port_file; /* NULL, or where to write "listen=HOST:PORT\nadmin=HOST:PORT\n" once ready */
+};
+
+/* Runs until SIGTERM or SIGINT (drain; a second one ends at once). Returns the process's exit code (see gateway/cli/exit.h). */
+int control_run(const struct control_options *opt);
+
+/* ---- what the admin API may see and do; control thread only ---- */
+
+struct control;
+struct event_base;
+struct policy_store;
+struct snapshot;
+struct worker;
+
+/* Why the policy file does not serve. */
+struct control_fault {
+    bool stale;
+    int64_t since_wall_us;
+    char origin[64];
+    char why[512];      /* one sentence */
+    struct diags diags; /* of the file; none when it is valid but needs a restart */
+};
+
+struct control_status {
+    const char *policy_file;
+    int64_t policy_serial;             /* in the store; 0: it could not be kept */
+    const struct control_fault *fault; /* borrowed until the next load */
+    bool draining, ledger_full;
+    int64_t ledger_queued, in_flight, connections;
+    size_t workers;
+};
+
+/* Reads the policy file and lets it serve, or says why not (control_status.fault, log, metrics). origin: "signal" ...
+ * ERR_OK also when the file is unchanged; ERR_CONFLICT when a restart is needed. */
+enum err control_load_policy(struct control *c, const char *origin);
+/* Would text be served if the file held it? ERR_OK with *out (a reference for the caller), ERR_INVALID_POLICY with d
+ * filled, ERR_CONFLICT with t when a restart is needed. */
+enum err control_try_policy(struct control *c, struct slice text, struct diags *d, struct policy **out,
+                            struct err_text *t) MUST_CHECK;
+/* Tries text, writes it to the policy file and loads that. Errors as control_try_policy, and ERR_INTERNAL + t when the file
+ * cannot be written. */
+enum err control_put_policy(struct control *c, struct slice text, const char *origin, struct diags *d,
+                            struct err_text *t) MUST_CHECK;
+
+const struct snapshot *control_snapshot(const struct control *c); /* serving; borrowed until the next load */
+const struct policy_store *control_store(const struct control *c);
+void control_describe(const struct control *c, struct control_status *out);
+enum err control_write_metrics(struct control *c, struct buf *out) MUST_CHECK;
+struct event_base *control_base(const struct control *c);
+struct mailbox *control_mailbox(struct control *c); /* messages are delivered with the control as receiver_ctx */
+/* Running workers; fewer than control_status.workers once the last requests of a drain have ended. */
+size_t control_workers(const struct control *c);
+struct worker *control_worker(const struct control *c, size_t i);
+struct api_admin *control_admin(const struct control *c);
+
+#endif

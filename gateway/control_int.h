@@ -1,0 +1,56 @@
+/* The control thread's one struct, shared by control.c (the process's life) and control_policy.c (what serves). No other
+ * file may include this. */
+#ifndef GATEWAY_CONTROL_INT_H
+#define GATEWAY_CONTROL_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/stats.h"
+#include "gateway/control.h"
+
+struct control {
+    struct control_options opt; /* borrowed strings */
+    int exit_code;
+
+    /* the loop */
+    struct event_base *base;
+    int signal_fd;
+    struct event *signals, *mail, *drain_poll;
+    struct mailbox mailbox;
+
+    /* the policy */
+    struct policy *first; /* loaded at start, until the first snapshot takes it over */
+    struct policy_watch *watch;
+    struct policy_store *store;
+    int64_t store_serial;
+    uint64_t loads; /* snapshot serials */
+    struct endpoint_registry *registry;
+    struct snapshot *snapshot;
+    struct control_fault fault;
+
+    /* the process */
+    int lock_fd; /* flock on <state_dir>/lock: one process owns a state directory */
+    struct ledger *ledger;
+    struct access_log *access_log;
+    struct stats *stats;
+    struct stats_cell *stale, *loaded_at;
+    struct worker **workers;
+    size_t worker_count;
+    _Atomic int64_t connections, in_flight;
+    struct http_server *admin_server;
+    struct api_admin *admin;
+
+    /* the end */
+    bool draining, joining;
+    int64_t drain_until_us;
+    pthread_t joiner;
+};
+
+void control_policy_init(struct control *c);
+void control_policy_clear(struct control *c);
+/* The first load: problems go to stderr as `weir check` prints them. false: nothing to serve. */
+bool control_load_first(struct control *c);
+/* Makes p (whose reference is taken over) the serving policy: store, snapshot, workers, metrics. */
+void control_serve(struct control *c, struct policy *p, const char *origin);
+
+#endif

@@ -1,0 +1,212 @@
+/* What serves: the one path by which a policy file becomes the serving snapshot, and what is remembered when it does not.
+ * Control thread. Called by control.c (start, SIGHUP, file watch) and api_admin.c. */
+#include "gateway/control_int.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/atomic_file.h"
+#include "gateway/policy_store.h"
+#include "gateway/worker.h"
+#include "policies/policy_diff.h"
+#include "router/snapshot.h"
+
+static const struct policy_load_options load_options = {.resolve_secrets = true};
+
+void control_policy_init(struct control *c)
+{
+    diags_init(&c->fault.diags);
+    c->stale = stats_cell(c->stats, STAT_POLICY_STALE, NULL);
+    c->loaded_at = stats_cell(c->stats, STAT_POLICY_LOADED_AT, NULL);
+}
+
+void control_policy_clear(struct control *c)
+{
+    diags_clear(&c->fault.diags);
+    policy_unref(c->first);
+    snapshot_unref(c->snapshot);
+}
+
+static void count_load(struct control *c, const char *result)
+{
+    stats_add(stats_cell(c->stats, STAT_POLICY_RELOADS, &result), 1);
+}
+
+/* ---- the first load ---- */
+
+static void print_diags(const struct diags *d)
+{
+    char line[2048];
+    for (size_t i = 0; i < d->count; i++) {
+        diag_format(&d->items[i], line, sizeof line);
+        fprintf(stderr, "%s\n", line);
+    }
+}
+
+bool control_load_first(struct control *c)
+{
+    struct diags d;
+    diags_init(&d);
+    enum err e = policy_load_file(c->opt.policy_file, &load_options, &d, &c->first);
+    print_diags(&d);
+    diags_clear(&d);
+    return e == ERR_OK;
+}
+
+/* ---- faults ---- */
+
+static void log_diags(const struct diags *d)
+{
+    char line[1024], quoted[1100];
+    for (size_t i = 0; i < d->count; i++) {
+        enum log_level level = d->items[i].severity == DIAG_ERROR ? LOG_ERROR : LOG_WARN;
+        diag_format(&d->items[i], line, sizeof line);
+        log_line(level, "policy", d->items[i].severity == DIAG_ERROR ? "error in the file" : "warning in the file",
+                 "diagnostic=%s", log_quote(slice_str(line), quoted, sizeof quoted));
+    }
+}
+
+/* The old policy goes on serving; d is taken over. */
+static void remember_fault(struct control *c, const char *origin, const char *why, struct diags *d)
+{
+    diags_clear(&c->fault.diags);
+    c->fault = (struct control_fault){.stale = true, .since_wall_us = clock_wall_us(), .diags = *d};
+    snprintf(c->fault.origin, sizeof c->fault.origin, "%s", origin);
+    snprintf(c->fault.why, sizeof c->fault.why, "%s", why);
+    stats_set(c->stale, 1);
+    count_load(c, "invalid");
+    char quoted[600];
+    log_line(LOG_ERROR, "control", "policy file not loaded, the old policy keeps serving", "origin=\"%s\" serving=%s why=%s",
+             origin, c->snapshot->policy->version, log_quote(slice_str(why), quoted, sizeof quoted));
+    log_diags(&c->fault.diags);
+}
+
+static void forget_fault(struct control *c)
+{
+    if (c->fault.stale)
+        log_line(LOG_INFO, "control", "policy file is good again", "serving=%s", c->snapshot->policy->version);
+    diags_clear(&c->fault.diags);
+    c->fault.stale = false;
+    stats_set(c->stale, 0);
+}
+
+/* ---- serving ---- */
+
+static void apply_log_level(const struct policy *p)
+{
+    bool known;
+    enum log_level level = log_level_parse(slice_str(p->server.log_level), &known);
+    if (known)
+        log_init(STDERR_FILENO, level);
+}
+
+void control_serve(struct control *c, struct policy *p, const char *origin)
+{
+    struct err_text t;
+    if (policy_store_add(c->store, p->version, origin, p->text, &c->store_serial, &t) != ERR_OK) {
+        char quoted[600];
+        log_line(LOG_ERROR, "control", "policy version not kept", "why=%s", log_quote(slice_str(t.s), quoted, sizeof quoted));
+        c->store_serial = 0;
+    }
+    apply_log_level(p);
+    struct snapshot *old = c->snapshot;
+    c->snapshot = snapshot_new(p, c->registry, ++c->loads);
+    for (size_t i = 0; i < c->worker_count; i++)
+        worker_set_snapshot(c->workers[i], c->snapshot);
+    snapshot_unref(old);
+    stats_set(c->loaded_at, p->loaded_wall_us / 1000000);
+    count_load(c, "ok");
+    char quoted[600];
+    log_line(LOG_INFO, "control", "policy serves", "version=%s serial=%" PRId64 " origin=\"%s\" models=%zu routes=%zu file=%s",
+             p->version, c->store_serial, origin, p->model_count, p->route_count,
+             log_quote(slice_str(p->source), quoted, sizeof quoted));
+}
+
+/* The same text may still mean something new: keys come from the environment and from files. */
+static bool same_secrets(const struct policy *a, const struct policy *b)
+{
+    for (size_t i = 0; i < a->backend_count; i++) {
+        const char *x = a->backends[i].key, *y = b->backends[i].key;
+        if (!x != !y || (x && strcmp(x, y) != 0))
+            return false;
+    }
+    for (size_t i = 0; i < a->tenant_count; i++)
+        for (size_t k = 0; k < a->tenants[i].key_count; k++)
+            if (memcmp(a->tenants[i].keys[k].sha256, b->tenants[i].keys[k].sha256, 32) != 0)
+                return false;
+    return true;
+}
+
+static bool unchanged(const struct policy *a, const struct policy *b)
+{
+    return slice_eq(a->text, b->text) && same_secrets(a, b);
+}
+
+enum err control_load_policy(struct control *c, const char *origin)
+{
+    struct diags d;
+    diags_init(&d);
+    struct policy *p;
+    enum err e = policy_load_file(c->opt.policy_file, &load_options, &d, &p);
+    if (e != ERR_OK) {
+        remember_fault(c, origin, "the policy file is not valid", &d);
+        return e;
+    }
+    struct err_text t;
+    if (unchanged(c->snapshot->policy, p)) {
+        policy_unref(p);
+        forget_fault(c);
+        count_load(c, "unchanged");
+        log_line(LOG_DEBUG, "control", "policy file unchanged", "origin=\"%s\"", origin);
+    } else if (policy_restart_needed(c->snapshot->policy, p, &t)) {
+        policy_unref(p);
+        remember_fault(c, origin, t.s, &d);
+        return ERR_CONFLICT;
+    } else {
+        log_diags(&d);
+        control_serve(c, p, origin);
+        forget_fault(c);
+    }
+    diags_clear(&d);
+    return ERR_OK;
+}
+
+/* ---- changes through the admin API ---- */
+
+enum err control_try_policy(struct control *c, struct slice text, struct diags *d, struct policy **out, struct err_text *t)
+{
+    struct policy *p;
+    enum err e = policy_load_text(text, c->opt.policy_file, &load_options, d, &p);
+    if (e != ERR_OK)
+        return e;
+    if (policy_restart_needed(c->snapshot->policy, p, t)) {
+        policy_unref(p);
+        return ERR_CONFLICT;
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+enum err control_put_policy(struct control *c, struct slice text, const char *origin, struct diags *d, struct err_text *t)
+{
+    struct policy *p;
+    enum err e = control_try_policy(c, text, d, &p, t);
+    if (e != ERR_OK)
+        return e;
+    policy_unref(p);
+    /* Behind a symbolic link it is the target that is written; the link stays. */
+    char *real = realpath(c->opt.policy_file, NULL);
+    e = atomic_file_write(real ? real : c->opt.policy_file, 0644, text, t);
+    free(real);
+    if (e != ERR_OK)
+        return e;
+    e = control_load_policy(c, origin);
+    if (e != ERR_OK)
+        err_say(t, "%s", c->fault.why);
+    return e;
+}
