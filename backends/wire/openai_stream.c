@@ -233,19 +233,23 @@ static enum err emit(struct openai_stream *s, const struct sse_event *e, const s
 {
     bool strip = !s->include_usage && c->usage_count > 0;
     bool rename = s->rename.p && c->model_count > 0;
-    enum err err = strip || rename ? emit_rewritten(s, e, c, strip) : emit_raw(s, e);
+    bool rewrite = strip || rename;
+    enum err err = rewrite ? emit_rewritten(s, e, c, strip) : emit_raw(s, e);
 
-    if (!err)
-        s->first_emitted = s->last_emitted = true;
-    return err;
+    if (err)
+        return err;
+    s->first_emitted = true;
+    s->last_emitted = !(rewrite && e->joined); /* framed anew it has a line end of its own */
+    return ERR_OK;
 }
 
 /* ---- one event ---- */
 
-/* Comments, blank lines, unknown fields. A lone line end follows the block it belongs to. */
+/* Comments, blank lines, unknown fields. A block that begins with a line end is nothing else: it goes with the block before it, whose
+ * last LF it may be. */
 static enum err take_comment(struct openai_stream *s, const struct sse_event *e)
 {
-    bool line_end = e->raw.n == 1;
+    bool line_end = e->raw.n && (e->raw.p[0] == '\r' || e->raw.p[0] == '\n');
 
     s->last_emitted = s->first_emitted && (s->last_emitted || !line_end);
     return s->last_emitted ? emit_raw(s, e) : ERR_OK;

@@ -27,7 +27,7 @@ struct openai_stream {
     bool done_seen;         /* data: [DONE] */
     bool failed;            /* an error event came */
     bool first_emitted;     /* some event was emitted, were it only the role: escalation is over */
-    bool last_emitted;      /* the block before this one was emitted */
+    bool last_emitted;      /* the block before this one was emitted, its own line end last */
     bool usage_final;       /* usage came at the end, not only along the way */
     int64_t finished;       /* choices with a finish_reason */
     uint64_t finished_mask; /* of the first 64 indices */
