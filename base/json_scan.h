@@ -4,7 +4,9 @@
  * Pure; no allocation; AVX2 or SSE2 inner loops with run-time dispatch and a portable fallback, equal by test.
  * Accepted: duplicate keys (the caller decides; the last wins by convention of JSON.parse and jansson), lone surrogate escapes
  * (they are legal JSON text), any number length. Refused: everything outside the grammar, invalid UTF-8, NUL, depth > 512,
- * trailing bytes other than white space; a UTF-8 BOM. */
+ * trailing bytes other than white space; a UTF-8 BOM.
+ * The names of enum json_type are also jansson's: a source file includes this header or jansson.h, not both (a file that
+ * must see both renames jansson's, as tests/unit/base/jansson_peer.h does). */
 #ifndef BASE_JSON_SCAN_H
 #define BASE_JSON_SCAN_H
 
@@ -24,7 +26,7 @@ struct json_member {
     bool key_escaped;        /* key holds a backslash: compare with json_key_is */
     struct json_value value;
     /* The whole member's extent for removal: from key's opening quote to the value's end. */
-    size_t begin, end;       /* offsets in the scanned input */
+    size_t begin, end;       /* offsets in the scanned input; of json_iter: in the container's text */
 };
 
 #define JSON_MAX_DEPTH 512
