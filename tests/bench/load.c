@@ -33,6 +33,7 @@
 #define EVENTS_MAX    256
 #define DRAIN_US      5000000 /* after the end, for requests under way */
 #define SERIAL_DIGITS 12
+#define EXTRA_BYTES   2048
 
 enum failure {
     FAIL_CONNECT, FAIL_RESET, FAIL_CUT, FAIL_MALFORMED, FAIL_STATUS, FAIL_NO_DONE, FAIL_CHUNKS, FAIL_ERROR_EVENT,
@@ -45,6 +46,7 @@ struct options {
     struct sockaddr_in target;
     char host[96];
     const char *path, *model, *api_key;
+    char extra[EXTRA_BYTES];  /* further header lines, each with CRLF */
     int connections;
     double rate, duration_s, warmup_s, abort_before, abort_mid;
     int64_t requests, body_bytes, expect_chunks, abort_after_ms, abort_chunks, timeout_ms, stagger_ms;
@@ -118,9 +120,9 @@ static void make_request(struct load *l)
     l->request = mem_alloc(n + 4096);
     int head = snprintf(l->request, 4096,
                         "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir-load\r\nAccept: */*\r\nContent-Type: "
-                        "application/json\r\n%s%s%sContent-Length: %zu\r\n\r\n",
+                        "application/json\r\n%s%s%s%sContent-Length: %zu\r\n\r\n",
                         o->path, o->host, o->api_key ? "Authorization: Bearer " : "", o->api_key ? o->api_key : "",
-                        o->api_key ? "\r\n" : "", n);
+                        o->api_key ? "\r\n" : "", o->extra, n);
     memcpy(l->request + head, body, n);
     l->request_n = (size_t)head + n;
     l->serial_at = (size_t)head + at;
@@ -614,6 +616,7 @@ static const char usage_text[] =
     "  --requests N         stop after N requests\n"
     "  --body-bytes N       size of the chat request (default 1016)\n"
     "  --model NAME         (default echo);  --api-key KEY;  --unique  a number in every prompt\n"
+    "  --header 'N: V'      a further request header; may be repeated\n"
     "  --stream             ask for a stream;  --include-usage  and for its usage\n"
     "  --expect-chunks N    stamped chunks in a complete stream (default 64; 0 = not checked)\n"
     "  --stagger-ms MS      spread the first requests of the connections over this time\n"
@@ -622,7 +625,7 @@ static const char usage_text[] =
     "  --timeout-ms MS      (default 30000)\n";
 
 enum option_id {
-    OPT_URL = 1, OPT_CONNECTIONS, OPT_RATE, OPT_DURATION, OPT_WARMUP, OPT_REQUESTS, OPT_BODY, OPT_MODEL, OPT_KEY, OPT_UNIQUE,
+    OPT_URL = 1, OPT_CONNECTIONS, OPT_RATE, OPT_DURATION, OPT_WARMUP, OPT_REQUESTS, OPT_BODY, OPT_MODEL, OPT_KEY, OPT_HEADER, OPT_UNIQUE,
     OPT_STREAM, OPT_USAGE, OPT_CHUNKS, OPT_STAGGER, OPT_ABORT_BEFORE, OPT_ABORT_AFTER, OPT_ABORT_MID, OPT_ABORT_CHUNKS,
     OPT_TIMEOUT, OPT_HELP,
 };
@@ -630,7 +633,7 @@ enum option_id {
 static const struct option longs[] = {
     {"url", 1, NULL, OPT_URL}, {"connections", 1, NULL, OPT_CONNECTIONS}, {"rate", 1, NULL, OPT_RATE},
     {"duration-s", 1, NULL, OPT_DURATION}, {"warmup-s", 1, NULL, OPT_WARMUP}, {"requests", 1, NULL, OPT_REQUESTS},
-    {"body-bytes", 1, NULL, OPT_BODY}, {"model", 1, NULL, OPT_MODEL}, {"api-key", 1, NULL, OPT_KEY},
+    {"body-bytes", 1, NULL, OPT_BODY}, {"model", 1, NULL, OPT_MODEL}, {"api-key", 1, NULL, OPT_KEY}, {"header", 1, NULL, OPT_HEADER},
     {"unique", 0, NULL, OPT_UNIQUE}, {"stream", 0, NULL, OPT_STREAM}, {"include-usage", 0, NULL, OPT_USAGE},
     {"expect-chunks", 1, NULL, OPT_CHUNKS}, {"stagger-ms", 1, NULL, OPT_STAGGER},
     {"abort-before", 1, NULL, OPT_ABORT_BEFORE}, {"abort-after-ms", 1, NULL, OPT_ABORT_AFTER},
@@ -669,6 +672,15 @@ static bool whole(const char *s, int64_t max, int64_t *out)
     return *s && !*end && *out >= 0 && *out <= max;
 }
 
+static bool add_header(struct options *o, const char *line)
+{
+    size_t n = strlen(o->extra), more = strlen(line);
+    if (!strchr(line, ':') || strpbrk(line, "\r\n") || n + more + sizeof "\r\n" > sizeof o->extra)
+        return false;
+    snprintf(o->extra + n, sizeof o->extra - n, "%s\r\n", line);
+    return true;
+}
+
 static bool option(struct options *o, int id, const char *arg)
 {
     int64_t n;
@@ -686,6 +698,7 @@ static bool option(struct options *o, int id, const char *arg)
     case OPT_BODY: return whole(arg, 64 << 20, &o->body_bytes);
     case OPT_MODEL: o->model = arg; return strlen(arg) < 256;
     case OPT_KEY: o->api_key = arg; return strlen(arg) < 1024;
+    case OPT_HEADER: return add_header(o, arg);
     case OPT_UNIQUE: o->unique = true; return true;
     case OPT_STREAM: o->stream = true; return true;
     case OPT_USAGE: o->include_usage = true; return true;

@@ -99,11 +99,14 @@ class Program:
 
 
 class System:
-    """name, port of the plain and of the TLS-upstream listener, headers that its client must send."""
+    """Where a client finds it: the ports before the plain, the TLS and the slow upstream, and the models to ask for there (weir
+    has one port and tells them apart by model); headers that its client must send."""
 
-    def __init__(self, name, program, port, tls_port=None, headers=(), model="bench", tls_model="bench", version=""):
-        self.name, self.program, self.port, self.tls_port = name, program, port, tls_port
-        self.headers, self.model, self.tls_model, self.version = list(headers), model, tls_model, version
+    def __init__(self, name, program, port, tls_port=None, slow_port=None, headers=(), model="bench", tls_model="bench",
+                 slow_model="bench", version=""):
+        self.name, self.program, self.version, self.headers = name, program, version, list(headers)
+        self.port, self.tls_port, self.slow_port = port, tls_port, slow_port
+        self.model, self.tls_model, self.slow_model = model, tls_model, slow_model
 
 
 def first_line(argv):
@@ -112,7 +115,7 @@ def first_line(argv):
     return text.splitlines()[0] if text else ""
 
 
-def weir(work, build, upstream, tls_upstream, ca, silent_port, workers=1, cores=str(PROXY_CORE), name="weir"):
+def weir(work, build, ports, ca, workers=1, cores=str(PROXY_CORE), name="weir"):
     """Everything on: policy, metrics, cost accounting, ledger, access log."""
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -127,53 +130,59 @@ server:
   state_dir: "{folder}/state"
   access_log: "{folder}/access.log"
 backends:
-  plain: {{dialect: openai, url: "http://127.0.0.1:{upstream}/v1", limits: {{idle_connections: 1024}}}}
-  tls: {{dialect: openai, url: "https://127.0.0.1:{tls_upstream}/v1", tls: {{ca_file: "{ca}"}}, limits: {{idle_connections: 1024}}}}
-  silent: {{dialect: openai, url: "http://127.0.0.1:{silent_port}/v1"}}
+  plain: {{dialect: openai, url: "http://127.0.0.1:{ports["plain"]}/v1", limits: {{idle_connections: 1024}}}}
+  tls: {{dialect: openai, url: "https://127.0.0.1:{ports["tls"]}/v1", tls: {{ca_file: "{ca}"}}, limits: {{idle_connections: 1024}}}}
+  slow: {{dialect: openai, url: "http://127.0.0.1:{ports["slow"]}/v1", limits: {{idle_connections: 1024}}}}
+  silent: {{dialect: openai, url: "http://127.0.0.1:{ports["silent"]}/v1"}}
 models:
   bench: {{backend: plain, context: 131072, price: {{input: 2.50, cached_input: 1.25, output: 10.00}}}}
   bench-tls: {{backend: tls, context: 131072, price: {{input: 2.50, cached_input: 1.25, output: 10.00}}}}
+  bench-slow: {{backend: slow, context: 131072, price: {{input: 2.50, cached_input: 1.25, output: 10.00}}}}
   bench-silent: {{backend: silent, context: 131072, price: {{input: 2.50, output: 10.00}}}}
 routes:
   - {{name: plain, match: {{model: bench}}, cascade: [bench]}}
   - {{name: tls, match: {{model: bench-tls}}, cascade: [bench-tls]}}
+  - {{name: slow, match: {{model: bench-slow}}, cascade: [bench-slow]}}
   - {{name: silent, match: {{model: bench-silent}}, cascade: [bench-silent]}}
 """)
     program = Program([build / "gateway/weir", "serve", "-c", folder / "weir.yaml"], folder / "weir.log", cores)
     program.wait_port(port)
     program.wait_port(admin)
-    system = System(name, program, port, port, tls_model="bench-tls", version=first_line([build / "gateway/weir", "version"]))
-    system.admin, system.folder = admin, folder
-    return system
+    return System(name, program, port, port, port, tls_model="bench-tls", slow_model="bench-slow",
+                  version=first_line([build / "gateway/weir", "version"]))
 
 
-def nginx(work, upstream, tls_upstream):
+def filled_in(template, target, **values):
+    """Writes the template with each @NAME@ replaced; the target's path."""
+    text = (HERE / template).read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    return target
+
+
+def nginx(work, ports):
     folder = work / "nginx"
-    folder.mkdir(parents=True, exist_ok=True)
-    port, tls_port = free_ports(2)
-    text = (HERE / "nginx.conf.in").read_text()
-    for key, value in {"FOLDER": folder, "PORT": port, "TLS_PORT": tls_port, "UPSTREAM": upstream, "TLS_UPSTREAM": tls_upstream}.items():
-        text = text.replace(f"@{key}@", str(value))
-    (folder / "nginx.conf").write_text(text)
-    program = Program(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"], folder / "nginx.log", str(PROXY_CORE))
+    port, tls_port, slow_port = free_ports(3)
+    conf = filled_in("nginx.conf.in", folder / "nginx.conf", FOLDER=folder, PORT=port, TLS_PORT=tls_port, SLOW_PORT=slow_port,
+                     UPSTREAM=ports["plain"], TLS_UPSTREAM=ports["tls"], SLOW_UPSTREAM=ports["slow"])
+    program = Program(["nginx", "-p", folder, "-c", conf, "-e", folder / "error.log"], folder / "nginx.log", str(PROXY_CORE))
     program.wait_port(port)
-    return System("nginx", program, port, tls_port, version=first_line(["nginx", "-v"]))
+    return System("nginx", program, port, tls_port, slow_port, version=first_line(["nginx", "-v"]))
 
 
-def haproxy(work, upstream, tls_upstream):
+def haproxy(work, ports):
     folder = work / "haproxy"
-    folder.mkdir(parents=True, exist_ok=True)
-    port, tls_port = free_ports(2)
-    text = (HERE / "haproxy.cfg.in").read_text()
-    for key, value in {"PORT": port, "TLS_PORT": tls_port, "UPSTREAM": upstream, "TLS_UPSTREAM": tls_upstream}.items():
-        text = text.replace(f"@{key}@", str(value))
-    (folder / "haproxy.cfg").write_text(text)
-    program = Program(["haproxy", "-db", "-q", "-f", folder / "haproxy.cfg"], folder / "haproxy.log", str(PROXY_CORE))
+    port, tls_port, slow_port = free_ports(3)
+    conf = filled_in("haproxy.cfg.in", folder / "haproxy.cfg", PORT=port, TLS_PORT=tls_port, SLOW_PORT=slow_port,
+                     UPSTREAM=ports["plain"], TLS_UPSTREAM=ports["tls"], SLOW_UPSTREAM=ports["slow"])
+    program = Program(["haproxy", "-db", "-q", "-f", conf], folder / "haproxy.log", str(PROXY_CORE))
     program.wait_port(port)
-    return System("haproxy", program, port, tls_port, version=first_line(["haproxy", "-v"]))
+    return System("haproxy", program, port, tls_port, slow_port, version=first_line(["haproxy", "-v"]))
 
 
-def portkey(work, upstream):
+def portkey(work, ports):
     server = ROOT / "build/bench/portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
     if not server.exists():
         raise RuntimeError("not installed (deploy/setup.sh --bench)")
@@ -182,10 +191,10 @@ def portkey(work, upstream):
     program.wait_port(port)
     version = json.loads((server.parents[1] / "package.json").read_text())["version"]
     return System("portkey", program, port, version=f"@portkey-ai/gateway {version}, node {first_line(['node', '--version'])}",
-                  headers=["x-portkey-provider: openai", f"x-portkey-custom-host: http://127.0.0.1:{upstream}/v1", "Authorization: Bearer x"])
+                  headers=["x-portkey-provider: openai", f"x-portkey-custom-host: http://127.0.0.1:{ports['plain']}/v1", "Authorization: Bearer x"])
 
 
-def litellm(work, upstream):
+def litellm(work, ports):
     command = ROOT / "build/bench/litellm/bin/litellm"
     if not command.exists():
         raise RuntimeError("not installed (deploy/setup.sh --bench)")
@@ -196,7 +205,7 @@ def litellm(work, upstream):
     (folder / "config.yaml").write_text(f"""
 model_list:
   - model_name: bench
-    litellm_params: {{model: openai/bench, api_base: "http://127.0.0.1:{upstream}/v1", api_key: x}}
+    litellm_params: {{model: openai/bench, api_base: "http://127.0.0.1:{ports["plain"]}/v1", api_key: x}}
 litellm_settings: {{telemetry: false, num_retries: 0}}
 """)
     program = Program([command, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", port, "--num_workers", "1",
@@ -208,21 +217,20 @@ litellm_settings: {{telemetry: false, num_retries: 0}}
     return System("litellm", program, port, headers=[f"Authorization: Bearer {key}"], version=f"litellm {version}")
 
 
-def upstreams(work, build, chunk_interval_us):
-    """Three echo fleets on the load's core: plain, TLS, and one whose streams are slow enough to pile up."""
+def upstreams(work, build, chunk_interval_us, slow_interval_us):
+    """([programs], {"plain", "tls", "slow": port}, certificate): echo fleets on the load's core; slow's streams last long enough
+    to be held all at once."""
     tls = work / "tls"
     tls.mkdir(parents=True, exist_ok=True)
     if not (tls / "cert.pem").exists():
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
                         "-subj", "/CN=weir bench", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tls / "key.pem",
                         "-out", tls / "cert.pem"], check=True, capture_output=True)
-    fleet = build / "tests/fleet/weir-fleet"
-    programs, ports = [], []
-    for name, options in (("plain", []), ("tls", ["--tls-cert", tls / "cert.pem", "--tls-key", tls / "key.pem"])):
-        (port,) = free_ports(1)
-        program = Program([fleet, "--echo", "--port", port, "--stamp", "--chunk-interval-us", chunk_interval_us, *options],
-                          work / f"upstream-{name}.log", str(LOAD_CORE))
-        program.wait_port(port)
-        programs.append(program)
-        ports.append(port)
+    programs, ports = [], {}
+    for name, interval_us, options in (("plain", chunk_interval_us, []), ("slow", slow_interval_us, []),
+                                       ("tls", chunk_interval_us, ["--tls-cert", tls / "cert.pem", "--tls-key", tls / "key.pem"])):
+        (ports[name],) = free_ports(1)
+        programs.append(Program([build / "tests/fleet/weir-fleet", "--echo", "--port", ports[name], "--stamp",
+                                 "--chunk-interval-us", interval_us, *options], work / f"upstream-{name}.log", str(LOAD_CORE)))
+        programs[-1].wait_port(ports[name])
     return programs, ports, tls / "cert.pem"
