@@ -1,5 +1,5 @@
 /* The transport for what the usual one does not do: HTTP/2 (by ALPN, over TLS) and proxies. libcurl's multi interface on the
- * worker's libevent loop; the only file that includes libcurl. Owns the multi handle and one easy handle per exchange.
+ * worker's libevent loop; the only file that includes libcurl. Owns the multi handles and one easy handle per exchange.
  *
  * libcurl forbids its own functions inside its callbacks, and our callers may start, pause, resume and abort inside theirs.
  * So while libcurl is on the stack (in_curl) such wishes only mark the exchange and put it on `ready`; the next turn
@@ -21,13 +21,23 @@
 
 #define MAX_IDLE 256 /* connections libcurl keeps, over all targets */
 
-struct curl_state {
-    struct upstream *up; /* borrowed: it owns us */
-    CURLM *multi;
+/* A multi handle with its connections. libcurl cannot close idle connections alone, so closing them means that new
+ * transfers get a new engine, and the old one goes when its last transfer has ended. */
+struct engine {
+    struct list link;    /* in curl_state.engines */
+    struct upstream *up; /* borrowed */
+    CURLM *multi;        /* owned */
     struct list exchanges, ready;
-    struct event *timer, *turn;
-    int in_curl; /* depth of libcurl on the stack */
+    struct event *timer, *turn; /* owned */
+    int in_curl;            /* depth of libcurl on the stack */
+    bool retired;           /* no new transfers */
     struct http1_head head; /* valid during on_head */
+};
+
+struct curl_state {
+    struct upstream *up;    /* borrowed: it owns us */
+    struct list engines;    /* of struct engine, owned */
+    struct engine *current; /* one of them, or NULL */
 };
 
 /* One socket that libcurl watches. Keyed by curl_multi_assign; freed when libcurl removes it. */
@@ -40,7 +50,7 @@ enum begin { QUEUED, RUNNING, ENDED };
 struct exchange {
     struct list link, ready;
     struct watch watch;
-    struct curl_state *s;
+    struct engine *e;
     struct upstream_call *call; /* NULL: aborted, to be freed on the next turn */
     struct upstream_request req;
     CURL *easy; /* owned */
@@ -62,8 +72,8 @@ struct exchange {
 static void wake(struct exchange *x)
 {
     if (list_empty(&x->ready))
-        list_push_back(&x->s->ready, &x->ready);
-    event_active(x->s->turn, EV_TIMEOUT, 0);
+        list_push_back(&x->e->ready, &x->ready);
+    event_active(x->e->turn, EV_TIMEOUT, 0);
 }
 
 /* libcurl must not be on the stack. Cancels the transfer at once if it is under way. */
@@ -71,7 +81,7 @@ static void drop_transfer(struct exchange *x)
 {
     if (x->easy) {
         if (x->begin != QUEUED)
-            curl_multi_remove_handle(x->s->multi, x->easy);
+            curl_multi_remove_handle(x->e->multi, x->easy);
         curl_easy_cleanup(x->easy);
     }
     x->easy = NULL;
@@ -83,6 +93,8 @@ static void exchange_free(struct exchange *x)
     watch_stop(&x->watch);
     list_remove(&x->link);
     list_remove(&x->ready);
+    if (x->e->retired)
+        event_active(x->e->turn, EV_TIMEOUT, 0);
     curl_slist_free_all(x->headers);
     buf_clear(&x->head);
     free(x);
@@ -112,8 +124,8 @@ static void finish(struct exchange *x, enum err err, const char *why)
     r.connect_us = r.reused ? 0 : x->connect_us;
     r.sent = request_bytes > 0;
     r.total_us = clock_mono_us() - x->start_us;
-    if (connections > 0 && x->s->up->stats)
-        stats_add(stats_cell(x->s->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
+    if (connections > 0 && x->e->up->stats)
+        stats_add(stats_cell(x->e->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
                   connections);
     drop_transfer(x);
     watch_stop(&x->watch);
@@ -198,7 +210,7 @@ static bool add_head_line(struct exchange *x, struct slice line)
 /* A complete head; false ends the transfer. */
 static bool on_head_complete(struct exchange *x)
 {
-    struct http1_head *head = &x->s->head;
+    struct http1_head *head = &x->e->head;
     const char *why = "malformed head";
     size_t scanned = 0;
     bool alive = true;
@@ -471,7 +483,7 @@ static bool set_transfer(struct exchange *x)
 /* Hands the transfer to libcurl, which must not be on the stack. */
 static void begin(struct exchange *x)
 {
-    struct curl_state *s = x->s;
+    struct engine *e = x->e;
     bool ok;
 
     x->easy = curl_easy_init();
@@ -481,9 +493,9 @@ static void begin(struct exchange *x)
         fail_soon(x, ERR_UPSTREAM_PROTOCOL, "libcurl refused the request");
         return;
     }
-    s->in_curl++;
-    ok = curl_multi_add_handle(s->multi, x->easy) == CURLM_OK;
-    s->in_curl--;
+    e->in_curl++;
+    ok = curl_multi_add_handle(e->multi, x->easy) == CURLM_OK;
+    e->in_curl--;
     if (ok)
         x->begin = RUNNING;
     else
@@ -493,12 +505,12 @@ static void begin(struct exchange *x)
 /* ---- the loop ---- */
 
 /* Transfers that libcurl has ended. on_done may do anything, so the queue is asked anew each time. */
-static void collect(struct curl_state *s)
+static void collect(struct engine *e)
 {
     CURLMsg *m;
     int left;
 
-    while ((m = curl_multi_info_read(s->multi, &left))) {
+    while ((m = curl_multi_info_read(e->multi, &left))) {
         struct exchange *x = NULL;
         CURLcode code = m->data.result;
 
@@ -518,14 +530,14 @@ static void collect(struct curl_state *s)
     }
 }
 
-static void act(struct curl_state *s, curl_socket_t fd, int what)
+static void act(struct engine *e, curl_socket_t fd, int what)
 {
     int running;
 
-    s->in_curl++;
-    curl_multi_socket_action(s->multi, fd, what, &running);
-    s->in_curl--;
-    collect(s);
+    e->in_curl++;
+    curl_multi_socket_action(e->multi, fd, what, &running);
+    e->in_curl--;
+    collect(e);
 }
 
 static void on_socket_event(evutil_socket_t fd, short what, void *arg)
@@ -540,23 +552,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     act(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
-static void unwatch(struct curl_state *s, curl_socket_t fd, struct watched *w)
+static void unwatch(struct engine *e, curl_socket_t fd, struct watched *w)
 {
-    curl_multi_assign(s->multi, fd, NULL);
+    curl_multi_assign(e->multi, fd, NULL);
     event_free(w->event);
     free(w);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-    struct curl_state *s = arg;
+    struct engine *e = arg;
     struct watched *w = socket_arg;
     short events = EV_PERSIST;
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (w)
-            unwatch(s, fd, w);
+            unwatch(e, fd, w);
         return 0;
     }
     if (what & CURL_POLL_IN)
@@ -567,39 +579,55 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
         event_del(w->event);
     } else {
         w = mem_zalloc(1, sizeof *w);
-        w->event = event_new(s->up->base, fd, events, on_socket_event, s);
-        curl_multi_assign(s->multi, fd, w);
+        w->event = event_new(e->up->base, fd, events, on_socket_event, e);
+        curl_multi_assign(e->multi, fd, w);
     }
-    event_assign(w->event, s->up->base, fd, events, on_socket_event, s);
+    event_assign(w->event, e->up->base, fd, events, on_socket_event, e);
     return event_add(w->event, NULL) == 0 ? 0 : -1;
 }
 
 /* Never libcurl from here. A timer of 0 ms is "soon": made active at once, which saves a turn of the loop. */
 static int on_timer_change(CURLM *multi, long timeout_ms, void *arg)
 {
-    struct curl_state *s = arg;
+    struct engine *e = arg;
     struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
 
     (void)multi;
     if (timeout_ms < 0)
-        event_del(s->timer);
+        event_del(e->timer);
     else if (timeout_ms == 0)
-        event_active(s->timer, EV_TIMEOUT, 0);
+        event_active(e->timer, EV_TIMEOUT, 0);
     else
-        event_add(s->timer, &tv);
+        event_add(e->timer, &tv);
     return 0;
+}
+
+static void engine_free(struct engine *e)
+{
+    while (!list_empty(&e->exchanges)) {
+        struct exchange *x = CONTAINER_OF(e->exchanges.next, struct exchange, link);
+
+        if (x->call)
+            x->call->exchange = NULL;
+        exchange_free(x);
+    }
+    curl_multi_cleanup(e->multi);
+    event_free(e->timer);
+    event_free(e->turn);
+    list_remove(&e->link);
+    free(e);
 }
 
 static void unpause(struct exchange *x)
 {
-    struct curl_state *s = x->s;
+    struct engine *e = x->e;
 
     x->curl_paused = false;
-    s->in_curl++;
+    e->in_curl++;
     curl_easy_pause(x->easy, CURLPAUSE_CONT); /* delivers what it has kept */
-    s->in_curl--;
+    e->in_curl--;
     if (x->call && x->failed == ERR_OK)
-        act(s, CURL_SOCKET_TIMEOUT, 0); /* x may be gone after this */
+        act(e, CURL_SOCKET_TIMEOUT, 0); /* x may be gone after this */
 }
 
 static void run(struct exchange *x)
@@ -620,14 +648,14 @@ static void run(struct exchange *x)
 
 static void turn(evutil_socket_t fd, short what, void *arg)
 {
-    struct curl_state *s = arg;
+    struct engine *e = arg;
     struct list now;
 
     (void)fd;
     (void)what;
     list_init(&now);
-    while (!list_empty(&s->ready)) {
-        struct list *first = s->ready.next;
+    while (!list_empty(&e->ready)) {
+        struct list *first = e->ready.next;
 
         list_remove(first);
         list_push_back(&now, first);
@@ -638,6 +666,8 @@ static void turn(evutil_socket_t fd, short what, void *arg)
         list_remove(&x->ready);
         run(x);
     }
+    if (e->retired && list_empty(&e->exchanges))
+        engine_free(e);
 }
 
 static void expired(struct watch *w, enum err err)
@@ -647,48 +677,66 @@ static void expired(struct watch *w, enum err err)
 
 /* ---- the transport ---- */
 
+static struct engine *engine_new(struct upstream *u)
+{
+    struct engine *e = mem_zalloc(1, sizeof *e);
+
+    e->up = u;
+    list_init(&e->exchanges);
+    list_init(&e->ready);
+    e->multi = curl_multi_init();
+    e->timer = event_new(u->base, -1, 0, on_timer, e);
+    e->turn = event_new(u->base, -1, 0, turn, e);
+    if (!e->multi || !e->timer || !e->turn)
+        abort(); /* control-size memory, as in mem.h */
+    curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+    curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);
+    curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+    curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE);
+    return e;
+}
+
 static void *curl_open(struct upstream *u)
 {
     struct curl_state *s = mem_zalloc(1, sizeof *s);
 
     s->up = u;
-    list_init(&s->exchanges);
-    list_init(&s->ready);
-    s->multi = curl_multi_init();
-    s->timer = event_new(u->base, -1, 0, on_timer, s);
-    s->turn = event_new(u->base, -1, 0, turn, s);
-    if (!s->multi || !s->timer || !s->turn)
-        abort(); /* control-size memory, as in mem.h */
-    curl_multi_setopt(s->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(s->multi, CURLMOPT_SOCKETDATA, s);
-    curl_multi_setopt(s->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);
-    curl_multi_setopt(s->multi, CURLMOPT_TIMERDATA, s);
-    curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE);
+    list_init(&s->engines);
     return s;
+}
+
+static struct engine *engine_now(struct curl_state *s)
+{
+    if (!s->current) {
+        s->current = engine_new(s->up);
+        list_push_back(&s->engines, &s->current->link);
+    }
+    return s->current;
 }
 
 static void curl_start(void *state, struct upstream_call *c, const struct upstream_request *req)
 {
-    struct curl_state *s = state;
+    struct engine *e = engine_now(state);
     struct exchange *x = mem_zalloc(1, sizeof *x);
 
-    x->s = s;
+    x->e = e;
     x->call = c;
     x->req = *req;
     x->first_byte_us = -1;
     x->start_us = clock_mono_us();
     buf_init(&x->head, UPSTREAM_MAX_HEAD_BYTES);
     list_init(&x->ready);
-    list_push_back(&s->exchanges, &x->link);
+    list_push_back(&e->exchanges, &x->link);
     c->exchange = x;
-    watch_start(&s->up->watches, &x->watch, expired, req->timeouts.total_ms, x->start_us);
+    watch_start(&e->up->watches, &x->watch, expired, req->timeouts.total_ms, x->start_us);
     watch_phase(&x->watch, req->timeouts.connect_ms, ERR_UPSTREAM_CONNECT_TIMEOUT, x->start_us);
     if (!upstream_request_clean(req))
         fail_soon(x, ERR_UPSTREAM_PROTOCOL, "the request's head holds a control character");
     else if (req->target->http2 && !req->target->tls)
         fail_soon(x, ERR_UPSTREAM_PROTOCOL, "HTTP/2 needs TLS");
-    else if (s->in_curl)
+    else if (e->in_curl)
         wake(x);
     else
         begin(x);
@@ -718,37 +766,29 @@ static void curl_abort(struct upstream_call *c)
     c->exchange = NULL;
     x->call = NULL;
     watch_stop(&x->watch);
-    if (x->s->in_curl)
+    if (x->e->in_curl)
         wake(x);
     else
         exchange_free(x);
 }
 
-/* libcurl has no call for it: the connections go with the handle that owns them. */
 static void curl_close_idle(void *state)
 {
     struct curl_state *s = state;
 
-    if (s->in_curl)
+    if (!s->current)
         return;
-    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, 1L);
-    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)MAX_IDLE);
+    s->current->retired = true;
+    event_active(s->current->turn, EV_TIMEOUT, 0);
+    s->current = NULL;
 }
 
 static void curl_close(void *state)
 {
     struct curl_state *s = state;
 
-    while (!list_empty(&s->exchanges)) {
-        struct exchange *x = CONTAINER_OF(s->exchanges.next, struct exchange, link);
-
-        if (x->call)
-            x->call->exchange = NULL;
-        exchange_free(x);
-    }
-    curl_multi_cleanup(s->multi);
-    event_free(s->timer);
-    event_free(s->turn);
+    while (!list_empty(&s->engines))
+        engine_free(CONTAINER_OF(s->engines.next, struct engine, link));
     free(s);
 }
 
