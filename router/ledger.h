@@ -4,6 +4,8 @@
  * blocks. The writer commits in batches (at most 50 ms or 1,000 records), WAL mode, synchronous=NORMAL: a killed process loses at most the
  * last batch, never a part of a record (request and attempts are one transaction). A failed write is retried for ever with back-off and shows in metrics.
  * Nothing is dropped: when the queue holds max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
+ * Schema: table requests and view attempts have the columns named as the fields below (cost is cost_nanousd, usage is five *_tokens columns and
+ * usage_source; a duration of -1 is NULL); views spend_by_model and spend_by_day are in USD. request_id is not unique: clients may choose it.
  * threads: ledger_post and ledger_full from any thread; open/close from control; the writer is its own. */
 #ifndef ROUTER_LEDGER_H
 #define ROUTER_LEDGER_H
@@ -52,11 +54,12 @@ struct ledger_record *ledger_record_new(const struct ledger_request *r, const st
 /* Opens or creates path (schema versioned by PRAGMA user_version; a newer one is refused). NULL + t on failure. */
 struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text *t);
 void ledger_post(struct ledger *l, struct ledger_record *rec); /* takes rec */
-bool ledger_full(const struct ledger *l);                     /* one relaxed atomic load */
+bool ledger_full(const struct ledger *l);                     /* two atomic loads */
 int64_t ledger_queued(const struct ledger *l);
 struct stats *ledger_stats(struct ledger *l); /* its own table: LEDGER_ROWS, LEDGER_QUEUE, LEDGER_ERRORS */
 /* Waits until everything posted before is on disk (tests, drain). false after timeout_ms. */
 bool ledger_flush(struct ledger *l, int64_t timeout_ms);
-void ledger_close(struct ledger *l); /* writes what is queued, then closes */
+/* Writes what is queued, then closes; when the disk refuses for 10 s, says in the log how many records were lost. After the last post. */
+void ledger_close(struct ledger *l);
 
 #endif
