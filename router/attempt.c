@@ -67,7 +67,7 @@ static const struct upstream_handler handler;
 bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
 {
     const struct policy *p = r->snap->policy;
-    size_t model = r->route->steps[step].model;
+    size_t model = r->route->steps[r->steps[step]].model;
     const struct policy_model *m = &p->models[model];
     const struct policy_backend *b = &p->backends[m->backend];
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];

@@ -13,6 +13,7 @@
 #include "router/headers.h"
 #include "router/ledger.h"
 #include "router/meters.h"
+#include "router/needs.h"
 
 #define ARENA_FIRST_BYTES    4096
 #define OUT_MAX_BYTES        (32 * 1024 * 1024)
@@ -463,11 +464,26 @@ static enum err choose_route(struct request *r, const struct http1_head *head, s
     return ERR_MODEL_NOT_FOUND;
 }
 
+/* The steps of the route whose models can serve this request at all. */
+static enum err choose_steps(struct request *r, struct err_text *why)
+{
+    const struct policy *p = r->snap->policy;
+    unsigned needs = needs_of(&r->ask);
+    char missing[160];
+
+    r->step_count = needs_filter(p, r->route, needs, r->steps, FLOW_MAX_STEPS);
+    if (r->step_count > 0)
+        return ERR_OK;
+    err_say(why, "No model of route '%s' supports %s.", r->route->name,
+            needs_missing(p, r->route, needs, missing, sizeof missing));
+    return ERR_BAD_REQUEST;
+}
+
 static void prepare_route(struct request *r, const struct http1_head *head)
 {
     const struct policy *p = r->snap->policy;
     struct flow_limits limits = {
-        .steps = (int)(r->route->step_count < FLOW_MAX_STEPS ? r->route->step_count : FLOW_MAX_STEPS),
+        .steps = r->step_count,
         .max_attempts = (int)r->route->retry.max_attempts,
         .per_model = (int)r->route->retry.per_model,
         .max_retry_after_ms = r->route->retry.max_retry_after_ms,
@@ -475,7 +491,8 @@ static void prepare_route(struct request *r, const struct http1_head *head)
     size_t spare = 0;
 
     for (int i = 0; i < limits.steps; i++) {
-        const struct snapshot_backend *sb = &r->snap->backends[p->models[r->route->steps[i].model].backend];
+        const struct policy_step *step = &r->route->steps[r->steps[i]];
+        const struct snapshot_backend *sb = &r->snap->backends[p->models[step->model].backend];
 
         limits.endpoints[i] = sb->count;
         if (sb->header_count > spare)
@@ -526,6 +543,8 @@ struct request *request_start(struct router_env *env, const struct request_spec 
         err = choose_route(r, spec->head, &why);
         param = err == ERR_OK ? NULL : "model";
     }
+    if (err == ERR_OK)
+        err = choose_steps(r, &why);
     if (err != ERR_OK) {
         send_failure(r, err, why.s[0] ? why.s : NULL, param, -1);
         return NULL;

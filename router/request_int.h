@@ -35,6 +35,7 @@ struct request {
     char id[REQUEST_ID_BYTES];
     enum wire_api api;
     struct openai_request ask;
+    int steps[FLOW_MAX_STEPS], step_count; /* flow's steps: indices into route->steps */
     struct http1_header *forward; /* the client's headers that go upstream; room for the backend's after them */
     size_t forward_count;
     struct flow flow;
