@@ -30,7 +30,8 @@ static const struct spec_word reply_model_words[] = {{"served", REPLY_MODEL_SERV
                                                      {NULL, 0, false}};
 
 static const struct spec_key cors_keys[] = {
-    {.name = "origins", .type = SPEC_ORIGINS, ARRAY(policy_server, cors_origin), .flags = SPEC_REQUIRED,
+    {.name = "origins", .type = SPEC_ORIGINS, ARRAY(policy_server, cors_origin),
+     .flags = SPEC_REQUIRED | SPEC_RELOAD,
      .also = "origin allow_origins allowed_origins",
      .help = "Web origins that may call the API from a browser: `https://app.example.com`, or `*` for any."},
 };
@@ -76,12 +77,13 @@ static const struct spec_key server_keys[] = {
     {.name = "state_dir", .type = SPEC_TEXT, AT(policy_server, state_dir), .deflt = "weir-state",
      .also = "data_dir state data",
      .help = "Folder for the ledger and the policy's versions; relative to the working directory."},
-    {.name = "log_level", .type = SPEC_WORD, AT(policy_server, log_level), .deflt = "info", .words = level_words,
+    {.name = "log_level", .type = SPEC_WORD, AT(policy_server, log_level), .flags = SPEC_RELOAD,
+     .deflt = "info", .words = level_words,
      .also = "log loglevel verbosity", .help = "Least severe log lines that are written."},
     {.name = "access_log", .type = SPEC_TEXT, AT(policy_server, access_log), .flags = SPEC_NONE, .deflt = "none",
      .help = "Where a line per request goes: a path, `stderr`, or `none`; relative to the working directory."},
-    {.name = "reply_model", .type = SPEC_ENUM, AT(policy_server, reply_model), .deflt = "served",
-     .words = reply_model_words,
+    {.name = "reply_model", .type = SPEC_ENUM, AT(policy_server, reply_model), .flags = SPEC_RELOAD,
+     .deflt = "served", .words = reply_model_words,
      .help = "The `model` that answers carry: the one that `served`, or the name the client `requested`."},
     {.name = "cors", .type = SPEC_OBJECT, .object = &cors, .help = "Cross-origin access from browsers."},
     {.name = "timeouts", .type = SPEC_OBJECT, .object = &client_timeouts, .also = "timeout",
@@ -91,8 +93,8 @@ static const struct spec_key server_keys[] = {
     {.name = "drain", .type = SPEC_DURATION, AT(policy_server, drain_ms), .deflt = "30s", .min = 0, .max = DAY,
      .also = "grace shutdown_timeout graceful_shutdown",
      .help = "How long requests in flight may go on after SIGTERM."},
-    {.name = "sse_keepalive", .type = SPEC_DURATION, AT(policy_server, sse_keepalive_ms), .flags = SPEC_NONE,
-     .deflt = "15s", .min = SECOND, .max = HOUR, .also = "keepalive ping",
+    {.name = "sse_keepalive", .type = SPEC_DURATION, AT(policy_server, sse_keepalive_ms),
+     .flags = SPEC_NONE | SPEC_RELOAD, .deflt = "15s", .min = SECOND, .max = HOUR, .also = "keepalive ping",
      .help = "Silence in a stream after which a comment line keeps the connection alive."},
 };
 OBJECT(server, policy_server, "server",

@@ -47,6 +47,7 @@ enum {
     SPEC_GLOB = 1 << 3,     /* '*' stands for any characters */
     SPEC_RESERVED = 1 << 4, /* belongs to a later version: refused with a message of its own */
     SPEC_INHERIT = 1 << 5,  /* the object arrives filled in: its keys' defaults do not apply */
+    SPEC_RELOAD = 1 << 6,   /* of the server's keys: a reload may change it; others need a restart */
 };
 
 struct spec_word {

@@ -1,0 +1,320 @@
+/* Explaining a decision. Owns only the explanation. Any thread. Called by 'weir explain', the admin API and policy_diff's readers. */
+#include "policies/policy_explain.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "policies/policy_glob.h"
+#include "policies/policy_int.h"
+#include "policies/policy_value.h"
+
+/* ---- why a route does not match ---- */
+
+static const char *join(struct arena *a, const char *const *items, size_t n, const char *between)
+{
+    const char *all = "";
+    for (size_t i = 0; i < n && i < 8; i++)
+        all = arena_printf(a, "%s%s%s", all, i ? between : "", items[i]);
+    return n > 8 ? arena_printf(a, "%s%s...", all, between) : all;
+}
+
+static const char *api_name(unsigned api)
+{
+    static const char *const names[POLICY_APIS] = {"chat", "completions", "embeddings"};
+    return api < POLICY_APIS ? names[api] : "another";
+}
+
+static const char *api_names(struct arena *a, unsigned apis)
+{
+    const char *list[POLICY_APIS];
+    size_t n = 0;
+    for (unsigned api = 0; api < POLICY_APIS; api++)
+        if (apis & 1u << api)
+            list[n++] = api_name(api);
+    return join(a, list, n, " or ");
+}
+
+static const char *range_text(struct arena *a, struct policy_range r)
+{
+    if (r.min == POLICY_NONE)
+        return arena_printf(a, "at most %" PRId64, r.max);
+    if (r.max == POLICY_NONE)
+        return arena_printf(a, "at least %" PRId64, r.min);
+    return arena_printf(a, "%" PRId64 " to %" PRId64, r.min, r.max);
+}
+
+static bool query_has_tag(const struct policy_query *q, const char *tag)
+{
+    for (size_t i = 0; i < q->tag_count; i++)
+        if (slice_eq(q->tags[i], slice_str(tag)))
+            return true;
+    for (size_t i = 0; q->tenant && i < q->tenant->tag_count; i++)
+        if (strcmp(q->tenant->tags[i], tag) == 0)
+            return true;
+    return false;
+}
+
+static const char *missing_tags(struct arena *a, const struct policy_match *m, const struct policy_query *q)
+{
+    const char *all = "";
+    for (size_t i = 0; i < m->tag_count; i++)
+        if (!query_has_tag(q, m->tags[i]))
+            all = arena_printf(a, "%s%s%s", all, *all ? ", " : "", m->tags[i]);
+    return all;
+}
+
+static const char *missed_header(struct arena *a, const struct policy_match *m, const struct policy_query *q)
+{
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct policy_header *want = &m->headers[i];
+        bool found = false;
+        for (size_t j = 0; j < q->header_count && !found; j++)
+            found = slice_ieq(q->headers[j].name, slice_str(want->name)) &&
+                    (!want->value || glob_match(slice_str(want->value), q->headers[j].value));
+        if (!found)
+            return want->value ? arena_printf(a, "%s: %s", want->name, want->value) : want->name;
+    }
+    return "";
+}
+
+static const char *miss_text(struct arena *a, const struct policy_match *m, const struct policy_query *q,
+                             enum policy_miss miss)
+{
+    switch (miss) {
+    case POLICY_MISS_NONE:
+        return m->model_count ? arena_printf(a, "takes the name (%s)", join(a, m->models, m->model_count, ", "))
+                              : "takes any name that this policy knows";
+    case POLICY_MISS_MODEL:
+        return m->model_count ? arena_printf(a, "takes %s", join(a, m->models, m->model_count, ", "))
+                              : "takes only names that this policy knows";
+    case POLICY_MISS_API:
+        return arena_printf(a, "takes %s requests, and this is a %s request", api_names(a, m->apis), api_name(q->api));
+    case POLICY_MISS_TENANT:
+        return arena_printf(a, "takes tenant %s, and this is %s", join(a, m->tenants, m->tenant_count, " or "),
+                            q->tenant ? q->tenant->name : "nobody's");
+    case POLICY_MISS_TAGS:
+        return arena_printf(a, "takes requests with the tag %s, which this has not", missing_tags(a, m, q));
+    case POLICY_MISS_HEADERS:
+        return arena_printf(a, "takes requests with the header %s, which this has not", missed_header(a, m, q));
+    case POLICY_MISS_TOKENS:
+        return arena_printf(a, "takes prompts of %s tokens, and this is about %" PRId64, range_text(a, m->prompt_tokens),
+                            q->prompt_tokens);
+    }
+    return "";
+}
+
+/* ---- the explanation ---- */
+
+static const char *step_note(struct arena *a, const struct policy_model *m, unsigned api, int64_t input_tokens)
+{
+    static const unsigned wanted[POLICY_APIS] = {CAP_CHAT, CAP_COMPLETIONS, CAP_EMBEDDINGS};
+    if (api < POLICY_APIS && !(m->capabilities & wanted[api]))
+        return arena_printf(a, "is not written to answer %s requests", api_name(api));
+    if (m->context_tokens != POLICY_NONE && input_tokens > m->context_tokens)
+        return arena_printf(a, "the prompt is longer than its context of %" PRId64 " tokens", m->context_tokens);
+    return NULL;
+}
+
+static void explain_step(struct policy_explanation *e, const struct policy_query *q, const struct policy_route *r,
+                         size_t i, int64_t now_us)
+{
+    const struct policy *p = e->policy;
+    struct policy_explained_step *s = &e->steps[i];
+    s->model = &p->models[r->steps[i].model];
+    s->backend = &p->backends[s->model->backend];
+    s->price = policy_price_at(s->model, now_us);
+    s->fallback = i >= r->cascade_count;
+    if (q->api != POLICY_API_EMBEDDINGS)
+        s->output_tokens = s->model->max_output_tokens != POLICY_NONE &&
+                                   s->model->max_output_tokens < EXPLAIN_OUTPUT_TOKENS
+                               ? s->model->max_output_tokens
+                               : EXPLAIN_OUTPUT_TOKENS;
+    s->duration_us = s->output_tokens * 1000000 / EXPLAIN_TOKENS_PER_SECOND;
+    struct token_usage usage = {.source = USAGE_ESTIMATED};
+    usage.n[TOK_INPUT] = e->input_tokens;
+    usage.n[TOK_OUTPUT] = s->output_tokens;
+    s->cost_nanousd = policy_cost(s->price, &usage, s->duration_us);
+    s->note = step_note(&e->arena, s->model, q->api, e->input_tokens);
+}
+
+static void explain_name(struct policy_explanation *e, const struct policy_query *q)
+{
+    const struct policy *p = e->policy;
+    size_t alias = policy_alias_index(p, q->model);
+    e->model = arena_strdup(&e->arena, q->model);
+    e->canonical = alias == NAMES_ABSENT ? e->model : p->aliases[alias].canonical;
+    e->known = policy_known(p, q->model);
+    if (e->known)
+        return;
+    const struct policy_name *names;
+    size_t n = policy_names(p, &names);
+    struct names_nearest near;
+    names_nearest_init(&near, q->model);
+    for (size_t i = 0; i < n; i++)
+        names_nearest_offer(&near, names[i].name);
+    e->nearest = near.best;
+}
+
+void policy_explain(const struct policy *p, const struct policy_query *q, int64_t prompt_bytes,
+                    struct policy_explanation *out)
+{
+    *out = (struct policy_explanation){.policy = p, .api = api_name(q->api)};
+    arena_init(&out->arena, 4096);
+    out->input_tokens = (prompt_bytes + 3) / 4;
+    explain_name(out, q);
+    out->routes = ARENA_ARRAY(&out->arena, struct policy_explained_route, p->route_count + 1);
+    int64_t now_us = clock_wall_us();
+    for (size_t i = 0; i < p->route_count; i++) {
+        const struct policy_route *r = &p->routes[i];
+        enum policy_miss miss = policy_match_miss(p, &r->match, q, out->known);
+        bool taken = miss == POLICY_MISS_NONE;
+        out->routes[out->route_count++] =
+            (struct policy_explained_route){r, taken, miss_text(&out->arena, &r->match, q, miss)};
+        if (!taken)
+            continue;
+        out->steps = ARENA_ARRAY(&out->arena, struct policy_explained_step, r->step_count);
+        out->step_count = r->step_count;
+        for (size_t j = 0; j < r->step_count; j++)
+            explain_step(out, q, r, j, now_us);
+        return;
+    }
+}
+
+void policy_explanation_clear(struct policy_explanation *e)
+{
+    arena_clear(&e->arena);
+}
+
+static const struct policy_explained_route *taken_route(const struct policy_explanation *e)
+{
+    bool any = e->route_count && e->routes[e->route_count - 1].taken;
+    return any ? &e->routes[e->route_count - 1] : NULL;
+}
+
+/* ---- for people ---- */
+
+#define SAY(...) \
+    do { \
+        enum err say_err = buf_printf(out, __VA_ARGS__); \
+        if (say_err != ERR_OK) \
+            return say_err; \
+    } while (0)
+
+static enum err write_price(const struct policy_price *price, struct buf *out)
+{
+    char a[32], b[32];
+    if (price->per_token)
+        SAY("$%s in, $%s out per million tokens", money_format_usd(price->per_mtok[TOK_INPUT], a, sizeof a),
+            money_format_usd(price->per_mtok[TOK_OUTPUT], b, sizeof b));
+    if (price->per_gpu_second)
+        SAY("%s$%s per second", price->per_token ? " and " : "", money_format_usd(price->gpu_second, a, sizeof a));
+    return ERR_OK;
+}
+
+static enum err write_step(const struct policy_explained_step *s, size_t number, struct buf *out)
+{
+    char usd[32];
+    SAY("  %zu. %s%s\n", number, s->model->name, s->fallback ? "  (fallback)" : "");
+    SAY("     backend %s:", s->backend->name);
+    for (size_t i = 0; i < s->backend->endpoint_count; i++)
+        SAY(" %s", s->backend->endpoints[i].url);
+    SAY("\n     price ");
+    enum err e = write_price(s->price, out);
+    if (e != ERR_OK)
+        return e;
+    SAY("\n     about $%s for one attempt\n", money_format_usd(s->cost_nanousd, usd, sizeof usd));
+    if (s->note)
+        SAY("     note: %s\n", s->note);
+    return ERR_OK;
+}
+
+static enum err write_route(const struct policy_explanation *e, const struct policy_route *r, struct buf *out)
+{
+    char ms[32];
+    SAY("\nroute '%s' (%s:%d), asked in this order:\n", r->name, e->policy->source, r->line);
+    for (size_t i = 0; i < e->step_count; i++) {
+        enum err err = write_step(&e->steps[i], i + 1, out);
+        if (err != ERR_OK)
+            return err;
+    }
+    SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n", r->retry.max_attempts, r->retry.per_model,
+        value_format_duration(r->deadline_ms, ms, sizeof ms));
+    SAY("costs assume %" PRId64 " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
+        "%d tokens per second where hardware is priced\n",
+        e->input_tokens, EXPLAIN_OUTPUT_TOKENS, EXPLAIN_TOKENS_PER_SECOND);
+    return ERR_OK;
+}
+
+enum err policy_explanation_write_text(const struct policy_explanation *e, struct buf *out)
+{
+    SAY("model '%s'", e->model);
+    if (strcmp(e->model, e->canonical) != 0)
+        SAY(", an alias of '%s'", e->canonical);
+    SAY(", %s\n", e->api);
+    if (!e->known) {
+        SAY("\nno model, alias or route has this name: the client gets 404 (model_not_found)\n");
+        if (e->nearest)
+            SAY("did you mean '%s'?\n", e->nearest);
+        return ERR_OK;
+    }
+    SAY("\nroutes in order:\n");
+    for (size_t i = 0; i < e->route_count; i++)
+        SAY("  %s %-20s line %-4d %s\n", e->routes[i].taken ? "->" : "  ", e->routes[i].route->name,
+            e->routes[i].route->line, e->routes[i].why);
+    const struct policy_explained_route *taken = taken_route(e);
+    if (taken)
+        return write_route(e, taken->route, out);
+    SAY("\nno route takes this request: the client gets 404 (model_not_found)\n");
+    return ERR_OK;
+}
+
+/* ---- for programs ---- */
+
+static json_t *usd(nanousd v)
+{
+    char text[32];
+    return json_string(money_format_usd(v, text, sizeof text));
+}
+
+static json_t *price_json(const struct policy_price *price)
+{
+    json_t *o = json_pack("{s:s}", "version", price->version);
+    for (int k = 0; price->per_token && k < TOK_KINDS; k++)
+        json_object_set_new(o, token_kind_name((enum token_kind)k), usd(price->per_mtok[k]));
+    if (price->per_gpu_second)
+        json_object_set_new(o, "gpu_second", usd(price->gpu_second));
+    return o;
+}
+
+static json_t *step_json(const struct policy_explained_step *s)
+{
+    json_t *urls = json_array();
+    for (size_t i = 0; i < s->backend->endpoint_count; i++)
+        json_array_append_new(urls, json_string(s->backend->endpoints[i].url));
+    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:I, s:o, s:s?}", "model", s->model->name, "backend", s->backend->name,
+                     "urls", urls, "fallback", s->fallback, "price", price_json(s->price), "assumed_output_tokens",
+                     (json_int_t)s->output_tokens, "estimated_cost_usd", usd(s->cost_nanousd), "note", s->note);
+}
+
+enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
+{
+    json_t *routes = json_array(), *steps = json_array();
+    for (size_t i = 0; i < e->route_count; i++) {
+        const struct policy_explained_route *r = &e->routes[i];
+        json_array_append_new(routes, json_pack("{s:s, s:i, s:b, s:s}", "name", r->route->name, "line", r->route->line,
+                                                "taken", r->taken, "why", r->why));
+    }
+    for (size_t i = 0; i < e->step_count; i++)
+        json_array_append_new(steps, step_json(&e->steps[i]));
+    const struct policy_explained_route *taken = taken_route(e);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:s?, s:o, s:o, s:s}", "model", e->model, "canonical",
+                          e->canonical, "api", e->api, "known", e->known, "nearest", e->nearest, "input_tokens",
+                          (json_int_t)e->input_tokens, "route", taken ? taken->route->name : NULL, "routes", routes,
+                          "steps", steps, "policy", e->policy->version);
+    char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
+    json_decref(o);
+    enum err err = text ? buf_printf(out, "%s\n", text) : ERR_BAD_REQUEST;
+    free(text);
+    return err;
+}
