@@ -61,8 +61,6 @@ static struct slice recorded_text(const struct answer *out, const struct model *
     const struct recorded *rec = out->rec;
     if (rec->text)
         return slice_str(rec->text);
-    if (rec->brief && !rec->brief[1])
-        return slice_str(arena_printf(a, "The answer is (%s).", rec->brief));
     if (rec->brief)
         return slice_str(rec->brief);
     return slice_str(arena_printf(a, "The recorded answer of %s to %s was %s.", m->name, out->row->id,

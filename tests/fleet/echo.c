@@ -40,7 +40,8 @@ static const char body_text[] =
 
 struct echo {
     const struct echo_options *o;
-    int epoll;
+    int epoll, signals;
+    struct list conns;         /* every open connection */
     struct list waiting;       /* streams between chunks, soonest first */
     char *whole;               /* owned: head and body */
     size_t whole_bytes;
@@ -54,6 +55,7 @@ struct echo {
 
 struct echo_conn {
     struct list link;          /* in waiting, or alone */
+    struct list of_all;        /* in conns */
     struct link sock;
     char *in;                  /* owned */
     size_t in_cap, in_n, need; /* need: bytes of the whole request, 0 = not known yet */
@@ -116,7 +118,7 @@ static void make_texts(struct echo *e)
     e->whole = mem_strdup(buf_slice(&b));
     free(body);
     buf_clear(&b);
-#define CONTENT "@t=0000000000000000 the quick brown fox jumps over"
+#define CONTENT "@t=0000000000000000 the quick brown fox jumps"
     e->chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT "\"},\"logprobs\":null,\"finish_reason\":null}", "");
     e->last_chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}", "");
     e->chunk_bytes = strlen(e->chunk);
@@ -156,6 +158,7 @@ static void conn_open(struct echo *e, int fd)
 {
     struct echo_conn *c = mem_zalloc(1, sizeof *c);
     list_init(&c->link);
+    list_push_back(&e->conns, &c->of_all);
     link_init(&c->sock, fd, e->o->tls);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(e->epoll, EPOLL_CTL_ADD, fd, &ev);
@@ -168,6 +171,7 @@ static void conn_free(struct echo *e, struct echo_conn *c)
     e->aborted += c->streaming || c->out_n > c->out_sent;
     e->open--;
     list_remove(&c->link);
+    list_remove(&c->of_all);
     link_close(&c->sock, false);
     free(c->in);
     free(c->out);
@@ -421,7 +425,7 @@ static void run_due(struct echo *e)
     }
 }
 
-static void loop(struct echo *e, int signals)
+static void loop(struct echo *e)
 {
     struct epoll_event events[EVENTS_MAX];
     while (!e->stop) {
@@ -436,7 +440,7 @@ static void loop(struct echo *e, int signals)
         int n = epoll_pwait2(e->epoll, events, EVENTS_MAX, timeout, NULL);
         for (int i = 0; i < n; i++) {
             uintptr_t tag = (uintptr_t)events[i].data.ptr;
-            if (tag == (uintptr_t)&signals)
+            if (tag == (uintptr_t)&e->signals)
                 e->stop = true;
             else if (tag >= (uintptr_t)e->o->listeners && tag < (uintptr_t)(e->o->listeners + e->o->listener_count))
                 accept_all(e, *(const int *)events[i].data.ptr);
@@ -455,14 +459,15 @@ int echo_run(const struct echo_options *o)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    int signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    e.signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     e.epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (signals < 0 || e.epoll < 0)
+    if (e.signals < 0 || e.epoll < 0)
         return errno;
+    list_init(&e.conns);
     list_init(&e.waiting);
     make_texts(&e);
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &signals};
-    epoll_ctl(e.epoll, EPOLL_CTL_ADD, signals, &ev);
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &e.signals};
+    epoll_ctl(e.epoll, EPOLL_CTL_ADD, e.signals, &ev);
     for (int i = 0; i < o->listener_count; i++) {
         union {
             const int *in;
@@ -471,9 +476,11 @@ int echo_run(const struct echo_options *o)
         ev = (struct epoll_event){.events = EPOLLIN, .data.ptr = tag.out};
         epoll_ctl(e.epoll, EPOLL_CTL_ADD, o->listeners[i], &ev);
     }
-    loop(&e, signals);
+    loop(&e);
+    LIST_FOREACH_SAFE(it, &e.conns)
+    conn_free(&e, CONTAINER_OF(it, struct echo_conn, of_all));
     free_texts(&e);
-    close(signals);
+    close(e.signals);
     close(e.epoll);
     return 0;
 }

@@ -161,14 +161,14 @@ static const char *dup_string(struct arena *a, const json_t *v)
                : NULL;
 }
 
-/* "a" is an array of short answers, or one string with an option letter per model. */
+/* "a" is an array of short answers, or one string with the letter of the option that each model picked. */
 static const char *brief_answer(struct arena *a, const json_t *answers, size_t column)
 {
     if (!json_is_string(answers))
         return dup_string(a, json_array_get(answers, column));
     if (column >= json_string_length(answers) || json_string_value(answers)[column] == '-')
         return NULL;
-    return arena_strdup(a, (struct slice){json_string_value(answers) + column, 1});
+    return arena_printf(a, "The answer is (%c).", json_string_value(answers)[column]);
 }
 
 static double logprob_of(const struct load *l, const json_t *row, size_t column)
