@@ -1,4 +1,5 @@
-/* Small questions about scanned JSON that every dialect asks. Pure; inline because they sit in the loop over a chunk's members. */
+/* Small questions about scanned JSON that every dialect asks. Pure; inline because they sit in the
+ * loop over a chunk's members. */
 #ifndef BACKENDS_WIRE_MEMBER_H
 #define BACKENDS_WIRE_MEMBER_H
 
@@ -21,10 +22,12 @@ static inline bool member_given(const struct json_member *m)
     return member_present(m) && m->value.type != JSON_NULL;
 }
 
-/* A string written as these very bytes (escapes are not decoded: good for enumerations, not for names). */
+/* A string written as these very bytes (escapes are not decoded: good for enumerations, not for
+ * names). */
 static inline bool value_is_text(struct json_value v, struct slice text)
 {
-    return v.type == JSON_STRING && v.text.n == text.n + 2 && memcmp(v.text.p + 1, text.p, text.n) == 0;
+    return v.type == JSON_STRING && v.text.n == text.n + 2 &&
+           memcmp(v.text.p + 1, text.p, text.n) == 0;
 }
 
 /* Without JSON white space around it (RFC 8259 section 2). */

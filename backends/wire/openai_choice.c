@@ -39,8 +39,8 @@ static int64_t tool_bytes(struct json_value calls)
     return sum;
 }
 
-/* A message or a delta. Any string but the role counts: content, refusal, reasoning_content (DeepSeek, vLLM), reasoning (Groq,
- * OpenRouter). */
+/* A message or a delta. Any string but the role counts: content, refusal, reasoning_content
+ * (DeepSeek, vLLM), reasoning (Groq, OpenRouter). */
 static int64_t message_bytes(struct json_value message)
 {
     struct json_iter it;

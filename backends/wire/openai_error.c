@@ -1,8 +1,10 @@
-/* OpenAI error answers. Pure. Classifying happens once per failed attempt, so it may take its time: it decides whether money is
- * spent again. Providers agree on little; what is known of them is data, in the table below, first match wins.
+/* OpenAI error answers. Pure. Classifying happens once per failed attempt, so it may take its time:
+ * it decides whether money is spent again. Providers agree on little; what is known of them is
+ * data, in the table below, first match wins.
  *
- * Order of trust: error.code and error.type where they are specific, then well-known sentences of the message (only with
- * statuses where they can mean what they say: prompts are echoed in messages), then the HTTP status, then the general types. */
+ * Order of trust: error.code and error.type where they are specific, then well-known sentences of
+ * the message (only with statuses where they can mean what they say: prompts are echoed in
+ * messages), then the HTTP status, then the general types. */
 #include "backends/wire/openai_error.h"
 
 #include <stdio.h>
@@ -17,7 +19,8 @@ struct told {
     char code[64], type[64], inner_code[64], message[1024];
 };
 
-enum where { IN_CODE = 1, IN_MESSAGE = 2 }; /* code: error.code, .type, .status or .innererror.code, whole; message: part of it */
+/* code: all of error.code, .type, .status or .innererror.code; message: some part of it. */
+enum where { IN_CODE, IN_MESSAGE };
 
 struct rule {
     enum where where;
@@ -27,17 +30,17 @@ struct rule {
 
 static const struct rule rules[] = {
     /* The prompt does not fit. */
-    {IN_CODE, "context_length_exceeded", ERR_UPSTREAM_CONTEXT_LENGTH},   /* OpenAI, Azure, Groq, DeepSeek */
+    {IN_CODE, "context_length_exceeded", ERR_UPSTREAM_CONTEXT_LENGTH},   /* OpenAI, Azure, Groq */
     {IN_CODE, "exceed_context_size_error", ERR_UPSTREAM_CONTEXT_LENGTH}, /* llama.cpp, type */
-    {IN_MESSAGE, "maximum context length", ERR_UPSTREAM_CONTEXT_LENGTH}, /* OpenAI, vLLM, Mistral, OpenRouter, Ollama */
+    {IN_MESSAGE, "maximum context length", ERR_UPSTREAM_CONTEXT_LENGTH}, /* OpenAI, vLLM, Mistral */
     {IN_MESSAGE, "maximum model length", ERR_UPSTREAM_CONTEXT_LENGTH},   /* vLLM */
     {IN_MESSAGE, "available context size", ERR_UPSTREAM_CONTEXT_LENGTH}, /* llama.cpp */
     {IN_MESSAGE, "model's context length", ERR_UPSTREAM_CONTEXT_LENGTH}, /* SGLang */
     {IN_MESSAGE, "exceeds the context length", ERR_UPSTREAM_CONTEXT_LENGTH},           /* Ollama */
     {IN_MESSAGE, "exceeds the maximum number of tokens", ERR_UPSTREAM_CONTEXT_LENGTH}, /* Gemini */
-    {IN_MESSAGE, "context window", ERR_UPSTREAM_CONTEXT_LENGTH},       /* OpenAI Responses, LM Studio */
-    {IN_MESSAGE, "prompt is too long", ERR_UPSTREAM_CONTEXT_LENGTH},   /* Anthropic */
-    {IN_MESSAGE, "input is too long", ERR_UPSTREAM_CONTEXT_LENGTH},    /* Bedrock */
+    {IN_MESSAGE, "context window", ERR_UPSTREAM_CONTEXT_LENGTH}, /* OpenAI Responses, LM Studio */
+    {IN_MESSAGE, "prompt is too long", ERR_UPSTREAM_CONTEXT_LENGTH},                 /* Anthropic */
+    {IN_MESSAGE, "input is too long", ERR_UPSTREAM_CONTEXT_LENGTH},                  /* Bedrock */
     {IN_MESSAGE, "`inputs` tokens + `max_new_tokens`", ERR_UPSTREAM_CONTEXT_LENGTH}, /* TGI */
 
     /* The prompt is not wanted. */
@@ -49,32 +52,33 @@ static const struct rule rules[] = {
     {IN_CODE, "DataInspectionFailed", ERR_UPSTREAM_CONTENT_FILTER},         /* Alibaba */
     {IN_MESSAGE, "content management policy", ERR_UPSTREAM_CONTENT_FILTER}, /* Azure */
     {IN_MESSAGE, "Content Exists Risk", ERR_UPSTREAM_CONTENT_FILTER},       /* DeepSeek */
-    {IN_MESSAGE, "input was flagged", ERR_UPSTREAM_CONTENT_FILTER},         /* OpenRouter, with 403 */
+    {IN_MESSAGE, "input was flagged", ERR_UPSTREAM_CONTENT_FILTER}, /* OpenRouter, with 403 */
 
-    /* The money is used up. Not by message with 429: Gemini says "exceeded your current quota" for a rate. */
-    {IN_CODE, "insufficient_quota", ERR_UPSTREAM_QUOTA},         /* OpenAI, with 429 */
-    {IN_CODE, "billing_hard_limit_reached", ERR_UPSTREAM_QUOTA}, /* OpenAI */
-    {IN_CODE, "billing_not_active", ERR_UPSTREAM_QUOTA},         /* OpenAI, with 429 */
+    /* The money is used up. Not by message with 429: Gemini says "exceeded your current quota" for
+       a rate. */
+    {IN_CODE, "insufficient_quota", ERR_UPSTREAM_QUOTA},           /* OpenAI, with 429 */
+    {IN_CODE, "billing_hard_limit_reached", ERR_UPSTREAM_QUOTA},   /* OpenAI */
+    {IN_CODE, "billing_not_active", ERR_UPSTREAM_QUOTA},           /* OpenAI, with 429 */
     {IN_MESSAGE, "credit balance is too low", ERR_UPSTREAM_QUOTA}, /* Anthropic, with 400 */
-    {IN_MESSAGE, "Insufficient Balance", ERR_UPSTREAM_QUOTA},    /* DeepSeek, with 402 */
+    {IN_MESSAGE, "Insufficient Balance", ERR_UPSTREAM_QUOTA},      /* DeepSeek, with 402 */
 
     /* The model or the path is not there. */
-    {IN_CODE, "model_not_found", ERR_UPSTREAM_NOT_FOUND},      /* OpenAI, Groq */
-    {IN_CODE, "model_decommissioned", ERR_UPSTREAM_NOT_FOUND}, /* Groq, with 400 */
-    {IN_CODE, "DeploymentNotFound", ERR_UPSTREAM_NOT_FOUND},   /* Azure */
-    {IN_CODE, "invalid_model", ERR_UPSTREAM_NOT_FOUND},        /* Mistral, with 400 */
-    {IN_CODE, "not_supported_error", ERR_UPSTREAM_NOT_FOUND},  /* llama.cpp, with 501 */
+    {IN_CODE, "model_not_found", ERR_UPSTREAM_NOT_FOUND},            /* OpenAI, Groq */
+    {IN_CODE, "model_decommissioned", ERR_UPSTREAM_NOT_FOUND},       /* Groq, with 400 */
+    {IN_CODE, "DeploymentNotFound", ERR_UPSTREAM_NOT_FOUND},         /* Azure */
+    {IN_CODE, "invalid_model", ERR_UPSTREAM_NOT_FOUND},              /* Mistral, with 400 */
+    {IN_CODE, "not_supported_error", ERR_UPSTREAM_NOT_FOUND},        /* llama.cpp, with 501 */
     {IN_MESSAGE, "is not a valid model ID", ERR_UPSTREAM_NOT_FOUND}, /* OpenRouter, with 400 */
 
     /* The key is not right. */
-    {IN_CODE, "invalid_api_key", ERR_UPSTREAM_AUTH},          /* OpenAI, Groq */
-    {IN_MESSAGE, "API key not valid", ERR_UPSTREAM_AUTH},     /* Gemini, with 400 */
+    {IN_CODE, "invalid_api_key", ERR_UPSTREAM_AUTH},      /* OpenAI, Groq */
+    {IN_MESSAGE, "API key not valid", ERR_UPSTREAM_AUTH}, /* Gemini, with 400 */
 
     /* Too much at once. */
     {IN_CODE, "rate_limit_exceeded", ERR_UPSTREAM_RATE_LIMITED},
-    {IN_CODE, "overloaded_error", ERR_UPSTREAM_OVERLOADED},   /* Anthropic, with 529 */
-    {IN_CODE, "unavailable_error", ERR_UPSTREAM_OVERLOADED},  /* llama.cpp while it loads, with 503 */
-    {IN_CODE, "capacity_exceeded", ERR_UPSTREAM_OVERLOADED},  /* Groq flex, with 498 */
+    {IN_CODE, "overloaded_error", ERR_UPSTREAM_OVERLOADED},  /* Anthropic, with 529 */
+    {IN_CODE, "unavailable_error", ERR_UPSTREAM_OVERLOADED}, /* llama.cpp loading, with 503 */
+    {IN_CODE, "capacity_exceeded", ERR_UPSTREAM_OVERLOADED}, /* Groq flex, with 498 */
 };
 
 /* When nothing above matched and there is no HTTP status to go by. */
@@ -110,7 +114,8 @@ static void take_text(struct json_value object, struct slice name, char *out, si
     out[n < out_bytes - 1 ? n : out_bytes - 1] = 0;
 }
 
-/* The object that holds message, type and code: under "error" (OpenAI and most), at the top (old vLLM, Mistral); Gemini wraps all in a list. */
+/* The object that holds message, type and code: under "error" (OpenAI and most), at the top (old
+ * vLLM, Mistral); Gemini wraps all in a list. */
 static bool find_error(struct slice body, struct json_value *error, struct told *told)
 {
     struct json_value v = {JSON_OBJECT, json_trim(body)};
@@ -152,12 +157,13 @@ static void read_body(int status, struct slice body, struct told *told)
     take_text(error, SLICE("type"), told->type, sizeof(told->type));
     take_text(error, SLICE("message"), told->message, sizeof(told->message));
     if (!told->message[0])
-        take_text(error, SLICE("detail"), told->message, sizeof(told->message)); /* FastAPI */
+        take_text(error, SLICE("detail"), told->message, sizeof(told->message));   /* FastAPI */
     take_text(error, SLICE("status"), told->inner_code, sizeof(told->inner_code)); /* Gemini */
     if (json_get(error, SLICE("innererror"), &inner))
         take_text(inner.value, SLICE("code"), told->inner_code, sizeof(told->inner_code));
     number = strtol(told->code, &end, 10);
-    if ((status == 0 || status == 200) && end != told->code && !*end && number >= 400 && number <= 599)
+    if ((status == 0 || status == 200) && end != told->code && !*end && number >= 400 &&
+        number <= 599)
         told->status = (int)number;
 }
 
@@ -171,7 +177,8 @@ static bool matches(const struct rule *r, const struct told *t)
            strcasecmp(t->inner_code, r->text) == 0;
 }
 
-static bool find_rule(const struct rule *table, size_t n, const struct told *t, bool messages, enum err *err)
+static bool find_rule(const struct rule *table, size_t n, const struct told *t, bool messages,
+                      enum err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if ((table[i].where == IN_MESSAGE && !messages) || !matches(&table[i], t))
@@ -195,8 +202,6 @@ static enum err by_status(int status)
     case 410:
     case 501:
         return ERR_UPSTREAM_NOT_FOUND;
-    case 413: /* the body was too much for this server, as a proxy's limit or as tokens (Groq): a larger model may take it */
-        return ERR_UPSTREAM_CONTEXT_LENGTH;
     case 429:
         return ERR_UPSTREAM_RATE_LIMITED;
     case 425: /* RFC 8470: ask again */
@@ -209,7 +214,8 @@ static enum err by_status(int status)
     case 499:
         return ERR_UPSTREAM_SERVER_ERROR;
     default:
-        if (status >= 300 && status < 400) /* redirects are not followed: the URL is not the API's */
+        /* Redirects are not followed: the URL is not the API's. */
+        if (status >= 300 && status < 400)
             return ERR_UPSTREAM_NOT_FOUND;
         return status >= 400 && status < 500 ? ERR_UPSTREAM_REJECTED : ERR_UPSTREAM_SERVER_ERROR;
     }
@@ -224,6 +230,8 @@ enum err openai_error_classify(int status, struct slice body)
     read_body(status, body, &t);
     /* llama.cpp and Ollama have used 500 for prompts that do not fit. */
     messages = t.status != 401 && t.status != 404 && t.status != 429 && t.status != 503;
+    /* Too much for this server, be it a proxy's limit or tokens per minute (Groq): another model
+     * may take it, waiting does not help. */
     if (t.status == 413)
         return ERR_UPSTREAM_CONTEXT_LENGTH;
     if (find_rule(rules, sizeof(rules) / sizeof(rules[0]), &t, messages, &err))
@@ -236,7 +244,8 @@ enum err openai_error_classify(int status, struct slice body)
 
 /* ---- what the client reads ---- */
 
-/* One member of the body: name with its punctuation, and the text as a JSON string, null when there is none. */
+/* One member of the body: name with its punctuation, and the text as a JSON string, null when there
+ * is none. */
 struct part {
     struct slice name;
     const char *text;
@@ -250,7 +259,8 @@ static size_t put_part(const struct part *part, char *out, size_t room)
     if (out)
         memcpy(out, part->name.p, n);
     if (part->text)
-        return n + json_string_encode(slice_str(part->text), out ? out + n : NULL, out ? room - n : 0);
+        return n +
+               json_string_encode(slice_str(part->text), out ? out + n : NULL, out ? room - n : 0);
     if (out)
         memcpy(out + n, null.p, null.n);
     return n + null.n;

@@ -1,5 +1,5 @@
-/* Whole OpenAI replies. Pure; called once per reply, before its first byte goes to the client: what is not a reply must
- * not be passed off as one. */
+/* Whole OpenAI replies. Pure; called once per reply, before its first byte goes to the client: what
+ * is not a reply must not be passed off as one. */
 #include "backends/wire/openai_reply.h"
 
 #include "backends/wire/member.h"

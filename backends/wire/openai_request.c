@@ -1,8 +1,10 @@
-/* OpenAI requests, read once and spliced. Owns nothing: what it makes lies in the request's arena, what it finds points
- * into the client's body. Called by the router when a request has arrived (scan) and for each attempt (splice).
+/* OpenAI requests, read once and spliced. Owns nothing: what it makes lies in the request's arena,
+ * what it finds points into the client's body. Called by the router when a request has arrived
+ * (scan) and for each attempt (splice).
  *
- * The scan remembers the members that matter, the last of each name, and judges them when the whole text is known to be
- * JSON. Wherever the splice may have to put other bytes it leaves a mark, in the order of the text:
+ * The scan remembers the members that matter, the last of each name, and judges them when the whole
+ * text is known to be JSON. Wherever the splice may have to put other bytes it leaves a mark, in
+ * the order of the text:
  *
  *   {"model":"auto","messages":[...],"stream_options":{"include_usage":false}}
  *    ^ ask       ^ model                                                ^ ask
@@ -15,7 +17,7 @@
 #include "backends/wire/member.h"
 #include "backends/wire/openai_reply.h"
 
-/* More occurrences of one name than any client writes by mistake: bounds what a splice has to do. */
+/* More of one name than any client writes by mistake. Bounds what a splice has to do. */
 #define MAX_OCCURRENCES 16
 #define MAX_MARKS       64
 
@@ -39,13 +41,15 @@ static const struct {
     const char *key;
     size_t n, offset;
 } fields[] = {
+/* clang-format off */
 #define FIELD(name) {#name, sizeof(#name) - 1, offsetof(struct members, name)}
-    FIELD(model),      FIELD(messages),
-    FIELD(prompt),     FIELD(input),
-    FIELD(stream),     FIELD(stream_options),
-    FIELD(n),          FIELD(max_tokens),
-    FIELD(logprobs),   FIELD(max_completion_tokens),
-    FIELD(tools),      FIELD(response_format),
+    /* clang-format on */
+    FIELD(model),    FIELD(messages),
+    FIELD(prompt),   FIELD(input),
+    FIELD(stream),   FIELD(stream_options),
+    FIELD(n),        FIELD(max_tokens),
+    FIELD(logprobs), FIELD(max_completion_tokens),
+    FIELD(tools),    FIELD(response_format),
 #undef FIELD
 };
 
@@ -53,7 +57,7 @@ struct scan {
     struct openai_request *r;
     struct members m;
     struct json_value models[MAX_OCCURRENCES], options[MAX_OCCURRENCES]; /* every occurrence */
-    size_t model_count, option_count;                                  /* may exceed the array: refused */
+    size_t model_count, option_count; /* may exceed the array: refused */
     struct openai_mark marks[MAX_MARKS];
     size_t mark_count; /* may exceed the array: refused */
     const char **param;
@@ -196,7 +200,9 @@ static enum err judge_n(struct scan *s)
         return wrong_type(s, "n", "an integer", s->m.n.value);
     if (r->n < 1) {
         *s->param = "n";
-        err_say(s->t, "Invalid 'n': integer below minimum value. Expected a value >= 1, but got %lld instead.",
+        err_say(s->t,
+                "Invalid 'n': integer below minimum value. "
+                "Expected a value >= 1, but got %lld instead.",
                 (long long)r->n);
         return ERR_BAD_REQUEST;
     }
@@ -272,7 +278,8 @@ static struct slice read_parts(struct openai_request *r, struct json_value parts
                 last = m.value.text;
             else if (!member_is(&m, SLICE("type")))
                 continue;
-            else if (value_is_text(m.value, SLICE("image_url")) || value_is_text(m.value, SLICE("image")) ||
+            else if (value_is_text(m.value, SLICE("image_url")) ||
+                     value_is_text(m.value, SLICE("image")) ||
                      value_is_text(m.value, SLICE("input_image")))
                 r->has_image = true;
             else if (value_is_text(m.value, SLICE("input_audio")))
@@ -310,7 +317,8 @@ static void read_messages(struct openai_request *r)
     }
 }
 
-/* A list of strings or of token lists is a batch: one set of n choices for each. A list of numbers is one prompt. */
+/* A list of strings or of token lists is a batch: one set of n choices for each. A list of numbers
+ * is one prompt. */
 static enum err count_prompts(struct scan *s)
 {
     struct openai_request *r = s->r;
@@ -354,10 +362,13 @@ static void mark(struct scan *s, struct openai_mark m)
 
 static void mark_value(struct scan *s, struct json_value v, bool model, struct slice put)
 {
-    mark(s, (struct openai_mark){.at = (size_t)(v.text.p - s->r->body.p), .cut = v.text.n, .model = model, .put = put});
+    size_t at = (size_t)(v.text.p - s->r->body.p);
+
+    mark(s, (struct openai_mark){.at = at, .cut = v.text.n, .model = model, .put = put});
 }
 
-/* One occurrence of stream_options: its include_usage flags become true, or it gets one, or (no object) it becomes one. */
+/* One occurrence of stream_options: its include_usage flags become true, or it gets one, or (no
+ * object) it becomes one. */
 static void mark_options(struct scan *s, struct json_value options)
 {
     struct json_iter it;
@@ -379,7 +390,8 @@ static void mark_options(struct scan *s, struct json_value options)
             mark_value(s, m.value, false, SLICE("true"));
     }
     if (!found)
-        mark(s, (struct openai_mark){.at = brace + 1, .put = empty ? SLICE(ASK_FLAG) : SLICE(ASK_FLAG ",")});
+        mark(s, (struct openai_mark){.at = brace + 1,
+                                     .put = empty ? SLICE(ASK_FLAG) : SLICE(ASK_FLAG ",")});
 }
 
 /* In the order of the text: both lists are. */
@@ -395,10 +407,12 @@ static enum err make_marks(struct scan *s, struct arena *a)
         return repeated(s, "stream_options");
     if (s->option_count == 0) {
         const char *brace = memchr(r->body.p, '{', r->body.n);
-        mark(s, (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1, .put = SLICE(ASK_MEMBER)});
+        mark(s,
+             (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1, .put = SLICE(ASK_MEMBER)});
     }
     while (i < s->model_count || j < s->option_count) {
-        if (j == s->option_count || (i < s->model_count && s->models[i].text.p < s->options[j].text.p))
+        if (j == s->option_count ||
+            (i < s->model_count && s->models[i].text.p < s->options[j].text.p))
             mark_value(s, s->models[i++], true, SLICE(""));
         else
             mark_options(s, s->options[j++]);
@@ -427,7 +441,9 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
     s.param = param;
     s.t = t;
     if (!json_scan_object(body, on_member, &s, &at)) {
-        err_say(t, "We could not parse the JSON body of your request: it is not a JSON object, or not valid at byte %zu.",
+        err_say(t,
+                "We could not parse the JSON body of your request: "
+                "it is not a JSON object, or not valid at byte %zu.",
                 at);
         return ERR_BAD_JSON;
     }

@@ -1,6 +1,7 @@
-/* An OpenAI request (chat completions, completions, embeddings) scanned once: the members that routing needs are remembered by offset,
- * and the body that goes upstream is spliced from pieces of the client's own bytes. Nothing else is looked at or re-formatted.
- * Pure. Sources: OpenAI API reference, "Create chat completion", "Create completion", "Create embeddings". */
+/* An OpenAI request (chat completions, completions, embeddings) scanned once: the members that
+ * routing needs are remembered by offset, and the body that goes upstream is spliced from pieces of
+ * the client's own bytes. Nothing else is looked at or re-formatted. Pure. Sources: OpenAI API
+ * reference, "Create chat completion", "Create completion", "Create embeddings". */
 #ifndef BACKENDS_WIRE_OPENAI_REQUEST_H
 #define BACKENDS_WIRE_OPENAI_REQUEST_H
 
@@ -12,35 +13,43 @@
 
 struct openai_request {
     enum wire_api api;
-    struct slice body;         /* borrowed: the client's bytes */
-    struct json_member model;  /* value is a string; text "" when the member is missing (an error) */
-    struct slice model_name;   /* decoded; in the arena */
+    struct slice body;        /* borrowed: the client's bytes */
+    struct json_member model; /* value is a string; text "" when the member is missing (an error) */
+    struct slice model_name;  /* decoded; in the arena */
     struct json_member messages; /* or prompt, or input, as the API has it */
     struct json_member stream_options, tools, response_format; /* value.text.n == 0 when absent */
-    bool stream;               /* "stream": true */
-    bool include_usage;        /* the client asked for the usage chunk (stream_options.include_usage true) */
+    bool stream;                                               /* "stream": true */
+    bool include_usage; /* stream_options.include_usage is true: the client asked for it */
     bool has_stream_options;
-    bool logprobs;             /* asked for */
-    int64_t n;                 /* choices the answer will have: n, 1 when absent, times the prompts of a batch (completions) */
-    int64_t max_tokens;        /* max_completion_tokens or max_tokens; -1 when absent */
-    bool has_image, has_audio; /* content parts */
-    struct slice last_user_text; /* raw JSON string text (with quotes) of the last user message or prompt, or of the last text part
-                                    when its content is a list of parts; "" when there is none */
-    int64_t prompt_tokens;     /* estimate: body bytes / 4 */
-    const struct openai_mark *marks; /* private: the places where the splice may put something else; in the arena */
+    bool logprobs; /* asked for */
+    int64_t n;     /* choices the answer will have: n, 1 when absent, times the prompts of a batch
+                      (completions) */
+    int64_t max_tokens;          /* max_completion_tokens or max_tokens; -1 when absent */
+    bool has_image, has_audio;   /* content parts */
+    struct slice last_user_text; /* raw JSON string text (with quotes) of the last user message or
+                                    prompt, or of the last text part when its content is a list of
+                                    parts; "" when there is none */
+    int64_t prompt_tokens;       /* estimate: body bytes / 4 */
+    /* Private: the places where the splice may put something else; in the arena. */
+    const struct openai_mark *marks;
     size_t mark_count;
 };
 
-/* ERR_BAD_JSON (with byte offset in t) or ERR_BAD_REQUEST (wrong type or missing: names the field in t and *param, as OpenAI's errors do).
- * Strict where routing depends on it (model, stream, stream_options.include_usage, n), silent elsewhere: the upstream judges the rest.
- * Duplicate members: the last wins, and the splice replaces every occurrence (more than a few dozen are ERR_BAD_REQUEST). */
-enum err openai_request_scan(enum wire_api api, struct slice body, struct arena *a, struct openai_request *out,
-                             const char **param, struct err_text *t) MUST_CHECK;
+/* ERR_BAD_JSON (with byte offset in t) or ERR_BAD_REQUEST (wrong type or missing: names the field
+ * in t and *param, as OpenAI's errors do). Strict where routing depends on it (model, stream,
+ * stream_options.include_usage, n), silent elsewhere: the upstream judges the rest. Duplicate
+ * members: the last wins, and the splice replaces every occurrence (more than a few dozen are
+ * ERR_BAD_REQUEST). */
+enum err openai_request_scan(enum wire_api api, struct slice body, struct arena *a,
+                             struct openai_request *out, const char **param,
+                             struct err_text *t) MUST_CHECK;
 
-/* The body for one attempt: model replaced by upstream_model (raw UTF-8, is JSON-encoded here); with ask_usage on a stream,
- * stream_options.include_usage is set to true (the member is added, or its include_usage replaced or added; the rest of it kept).
- * pieces in the arena point into body or the arena. Returns the number of pieces; *total_bytes their sum. */
-size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model, bool ask_usage, struct arena *a,
-                             struct slice **pieces, size_t *total_bytes);
+/* The body for one attempt: model replaced by upstream_model (raw UTF-8, is JSON-encoded here);
+ * with ask_usage on a stream, stream_options.include_usage is set to true (the member is added, or
+ * its include_usage replaced or added; the rest of it kept). pieces in the arena point into body or
+ * the arena. Returns the number of pieces; *total_bytes their sum. */
+size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
+                             bool ask_usage, struct arena *a, struct slice **pieces,
+                             size_t *total_bytes);
 
 #endif

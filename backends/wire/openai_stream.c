@@ -1,6 +1,7 @@
-/* The filter on a streamed OpenAI answer. Owns the SSE parser and the counts of one stream; lives in the request, on its worker;
- * fed by the router with each piece of the upstream's body. A chunk that passes costs one search for its end, one scan of
- * its JSON, a walk over its choices and one append. */
+/* The filter on a streamed OpenAI answer. Owns the SSE parser and the counts of one stream; lives
+ * in the request, on its worker; fed by the router with each piece of the upstream's body. A chunk
+ * that passes costs one search for its end, one scan of its JSON, a walk over its choices and one
+ * append. */
 #include "backends/wire/openai_stream.h"
 
 #include <assert.h>
@@ -57,7 +58,8 @@ static bool on_member(const struct json_member *m, void *ctx)
     return true;
 }
 
-/* Some servers send "error": null (or "", or false) with every chunk. Old vLLM: {"object":"error","message":...}. */
+/* Some servers send "error": null (or "", or false) with every chunk. Old vLLM:
+ * {"object":"error","message":...}. */
 static bool is_error(const struct sse_event *e, const struct chunk *c)
 {
     bool text = c->error.type == JSON_STRING && c->error.text.n > 2;
@@ -87,8 +89,10 @@ static void note_finish(struct openai_stream *s, int64_t index)
     s->finished++;
 }
 
-/* Reads the choices; false when one of them failed. *count: how many; *usage: usage that stands in a choice. */
-static bool note_choices(struct openai_stream *s, const struct chunk *c, size_t *count, struct json_value *usage)
+/* Reads the choices; false when one of them failed. *count: how many; *usage: usage that stands in
+ * a choice. */
+static bool note_choices(struct openai_stream *s, const struct chunk *c, size_t *count,
+                         struct json_value *usage)
 {
     struct json_iter it;
     struct json_member m;
@@ -142,8 +146,9 @@ static void put_name(struct pen *pen)
     pen->n += n;
 }
 
-/* The chunk's object with usage members cut out and the model's name replaced; every other byte as it was. A member goes with
- * the comma before it, or, as long as none was kept, with all up to the next member. */
+/* The chunk's object with usage members cut out and the model's name replaced; every other byte as
+ * it was. A member goes with the comma before it, or, as long as none was kept, with all up to the
+ * next member. */
 static void put_chunk(struct pen *pen, struct slice object)
 {
     struct json_iter it;
@@ -180,8 +185,8 @@ static void put_chunk(struct pen *pen, struct slice object)
     put(pen, object.p + from, object.n - from);
 }
 
-/* An event whose data came in several lines, framed anew in one: the LFs that joined them are white space to JSON, which has
- * none inside a string. */
+/* An event whose data came in several lines, framed anew in one: the LFs that joined them are white
+ * space to JSON, which has none inside a string. */
 static void put_joined(struct pen *pen, const struct sse_event *e, struct slice object)
 {
     size_t start;
@@ -207,7 +212,8 @@ static enum err emit_raw(struct openai_stream *s, const struct sse_event *e)
     return buf_append_slice(s->out, e->raw) ? ERR_UPSTREAM_TOO_LARGE : ERR_OK;
 }
 
-static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *e, const struct chunk *c, bool strip)
+static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *e,
+                               const struct chunk *c, bool strip)
 {
     struct slice object = json_trim(e->data);
     size_t name_bytes = s->rename.p ? json_string_encode(s->rename, NULL, 0) : 0;
@@ -245,8 +251,8 @@ static enum err emit(struct openai_stream *s, const struct sse_event *e, const s
 
 /* ---- one event ---- */
 
-/* Comments, blank lines, unknown fields. A block that begins with a line end is nothing else: it goes with the block before it, whose
- * last LF it may be. */
+/* Comments, blank lines, unknown fields. A block that begins with a line end is nothing else: it
+ * goes with the block before it, whose last LF it may be. */
 static enum err take_comment(struct openai_stream *s, const struct sse_event *e)
 {
     bool line_end = e->raw.n && (e->raw.p[0] == '\r' || e->raw.p[0] == '\n');
@@ -292,7 +298,8 @@ static bool on_event(const struct sse_event *e, void *ctx)
     struct slice data = json_trim(e->data);
 
     if (data.n == 0) {
-        s->err = slice_eq(e->event, SLICE("error")) && e->has_data ? fail(s, e) : take_comment(s, e);
+        s->err =
+            slice_eq(e->event, SLICE("error")) && e->has_data ? fail(s, e) : take_comment(s, e);
     } else if (slice_eq(data, SLICE("[DONE]"))) {
         s->done_seen = true;
         return false;

@@ -1,13 +1,21 @@
-/* OpenAI streams: a filter between the upstream's bytes and the client's. Strips what weir asked for, watches for completeness.
- *   complete  = every choice that appeared (and at least n of them) had its finish_reason, or [DONE] came after some choice
- *   [DONE]    is held back and written by openai_stream_end only for a complete answer; what comes after it is dropped
- * A chunk is rewritten only when it must be (usage member stripped, model renamed); else its raw bytes are emitted untouched,
- * line ends included. Comments and blank lines pass once an event was emitted, so that keep-alives reach the client; before that
- * they are dropped, because a byte sent ends escalation and a comment is not worth that.
- * Usage the client did not ask for: a chunk without choices that carries a usage object is dropped whole; a usage member
- * beside choices is cut out with its comma. Usage is booked from wherever it is reported: its own chunk (OpenAI), the last chunk with content
- * (Mistral), every chunk (continuous usage: the last counts), x_groq.usage, choices[].usage (Moonshot).
- * Pure; belongs to whoever embeds it. Sources: OpenAI API reference (chunk object, streaming). */
+/* OpenAI streams: a filter between the upstream's bytes and the client's. Strips what weir asked
+ * for, watches for completeness. Pure; belongs to whoever embeds it.
+ *
+ * Complete: every choice that appeared (and at least n of them) had its finish_reason, or [DONE]
+ * came after some choice. [DONE] is held back and written by openai_stream_end, for a complete
+ * answer only; what comes after it is dropped.
+ *
+ * Bytes: a chunk is rewritten only when it must be (usage stripped, model renamed); else its raw
+ * bytes are emitted untouched, line ends included. Comments and blank lines pass once an event was
+ * emitted, so that keep-alives reach the client; before that they are dropped, because a byte sent
+ * ends escalation and a comment is not worth that.
+ *
+ * Usage the client did not ask for: a chunk without choices that carries a usage object is dropped
+ * whole; a usage member beside choices is cut out with its comma. Usage is booked from wherever it
+ * is reported: its own chunk (OpenAI), the last chunk with content (Mistral), every chunk
+ * (continuous usage: the last counts), x_groq.usage, choices[].usage (Moonshot).
+ *
+ * Sources: OpenAI API reference (chunk object, streaming). */
 #ifndef BACKENDS_WIRE_OPENAI_STREAM_H
 #define BACKENDS_WIRE_OPENAI_STREAM_H
 
@@ -35,27 +43,31 @@ struct openai_stream {
     bool choice_seen;
     bool has_usage;
     struct token_usage usage;
-    int64_t deltas;         /* content-bearing deltas, for partial estimates; each choice of a chunk counts */
-    int64_t output_bytes;   /* JSON text bytes of delta contents */
-    struct buf *out;        /* where emitted bytes go */
+    int64_t deltas; /* content-bearing, for partial estimates; each choice of a chunk counts */
+    int64_t output_bytes; /* JSON text bytes of delta contents */
+    struct buf *out;      /* where emitted bytes go */
     enum err err;
-    struct slice error_data; /* of an in-band error event: valid until the next call, while the input of the last feed lives */
+    struct slice error_data; /* of an in-band error event: valid until the next call, while the
+                                input of the last feed lives */
 };
 
-void openai_stream_init(struct openai_stream *s, enum wire_api api, int64_t n, bool include_usage, bool asked_usage,
-                        struct slice rename, size_t max_event_bytes);
+void openai_stream_init(struct openai_stream *s, enum wire_api api, int64_t n, bool include_usage,
+                        bool asked_usage, struct slice rename, size_t max_event_bytes);
 void openai_stream_clear(struct openai_stream *s);
-/* Feeds upstream body bytes; appends what the client shall get to out. ERR_OK; ERR_UPSTREAM_PROTOCOL on a chunk that is not JSON;
- * ERR_UPSTREAM_SERVER_ERROR (or as classified) on an error event (the event itself is not emitted; the caller writes the final error);
+/* Feeds upstream body bytes; appends what the client shall get to out. ERR_OK;
+ * ERR_UPSTREAM_PROTOCOL on a chunk that is not JSON; ERR_UPSTREAM_SERVER_ERROR (or as classified)
+ * on an error event (the event itself is not emitted; the caller writes the final error);
  * ERR_UPSTREAM_TOO_LARGE. After an error nothing more is emitted. */
 enum err openai_stream_feed(struct openai_stream *s, struct slice in, struct buf *out) MUST_CHECK;
 /* May the answer be called whole, if the upstream says no more? */
 bool openai_stream_complete(const struct openai_stream *s);
-/* Nothing can come any more but [DONE]: complete, and the usage that was asked for has been seen (or was not asked for). */
+/* Nothing can come any more but [DONE]: complete, and the usage that was asked for has been seen
+ * (or was not asked for). */
 bool openai_stream_exhausted(const struct openai_stream *s);
 /* "data: [DONE]\n\n"; ERR_INTERNAL, and nothing, when the answer is not complete. */
 enum err openai_stream_end(struct openai_stream *s, struct buf *out) MUST_CHECK;
-/* "data: {"error":{...}}\n\n", with no [DONE] after it: the client must see that the answer is not whole. */
+/* "data: {"error":{...}}\n\n", with no [DONE] after it: the client must see that the answer is not
+ * whole. */
 enum err openai_stream_error(enum err e, const char *message, struct buf *out) MUST_CHECK;
 
 #endif

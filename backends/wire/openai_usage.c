@@ -80,8 +80,9 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* What the total counts beyond prompt and completion is billed too. Some servers keep reasoning out of completion_tokens (xAI reports it in the
- * details, Gemini's OpenAI endpoint only in the total), some keep cached tokens out of prompt_tokens. */
+/* What the total counts beyond prompt and completion is billed too. Some servers keep reasoning out
+ * of completion_tokens (xAI reports it in the details, Gemini's OpenAI endpoint only in the total),
+ * some keep cached tokens out of prompt_tokens. */
 static void add_remainder(struct counts *c)
 {
     int64_t rest = c->total - c->prompt - c->completion;

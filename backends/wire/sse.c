@@ -1,9 +1,10 @@
-/* Server-sent events, reading side. Owns the bytes of the one event that is not yet complete; nothing else.
- * Belongs to whoever embeds the parser (a stream on its worker). Called for every read from a streaming upstream, so an
- * event that arrives whole is found with memchr and never copied.
+/* Server-sent events, reading side. Owns the bytes of the one event that is not yet complete;
+ * nothing else. Belongs to whoever embeds the parser (a stream on its worker). Called for every
+ * read from a streaming upstream, so an event that arrives whole is found with memchr and never
+ * copied.
  *
- * Two steps: block_end() looks for the blank line, byte state kept over feeds, each byte seen once; report() then takes
- * the complete block apart line by line. */
+ * Two steps: block_end() looks for the blank line, byte state kept over feeds, each byte seen once;
+ * report() then takes the complete block apart line by line. */
 #include "backends/wire/sse.h"
 
 #include <string.h>
@@ -27,8 +28,9 @@ void sse_clear(struct sse_parser *p)
     p->spent = p->line_open = p->after_cr = p->after_event_cr = p->started = false;
 }
 
-/* The nearest CR or LF from pos, or in.n. *lf caches the nearest LF at or after pos (in.n when none), so that input with
- * CR line ends only is not searched again and again to its end. Start with *lf == 0. */
+/* The nearest CR or LF from pos, or in.n. *lf caches the nearest LF at or after pos (in.n when
+ * none), so that input with CR line ends only is not searched again and again to its end. Start
+ * with *lf == 0. */
 static size_t line_end(struct slice in, size_t pos, size_t *lf)
 {
     const char *cr;
@@ -41,7 +43,8 @@ static size_t line_end(struct slice in, size_t pos, size_t *lf)
     return cr ? (size_t)(cr - in.p) : *lf;
 }
 
-/* Where in `in`, looking from start, the block under way ends (after its blank line); false when it does not end here. */
+/* Where in `in`, looking from start, the block under way ends (after its blank line); false when it
+ * does not end here. */
 static bool block_end(struct sse_parser *p, struct slice in, size_t start, size_t *lf, size_t *end)
 {
     size_t pos = start;
@@ -199,7 +202,8 @@ bool sse_pending(const struct sse_parser *p)
     struct slice rest = buf_slice(&p->pending);
     size_t pos = 0, lf = 0;
 
-    if (!p->started && rest.n && memcmp(rest.p, bom, rest.n < sizeof(bom) ? rest.n : sizeof(bom)) == 0)
+    if (!p->started && rest.n &&
+        memcmp(rest.p, bom, rest.n < sizeof(bom) ? rest.n : sizeof(bom)) == 0)
         pos = rest.n < sizeof(bom) ? rest.n : sizeof(bom);
     while (pos < rest.n) {
         size_t eol = line_end(rest, pos, &lf);

@@ -1,6 +1,7 @@
-/* What the wire code costs by itself: one pass-through SSE chunk of about 280 bytes, the same with usage stripped, and scan + splice of requests of
- * 1, 10 and 100 KB. Nanoseconds, the best and the median of many rounds, beside a plain copy of the same bytes as the yardstick: hosts
- * change speed, ratios less so. Run: build/release/tests/bench/micro_wire */
+/* What the wire code costs by itself: one pass-through SSE chunk of about 280 bytes, the same with
+ * usage stripped, and scan + splice of requests of 1, 10 and 100 KB. Nanoseconds, the best and the
+ * median of many rounds, beside a plain copy of the same bytes as the yardstick: hosts change
+ * speed, ratios less so. Run: build/release/tests/bench/micro_wire */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,8 @@ static void print_row(const char *name, size_t bytes, double *ns, double *copy_n
 {
     qsort(ns, ROUNDS, sizeof(*ns), compare);
     qsort(copy_ns, ROUNDS, sizeof(*copy_ns), compare);
-    printf("%-34s %7zu B  best %9.0f ns  median %9.0f ns  %6.1f x copy\n", name, bytes, ns[0], ns[ROUNDS / 2],
-           ns[0] / copy_ns[0]);
+    printf("%-34s %7zu B  best %9.0f ns  median %9.0f ns  %6.1f x copy\n", name, bytes, ns[0],
+           ns[ROUNDS / 2], ns[0] / copy_ns[0]);
 }
 
 static double per_call_ns(int64_t start_us, int calls)
@@ -49,12 +50,15 @@ static double copy_cost(const char *from, size_t n, int calls)
 
 static size_t make_chunk(char *out, size_t room, const char *usage)
 {
-    return (size_t)snprintf(
-        out, room,
-        "data: {\"id\":\"chatcmpl-Bx7Qm2Lr9ZkT4vYw8NcHs1Pd\",\"object\":\"chat.completion.chunk\",\"created\":1763712000,"
-        "\"model\":\"gpt-4.1-2025-04-14\",\"system_fingerprint\":\"fp_51e1070cf2\",\"choices\":[{\"index\":0,"
-        "\"delta\":{\"content\":\" token number 7\"},\"logprobs\":null,\"finish_reason\":null}]%s}\n\n",
-        usage);
+    return (size_t)snprintf(out, room,
+                            "data: "
+                            "{\"id\":\"chatcmpl-Bx7Qm2Lr9ZkT4vYw8NcHs1Pd\",\"object\":\"chat."
+                            "completion.chunk\",\"created\":1763712000,"
+                            "\"model\":\"gpt-4.1-2025-04-14\",\"system_fingerprint\":\"fp_"
+                            "51e1070cf2\",\"choices\":[{\"index\":0,"
+                            "\"delta\":{\"content\":\" token number "
+                            "7\"},\"logprobs\":null,\"finish_reason\":null}]%s}\n\n",
+                            usage);
 }
 
 /* One read from the upstream holds one chunk, as it does while a model writes. */
@@ -86,19 +90,25 @@ static void bench_stream(const char *name, const char *usage, bool include)
 
 /* ---- requests ---- */
 
-/* A conversation of that size: turns of some 400 bytes, with escapes and a little beyond ASCII, as chats have. */
+/* A conversation of that size: turns of some 400 bytes, with escapes and a little beyond ASCII, as
+ * chats have. */
 static char *make_request(size_t bytes, size_t *n)
 {
-    static const char turn[] = "{\"role\":\"%s\",\"content\":\"Please look at this once more:\\n\\tthe total of column \\\"b\\\" seems wrong, "
-                               "caf\xC3\xA9 or not. It should be the sum over all the rows of the table that were added after the "
-                               "first of May, without those that were cancelled, and with the discount that the client has agreed "
-                               "to in writing. Explain each step in one sentence and give the number at the end.\"}";
+    static const char turn[] =
+        "{\"role\":\"%s\",\"content\":\"Please look at this once more:\\n\\tthe total of column "
+        "\\\"b\\\" seems wrong, "
+        "caf\xC3\xA9 or not. It should be the sum over all the rows of the table that were added "
+        "after the "
+        "first of May, without those that were cancelled, and with the discount that the client "
+        "has agreed "
+        "to in writing. Explain each step in one sentence and give the number at the end.\"}";
     char *text = malloc(bytes + 1024);
     size_t at;
 
     if (!text)
         abort();
-    at = (size_t)snprintf(text, 1024, "{\"model\":\"auto\",\"temperature\":0.7,\"stream\":true,\"messages\":[");
+    at = (size_t)snprintf(text, 1024,
+                          "{\"model\":\"auto\",\"temperature\":0.7,\"stream\":true,\"messages\":[");
     for (int i = 0; at < bytes - 300 || i == 0; i++) {
         if (i)
             text[at++] = ',';

@@ -1,5 +1,6 @@
-/* Requests of any bytes. What is accepted must splice into a body that is accepted again, names the new model, asks for usage where it was
- * told to, and splices into itself. The first byte chooses the API. */
+/* Requests of any bytes. What is accepted must splice into a body that is accepted again, names the
+ * new model, asks for usage where it was told to, and splices into itself. The first byte chooses
+ * the API. */
 #include <stdint.h>
 #include <stdlib.h>
 #include "backends/wire/openai_request.h"
@@ -38,7 +39,8 @@ static void check_splice(const struct openai_request *r, bool ask, struct arena 
     must(slice_eq(again.model_name, SLICE("up\"m")));
     must(again.stream == r->stream && again.n == r->n && again.max_tokens == r->max_tokens);
     must(again.include_usage == (r->include_usage || (ask && r->stream)));
-    must(slice_eq(again.last_user_text, r->last_user_text) && slice_eq(again.messages.value.text, r->messages.value.text));
+    must(slice_eq(again.last_user_text, r->last_user_text) &&
+         slice_eq(again.messages.value.text, r->messages.value.text));
     must(slice_eq(joined(&again, ask, a), text));
 }
 
@@ -56,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *copy = malloc(size);
     must(copy != NULL);
     memcpy(copy, data + 1, size - 1);
-    err = openai_request_scan((enum wire_api)(data[0] % WIRE_APIS), slice_make(copy, size - 1), &a, &r, &param, &t);
+    err = openai_request_scan((enum wire_api)(data[0] % WIRE_APIS), slice_make(copy, size - 1), &a,
+                              &r, &param, &t);
     if (err) {
         must(err == ERR_BAD_JSON || (err == ERR_BAD_REQUEST && param));
         must(t.s[0] != 0);

@@ -1,5 +1,6 @@
-/* The stream filter on any bytes. Byte 0: bit 0 include_usage, bit 1 rename, bit 2 n = 2, bits 4 to 7 how the rest is cut. The output must not
- * depend on the cut, must be events of JSON objects (or blank data), and carry no usage that was to be stripped. */
+/* The stream filter on any bytes. Byte 0: bit 0 include_usage, bit 1 rename, bit 2 n = 2, bits 4 to
+ * 7 how the rest is cut. The output must not depend on the cut, must be events of JSON objects (or
+ * blank data), and carry no usage that was to be stripped. */
 #include <stdint.h>
 #include <stdlib.h>
 #include "backends/wire/openai_stream.h"
@@ -55,7 +56,8 @@ static bool on_member(const struct json_member *m, void *ctx)
     uint8_t options = *(uint8_t *)ctx;
 
     must((options & 1) || !json_key_is(m, SLICE("usage")));
-    must(!(options & 2) || !json_key_is(m, SLICE("model")) || slice_eq(m->value.text, SLICE("\"na\\\"me\"")));
+    must(!(options & 2) || !json_key_is(m, SLICE("model")) ||
+         slice_eq(m->value.text, SLICE("\"na\\\"me\"")));
     return true;
 }
 
@@ -81,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t options = data[0];
     run(options, in, in.n, &whole);
     run(options, in, (size_t)(options >> 4) + 1, &cut);
-    must(whole.err == cut.err && whole.complete == cut.complete && whole.exhausted == cut.exhausted);
+    must(whole.err == cut.err && whole.complete == cut.complete &&
+         whole.exhausted == cut.exhausted);
     must(whole.deltas == cut.deltas && whole.output_bytes == cut.output_bytes);
     must(memcmp(&whole.usage, &cut.usage, sizeof(whole.usage)) == 0);
     must(slice_eq(buf_slice(&whole.out), buf_slice(&cut.out)));

@@ -1,4 +1,5 @@
-/* The SSE parser on any bytes: the first byte says how the rest is cut; events and bytes must be the same as uncut. */
+/* The SSE parser on any bytes: the first byte says how the rest is cut; events and bytes must be
+ * the same as uncut. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -69,7 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum err b = run(in, data[0] % 16 + 1, &cut, &pending_cut);
     if (a != b || whole.events != cut.events || whole.count != cut.count)
         abort();
-    if (!a && (pending_whole != pending_cut || whole.raw != cut.raw || whole.raw_bytes != cut.raw_bytes))
+    if (!a &&
+        (pending_whole != pending_cut || whole.raw != cut.raw || whole.raw_bytes != cut.raw_bytes))
         abort();
     return 0;
 }

@@ -14,7 +14,8 @@ static void ask_usage(json_t *tree)
     json_object_set_new(options, "include_usage", json_true());
 }
 
-enum jansson_verdict jansson_compare(struct slice body, struct slice spliced, const char *model, bool ask)
+enum jansson_verdict jansson_compare(struct slice body, struct slice spliced, const char *model,
+                                     bool ask)
 {
     json_t *want = json_loadb(body.p, body.n, 0, NULL), *got;
     bool same;
@@ -34,7 +35,8 @@ enum jansson_verdict jansson_compare(struct slice body, struct slice spliced, co
 bool jansson_accepts_object(struct slice text)
 {
     json_t *tree = json_loadb(text.p, text.n, 0, NULL);
-    bool object = json_is_object(tree) && !memchr(text.p, 0, text.n); /* jansson 2.14 skips NUL bytes between tokens */
+    bool object = json_is_object(tree) &&
+                  !memchr(text.p, 0, text.n); /* jansson 2.14 skips NUL bytes between tokens */
 
     json_decref(tree);
     return object;

@@ -1,5 +1,6 @@
-/* Requests: what is found, what is refused and in which words, and that a splice changes the replaced members only: golden
- * texts, every prefix and every damaged byte, and random bodies compared with jansson. */
+/* Requests: what is found, what is refused and in which words, and that a splice changes the
+ * replaced members only: golden texts, every prefix and every damaged byte, and random bodies
+ * compared with jansson. */
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static void done(struct body *b)
 static char *splice(struct body *b, const char *model, bool ask, size_t *n)
 {
     struct slice *pieces;
-    size_t total, at = 0, count = openai_request_splice(&b->r, slice_str(model), ask, &b->a, &pieces, &total);
+    size_t total,
+        at = 0, count = openai_request_splice(&b->r, slice_str(model), ask, &b->a, &pieces, &total);
     char *text = malloc(total + 1);
 
     assert_non_null(text);
@@ -63,43 +65,72 @@ static const struct {
 } splices[] = {
     {"{\"model\":\"auto\"," MSG "}", "{\"model\":\"up/m\"," MSG "}", NULL},
     {"{" MSG ",\"model\":\"auto\"}", "{" MSG ",\"model\":\"up/m\"}", NULL},
-    {" \t\r\n{ \"model\" : \"auto\" , " MSG " } \n", " \t\r\n{ \"model\" : \"up/m\" , " MSG " } \n", NULL},
+    {" \t\r\n{ \"model\" : \"auto\" , " MSG " } \n", " \t\r\n{ \"model\" : \"up/m\" , " MSG " } \n",
+     NULL},
     {"{\"\\u006dodel\":\"\\u0061uto\"," MSG "}", "{\"\\u006dodel\":\"up/m\"," MSG "}", NULL},
-    {"{\"model\":\"a\"," MSG ",\"model\":\"auto\"}", "{\"model\":\"up/m\"," MSG ",\"model\":\"up/m\"}", NULL},
-    {"{\"model\":7," MSG ",\"model\":\"auto\"}", "{\"model\":\"up/m\"," MSG ",\"model\":\"up/m\"}", NULL},
+    {"{\"model\":\"a\"," MSG ",\"model\":\"auto\"}",
+     "{\"model\":\"up/m\"," MSG ",\"model\":\"up/m\"}", NULL},
+    {"{\"model\":7," MSG ",\"model\":\"auto\"}", "{\"model\":\"up/m\"," MSG ",\"model\":\"up/m\"}",
+     NULL},
     {"{\"messages\":[{\"role\":\"user\",\"model\":\"x\"}],\"model\":\"auto\"}",
      "{\"messages\":[{\"role\":\"user\",\"model\":\"x\"}],\"model\":\"up/m\"}", NULL},
     /* what weir does not know stays as it was written */
-    {"{\"model\":\"auto\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
-     "{\"model\":\"up/m\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}", NULL},
+    {"{\"model\":\"auto\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,"
+                                "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
+     "{\"model\":\"up/m\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,"
+                                "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
+     NULL},
     /* usage is asked for only in streams */
-    {"{\"model\":\"auto\"," MSG ",\"stream\":false,\"stream_options\":{}}", "{\"model\":\"up/m\"," MSG ",\"stream\":false,\"stream_options\":{}}", NULL},
-    {"{\"model\":\"auto\"," MSG ",\"stream\":true}", "{\"model\":\"up/m\"," MSG ",\"stream\":true}", "{" OPT "\"model\":\"up/m\"," MSG ",\"stream\":true}"},
-    {" { \"model\":\"auto\"," MSG ",\"stream\":true}", " { \"model\":\"up/m\"," MSG ",\"stream\":true}", " {" OPT " \"model\":\"up/m\"," MSG ",\"stream\":true}"},
-    {"{\"model\":\"auto\"," MSG ",\"stream\":true,\"stream\":false}", "{\"model\":\"up/m\"," MSG ",\"stream\":true,\"stream\":false}", NULL},
+    {"{\"model\":\"auto\"," MSG ",\"stream\":false,\"stream_options\":{}}",
+     "{\"model\":\"up/m\"," MSG ",\"stream\":false,\"stream_options\":{}}", NULL},
+    {"{\"model\":\"auto\"," MSG ",\"stream\":true}", "{\"model\":\"up/m\"," MSG ",\"stream\":true}",
+     "{" OPT "\"model\":\"up/m\"," MSG ",\"stream\":true}"},
+    {" { \"model\":\"auto\"," MSG ",\"stream\":true}",
+     " { \"model\":\"up/m\"," MSG ",\"stream\":true}",
+     " {" OPT " \"model\":\"up/m\"," MSG ",\"stream\":true}"},
+    {"{\"model\":\"auto\"," MSG ",\"stream\":true,\"stream\":false}",
+     "{\"model\":\"up/m\"," MSG ",\"stream\":true,\"stream\":false}", NULL},
     {"{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"model\":\"auto\"," MSG "}",
-     "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"model\":\"up/m\"," MSG "}", NULL},
+     "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"model\":\"up/m\"," MSG "}",
+     NULL},
     {"{\"stream\":true,\"stream_options\":{\"include_usage\":false},\"model\":\"auto\"," MSG "}",
      "{\"stream\":true,\"stream_options\":{\"include_usage\":false},\"model\":\"up/m\"," MSG "}",
      "{\"stream\":true,\"stream_options\":{\"include_usage\":true},\"model\":\"up/m\"," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ \"include_usage\" : null , \"include_obfuscation\":false }," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"include_usage\" : null , \"include_obfuscation\":false }," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"include_usage\" : true , \"include_obfuscation\":false }," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ \"continuous_usage_stats\":true }," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"continuous_usage_stats\":true }," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true, \"continuous_usage_stats\":true }," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{}," MSG "}", "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{}," MSG "}",
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ \"include_usage\" : null , "
+     "\"include_obfuscation\":false }," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"include_usage\" : null , "
+     "\"include_obfuscation\":false }," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"include_usage\" : true , "
+     "\"include_obfuscation\":false }," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ \"continuous_usage_stats\":true "
+     "}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ \"continuous_usage_stats\":true "
+     "}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true, "
+     "\"continuous_usage_stats\":true }," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{}," MSG "}",
      "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true}," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ }," MSG "}", "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ }," MSG "}",
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{ }," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{ }," MSG "}",
      "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true }," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":null," MSG "}", "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":null," MSG "}",
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":null," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":null," MSG "}",
      "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true}," MSG "}"},
-    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include\\u005fusage\":false}," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include\\u005fusage\":false}," MSG "}",
-     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include\\u005fusage\":true}," MSG "}"},
-    {"{\"stream_options\":3,\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"a\":1}," MSG "}",
-     "{\"stream_options\":3,\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"a\":1}," MSG "}",
-     "{\"stream_options\":{\"include_usage\":true},\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"a\":1}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"include_usage\":true,"
+     "\"include\\u005fusage\":false}," MSG "}",
+     "{\"model\":\"up/"
+     "m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include\\u005fusage\":false}"
+     "," MSG "}",
+     "{\"model\":\"up/"
+     "m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include\\u005fusage\":true}"
+     "," MSG "}"},
+    {"{\"stream_options\":3,\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"a\":1}," MSG
+     "}",
+     "{\"stream_options\":3,\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"a\":1}," MSG
+     "}",
+     "{\"stream_options\":{\"include_usage\":true},\"model\":\"up/"
+     "m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"a\":1}," MSG "}"},
 };
 
 static void splices_are_exact(void **state)
@@ -148,10 +179,12 @@ static void everything_is_found(void **state)
         "{\"model\":\"auto\",\"messages\":["
         "{\"role\":\"system\",\"content\":\"be brief\"},"
         "{\"role\":\"user\",\"content\":\"first\"},"
-        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"type\":\"function\",\"function\":{\"content\":\"x\"}}]},"
+        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"type\":\"function\","
+        "\"function\":{\"content\":\"x\"}}]},"
         "{\"content\":\"sec\\\"ond\",\"role\":\"user\"},"
         "{\"role\":\"tool\",\"content\":\"result\"}],"
-        "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"n\":3,\"max_tokens\":100,\"max_completion_tokens\":50,"
+        "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"n\":3,\"max_tokens\":100,"
+        "\"max_completion_tokens\":50,"
         "\"logprobs\":true,\"tools\":[{}],\"response_format\":{\"type\":\"json_object\"}}";
     struct body b;
 
@@ -177,7 +210,9 @@ static void defaults(void **state)
     struct body b;
 
     (void)state;
-    scan(&b, WIRE_CHAT, SLICE("{\"model\":\"m\"," MSG ",\"stream\":null,\"n\":null,\"stream_options\":null,\"max_tokens\":\"x\",\"logprobs\":false}"));
+    scan(&b, WIRE_CHAT,
+         SLICE("{\"model\":\"m\"," MSG ",\"stream\":null,\"n\":null,\"stream_options\":null,\"max_"
+                                       "tokens\":\"x\",\"logprobs\":false}"));
     assert_int_equal(b.err, ERR_OK);
     assert_false(b.r.stream || b.r.include_usage || b.r.logprobs || b.r.has_image);
     assert_true(b.r.has_stream_options);
@@ -194,19 +229,40 @@ static const struct {
     int64_t n;
     bool image, audio;
 } contents[] = {
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:\"}},{\"text\":\"b\",\"type\":\"text\"}]}]}", "\"b\"", 1, true, false},
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{}}]}]}", "", 1, false, true},
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"image\"}]}]}", "", 1, true, false},
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[1,null,\"x\",[{\"type\":\"image_url\"}],{\"type\":1}]},2,\"image_url\",null]}", "", 1, false, false},
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":{\"type\":\"image_url\"}}]}", "", 1, false, false},
-    {WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"users\",\"content\":\"a\"},{\"role\":\"us\",\"content\":\"b\"},{\"content\":\"c\"}]}", "", 1, false, false},
-    {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":\"once\",\"n\":2,\"logprobs\":0}", "\"once\"", 2, false, false},
-    {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[\"a\",\"b\",\"c\"],\"n\":2}", "", 6, false, false},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+     "\"a\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:\"}},{\"text\":\"b\",\"type\":"
+     "\"text\"}]}]}",
+     "\"b\"", 1, true, false},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\","
+     "\"input_audio\":{}}]}]}",
+     "", 1, false, true},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"image\"}]}]}",
+     "", 1, true, false},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[1,null,\"x\",[{\"type\":"
+     "\"image_url\"}],{\"type\":1}]},2,\"image_url\",null]}",
+     "", 1, false, false},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\","
+     "\"content\":{\"type\":\"image_url\"}}]}",
+     "", 1, false, false},
+    {WIRE_CHAT,
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"users\",\"content\":\"a\"},{\"role\":\"us\","
+     "\"content\":\"b\"},{\"content\":\"c\"}]}",
+     "", 1, false, false},
+    {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":\"once\",\"n\":2,\"logprobs\":0}", "\"once\"",
+     2, false, false},
+    {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[\"a\",\"b\",\"c\"],\"n\":2}", "", 6, false,
+     false},
     {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[[1,2],[3]]}", "", 2, false, false},
     {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[1,2,3]}", "", 1, false, false},
     {WIRE_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[]}", "", 1, false, false},
     {WIRE_EMBEDDINGS, "{\"model\":\"m\",\"input\":\"x\"}", "\"x\"", 1, false, false},
-    {WIRE_EMBEDDINGS, "{\"model\":\"m\",\"input\":[\"x\",\"y\"],\"n\":\"ignored\"}", "", 1, false, false},
+    {WIRE_EMBEDDINGS, "{\"model\":\"m\",\"input\":[\"x\",\"y\"],\"n\":\"ignored\"}", "", 1, false,
+     false},
 };
 
 static void contents_are_walked(void **state)
@@ -219,8 +275,8 @@ static void contents_are_walked(void **state)
             fail_msg("%s: %s", contents[i].in, b.t.s);
         if (!slice_eq(b.r.last_user_text, slice_str(contents[i].user)) || b.r.n != contents[i].n ||
             b.r.has_image != contents[i].image || b.r.has_audio != contents[i].audio)
-            fail_msg("%s: '%.*s' n %lld %d %d", contents[i].in, SLICE_ARG(b.r.last_user_text), (long long)b.r.n,
-                     b.r.has_image, b.r.has_audio);
+            fail_msg("%s: '%.*s' n %lld %d %d", contents[i].in, SLICE_ARG(b.r.last_user_text),
+                     (long long)b.r.n, b.r.has_image, b.r.has_audio);
         done(&b);
     }
 }
@@ -237,31 +293,54 @@ static const struct {
 } refused[] = {
     {WIRE_CHAT, "{" MSG "}", ERR_BAD_REQUEST, "model", "Missing required parameter: 'model'."},
     {WIRE_CHAT, "{}", ERR_BAD_REQUEST, "model", "Missing required parameter: 'model'."},
-    {WIRE_CHAT, "{\"model\":5," MSG "}", ERR_BAD_REQUEST, "model", "Invalid type for 'model': expected a string, but got an integer instead."},
-    {WIRE_CHAT, "{\"model\":5.5," MSG "}", ERR_BAD_REQUEST, "model", "Invalid type for 'model': expected a string, but got a decimal instead."},
-    {WIRE_CHAT, "{\"model\":null," MSG "}", ERR_BAD_REQUEST, "model", "Invalid type for 'model': expected a string, but got null instead."},
-    {WIRE_CHAT, "{\"model\":\"a\"," MSG ",\"model\":[]}", ERR_BAD_REQUEST, "model", "Invalid type for 'model': expected a string, but got an array instead."},
-    {WIRE_CHAT, "{\"model\":\"\"," MSG "}", ERR_BAD_REQUEST, "model", "Invalid 'model': the name is empty."},
-    {WIRE_CHAT, "{\"model\":\"m\"}", ERR_BAD_REQUEST, "messages", "Missing required parameter: 'messages'."},
-    {WIRE_CHAT, "{" M "\"messages\":\"hi\"}", ERR_BAD_REQUEST, "messages", "Invalid type for 'messages': expected an array of objects, but got a string instead."},
-    {WIRE_CHAT, "{" M "\"messages\":null}", ERR_BAD_REQUEST, "messages", "Invalid type for 'messages': expected an array of objects, but got null instead."},
-    {WIRE_COMPLETIONS, "{" M MSG "}", ERR_BAD_REQUEST, "prompt", "Missing required parameter: 'prompt'."},
-    {WIRE_COMPLETIONS, "{" M "\"prompt\":{}}", ERR_BAD_REQUEST, "prompt", "Invalid type for 'prompt': expected one of a string or an array, but got an object instead."},
-    {WIRE_EMBEDDINGS, "{" M "\"prompt\":\"\"}", ERR_BAD_REQUEST, "input", "Missing required parameter: 'input'."},
-    {WIRE_EMBEDDINGS, "{" M "\"input\":true}", ERR_BAD_REQUEST, "input", "Invalid type for 'input': expected one of a string or an array, but got a boolean instead."},
-    {WIRE_CHAT, "{" M MSG ",\"stream\":\"true\"}", ERR_BAD_REQUEST, "stream", "Invalid type for 'stream': expected a boolean, but got a string instead."},
-    {WIRE_CHAT, "{" M MSG ",\"stream\":1}", ERR_BAD_REQUEST, "stream", "Invalid type for 'stream': expected a boolean, but got an integer instead."},
-    {WIRE_CHAT, "{" M MSG ",\"stream_options\":[]}", ERR_BAD_REQUEST, "stream_options", "Invalid type for 'stream_options': expected an object, but got an array instead."},
-    {WIRE_CHAT, "{" M MSG ",\"stream_options\":{\"include_usage\":\"yes\"}}", ERR_BAD_REQUEST, "stream_options.include_usage",
-     "Invalid type for 'stream_options.include_usage': expected a boolean, but got a string instead."},
-    {WIRE_CHAT, "{" M MSG ",\"n\":\"2\"}", ERR_BAD_REQUEST, "n", "Invalid type for 'n': expected an integer, but got a string instead."},
-    {WIRE_CHAT, "{" M MSG ",\"n\":1.0}", ERR_BAD_REQUEST, "n", "Invalid type for 'n': expected an integer, but got a decimal instead."},
-    {WIRE_CHAT, "{" M MSG ",\"n\":0}", ERR_BAD_REQUEST, "n", "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead."},
-    {WIRE_COMPLETIONS, "{" M "\"prompt\":[\"\",\"\",\"\"],\"n\":9223372036854775807}", ERR_BAD_REQUEST, "n", "Invalid 'n': integer above maximum value."},
+    {WIRE_CHAT, "{\"model\":5," MSG "}", ERR_BAD_REQUEST, "model",
+     "Invalid type for 'model': expected a string, but got an integer instead."},
+    {WIRE_CHAT, "{\"model\":5.5," MSG "}", ERR_BAD_REQUEST, "model",
+     "Invalid type for 'model': expected a string, but got a decimal instead."},
+    {WIRE_CHAT, "{\"model\":null," MSG "}", ERR_BAD_REQUEST, "model",
+     "Invalid type for 'model': expected a string, but got null instead."},
+    {WIRE_CHAT, "{\"model\":\"a\"," MSG ",\"model\":[]}", ERR_BAD_REQUEST, "model",
+     "Invalid type for 'model': expected a string, but got an array instead."},
+    {WIRE_CHAT, "{\"model\":\"\"," MSG "}", ERR_BAD_REQUEST, "model",
+     "Invalid 'model': the name is empty."},
+    {WIRE_CHAT, "{\"model\":\"m\"}", ERR_BAD_REQUEST, "messages",
+     "Missing required parameter: 'messages'."},
+    {WIRE_CHAT, "{" M "\"messages\":\"hi\"}", ERR_BAD_REQUEST, "messages",
+     "Invalid type for 'messages': expected an array of objects, but got a string instead."},
+    {WIRE_CHAT, "{" M "\"messages\":null}", ERR_BAD_REQUEST, "messages",
+     "Invalid type for 'messages': expected an array of objects, but got null instead."},
+    {WIRE_COMPLETIONS, "{" M MSG "}", ERR_BAD_REQUEST, "prompt",
+     "Missing required parameter: 'prompt'."},
+    {WIRE_COMPLETIONS, "{" M "\"prompt\":{}}", ERR_BAD_REQUEST, "prompt",
+     "Invalid type for 'prompt': expected one of a string or an array, but got an object instead."},
+    {WIRE_EMBEDDINGS, "{" M "\"prompt\":\"\"}", ERR_BAD_REQUEST, "input",
+     "Missing required parameter: 'input'."},
+    {WIRE_EMBEDDINGS, "{" M "\"input\":true}", ERR_BAD_REQUEST, "input",
+     "Invalid type for 'input': expected one of a string or an array, but got a boolean instead."},
+    {WIRE_CHAT, "{" M MSG ",\"stream\":\"true\"}", ERR_BAD_REQUEST, "stream",
+     "Invalid type for 'stream': expected a boolean, but got a string instead."},
+    {WIRE_CHAT, "{" M MSG ",\"stream\":1}", ERR_BAD_REQUEST, "stream",
+     "Invalid type for 'stream': expected a boolean, but got an integer instead."},
+    {WIRE_CHAT, "{" M MSG ",\"stream_options\":[]}", ERR_BAD_REQUEST, "stream_options",
+     "Invalid type for 'stream_options': expected an object, but got an array instead."},
+    {WIRE_CHAT, "{" M MSG ",\"stream_options\":{\"include_usage\":\"yes\"}}", ERR_BAD_REQUEST,
+     "stream_options.include_usage",
+     "Invalid type for 'stream_options.include_usage': expected a boolean, but got a string "
+     "instead."},
+    {WIRE_CHAT, "{" M MSG ",\"n\":\"2\"}", ERR_BAD_REQUEST, "n",
+     "Invalid type for 'n': expected an integer, but got a string instead."},
+    {WIRE_CHAT, "{" M MSG ",\"n\":1.0}", ERR_BAD_REQUEST, "n",
+     "Invalid type for 'n': expected an integer, but got a decimal instead."},
+    {WIRE_CHAT, "{" M MSG ",\"n\":0}", ERR_BAD_REQUEST, "n",
+     "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead."},
+    {WIRE_COMPLETIONS, "{" M "\"prompt\":[\"\",\"\",\"\"],\"n\":9223372036854775807}",
+     ERR_BAD_REQUEST, "n", "Invalid 'n': integer above maximum value."},
     {WIRE_CHAT, "", ERR_BAD_JSON, NULL, NULL},
     {WIRE_CHAT, "[]", ERR_BAD_JSON, NULL, NULL},
     {WIRE_CHAT, "\"model\"", ERR_BAD_JSON, NULL, NULL},
-    {WIRE_CHAT, "{" M MSG "}x", ERR_BAD_JSON, NULL, "We could not parse the JSON body of your request: it is not a JSON object, or not valid at byte 27."},
+    {WIRE_CHAT, "{" M MSG "}x", ERR_BAD_JSON, NULL,
+     "We could not parse the JSON body of your request: it is not a JSON object, or not valid at "
+     "byte 27."},
     {WIRE_CHAT, "{" M MSG ",}", ERR_BAD_JSON, NULL, NULL},
     {WIRE_CHAT, "{\"model\":5," MSG "", ERR_BAD_JSON, NULL, NULL}, /* the grammar is judged first */
     {WIRE_CHAT, "\xEF\xBB\xBF{" M MSG "}", ERR_BAD_JSON, NULL, NULL},
@@ -314,7 +393,8 @@ static void repetition_is_bounded(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char *most = repeat(cases[i].member, cases[i].most), *more = repeat(cases[i].member, cases[i].most + 1);
+        char *most = repeat(cases[i].member, cases[i].most),
+             *more = repeat(cases[i].member, cases[i].most + 1);
         struct body b;
         size_t n;
 
@@ -350,12 +430,16 @@ static void flags_are_bounded(void **state)
 /* ---- against jansson ---- */
 
 static const char *const seeds[] = {
-    "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true,\"stream_options\":{\"include_usage\":false,\"a\":1},\"n\":2}",
-    "{ \"messages\" : [ { \"role\" : \"user\" , \"content\" : [ { \"type\" : \"text\", \"text\" : \"\\u00e9\\n\" } ] } ] , \"temperature\" : 0.70 , \"model\" : \"m\" }",
-    "{\"model\":\"a\",\"messages\":[],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}],\"stream\":true}",
+    "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true,"
+    "\"stream_options\":{\"include_usage\":false,\"a\":1},\"n\":2}",
+    "{ \"messages\" : [ { \"role\" : \"user\" , \"content\" : [ { \"type\" : \"text\", \"text\" : "
+    "\"\\u00e9\\n\" } ] } ] , \"temperature\" : 0.70 , \"model\" : \"m\" }",
+    "{\"model\":\"a\",\"messages\":[],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":"
+    "\"f\",\"parameters\":{\"type\":\"object\"}}}],\"stream\":true}",
 };
 
-/* Both must agree on whether the text is JSON, but for what jansson refuses on purpose (see jansson_tree.h). */
+/* Both must agree on whether the text is JSON, but for what jansson refuses on purpose (see
+ * jansson_tree.h). */
 static void compare(struct slice in, size_t *accepted)
 {
     struct body b;
@@ -378,7 +462,8 @@ static void compare(struct slice in, size_t *accepted)
 
 static void mutated_bodies_agree_with_jansson(void **state)
 {
-    static const char alphabet[] = "{}[]:,\"\\ \n0123456789.-+eEtruefalsnl\x00\x01\x7f\x80\xc3\xa9\xff/bu";
+    static const char alphabet[] =
+        "{}[]:,\"\\ \n0123456789.-+eEtruefalsnl\x00\x01\x7f\x80\xc3\xa9\xff/bu";
     struct rng rng;
     size_t accepted = 0;
 
@@ -392,7 +477,8 @@ static void mutated_bodies_agree_with_jansson(void **state)
         memcpy(text, seed, n);
         for (uint64_t edits = rng_below(&rng, 3) + 1; edits; edits--) {
             size_t at = (size_t)rng_below(&rng, n);
-            size_t other = (size_t)rng_below(&rng, n), len = (size_t)rng_below(&rng, n - (at > other ? at : other));
+            size_t other = (size_t)rng_below(&rng, n),
+                   len = (size_t)rng_below(&rng, n - (at > other ? at : other));
             switch (rng_below(&rng, 4)) {
             case 0: /* another byte */
                 text[at] = alphabet[rng_below(&rng, sizeof(alphabet) - 1)];

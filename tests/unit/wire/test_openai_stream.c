@@ -1,5 +1,5 @@
-/* The stream filter: golden streams of many servers whole, cut anywhere and byte by byte; the shapes of stripping and
- * renaming; completeness; errors inside streams; hostile input. */
+/* The stream filter: golden streams of many servers whole, cut anywhere and byte by byte; the
+ * shapes of stripping and renaming; completeness; errors inside streams; hostile input. */
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +62,8 @@ static void drop(struct slice s)
 }
 
 /* Feeds [from, to) in a block of its own, so that the sanitizer sees reads beyond it. */
-static enum err feed(struct openai_stream *s, struct slice in, size_t from, size_t to, struct buf *out)
+static enum err feed(struct openai_stream *s, struct slice in, size_t from, size_t to,
+                     struct buf *out)
 {
     char *copy = malloc(to - from + 1);
     enum err err;
@@ -77,7 +78,8 @@ static enum err feed(struct openai_stream *s, struct slice in, size_t from, size
 static void check_output(const char *what, size_t cut, struct slice got, struct slice want)
 {
     if (!slice_eq(got, want))
-        fail_msg("%s, cut at %zu: got\n%.*s\nwant\n%.*s", what, cut, SLICE_ARG(got), SLICE_ARG(want));
+        fail_msg("%s, cut at %zu: got\n%.*s\nwant\n%.*s", what, cut, SLICE_ARG(got),
+                 SLICE_ARG(want));
 }
 
 static void check_counts(const struct golden *g, const struct openai_stream *s)
@@ -87,15 +89,16 @@ static void check_counts(const struct golden *g, const struct openai_stream *s)
     assert_int_equal(s->has_usage, reported);
     for (int k = 0; k < TOK_KINDS && reported; k++)
         if (s->usage.n[k] != g->usage[k])
-            fail_msg("%s: kind %d is %lld, not %lld", g->name, k, (long long)s->usage.n[k], (long long)g->usage[k]);
+            fail_msg("%s: kind %d is %lld, not %lld", g->name, k, (long long)s->usage.n[k],
+                     (long long)g->usage[k]);
     assert_int_equal(s->deltas, g->deltas);
     assert_int_equal(s->output_bytes, g->output_bytes);
     assert_int_equal(s->finished, g->n);
 }
 
 /* Steps of the input: cut in two when step is 0, else pieces of that size. */
-static void run_golden(const struct golden *g, bool include, struct slice in, struct slice want, size_t cut,
-                       size_t step)
+static void run_golden(const struct golden *g, bool include, struct slice in, struct slice want,
+                       size_t cut, size_t step)
 {
     struct openai_stream s;
     struct buf out;
@@ -147,21 +150,25 @@ static void golden_streams_passed(void **state)
         run_golden_everywhere(&goldens[i], true);
 }
 
-/* A stream that ends anywhere before its last finish_reason is not complete, and never says more than the whole one. */
+/* A stream that ends anywhere before its last finish_reason is not complete, and never says more
+ * than the whole one. */
 static void cut_streams_are_not_complete(void **state)
 {
     (void)state;
     for (size_t i = 0; i < GOLDENS; i++) {
-        struct slice in = load(goldens[i].name, "in", true), want = load(goldens[i].name, "strip", true);
+        struct slice in = load(goldens[i].name, "in", true),
+                     want = load(goldens[i].name, "strip", true);
         const char *last = NULL;
 
-        for (const char *p = in.p; (p = memmem(p, (size_t)(in.p + in.n - p), "finish_reason", 13)); p++)
+        for (const char *p = in.p; (p = memmem(p, (size_t)(in.p + in.n - p), "finish_reason", 13));
+             p++)
             last = p;
         for (size_t cut = 0; cut <= (size_t)(last - in.p); cut++) {
             struct openai_stream s;
             struct buf out;
 
-            openai_stream_init(&s, goldens[i].api, goldens[i].n, false, true, slice_make(NULL, 0), MAX_EVENT);
+            openai_stream_init(&s, goldens[i].api, goldens[i].n, false, true, slice_make(NULL, 0),
+                               MAX_EVENT);
             buf_init(&out, 1 << 20);
             assert_int_equal(feed(&s, in, 0, cut, &out), ERR_OK);
             if (!strstr(goldens[i].name, "openrouter") && !strstr(goldens[i].name, "odd"))
@@ -184,7 +191,7 @@ struct small {
 };
 
 #define D(json) "data: " json "\n\n"
-#define HI D("{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}")
+#define HI      D("{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}")
 
 static const struct small smalls[] = {
     /* where the usage member stands, and its comma */
@@ -200,7 +207,8 @@ static const struct small smalls[] = {
     {D("{\"a\":1,\"usage\":1,\"usage\":null,\"b\":2}"), D("{\"a\":1,\"b\":2}"), 0, 0, ERR_OK},
     {D("{\"\\u0075sage\":null,\"a\":1}"), D("{\"a\":1}"), 0, 0, ERR_OK},
     {D("{\"a\":{\"usage\":null}}"), D("{\"a\":{\"usage\":null}}"), 0, 0, ERR_OK},
-    {D("{\"usage\":null,\"choices\":[{\"usage\":null}]}"), D("{\"choices\":[{\"usage\":null}]}"), 0, 0, ERR_OK},
+    {D("{\"usage\":null,\"choices\":[{\"usage\":null}]}"), D("{\"choices\":[{\"usage\":null}]}"), 0,
+     0, ERR_OK},
     {D("{\"a\":1,\"usage\":null}"), D("{\"a\":1,\"usage\":null}"), true, 0, ERR_OK},
     /* the usage chunk */
     {D("{\"choices\":[],\"usage\":{}}"), "", 0, 0, ERR_OK},
@@ -209,18 +217,24 @@ static const struct small smalls[] = {
     {D("{\"choices\":[],\"usage\":null}"), D("{\"choices\":[]}"), 0, 0, ERR_OK},
     {D("{\"choices\":[{}],\"usage\":{}}"), D("{\"choices\":[{}]}"), 0, 0, ERR_OK},
     /* numbers, escapes, duplicate and unknown members stay as they were written */
-    {D("{\"x\":1.0E+2,\"x\":-0,\"big\":123456789012345678901234567890,\"s\":\"\\ud800\\/\",\"usage\":null}"),
-     D("{\"x\":1.0E+2,\"x\":-0,\"big\":123456789012345678901234567890,\"s\":\"\\ud800\\/\"}"), 0, 0, ERR_OK},
+    {D("{\"x\":1.0E+2,\"x\":-0,\"big\":123456789012345678901234567890,\"s\":\"\\ud800\\/"
+       "\",\"usage\":null}"),
+     D("{\"x\":1.0E+2,\"x\":-0,\"big\":123456789012345678901234567890,\"s\":\"\\ud800\\/\"}"), 0, 0,
+     ERR_OK},
     /* renaming */
     {D("{\"model\":\"a\",\"b\":1}"), D("{\"model\":\"sho\\\"wn\",\"b\":1}"), 0, true, ERR_OK},
-    {D("{\"b\":1, \"model\" : \"a\" }"), D("{\"b\":1, \"model\" : \"sho\\\"wn\" }"), 0, true, ERR_OK},
-    {D("{\"model\":\"a\",\"usage\":null,\"model\":null}"), D("{\"model\":\"sho\\\"wn\",\"model\":\"sho\\\"wn\"}"), 0, true, ERR_OK},
+    {D("{\"b\":1, \"model\" : \"a\" }"), D("{\"b\":1, \"model\" : \"sho\\\"wn\" }"), 0, true,
+     ERR_OK},
+    {D("{\"model\":\"a\",\"usage\":null,\"model\":null}"),
+     D("{\"model\":\"sho\\\"wn\",\"model\":\"sho\\\"wn\"}"), 0, true, ERR_OK},
     {D("{\"usage\":null,\"model\":\"\"}"), D("{\"model\":\"sho\\\"wn\"}"), 0, true, ERR_OK},
-    {D("{\"usage\":null,\"model\":\"\"}"), D("{\"usage\":null,\"model\":\"sho\\\"wn\"}"), true, true, ERR_OK},
+    {D("{\"usage\":null,\"model\":\"\"}"), D("{\"usage\":null,\"model\":\"sho\\\"wn\"}"), true,
+     true, ERR_OK},
     {D("{\"b\":{\"model\":1}}"), D("{\"b\":{\"model\":1}}"), 0, true, ERR_OK},
     /* framing */
     {"event: e\r\ndata: {\"usage\":null}\r\n\r\n", "event: e\r\ndata: {}\r\n\r\n", 0, 0, ERR_OK},
-    {"event: e\nid: 1\ndata: {\"a\":1,\ndata: \"usage\":null}\n\n", "event: e\ndata: {\"a\":1}\n\n", 0, 0, ERR_OK},
+    {"event: e\nid: 1\ndata: {\"a\":1,\ndata: \"usage\":null}\n\n", "event: e\ndata: {\"a\":1}\n\n",
+     0, 0, ERR_OK},
     {"data: {\"a\":\ndata: 1}\n\n", "data: {\"a\":\ndata: 1}\n\n", 0, 0, ERR_OK},
     {"data:{\"a\":1}\r\r", "data:{\"a\":1}\r\r", 0, 0, ERR_OK},
     {"data: \t{\"usage\":null} \t\n\n", "data: \t{} \t\n\n", 0, 0, ERR_OK},
@@ -244,19 +258,24 @@ static const struct small smalls[] = {
     {HI "data: [done]\n\n", HI, 0, 0, ERR_UPSTREAM_PROTOCOL},
     {"<html>\n\n", "", 0, 0, ERR_OK}, /* not SSE: nothing is emitted, and it will not be complete */
     /* errors in the stream */
-    {HI D("{\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}") HI, HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
+    {HI D("{\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}") HI, HI, 0, 0,
+     ERR_UPSTREAM_SERVER_ERROR},
     {HI D("{\"error\":\"boom\"}"), HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
     {HI D("{\"error\":null}") HI, HI D("{\"error\":null}") HI, 0, 0, ERR_OK},
     {HI D("{\"error\":\"\"}"), HI D("{\"error\":\"\"}"), 0, 0, ERR_OK},
     {HI "event: error\ndata: {\"message\":\"x\"}\n\n", HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
     {HI "event: error\ndata: oops\n\n", HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
     {HI "event: error\ndata:\n\n", HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
-    {D("{\"object\":\"error\",\"message\":\"This model's maximum context length is 4096 tokens.\",\"code\":400}"), "", 0, 0,
-     ERR_UPSTREAM_CONTEXT_LENGTH},
-    {D("{\"error\":{\"code\":429,\"message\":\"slow down\"}}"), "", 0, 0, ERR_UPSTREAM_RATE_LIMITED},
-    {HI D("{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}],\"error\":{\"code\":\"502\",\"message\":\"x\"}}"), HI, 0, 0,
+    {D("{\"object\":\"error\",\"message\":\"This model's maximum context length is 4096 "
+       "tokens.\",\"code\":400}"),
+     "", 0, 0, ERR_UPSTREAM_CONTEXT_LENGTH},
+    {D("{\"error\":{\"code\":429,\"message\":\"slow down\"}}"), "", 0, 0,
+     ERR_UPSTREAM_RATE_LIMITED},
+    {HI D("{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}],\"error\":{\"code\":\"502\","
+          "\"message\":\"x\"}}"),
+     HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
+    {HI D("{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}"), HI, 0, 0,
      ERR_UPSTREAM_SERVER_ERROR},
-    {HI D("{\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}"), HI, 0, 0, ERR_UPSTREAM_SERVER_ERROR},
 };
 
 static void run_small(const struct small *c, size_t cut)
@@ -266,7 +285,8 @@ static void run_small(const struct small *c, size_t cut)
     struct buf out;
     enum err err;
 
-    openai_stream_init(&s, WIRE_CHAT, 1, c->include, true, c->rename ? SLICE("sho\"wn") : slice_make(NULL, 0), MAX_EVENT);
+    openai_stream_init(&s, WIRE_CHAT, 1, c->include, true,
+                       c->rename ? SLICE("sho\"wn") : slice_make(NULL, 0), MAX_EVENT);
     buf_init(&out, 1 << 16);
     err = feed(&s, in, 0, cut, &out);
     if (!err)
@@ -295,10 +315,12 @@ static void small_streams(void **state)
 
 enum end { OPEN, COMPLETE, EXHAUSTED };
 
-#define FIN(i, r)  D("{\"choices\":[{\"index\":" #i ",\"delta\":{},\"finish_reason\":" r "}]}")
-#define FINU(i, r) D("{\"choices\":[{\"index\":" #i ",\"delta\":{},\"finish_reason\":" r "}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}")
-#define USAGE      D("{\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}")
-#define DONE       "data: [DONE]\n\n"
+#define FIN(i, r) D("{\"choices\":[{\"index\":" #i ",\"delta\":{},\"finish_reason\":" r "}]}")
+#define FINU(i, r)                                                                                 \
+    D("{\"choices\":[{\"index\":" #i ",\"delta\":{},\"finish_reason\":" r                          \
+      "}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}")
+#define USAGE D("{\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}")
+#define DONE  "data: [DONE]\n\n"
 
 static const struct {
     const char *in;
@@ -320,7 +342,8 @@ static const struct {
     {HI FINU(0, "\"stop\""), 1, 0, 1, EXHAUSTED},
     {HI FINU(0, "\"stop\""), 1, true, 1, COMPLETE}, /* the client's usage chunk may still come */
     {HI FINU(0, "\"stop\"") USAGE, 1, true, 1, EXHAUSTED},
-    {HI FINU(0, "null") FIN(0, "\"stop\""), 1, 0, 1, COMPLETE}, /* usage along the way is not the end's */
+    {HI FINU(0, "null") FIN(0, "\"stop\""), 1, 0, 1,
+     COMPLETE}, /* usage along the way is not the end's */
     {HI FIN(0, "\"stop\""), 2, 0, 0, OPEN},
     {HI FIN(0, "\"stop\"") FIN(0, "\"stop\""), 2, 0, 0, OPEN},
     {HI FIN(0, "\"stop\"") FIN(1, "\"length\""), 2, 0, 0, EXHAUSTED},
@@ -337,7 +360,8 @@ static void completeness(void **state)
         struct openai_stream s;
         struct buf out;
 
-        openai_stream_init(&s, WIRE_CHAT, ends[i].n, ends[i].include, ends[i].asked, slice_make(NULL, 0), MAX_EVENT);
+        openai_stream_init(&s, WIRE_CHAT, ends[i].n, ends[i].include, ends[i].asked,
+                           slice_make(NULL, 0), MAX_EVENT);
         buf_init(&out, 1 << 16);
         if (openai_stream_feed(&s, slice_str(ends[i].in), &out))
             assert_true(s.failed);
@@ -363,7 +387,10 @@ static void first_emitted_is_the_first_byte(void **state)
     assert_int_equal(openai_stream_feed(&s, SLICE(": wait\n\n" USAGE), &out), ERR_OK);
     assert_false(s.first_emitted);
     assert_int_equal(buf_len(&out), 0);
-    assert_int_equal(openai_stream_feed(&s, SLICE(D("{\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}")), &out), ERR_OK);
+    assert_int_equal(
+        openai_stream_feed(&s, SLICE(D("{\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}")),
+                           &out),
+        ERR_OK);
     assert_true(s.first_emitted);
     assert_int_equal(s.deltas, 0);
     openai_stream_clear(&s);
@@ -395,7 +422,8 @@ static void error_data_is_the_event(void **state)
 /* An event that does not fit is left out whole: the error event that follows must be read. */
 static void full_output_is_an_error(void **state)
 {
-    static const char in[] = HI D("{\"choices\":[{\"delta\":{\"content\":\"there\"}}],\"usage\":null}");
+    static const char in[] =
+        HI D("{\"choices\":[{\"delta\":{\"content\":\"there\"}}],\"usage\":null}");
 
     (void)state;
     for (size_t room = 0; room < sizeof(in) + 4; room++) {
@@ -405,7 +433,9 @@ static void full_output_is_an_error(void **state)
 
         openai_stream_init(&s, WIRE_CHAT, 1, false, true, slice_make(NULL, 0), MAX_EVENT);
         buf_init(&out, room);
-        err = openai_stream_feed(&s, SLICE(HI D("{\"choices\":[{\"delta\":{\"content\":\"there\"}}],\"usage\":null}")), &out);
+        err = openai_stream_feed(
+            &s, SLICE(HI D("{\"choices\":[{\"delta\":{\"content\":\"there\"}}],\"usage\":null}")),
+            &out);
         assert_int_equal(err, room < sizeof(in) - 1 + 4 ? ERR_UPSTREAM_TOO_LARGE : ERR_OK);
         if (err && room)
             assert_int_equal(buf_len(&out), room < sizeof(HI) - 1 ? 0 : sizeof(HI) - 1);
@@ -441,9 +471,12 @@ static void own_events(void **state)
     assert_int_equal(openai_stream_error(ERR_UPSTREAM_CUT, NULL, &out), ERR_OK);
     assert_int_equal(openai_stream_error(ERR_UPSTREAM_CUT, "a \"b\"\n", &out), ERR_OK);
     check_output("error", 0, buf_slice(&out),
-                 SLICE(D("{\"error\":{\"message\":\"The model's server cut its answer short.\",\"type\":\"server_error\","
+                 SLICE(D("{\"error\":{\"message\":\"The model's server cut its answer "
+                         "short.\",\"type\":\"server_error\","
                          "\"param\":null,\"code\":\"upstream_cut\"}}")
-                       D("{\"error\":{\"message\":\"a \\\"b\\\"\\n\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_cut\"}}")));
+                           D("{\"error\":{\"message\":\"a "
+                             "\\\"b\\\"\\n\",\"type\":\"server_error\",\"param\":null,\"code\":"
+                             "\"upstream_cut\"}}")));
     buf_clear(&out);
     buf_init(&out, 100);
     assert_int_equal(openai_stream_error(ERR_UPSTREAM_CUT, NULL, &out), ERR_TOO_LARGE);

@@ -107,11 +107,19 @@ static const struct {
     {"data: x\r\n", ""},
     {"data: x\r", ""},
     {"data: done\n\ndata: cut\n", "[|done]"},
-    {"\xEF\xBB\xBF" "data: x\n\n", "[|x]"},
+    {"\xEF\xBB\xBF"
+     "data: x\n\n",
+     "[|x]"},
     {"\xEF\xBB\xBF\ndata: x\n\n", "[|x]"},
-    {"\xEF\xBB\xBF\xEF\xBB\xBF" "data: x\n\n", ""},
-    {"data: a\n\n\xEF\xBB\xBF" "data: x\n\n", "[|a]"},
-    {"\xEF\xBB" "data: x\n\ndata: y\n\n", "[|y]"},
+    {"\xEF\xBB\xBF\xEF\xBB\xBF"
+     "data: x\n\n",
+     ""},
+    {"data: a\n\n\xEF\xBB\xBF"
+     "data: x\n\n",
+     "[|a]"},
+    {"\xEF\xBB"
+     "data: x\n\ndata: y\n\n",
+     "[|y]"},
     {"data: \xC3\xA9\xF0\x9F\x98\x80\n\n", "[|\xC3\xA9\xF0\x9F\x98\x80]"},
 };
 #define TABLE_SIZE (sizeof(table) / sizeof(table[0]))
@@ -191,7 +199,9 @@ static void limit(void **state)
 
         sse_init(&p, 12);
         for (size_t i = 0; i < sizeof(fits) - 1; i += step)
-            assert_int_equal(feed(&p, fits + i, step < sizeof(fits) - 1 - i ? step : sizeof(fits) - 1 - i, &s), ERR_OK);
+            assert_int_equal(
+                feed(&p, fits + i, step < sizeof(fits) - 1 - i ? step : sizeof(fits) - 1 - i, &s),
+                ERR_OK);
         assert_int_equal(s.raw_n, 24);
         for (size_t i = 0; i < sizeof(over) - 1 && !err; i += step)
             err = feed(&p, over + i, step < sizeof(over) - 1 - i ? step : sizeof(over) - 1 - i, &s);
@@ -249,11 +259,24 @@ static void pending(void **state)
         const char *in;
         bool want;
     } cases[] = {
-        {"", false},          {"data: x\n\n", false}, {"data: x\n", true},   {"data: x\r", true},
-        {"d", true},          {": comment", false},   {": c\n", false},      {": c\n: d\r\n", false},
-        {": c\ndata", true},  {"\n", false},          {"data: x\r\n\r", false}, {"\xEF\xBB\xBF", false},
-        {"\xEF\xBB", false},  {"\xEF\xBB\xBF" "d", true},
-        {"data: x\n\n: k\n", false}, {"event: e\n", true},
+        {"", false},
+        {"data: x\n\n", false},
+        {"data: x\n", true},
+        {"data: x\r", true},
+        {"d", true},
+        {": comment", false},
+        {": c\n", false},
+        {": c\n: d\r\n", false},
+        {": c\ndata", true},
+        {"\n", false},
+        {"data: x\r\n\r", false},
+        {"\xEF\xBB\xBF", false},
+        {"\xEF\xBB", false},
+        {"\xEF\xBB\xBF"
+         "d",
+         true},
+        {"data: x\n\n: k\n", false},
+        {"event: e\n", true},
     };
 
     (void)state;
