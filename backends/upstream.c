@@ -66,7 +66,7 @@ void upstream_start(struct upstream *u, struct upstream_call *c, const struct up
                     const struct upstream_request *req)
 {
     assert(!c->exchange);
-    *c = (struct upstream_call){.handler = h, .up = u, .transport = transport_for(u, req->target)};
+    *c = (struct upstream_call){.owner = c->owner, .handler = h, .up = u, .transport = transport_for(u, req->target)};
     c->transport->start(c->transport == &upstream_curl ? u->curl : u->http1, c, req);
 }
 
