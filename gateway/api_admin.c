@@ -50,7 +50,8 @@ struct visit {
 
 /* ---- replies ---- */
 
-static void reply_text(struct http_exchange *x, int status, const char *content_type, const char *etag, struct slice text)
+static void reply_pieces(struct http_exchange *x, int status, const char *content_type, const char *etag,
+                         const struct slice *pieces, size_t n_pieces)
 {
     struct http1_header headers[2] = {{SLICE("Content-Type"), slice_str(content_type)}};
     size_t n = 1;
@@ -59,7 +60,12 @@ static void reply_text(struct http_exchange *x, int status, const char *content_
         snprintf(tag, sizeof tag, "\"%.64s\"", etag);
         headers[n++] = (struct http1_header){SLICE("ETag"), slice_str(tag)};
     }
-    http_reply_whole(x, status, headers, n, &text, 1);
+    http_reply_whole(x, status, headers, n, pieces, n_pieces);
+}
+
+static void reply_text(struct http_exchange *x, int status, const char *content_type, const char *etag, struct slice text)
+{
+    reply_pieces(x, status, content_type, etag, &text, 1);
 }
 
 /* Takes o over. */
@@ -67,8 +73,9 @@ static void reply_json(struct http_exchange *x, int status, const char *etag, js
 {
     char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
     json_decref(o);
+    const struct slice pieces[] = {slice_str(text), SLICE("\n")};
     if (text)
-        reply_text(x, status, "application/json", etag, slice_str(text));
+        reply_pieces(x, status, "application/json", etag, pieces, 2);
     else
         http_reply_error(x, ERR_INTERNAL, "The answer could not be written as JSON.", NULL, -1, NULL, 0);
     free(text);

@@ -19,7 +19,7 @@ static int print_diff(const struct policy_diff *d, bool json)
     buf_clear(&text);
     if (e != ERR_OK)
         return EXIT_CODE_RUNTIME;
-    return policy_diff_same(d) ? EXIT_CODE_OK : EXIT_CODE_FOUND;
+    return d->change_count == 0 && d->effect_count == 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
 }
 
 static int diff(const struct cli_args *a)

@@ -129,8 +129,8 @@ static int answer(const struct policy *p, const struct question *q, bool json)
     struct buf text;
     buf_init(&text, OUT_BYTES);
     policy_explain(p, &q->query, q->prompt_bytes, &e);
-    enum err err = json ? policy_explain_write_json(&e, &text) : policy_explain_write_text(&e, &text);
-    int code = e.route ? EXIT_CODE_OK : EXIT_CODE_FOUND;
+    enum err err = json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
+    int code = e.step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
     if (err == ERR_OK) {
         out_slice(stdout, buf_slice(&text));
     } else {

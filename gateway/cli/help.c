@@ -33,16 +33,15 @@ static void troff_text(const char *s, size_t n)
         }
 }
 
-/* Words of one paragraph, broken before COLUMNS. */
-static void wrap(const char *s, size_t n, int indent)
+/* Words of one paragraph, broken before COLUMNS. column: what is on the line already; 0: nothing, not even the indent. */
+static void wrap(const char *s, size_t n, int indent, int column)
 {
-    int column = 0;
     for (const char *end = s + n; s < end;) {
         size_t word = 0;
         while (s + word < end && s[word] != ' ')
             word++;
-        if (column == 0)
-            column = printf("%*s%.*s", indent, "", (int)word, s);
+        if (column <= indent)
+            column += printf("%*s%.*s", indent - column, "", (int)word, s);
         else if (column + 1 + (int)word <= COLUMNS)
             column += printf(" %.*s", (int)word, s);
         else
@@ -78,7 +77,7 @@ static void text(const struct page *p, const char *s, int indent)
             troff_text(s, n);
             putchar('\n');
         } else {
-            wrap(s, n, indent);
+            wrap(s, n, indent, 0);
         }
         if (!gap)
             break;
@@ -95,8 +94,12 @@ static void term(const struct page *p, const char *name, const char *meaning)
         putchar('\n');
         text(p, meaning, 0);
     } else {
-        printf("%7s%s\n", "", name);
-        text(p, meaning, 14);
+        int column = printf("%7s%s", "", name);
+        if (column >= 13) {
+            putchar('\n');
+            column = 0;
+        }
+        wrap(meaning, strlen(meaning), 14, column);
     }
 }
 
@@ -125,7 +128,7 @@ static void synopsis_line(const struct page *p, const struct cli_command *c)
         troff_text(line, strlen(line));
         fputs("\n.br\n", stdout);
     } else {
-        wrap(line, strlen(line), 7);
+        wrap(line, strlen(line), 7, 0);
     }
 }
 
