@@ -165,8 +165,8 @@ static enum err translate(const struct exchange *x, CURLcode code)
         return ERR_UPSTREAM_CONNECT_TIMEOUT; /* the only timeout that libcurl is given */
     case CURLE_GOT_NOTHING:
         return ERR_UPSTREAM_RESET;
-    case CURLE_PARTIAL_FILE:
-        return ERR_UPSTREAM_CUT;
+    case CURLE_PARTIAL_FILE: /* also an end inside the head, after a Content-Length */
+        return x->head_done ? ERR_UPSTREAM_CUT : ERR_UPSTREAM_RESET;
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
         /* 7.88 reports a malformed chunk as a failure to receive; the text is the only difference */
