@@ -1,9 +1,10 @@
-/* Per-request memory. A chain of blocks, newest first; allocation moves a mark in the newest one. Blocks double from
- * first_bytes up to BLOCK_MAX_BYTES; what is larger than a block gets one of its own, chained behind the newest so that
- * the newest block's free room is not lost.
+/* Per-request memory. A chain of blocks, newest first; allocation moves a mark in the newest one.
+ * Blocks double from first_bytes up to BLOCK_MAX_BYTES; what is larger than a block gets one of its
+ * own, chained behind the newest so that the newest block's free room is not lost.
  *
- * Under ASan a block's unused bytes are poisoned and allocations are kept apart by a gap, so that running over the end
- * of one is reported like a heap overflow. Thread: the owner's. Called by everything that lives as long as a request. */
+ * Under ASan a block's unused bytes are poisoned and allocations are kept apart by a gap, so that
+ * running over the end of one is reported like a heap overflow. Thread: the owner's. Called by
+ * everything that lives as long as a request. */
 #include "base/arena.h"
 
 #include <assert.h>
@@ -55,7 +56,8 @@ static struct arena_block *block_new(size_t cap)
 
 void arena_init(struct arena *a, size_t first_bytes)
 {
-    *a = (struct arena){.first_bytes = first_bytes < BLOCK_MIN_BYTES ? BLOCK_MIN_BYTES : first_bytes};
+    *a = (struct arena){.first_bytes =
+                            first_bytes < BLOCK_MIN_BYTES ? BLOCK_MIN_BYTES : first_bytes};
 }
 
 void arena_clear(struct arena *a)

@@ -1,7 +1,8 @@
-/* Growable bytes with a ceiling. Owns its storage; the capacity never exceeds max_bytes, so what recv may write into is
- * bounded as well. Growing copies into fresh storage, which compacts at the same time; moving in place happens only when
- * at least half of the storage lies behind head (so that each byte is moved a bounded number of times) or when the
- * ceiling leaves no other way. Thread: the owner's. */
+/* Growable bytes with a ceiling. Owns its storage; the capacity never exceeds max_bytes, so what
+ * recv may write into is bounded as well. Growing copies into fresh storage, which compacts at the
+ * same time; moving in place happens only when at least half of the storage lies behind head (so
+ * that each byte is moved a bounded number of times) or when the ceiling leaves no other way.
+ * Thread: the owner's. */
 #include "base/buf.h"
 
 #include <assert.h>
@@ -31,7 +32,8 @@ static void compact(struct buf *b)
     b->tail = len;
 }
 
-/* Peers choose how much a buffer holds, so running out of memory is an error value here, not an abort. */
+/* Peers choose how much a buffer holds, so running out of memory is an error value here, not an
+ * abort. */
 static enum err grow(struct buf *b, size_t need)
 {
     size_t len = buf_len(b);

@@ -1,4 +1,5 @@
-/* The error table, expanded from err.def. Immutable once the process runs; any thread; called by everybody. */
+/* The error table, expanded from err.def. Immutable once the process runs; any thread; called by
+ * everybody. */
 #include "base/err.h"
 
 #include <assert.h>
@@ -20,7 +21,7 @@ static const struct err_row rows[ERR_COUNT] = {
 #undef ERR
 };
 
-/* The preprocessor cannot lower a name's case, so the lower-case names are made once, before main. */
+/* The preprocessor cannot lower a name's case: the lower-case names are made once, before main. */
 static char names[ERR_COUNT][40];
 
 __attribute__((constructor)) static void names_init(void)

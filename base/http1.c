@@ -1,13 +1,16 @@
-/* HTTP/1.1 framing (RFC 9112). Two passes over a head: find_end walks line ends with memchr and remembers how far it
- * came, so that a head which trickles in is searched once; the parse then runs only on a complete head. Whatever two
- * implementations could read differently is refused: a front door that guesses is how requests are smuggled.
- * Pure; any thread. Called by gateway/http_server and the pooled upstream transport. */
+/* HTTP/1.1 framing (RFC 9112). Two passes over a head: find_end walks line ends with memchr and
+ * remembers how far it came, so that a head which trickles in is searched once; the parse then runs
+ * only on a complete head. Whatever two implementations could read differently is refused: a front
+ * door that guesses is how requests are smuggled. Pure; any thread. Called by gateway/http_server
+ * and the pooled upstream transport. */
 #include "base/http1.h"
 
-/* Character classes, one table: RFC 9110 token (5.6.2) and field-value (5.5), request-target, RFC 3986 authority. */
+/* Character classes, one table: RFC 9110 token (5.6.2) and field-value (5.5), request-target, RFC
+ * 3986 authority. */
 enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8 };
 
-#define IS_ALNUM(c) (((c) >= '0' && (c) <= '9') || ((c) >= 'A' && (c) <= 'Z') || ((c) >= 'a' && (c) <= 'z'))
+#define IS_ALNUM(c)                                                                                \
+    (((c) >= '0' && (c) <= '9') || ((c) >= 'A' && (c) <= 'Z') || ((c) >= 'a' && (c) <= 'z'))
 #define IS_TOKEN(c)                                                                                \
     (IS_ALNUM(c) || (c) == '!' || (c) == '#' || (c) == '$' || (c) == '%' || (c) == '&' ||          \
      (c) == '\'' || (c) == '*' || (c) == '+' || (c) == '-' || (c) == '.' || (c) == '^' ||          \
@@ -38,7 +41,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* First position at or after pos whose byte is not of the class. A whole head ends in LF, which no class contains. */
+/* First position at or after pos whose byte is not of the class. A whole head ends in LF, which no
+ * class contains. */
 static size_t skip(struct slice in, size_t pos, int class)
 {
     while (pos < in.n && is(in.p[pos], class))
@@ -97,7 +101,7 @@ static bool fail(struct fault *f, enum err e, const char *why)
     return false;
 }
 
-/* Digits only: "+5", "-0", "0x5", "5 5" and "5,5" have been read differently by different servers. */
+/* Digits only: servers have read "+5", "-0", "0x5", "5 5" and "5,5" differently. */
 static bool parse_length(struct slice v, uint64_t *out)
 {
     uint64_t n = 0;
@@ -136,7 +140,7 @@ static bool note_coding(struct framing *fr, struct slice value, struct fault *f)
     return true;
 }
 
-/* The next element of a comma-separated list, trimmed; empty elements are skipped (RFC 9110 5.6.1). */
+/* The next element of a comma-separated list, trimmed; empty ones are skipped (RFC 9110 5.6.1). */
 static bool list_next(struct slice *rest, struct slice *element)
 {
     while (rest->n) {
@@ -176,7 +180,7 @@ static bool note_expect(struct framing *fr, struct slice value, struct fault *f)
     return true;
 }
 
-/* Only five names matter for framing; their lengths differ, which makes telling them apart cheap. */
+/* Five names matter for framing; their lengths differ, so telling them apart is cheap. */
 static bool note_header(struct framing *fr, const struct http1_header *h, struct fault *f)
 {
     switch (h->name.n) {
@@ -203,7 +207,8 @@ static bool header_line(struct slice in, size_t *pos, struct http1_header *h, st
     size_t begin = *pos, colon = skip(in, begin, TOKEN);
     if (colon == begin) {
         bool fold = in.p[begin] == ' ' || in.p[begin] == '\t';
-        return fail(f, ERR_BAD_HTTP, fold ? "a folded header line" : "a header line without a name");
+        return fail(f, ERR_BAD_HTTP,
+                    fold ? "a folded header line" : "a header line without a name");
     }
     if (in.p[colon] != ':')
         return fail(f, ERR_BAD_HTTP, "a header name is followed by something other than a colon");
@@ -217,7 +222,8 @@ static bool header_line(struct slice in, size_t *pos, struct http1_header *h, st
 }
 
 /* The header lines of a complete head up to and including the empty line. in ends with the head. */
-static bool header_lines(struct slice in, size_t pos, struct http1_head *head, struct framing *fr, struct fault *f)
+static bool header_lines(struct slice in, size_t pos, struct http1_head *head, struct framing *fr,
+                         struct fault *f)
 {
     head->header_count = 0;
     while (pos + 2 < in.n) { /* the empty line is last */
@@ -238,11 +244,12 @@ static bool header_lines(struct slice in, size_t pos, struct http1_head *head, s
 
 /* ---- requests ---- */
 
-/* "HTTP/1.1" at pos; 0 or 1 for the minor version, -1 for another version, -2 for something else. */
+/* "HTTP/1.1" at pos: its minor version, 0 or 1; -1 for another version, -2 for anything else. */
 static int parse_version(struct slice in, size_t pos)
 {
     struct slice v = slice_from(in, pos);
-    if (v.n < 8 || memcmp(v.p, "HTTP/", 5) != 0 || !is_digit(v.p[5]) || v.p[6] != '.' || !is_digit(v.p[7]))
+    if (v.n < 8 || memcmp(v.p, "HTTP/", 5) != 0 || !is_digit(v.p[5]) || v.p[6] != '.' ||
+        !is_digit(v.p[7]))
         return -2;
     return v.p[5] == '1' && v.p[7] <= '1' ? v.p[7] - '0' : -1;
 }
@@ -273,14 +280,17 @@ static bool request_framing(struct http1_head *head, const struct framing *fr, s
 {
     if (fr->hosts == 0 && head->minor == 1)
         return fail(f, ERR_BAD_HTTP, "no Host");
-    head->body = fr->chunked ? HTTP1_BODY_CHUNKED : fr->has_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE;
+    head->body = fr->chunked      ? HTTP1_BODY_CHUNKED
+                 : fr->has_length ? HTTP1_BODY_LENGTH
+                                  : HTTP1_BODY_NONE;
     head->content_length = fr->length;
     head->keep_alive = !fr->close && (head->minor == 1 || fr->keep_alive);
     head->expect_continue = fr->expect_continue && head->minor == 1; /* RFC 9110 10.1.1 */
     return true;
 }
 
-/* What cannot become a request, seen before its head is complete: TLS or noise on a plain port is turned away at once. */
+/* What cannot become a request, seen before its head is complete: TLS or noise on a plain port is
+ * turned away at once. */
 static bool hopeless_request(struct slice in)
 {
     if (in.n == 0)
@@ -290,8 +300,8 @@ static bool hopeless_request(struct slice in)
     return !is(in.p[0], TOKEN);
 }
 
-enum http1_parse http1_parse_request(struct slice in, size_t *scanned, struct http1_head *head, enum err *err,
-                                     const char **why)
+enum http1_parse http1_parse_request(struct slice in, size_t *scanned, struct http1_head *head,
+                                     enum err *err, const char **why)
 {
     struct fault f = {ERR_BAD_HTTP, "the first byte is not that of a request"};
     size_t end = 0;
@@ -299,7 +309,8 @@ enum http1_parse http1_parse_request(struct slice in, size_t *scanned, struct ht
     if (found == HTTP1_DONE) {
         struct slice whole = slice_make(in.p, end);
         struct framing fr = {.request = true};
-        size_t pos = in.p[0] == '\r' ? 2 : 0; /* one empty line before a request is forgiven (RFC 9112 2.2) */
+        /* One empty line before a request is forgiven (RFC 9112 2.2). */
+        size_t pos = in.p[0] == '\r' ? 2 : 0;
         if (request_line(whole, &pos, head, &f) && header_lines(whole, pos, head, &fr, &f) &&
             request_framing(head, &fr, &f))
             return HTTP1_DONE;
@@ -335,7 +346,8 @@ static bool status_line(struct slice in, size_t *pos, struct http1_head *head, s
 }
 
 /* RFC 9112 6.3. */
-static void response_framing(struct http1_head *head, const struct framing *fr, bool request_was_head)
+static void response_framing(struct http1_head *head, const struct framing *fr,
+                             bool request_was_head)
 {
     int s = head->status;
     if (request_was_head || s < 200 || s == 204 || s == 304)
@@ -345,7 +357,8 @@ static void response_framing(struct http1_head *head, const struct framing *fr, 
     else
         head->body = fr->has_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_UNTIL_CLOSE;
     head->content_length = fr->length;
-    head->keep_alive = !fr->close && (head->minor == 1 || fr->keep_alive) && head->body != HTTP1_BODY_UNTIL_CLOSE;
+    head->keep_alive =
+        !fr->close && (head->minor == 1 || fr->keep_alive) && head->body != HTTP1_BODY_UNTIL_CLOSE;
     head->expect_continue = false;
 }
 
@@ -398,8 +411,8 @@ bool http1_list_has(const struct http1_head *head, struct slice name, struct sli
 
 bool http1_is_hop_by_hop(const struct http1_head *head, struct slice name)
 {
-    static const char *const fixed[] = {"connection",        "keep-alive", "te", "trailer",
-                                        "transfer-encoding", "upgrade"};
+    static const char *const fixed[] = {"connection", "keep-alive",        "te",
+                                        "trailer",    "transfer-encoding", "upgrade"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (slice_ieq(name, slice_str(fixed[i])))
             return true;
@@ -420,20 +433,24 @@ bool http1_valid_value(struct slice value)
 
 /* ---- chunked bodies ---- */
 
-/* Bounds on what is read and dropped. Signed-chunk extensions take about 90 bytes; trailers of LLM servers none. */
+/* Bounds on what is read and dropped. Signed-chunk extensions take about 90 bytes; trailers of LLM
+ * servers none. */
 #define CHUNK_LINE_MAX    512
 #define CHUNK_TRAILER_MAX 8192
 
 enum chunk_state {
-    AT_SIZE,       /* expecting the first digit */
-    IN_SIZE,       /* further digits, or what may follow them */
-    BEFORE_EXT,    /* blanks after the size: only ';' may end them */
-    IN_EXT,        /* extension, ignored */
-    AT_SIZE_LF,    /* CR seen */
-    IN_DATA,       /* left bytes to come */
-    AT_DATA_CR, AT_DATA_LF,
-    AT_TRAILER,    /* first byte of a trailer line, or of the final empty line */
-    IN_TRAILER_NAME, IN_TRAILER_VALUE, AT_TRAILER_LF,
+    AT_SIZE,    /* expecting the first digit */
+    IN_SIZE,    /* further digits, or what may follow them */
+    BEFORE_EXT, /* blanks after the size: only ';' may end them */
+    IN_EXT,     /* extension, ignored */
+    AT_SIZE_LF, /* CR seen */
+    IN_DATA,    /* left bytes to come */
+    AT_DATA_CR,
+    AT_DATA_LF,
+    AT_TRAILER, /* first byte of a trailer line, or of the final empty line */
+    IN_TRAILER_NAME,
+    IN_TRAILER_VALUE,
+    AT_TRAILER_LF,
     AT_END_LF,
     AT_END,
     BROKEN
@@ -541,7 +558,8 @@ static int chunk_step(struct http1_chunked *c, char b)
     return other_line_step(c, b);
 }
 
-enum http1_parse http1_chunked_feed(struct http1_chunked *c, struct slice in, size_t *used, struct slice *data)
+enum http1_parse http1_chunked_feed(struct http1_chunked *c, struct slice in, size_t *used,
+                                    struct slice *data)
 {
     size_t pos = 0;
     *data = slice_make("", 0);

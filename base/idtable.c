@@ -1,5 +1,6 @@
-/* Slots with generations. Free slots form a list inside the array; a slot's generation moves on when its object leaves,
- * which is what makes old ids miss. Owns the array, never the objects. Thread: the owner's. */
+/* Slots with generations. Free slots form a list inside the array; a slot's generation moves on
+ * when its object leaves, which is what makes old ids miss. Owns the array, never the objects.
+ * Thread: the owner's. */
 #include "base/idtable.h"
 
 #include <assert.h>

@@ -1,10 +1,11 @@
-/* JSON without a tree. One pass over the text with an explicit stack of one bit per level (object or array). The time goes
- * into strings, so only their inner loop has SIMD versions: it runs to the next byte that means something (quote,
- * backslash, control character, first byte of a non-ASCII character) and leaves that byte to plain code.
+/* JSON without a tree. One pass over the text with an explicit stack of one bit per level (object
+ * or array). The time goes into strings, so only their inner loop has SIMD versions: it runs to the
+ * next byte that means something (quote, backslash, control character, first byte of a non-ASCII
+ * character) and leaves that byte to plain code.
  *
- * Owns nothing, allocates nothing, any thread. Called on every request body (gateway/api_*), every answer and every
- * stream chunk (backends/wire). The walk over validated text (json_iter) checks nothing again and therefore must never
- * see anything else. */
+ * Owns nothing, allocates nothing, any thread. Called on every request body (gateway/api_*), every
+ * answer and every stream chunk (backends/wire). The walk over validated text (json_iter) checks
+ * nothing again and therefore must never see anything else. */
 #include "base/json_scan.h"
 
 #include <locale.h>
@@ -25,8 +26,9 @@ static bool is_plain(char c)
     return c >= ' ' && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
-/* Eight bytes at a time. A byte's high bit in the result means: control, quote, backslash or not ASCII. Borrows can only
- * mark bytes above a true mark, which is harmless: the exact position is then found byte by byte. */
+/* Eight bytes at a time. A byte's high bit in the result means: control, quote, backslash or not
+ * ASCII. Borrows can only mark bytes above a true mark, which is harmless: the exact position is
+ * then found byte by byte. */
 static bool word_is_plain(const char *p)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
@@ -47,14 +49,17 @@ const char *json_run_portable(const char *p, const char *end)
 }
 
 #if defined(__x86_64__)
-/* As signed bytes, everything below ' ' is a control character or not ASCII: one comparison for both. */
+/* As signed bytes, everything below ' ' is a control character or not ASCII: one comparison for
+ * both. */
 const char *json_run_sse2(const char *p, const char *end)
 {
-    const __m128i space = _mm_set1_epi8(' '), quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(' '), quote = _mm_set1_epi8('"'),
+                  backslash = _mm_set1_epi8('\\');
     for (; end - p >= 16; p += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i marks = _mm_or_si128(_mm_cmplt_epi8(v, space),
-                                     _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)));
+        __m128i marks =
+            _mm_or_si128(_mm_cmplt_epi8(v, space),
+                         _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)));
         unsigned mask = (unsigned)_mm_movemask_epi8(marks);
         if (mask)
             return p + __builtin_ctz(mask);
@@ -399,15 +404,11 @@ static bool scan_text(struct scan *s, bool want_object, size_t *at)
     return ok;
 }
 
-static bool scan_with(json_run_fn run, struct slice text, bool want_object, json_member_fn fn, void *ctx, size_t *at)
+static bool scan_with(json_run_fn run, struct slice text, bool want_object, json_member_fn fn,
+                      void *ctx, size_t *at)
 {
-    struct scan s;
-    s.start = s.p = text.p ? text.p : "";
-    s.end = s.p + text.n;
-    s.run = run;
-    s.depth = 0; /* objects needs no clearing: push writes each bit before it is read */
-    s.fn = fn;
-    s.ctx = ctx;
+    const char *p = text.p ? text.p : "";
+    struct scan s = {.start = p, .p = p, .end = p + text.n, .run = run, .fn = fn, .ctx = ctx};
     return scan_text(&s, want_object, at);
 }
 
@@ -416,7 +417,8 @@ bool json_validate_with(json_run_fn run, struct slice text, size_t *at)
     return scan_with(run, text, false, NULL, NULL, at);
 }
 
-bool json_scan_object_with(json_run_fn run, struct slice text, json_member_fn fn, void *ctx, size_t *at)
+bool json_scan_object_with(json_run_fn run, struct slice text, json_member_fn fn, void *ctx,
+                           size_t *at)
 {
     return scan_with(run, text, true, fn, ctx, at);
 }
@@ -440,7 +442,8 @@ static const char *walk_space(const char *p, const char *end)
     return p;
 }
 
-/* From the opening quote to behind the closing one: the first quote behind an even number of backslashes. */
+/* From the opening quote to behind the closing one: the first quote behind an even number of
+ * backslashes. */
 static const char *walk_string(const char *p, const char *end, bool *escaped)
 {
     const char *from = ++p;
@@ -606,7 +609,8 @@ static size_t put_utf8(unsigned c, char out[4])
     return 4;
 }
 
-/* The escape at p (a backslash) as UTF-8; *len its length. Returns behind it. A surrogate pair is one character. */
+/* The escape at p (a backslash) as UTF-8; *len its length. Returns behind it. A surrogate pair is
+ * one character. */
 static const char *decode_escape(const char *p, const char *end, char utf8[4], size_t *len)
 {
     unsigned c = (unsigned char)p[1];
@@ -630,7 +634,8 @@ static const char *decode_escape(const char *p, const char *end, char utf8[4], s
         c = hex4(p + 2);
         p += 4;
         if (c >= 0xD800 && c <= 0xDFFF) {
-            unsigned low = c <= 0xDBFF && end - p >= 8 && p[2] == '\\' && p[3] == 'u' ? hex4(p + 4) : 0;
+            unsigned low =
+                c <= 0xDBFF && end - p >= 8 && p[2] == '\\' && p[3] == 'u' ? hex4(p + 4) : 0;
             if (low >= 0xDC00 && low <= 0xDFFF) {
                 c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
                 p += 6;
@@ -745,8 +750,8 @@ bool json_int(struct json_value v, int64_t *out)
     return true;
 }
 
-/* A decimal number taken apart: digits * 10^exponent. More digits than any boundary between two doubles has (767) change
- * nothing but whether the rest is zero, which one further digit records. */
+/* A decimal number taken apart: digits * 10^exponent. More digits than any boundary between two
+ * doubles has (767) change nothing but whether the rest is zero: one further digit records that. */
 #define DIGITS_MAX 780
 struct decimal {
     char digits[DIGITS_MAX + 1];
@@ -770,6 +775,9 @@ static void decimal_add(struct decimal *d, char c, bool fraction)
     }
 }
 
+/* Beyond any length of digits that could make up for it. */
+#define EXPONENT_MAX INT64_C(1000000000000000)
+
 static int64_t read_exponent(const char *p, const char *end)
 {
     bool negative = *p == '-';
@@ -777,7 +785,7 @@ static int64_t read_exponent(const char *p, const char *end)
     if (*p == '-' || *p == '+')
         p++;
     for (; p < end; p++)
-        if (e < INT64_C(1000000000000000)) /* beyond any length of digits that could make up for it */
+        if (e < EXPONENT_MAX)
             e = e * 10 + (*p - '0');
     return negative ? -e : e;
 }
@@ -801,8 +809,9 @@ static void decimal_read(struct decimal *d, struct slice text)
 /* Exact when both factors are doubles without rounding (Clinger 1990): the usual short number. */
 static bool decimal_small(const struct decimal *d, double *out)
 {
-    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     if (d->n == 0) {
         *out = 0;
         return true;
@@ -822,7 +831,8 @@ static double decimal_large(const struct decimal *d)
     char text[DIGITS_MAX + 32];
     int64_t e = d->exponent < -99999 ? -99999 : d->exponent > 99999 ? 99999 : d->exponent;
     snprintf(text, sizeof text, "%.*se%d", (int)d->n, d->digits, (int)e);
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0); /* glibc hands out a constant: no allocation */
+    /* glibc hands out a constant for "C": no allocation. */
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     double v = strtod_l(text, NULL, c);
     freelocale(c);
     return v;

@@ -1,6 +1,7 @@
-/* logfmt lines. The descriptor and the level are the one piece of file-scope state in base: a log that had to be passed
- * down to every function would not be used. Lines are built on the stack and leave in one write(2), so that lines of
- * different threads do not mix. A line that cannot be written is lost: logging never blocks a worker for good. */
+/* logfmt lines. The descriptor and the level are the one piece of file-scope state in base: a log
+ * that had to be passed down to every function would not be used. Lines are built on the stack and
+ * leave in one write(2), so that lines of different threads do not mix. A line that cannot be
+ * written is lost: logging never blocks a worker for good. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -52,7 +53,8 @@ static bool needs_quotes(struct slice v)
     return false;
 }
 
-/* One character of v, escaped for the inside of quotes, to esc (room for 5). *taken: how many bytes of v it stands for. */
+/* One character of v, escaped for the inside of quotes, to esc (room for 5). *taken: how many bytes
+ * of v it stands for. */
 static size_t escape_char(struct slice v, char *esc, size_t *taken)
 {
     static const char hex[] = "0123456789abcdef";
@@ -70,7 +72,12 @@ static size_t escape_char(struct slice v, char *esc, size_t *taken)
         return 1;
     }
     esc[0] = '\\';
-    const char *named = c == '"' ? "\"" : c == '\\' ? "\\" : c == '\n' ? "n" : c == '\r' ? "r" : c == '\t' ? "t" : NULL;
+    const char *named = c == '"'    ? "\""
+                        : c == '\\' ? "\\"
+                        : c == '\n' ? "n"
+                        : c == '\r' ? "r"
+                        : c == '\t' ? "t"
+                                    : NULL;
     if (named) {
         esc[1] = named[0];
         return 2;
@@ -135,9 +142,11 @@ void log_line(enum log_level level, const char *at, const char *msg, const char 
     int saved_errno = errno;
     char line[LINE_BYTES], when[32], quoted[1024];
     clock_rfc3339(clock_wall_us(), when, sizeof when);
-    int head = snprintf(line, sizeof line, "time=%s level=%s at=%s msg=", when, level_names[level], at);
+    int head =
+        snprintf(line, sizeof line, "time=%s level=%s at=%s msg=", when, level_names[level], at);
     size_t n = (size_t)head < sizeof line / 2 ? (size_t)head : sizeof line / 2;
-    int m = snprintf(line + n, sizeof line - n, "%s ", log_quote(slice_str(msg), quoted, sizeof quoted));
+    int m = snprintf(line + n, sizeof line - n, "%s ",
+                     log_quote(slice_str(msg), quoted, sizeof quoted));
     n += (size_t)m;
     if (fmt) {
         va_list ap;

@@ -1,6 +1,7 @@
-/* Messages between threads. Owns queued messages between post and delivery; the lock is held for a few pointer moves
- * only, never while a message's own function runs. The eventfd is written only when the queue was empty: a busy receiver
- * costs its senders no system call. Post: any thread. Drain: the receiver. */
+/* Messages between threads. Owns queued messages between post and delivery; the lock is held for a
+ * few pointer moves only, never while a message's own function runs. The eventfd is written only
+ * when the queue was empty: a busy receiver costs its senders no system call. Post: any thread.
+ * Drain: the receiver. */
 #include "base/mailbox.h"
 
 #include <errno.h>
@@ -82,7 +83,8 @@ bool mailbox_post(struct mailbox *mb, struct message *m)
 
 size_t mailbox_drain(struct mailbox *mb, void *receiver_ctx)
 {
-    /* Reset before taking: a post between the two wakes the loop once too often, never once too few. */
+    /* Reset before taking: a post between the two wakes the loop once too often, never once too
+     * few. */
     uint64_t count;
     while (read(mb->fd, &count, sizeof count) < 0 && errno == EINTR)
         ;

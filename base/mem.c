@@ -1,4 +1,5 @@
-/* The allocator wrappers that abort. Owns nothing; any thread; called by every module that keeps tables of its own. */
+/* The allocator wrappers that abort. Owns nothing; any thread; called by every module that keeps
+ * tables of its own. */
 #include "base/mem.h"
 
 #include <stdio.h>

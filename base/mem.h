@@ -1,14 +1,15 @@
-/* Heap memory of control size: tables, options, cells; never anything whose size a peer chooses. Running out of it cannot
- * be handled sensibly anywhere, so these abort with a message and never return NULL. Any thread. */
+/* Heap memory of control size: tables, options, cells; never anything whose size a peer chooses.
+ * Running out of it cannot be handled sensibly anywhere, so these abort with a message and never
+ * return NULL. Any thread. */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 
 #include <stddef.h>
 #include "base/slice.h"
 
-void *mem_alloc(size_t n);                               /* uninitialised; free() it */
-void *mem_zalloc(size_t count, size_t size);             /* zeroed; the product is checked */
-void *mem_resize(void *old, size_t count, size_t size);  /* like realloc; the product is checked */
-char *mem_strdup(struct slice s);                        /* NUL-terminated copy */
+void *mem_alloc(size_t n);                              /* uninitialised; free() it */
+void *mem_zalloc(size_t count, size_t size);            /* zeroed; the product is checked */
+void *mem_resize(void *old, size_t count, size_t size); /* like realloc; the product is checked */
+char *mem_strdup(struct slice s);                       /* NUL-terminated copy */
 
 #endif

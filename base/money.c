@@ -21,7 +21,8 @@ bool money_parse_usd(struct slice text, nanousd *out)
         if (whole > MAX_USD)
             return false;
     }
-    if (i == 0 || (i > 1 && text.p[0] == '0')) /* "007": some readers of numbers would take it for octal */
+    if (i == 0 ||
+        (i > 1 && text.p[0] == '0')) /* "007": some readers of numbers would take it for octal */
         return false;
     if (i < text.n) {
         if (text.p[i++] != '.')
@@ -47,8 +48,8 @@ const char *money_format_usd(nanousd v, char *out, size_t out_bytes)
 {
     uint64_t magnitude = v < 0 ? -(uint64_t)v : (uint64_t)v;
     uint64_t per_usd = (uint64_t)NANOUSD_PER_USD;
-    int n = snprintf(out, out_bytes, "%s%" PRIu64 ".%09" PRIu64, v < 0 ? "-" : "", magnitude / per_usd,
-                     magnitude % per_usd);
+    int n = snprintf(out, out_bytes, "%s%" PRIu64 ".%09" PRIu64, v < 0 ? "-" : "",
+                     magnitude / per_usd, magnitude % per_usd);
     if (n < 0 || (size_t)n >= out_bytes)
         return out;
     for (int decimals = MAX_DECIMALS; decimals > 2 && out[n - 1] == '0'; decimals--)

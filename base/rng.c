@@ -1,5 +1,6 @@
-/* xoshiro256** 1.0 (Blackman & Vigna, "Scrambled linear pseudorandom number generators", 2018), seeded through
- * splitmix64 as its authors advise. Owns nothing; each thread has its own struct rng. */
+/* xoshiro256** 1.0 (Blackman & Vigna, "Scrambled linear pseudorandom number generators", 2018),
+ * seeded through splitmix64 as its authors advise. Owns nothing; each thread has its own struct
+ * rng. */
 #include "base/rng.h"
 
 #include <assert.h>
@@ -58,7 +59,7 @@ double rng_unit(struct rng *r)
     return (double)(rng_u64(r) >> 11) * 0x1p-53;
 }
 
-/* The multiply-and-reject method of Lemire, "Fast random integer generation in an interval", 2019. */
+/* Multiply and reject: Lemire, "Fast random integer generation in an interval", 2019. */
 uint64_t rng_below(struct rng *r, uint64_t bound)
 {
     assert(bound > 0);

@@ -1,9 +1,10 @@
-/* Counters. A table is a list of cells that only grows at its head, plus a hash index that only its writer looks at.
- * Readers follow the list: a cell is complete before the head's release store makes it visible, and nothing is ever
- * taken out, so they need no lock. Numbers are relaxed atomics: a reader may see one counter a moment before another.
+/* Counters. A table is a list of cells that only grows at its head, plus a hash index that only its
+ * writer looks at. Readers follow the list: a cell is complete before the head's release store
+ * makes it visible, and nothing is ever taken out, so they need no lock. Numbers are relaxed
+ * atomics: a reader may see one counter a moment before another.
  *
- * The number of label sets is bounded, since some labels come from requests. Thread: one writer per table (a worker), any
- * number of readers (the admin API's /metrics). */
+ * The number of label sets is bounded, since some labels come from requests. Thread: one writer per
+ * table (a worker), any number of readers (the admin API's /metrics). */
 #include "base/stats.h"
 
 #include <assert.h>
@@ -14,7 +15,7 @@
 #include "base/utf8.h"
 
 #define CELLS_MAX       4096
-#define INDEX_SLOTS     16384 /* a power of two; at most CELLS_MAX + STAT_FAMILIES cells: never more than a third full */
+#define INDEX_SLOTS     16384 /* a power of two; CELLS_MAX + STAT_FAMILIES fill a third at most */
 #define VALUE_MAX_BYTES 128   /* of one label value, escaped; the rest is cut */
 #define LABELS_MAX      8
 #define KEY_BYTES       ((VALUE_MAX_BYTES + 32) * LABELS_MAX)
@@ -66,7 +67,8 @@ void stats_free(struct stats *s)
 
 /* ---- finding a cell ---- */
 
-/* A label value as the text format wants it. Prometheus drops a whole scrape over one byte that is not UTF-8. */
+/* A label value as the text format wants it. Prometheus drops a whole scrape over one byte that is
+ * not UTF-8. */
 static size_t put_value(char *out, const char *value)
 {
     size_t n = 0, left = value ? strlen(value) : 0;
@@ -91,8 +93,8 @@ static size_t put_value(char *out, const char *value)
     return n;
 }
 
-/* 'api="chat",code="200"' into key; fold: every value "other". */
-static void make_key(char key[KEY_BYTES], const char *names, const char *const *values, bool fold)
+/* 'api="chat",code="200"' into key; without values each is "other". */
+static void make_key(char key[KEY_BYTES], const char *names, const char *const *values)
 {
     size_t n = 0;
     for (size_t i = 0; *names; i++) {
@@ -104,7 +106,7 @@ static void make_key(char key[KEY_BYTES], const char *names, const char *const *
         n += len;
         key[n++] = '=';
         key[n++] = '"';
-        n += put_value(key + n, fold ? "other" : values[i]);
+        n += put_value(key + n, values ? values[i] : "other");
         key[n++] = '"';
         names += len + (names[len] == ',');
     }
@@ -147,10 +149,10 @@ struct stats_cell *stats_cell(struct stats *s, enum stats_family f, const char *
 {
     assert(f < STAT_FAMILIES);
     char key[KEY_BYTES];
-    make_key(key, families[f].labels, label_values, false);
+    make_key(key, families[f].labels, label_values);
     struct stats_node **slot = find_slot(s, f, key);
     if (!*slot && s->cells >= CELLS_MAX) {
-        make_key(key, families[f].labels, NULL, true);
+        make_key(key, families[f].labels, NULL);
         slot = find_slot(s, f, key);
     }
     if (!*slot) {
@@ -169,7 +171,8 @@ void stats_observe_us(struct stats_cell *c, int64_t us)
     if (bucket >= STATS_BUCKETS)
         bucket = STATS_BUCKETS - 1;
     _Atomic int64_t *b = &c->buckets[bucket];
-    atomic_store_explicit(b, atomic_load_explicit(b, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(b, atomic_load_explicit(b, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
     stats_add(c, us > 0 ? us : 0);
 }
 
@@ -222,7 +225,8 @@ static void total_add(struct total *t, struct stats_cell *c)
         t->buckets[i] += atomic_load_explicit(&c->buckets[i], memory_order_relaxed);
 }
 
-static enum err write_histogram(const char *name, const char *labels, const struct total *t, struct buf *out)
+static enum err write_histogram(const char *name, const char *labels, const struct total *t,
+                                struct buf *out)
 {
     const char *comma = labels[0] ? "," : "";
     int64_t count = 0;
@@ -237,11 +241,14 @@ static enum err write_histogram(const char *name, const char *labels, const stru
             return e;
     }
     const char *open = labels[0] ? "{" : "", *close = labels[0] ? "}" : "";
-    e = buf_printf(out, "%s_sum%s%s%s %s\n", name, open, labels, close, fixed_point(t->value, 6, text));
-    return e ? e : buf_printf(out, "%s_count%s%s%s %" PRId64 "\n", name, open, labels, close, count);
+    e = buf_printf(out, "%s_sum%s%s%s %s\n", name, open, labels, close,
+                   fixed_point(t->value, 6, text));
+    return e ? e
+             : buf_printf(out, "%s_count%s%s%s %" PRId64 "\n", name, open, labels, close, count);
 }
 
-static enum err write_total(const struct family *f, const char *labels, const struct total *t, struct buf *out)
+static enum err write_total(const struct family *f, const char *labels, const struct total *t,
+                            struct buf *out)
 {
     char text[40];
     if (f->kind == STATS_HISTOGRAM)
@@ -258,7 +265,7 @@ static int by_family_and_labels(const void *a, const void *b)
     return strcmp((*x)->labels, (*y)->labels);
 }
 
-/* Every cell that is visible now, equal label sets side by side. *count of them; the caller frees. */
+/* Every cell that is visible now, equal label sets side by side; the caller frees the array. */
 static struct stats_cell **gather(struct stats *const *tables, size_t n, size_t *count)
 {
     struct stats_cell **cells = NULL;
@@ -280,11 +287,12 @@ static struct stats_cell **gather(struct stats *const *tables, size_t n, size_t 
 }
 
 /* One family with the cells that belong to it, cells[*at] onwards; moves *at behind them. */
-static enum err write_family(enum stats_family id, struct stats_cell *const *cells, size_t count, size_t *at,
-                             struct buf *out)
+static enum err write_family(enum stats_family id, struct stats_cell *const *cells, size_t count,
+                             size_t *at, struct buf *out)
 {
     const struct family *f = &families[id];
-    enum err e = buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, kind_name(f->kind));
+    enum err e = buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name,
+                            kind_name(f->kind));
     if (!e && !f->labels[0] && (*at == count || cells[*at]->family != id)) {
         static const struct total zero;
         return write_total(f, "", &zero, out); /* without labels it exists from the start */
@@ -292,7 +300,8 @@ static enum err write_family(enum stats_family id, struct stats_cell *const *cel
     while (!e && *at < count && cells[*at]->family == id) {
         const char *labels = cells[*at]->labels;
         struct total t = {0};
-        for (; *at < count && cells[*at]->family == id && strcmp(cells[*at]->labels, labels) == 0; (*at)++)
+        for (; *at < count && cells[*at]->family == id && strcmp(cells[*at]->labels, labels) == 0;
+             (*at)++)
             total_add(&t, cells[*at]);
         e = write_total(f, labels, &t, out);
     }
@@ -315,8 +324,8 @@ enum err stats_write_reference(struct buf *out)
     enum err e = buf_printf(out, "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");
     for (size_t i = 0; i < STAT_FAMILIES && !e; i++) {
         const struct family *f = &families[i];
-        e = buf_printf(out, "| `%s` | %s | %s | %s |\n", f->name, kind_name(f->kind), f->labels[0] ? f->labels : "-",
-                       f->help);
+        e = buf_printf(out, "| `%s` | %s | %s | %s |\n", f->name, kind_name(f->kind),
+                       f->labels[0] ? f->labels : "-", f->help);
     }
     return e;
 }

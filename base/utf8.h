@@ -1,5 +1,6 @@
-/* One step of UTF-8 (RFC 3629, Unicode table 3-7), for code that walks text of unknown quality character by character.
- * Pure. The bulk validation of JSON bodies has its own, wider loop in json_scan.c. */
+/* One step of UTF-8 (RFC 3629, Unicode table 3-7), for code that walks text of unknown quality
+ * character by character. Pure. The bulk validation of JSON bodies has its own, wider loop in
+ * json_scan.c. */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
 
@@ -11,8 +12,9 @@ static inline bool utf8_is_tail(unsigned char c)
     return (c & 0xC0) == 0x80;
 }
 
-/* Length of the well-formed character at p (n > 0 bytes are there), 1..4; 0 when there is none: a stray or missing
- * continuation byte, an overlong form, a surrogate, beyond U+10FFFF, or cut off by n. */
+/* Length of the well-formed character at p (n > 0 bytes are there), 1..4; 0 when there is none: a
+ * stray or missing continuation byte, an overlong form, a surrogate, beyond U+10FFFF, or cut off by
+ * n. */
 static inline size_t utf8_char_bytes(const char *s, size_t n)
 {
     const unsigned char *p = (const unsigned char *)s;

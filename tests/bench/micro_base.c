@@ -1,8 +1,9 @@
-/* Nanoseconds per call of the two codecs that every request passes: the JSON scan (each level of SIMD, beside jansson's
- * parse of the same body) and the HTTP head parse. Bodies are chat requests of about 1, 10 and 100 KB: prose with an
- * escape every 60 bytes or so; then the same with one character in eight outside ASCII, and as dense source code.
- * Each figure is the best of several rounds: the machine's other work only ever adds.
- * usage: micro_base (build with -DCMAKE_BUILD_TYPE=RelWithDebInfo) */
+/* Nanoseconds per call of the two codecs that every request passes: the JSON scan (each level of
+ * SIMD, beside jansson's parse of the same body) and the HTTP head parse. Bodies are chat requests
+ * of about 1, 10 and 100 KB: prose with an escape every 60 bytes or so; then the same with one
+ * character in eight outside ASCII, and as dense source code. Each figure is the best of several
+ * rounds: the machine's other work only ever adds. usage: micro_base (build with
+ * -DCMAKE_BUILD_TYPE=RelWithDebInfo) */
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/buf.h"
@@ -70,11 +71,14 @@ static void must(enum err e)
         abort();
 }
 
-/* A chat request of about n bytes: a system message, then turns of about 400 bytes until it is full. */
+/* A chat request of about n bytes: a system message, then turns of about 400 bytes until it is
+ * full. */
 static void make_body(struct buf *b, size_t n, const char *sentence)
 {
-    must(buf_append_slice(b, SLICE("{\"model\":\"auto\",\"stream\":true,\"temperature\":0.7,\"max_tokens\":256,"
-                                   "\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"}")));
+    must(buf_append_slice(
+        b,
+        SLICE("{\"model\":\"auto\",\"stream\":true,\"temperature\":0.7,\"max_tokens\":256,"
+              "\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"}")));
     while (buf_len(b) + 64 < n) {
         must(buf_append_slice(b, SLICE(",{\"role\":\"user\",\"content\":\"")));
         size_t turn = buf_len(b);
@@ -97,8 +101,9 @@ static void bench_scan(const char *kind, const char *sentence)
         j.run = json_run_best();
         best = measure(scan_call, &j);
         peer = measure(peer_call, &j);
-        printf("scan %-6s %6zu B: %9.0f ns (%4.2f GB/s), portable %9.0f ns, jansson %9.0f ns, %4.0fx\n", kind,
-               j.text.n, best, (double)j.text.n / best, portable, peer, peer / best);
+        printf("scan %-6s %6zu B: %9.0f ns (%4.2f GB/s), portable %9.0f ns, jansson %9.0f ns, "
+               "%4.0fx\n",
+               kind, j.text.n, best, (double)j.text.n / best, portable, peer, peer / best);
         buf_clear(&b);
     }
 }
@@ -117,18 +122,21 @@ static void head_call(void *ctx)
 
 static void bench_head(void)
 {
-    struct slice text = SLICE("POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"
-                              "Accept: application/json\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
-                              "User-Agent: OpenAI/Python 1.54.3\r\nContent-Type: application/json\r\n"
-                              "Authorization: Bearer sk-0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
-                              "X-Stainless-Lang: python\r\nX-Stainless-Retry-Count: 0\r\nContent-Length: 1016\r\n\r\n");
+    struct slice text = SLICE(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"
+        "Accept: application/json\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
+        "User-Agent: OpenAI/Python 1.54.3\r\nContent-Type: application/json\r\n"
+        "Authorization: Bearer sk-0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
+        "X-Stainless-Lang: python\r\nX-Stainless-Retry-Count: 0\r\nContent-Length: 1016\r\n\r\n");
     printf("head of %zu B, 10 headers: %.0f ns\n", text.n, measure(head_call, &text));
 }
 
 int main(void)
 {
     bench_scan("prose", "The quick brown fox jumps over the lazy dog, and says so.\\n");
-    bench_scan("umlaut", "Gr\xc3\xbc\xc3\x9f" "e aus K\xc3\xb6ln, \xe2\x82\xac 5 f\xc3\xbcr s\xc3\xbc\xc3\x9f" "e \xc3\x84pfel und \xc3\x96l.\\n");
+    bench_scan("umlaut", "Gr\xc3\xbc\xc3\x9f"
+                         "e aus K\xc3\xb6ln, \xe2\x82\xac 5 f\xc3\xbcr s\xc3\xbc\xc3\x9f"
+                         "e \xc3\x84pfel und \xc3\x96l.\\n");
     bench_scan("code", "if (a[i] == \\\"x\\\") {\\n\\treturn \\\"\\\\n\\\";\\n}\\n");
     bench_head();
     return 0;

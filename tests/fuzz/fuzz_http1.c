@@ -1,5 +1,5 @@
-/* Any bytes as a request head, a response head and a chunked body: whole and in pieces must come to the same. The first
- * byte chooses the parser and the size of the pieces. */
+/* Any bytes as a request head, a response head and a chunked body: whole and in pieces must come to
+ * the same. The first byte chooses the parser and the size of the pieces. */
 #include <stdlib.h>
 #include "base/http1.h"
 
@@ -75,9 +75,11 @@ static void fuzz_chunked(size_t piece, struct slice in)
 {
     uint64_t whole, split;
     size_t taken_whole, taken_split;
-    enum http1_parse a = decode(in, in.n + 1, &whole, &taken_whole), b = decode(in, piece, &split, &taken_split);
+    enum http1_parse a = decode(in, in.n + 1, &whole, &taken_whole),
+                     b = decode(in, piece, &split, &taken_split);
     require(a == b && taken_whole == taken_split);
-    require(a == HTTP1_BAD || whole == split); /* broken: how much came out before depends on the pieces */
+    require(a == HTTP1_BAD ||
+            whole == split); /* broken: how much came out before depends on the pieces */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,4 +1,5 @@
-/* Any bytes: all levels give one verdict and one fault; what is accepted can be walked, decoded and encoded again. */
+/* Any bytes: all levels give one verdict and one fault; what is accepted can be walked, decoded and
+ * encoded again. */
 #include <stdlib.h>
 #include "base/json_scan_int.h"
 

@@ -1,5 +1,6 @@
-/* Replays a corpus: every file of the given folders goes through the fuzz target, as an ordinary test with any compiler.
- * Each input lies in a heap block of its own size, so that a sanitizer sees a read beyond it. */
+/* Replays a corpus: every file of the given folders goes through the fuzz target, as an ordinary
+ * test with any compiler. Each input lies in a heap block of its own size, so that a sanitizer sees
+ * a read beyond it. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

@@ -1,5 +1,6 @@
-/* jansson beside base/json_scan: both have an enum json_type with JSON_OBJECT and so on, so jansson's get other names here.
- * jansson's json_is_object() and its kind must not be used with it: they would compare with our numbers. */
+/* jansson beside base/json_scan: both have an enum json_type with JSON_OBJECT and so on, so
+ * jansson's get other names here. jansson's json_is_object() and its kind must not be used with it:
+ * they would compare with our numbers. */
 #ifndef TESTS_JANSSON_PEER_H
 #define TESTS_JANSSON_PEER_H
 

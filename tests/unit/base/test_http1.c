@@ -1,5 +1,6 @@
-/* base/http1: what is refused and why, what is accepted at every split, body rules, the chunked decoder.
- * Inputs are copied to heap blocks of their exact size, so that ASan sees a read beyond the end. */
+/* base/http1: what is refused and why, what is accepted at every split, body rules, the chunked
+ * decoder. Inputs are copied to heap blocks of their exact size, so that ASan sees a read beyond
+ * the end. */
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,10 @@ static enum http1_parse parse(struct slice text, enum err *err, const char **why
 
 /* ---- requests that are refused ---- */
 
-#define LIT(s) {"" s, sizeof(s) - 1}
+#define LIT(s)                                                                                     \
+    {                                                                                              \
+        "" s, sizeof(s) - 1                                                                        \
+    }
 
 struct bad_request {
     struct slice text;
@@ -94,8 +98,10 @@ static const struct bad_request bad_requests[] = {
     {LIT("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"), ERR_BAD_HTTP},
     /* Content-Length */
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"), ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"),
+     ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n"), ERR_BAD_HTTP},
@@ -106,24 +112,39 @@ static const struct bad_request bad_requests[] = {
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \"5\"\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5e3\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n"), ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n"),
+     ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length\r\n: 5\r\n\r\n"), ERR_BAD_HTTP},
     /* Transfer-Encoding */
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n"), ERR_BAD_HTTP},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n"), ERR_NOT_IMPLEMENTED},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), ERR_NOT_IMPLEMENTED},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n"), ERR_NOT_IMPLEMENTED},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+         "identity\r\n\r\n"),
+     ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n"),
+     ERR_NOT_IMPLEMENTED},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+     ERR_NOT_IMPLEMENTED},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n"),
+     ERR_NOT_IMPLEMENTED},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n"), ERR_NOT_IMPLEMENTED},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n"), ERR_NOT_IMPLEMENTED},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n"), ERR_NOT_IMPLEMENTED},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n"), ERR_NOT_IMPLEMENTED},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n"),
+     ERR_NOT_IMPLEMENTED},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n"),
+     ERR_NOT_IMPLEMENTED},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n"), ERR_NOT_IMPLEMENTED},
-    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b" "chunked\r\n\r\n"), ERR_BAD_HTTP},
+    {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
+         "chunked\r\n\r\n"),
+     ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\r\n : chunked\r\n\r\n"), ERR_BAD_HTTP},
     {LIT("POST / HTTP/1.1\r\nHost: a\r\nX: \nTransfer-Encoding: chunked\r\n\r\n"), ERR_BAD_HTTP},
@@ -185,23 +206,28 @@ static const struct good_request good_requests[] = {
     {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true, false},
     {"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true, false},
     {"GET / HTTP/1.0\r\n\r\n", "GET", "/", 0, HTTP1_BODY_NONE, 0, false, false},
-    {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true, false},
-    {"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, false, false},
-    {"GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true, false},
-    {"GET / HTTP/1.1\r\nhost: [::1]:8080\r\nConnection: x\r\nConnection: , Close\r\n\r\n", "GET", "/", 3,
-     HTTP1_BODY_NONE, 0, false, false},
-    {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS", "*", 1, HTTP1_BODY_NONE, 0, true, false},
-    {"GET http://a/b?c=%20 HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "http://a/b?c=%20", 1, HTTP1_BODY_NONE, 0, true, false},
-    {"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0042\r\nX: \xc3\xa4\t b\r\n\r\n", "POST",
-     "/v1/chat/completions", 3, HTTP1_BODY_LENGTH, 42, true, false},
-    {"POST / HTTP/1.1\r\nHost: a\r\ncontent-length:\t9223372036854775807 \r\nExpect: 100-Continue\r\n\r\n", "POST", "/",
-     3, HTTP1_BODY_LENGTH, INT64_MAX, true, true},
-    {"POST / HTTP/1.0\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n", "POST", "/", 2, HTTP1_BODY_LENGTH, 0,
+    {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true,
+     false},
+    {"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0,
      false, false},
-    {"POST / HTTP/1.1\r\nHost: a\r\nTRANSFER-ENCODING: \tChunked \r\n\r\n", "POST", "/", 2, HTTP1_BODY_CHUNKED, 0,
-     true, false},
-    {"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~09azAZ:\r\n\r\n", "!#$%&'*+-.^_`|~09azAZ", "/", 2,
+    {"GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET", "/", 1, HTTP1_BODY_NONE, 0, true, false},
+    {"GET / HTTP/1.1\r\nhost: [::1]:8080\r\nConnection: x\r\nConnection: , Close\r\n\r\n", "GET",
+     "/", 3, HTTP1_BODY_NONE, 0, false, false},
+    {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS", "*", 1, HTTP1_BODY_NONE, 0, true, false},
+    {"GET http://a/b?c=%20 HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "http://a/b?c=%20", 1,
      HTTP1_BODY_NONE, 0, true, false},
+    {"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0042\r\nX: \xc3\xa4\t "
+     "b\r\n\r\n",
+     "POST", "/v1/chat/completions", 3, HTTP1_BODY_LENGTH, 42, true, false},
+    {"POST / HTTP/1.1\r\nHost: a\r\ncontent-length:\t9223372036854775807 \r\nExpect: "
+     "100-Continue\r\n\r\n",
+     "POST", "/", 3, HTTP1_BODY_LENGTH, INT64_MAX, true, true},
+    {"POST / HTTP/1.0\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n", "POST", "/", 2,
+     HTTP1_BODY_LENGTH, 0, false, false},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTRANSFER-ENCODING: \tChunked \r\n\r\n", "POST", "/", 2,
+     HTTP1_BODY_CHUNKED, 0, true, false},
+    {"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~09azAZ:\r\n\r\n",
+     "!#$%&'*+-.^_`|~09azAZ", "/", 2, HTTP1_BODY_NONE, 0, true, false},
 };
 
 static void check_good(const struct good_request *g)
@@ -217,7 +243,8 @@ static void check_good(const struct good_request *g)
     assert_int_equal(head.head_bytes, strlen(g->text));
 }
 
-/* Each head whole, then with a body behind it, then a byte more at a time: MORE until it is complete, and the same head. */
+/* Each head whole, then with a body behind it, then a byte more at a time: MORE until it is
+ * complete, and the same head. */
 static void test_good_requests_at_every_boundary(void **state)
 {
     (void)state;
@@ -229,12 +256,14 @@ static void test_good_requests_at_every_boundary(void **state)
         char with_body[512];
         int m = snprintf(with_body, sizeof with_body, "%s\nGET\n\r\n\r\n", g->text);
         size_t scanned_whole = 0;
-        if (http1_parse_request(slice_make(with_body, (size_t)m), &scanned_whole, &head, &err, &why) != HTTP1_DONE)
+        if (http1_parse_request(slice_make(with_body, (size_t)m), &scanned_whole, &head, &err,
+                                &why) != HTTP1_DONE)
             fail_msg("%s: %s", g->text, why);
         check_good(g);
         for (size_t k = 0; k <= n; k++) {
             char *copy = exact_copy(slice_make(g->text, k));
-            enum http1_parse r = http1_parse_request(slice_make(copy, k), &scanned, &head, &err, &why);
+            enum http1_parse r =
+                http1_parse_request(slice_make(copy, k), &scanned, &head, &err, &why);
             assert_int_equal(r, k < n ? HTTP1_MORE : HTTP1_DONE);
             if (k == n)
                 check_good(g);
@@ -242,7 +271,9 @@ static void test_good_requests_at_every_boundary(void **state)
             size_t fresh = 0; /* and split in two at k */
             (void)http1_parse_request(slice_make(g->text, k), &fresh, &head, &err, &why);
             if (k < n)
-                assert_int_equal(http1_parse_request(slice_make(g->text, n), &fresh, &head, &err, &why), HTTP1_DONE);
+                assert_int_equal(
+                    http1_parse_request(slice_make(g->text, n), &fresh, &head, &err, &why),
+                    HTTP1_DONE);
         }
     }
 }
@@ -250,8 +281,9 @@ static void test_good_requests_at_every_boundary(void **state)
 static void test_header_views(void **state)
 {
     (void)state;
-    static const char text[] = "POST / HTTP/1.1\r\nHost: a\r\nAccept:a , b\r\naccept: \"c,d\",  E;q=1,,f \r\n"
-                               "Connection: X-Private, close\r\nEmpty: \t \r\n\r\n";
+    static const char text[] =
+        "POST / HTTP/1.1\r\nHost: a\r\nAccept:a , b\r\naccept: \"c,d\",  E;q=1,,f \r\n"
+        "Connection: X-Private, close\r\nEmpty: \t \r\n\r\n";
     size_t scanned = 0;
     enum err err;
     const char *why;
@@ -264,9 +296,11 @@ static void test_header_views(void **state)
     assert_true(http1_list_has(&head, SLICE("accept"), SLICE("e;q=1")));
     assert_false(http1_list_has(&head, SLICE("accept"), SLICE("")));
     assert_false(http1_list_has(&head, SLICE("host"), SLICE("b")));
-    static const char *const hop[] = {"connection", "KEEP-ALIVE", "Proxy-Authorization", "proxy-connection", "TE",
-                                      "Trailer", "Transfer-Encoding", "Upgrade", "x-private"};
-    static const char *const end_to_end[] = {"host", "content-length", "authorization", "proxy", "x-privat", "tee"};
+    static const char *const hop[] = {"connection",        "KEEP-ALIVE", "Proxy-Authorization",
+                                      "proxy-connection",  "TE",         "Trailer",
+                                      "Transfer-Encoding", "Upgrade",    "x-private"};
+    static const char *const end_to_end[] = {"host",  "content-length", "authorization",
+                                             "proxy", "x-privat",       "tee"};
     for (size_t i = 0; i < sizeof hop / sizeof *hop; i++)
         assert_true(http1_is_hop_by_hop(&head, slice_str(hop[i])));
     for (size_t i = 0; i < sizeof end_to_end / sizeof *end_to_end; i++)
@@ -296,7 +330,8 @@ static enum http1_parse parse_answer(struct slice text, bool was_head)
     size_t scanned = 0;
     const char *why = NULL;
     char *copy = exact_copy(text);
-    enum http1_parse r = http1_parse_response(slice_make(copy, text.n), &scanned, was_head, &head, &why);
+    enum http1_parse r =
+        http1_parse_response(slice_make(copy, text.n), &scanned, was_head, &head, &why);
     free(copy);
     assert_true(r != HTTP1_BAD || why);
     return r;
@@ -313,24 +348,34 @@ static void test_good_responses(void **state)
         uint64_t length;
         bool keep_alive;
     } rows[] = {
-        {LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5, true},
-        {LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5, true},
-        {LIT("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"), 200, false, HTTP1_BODY_CHUNKED, 0, true},
-        {LIT("HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"), 200, false, HTTP1_BODY_CHUNKED, 0, false},
-        {LIT("HTTP/1.1 200 Na\xc3\xafve  reason\r\n\r\n"), 200, false, HTTP1_BODY_UNTIL_CLOSE, 0, false},
-        {LIT("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5, false},
-        {LIT("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5, true},
+        {LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5,
+         true},
+        {LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n"), 200, false,
+         HTTP1_BODY_LENGTH, 5, true},
+        {LIT("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"), 200, false, HTTP1_BODY_CHUNKED,
+         0, true},
+        {LIT("HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"), 200,
+         false, HTTP1_BODY_CHUNKED, 0, false},
+        {LIT("HTTP/1.1 200 Na\xc3\xafve  reason\r\n\r\n"), 200, false, HTTP1_BODY_UNTIL_CLOSE, 0,
+         false},
+        {LIT("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n"), 200, false, HTTP1_BODY_LENGTH, 5,
+         false},
+        {LIT("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n"), 200, false,
+         HTTP1_BODY_LENGTH, 5, true},
         {LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), 200, true, HTTP1_BODY_NONE, 0, true},
         {LIT("HTTP/1.1 204 No Content\r\n\r\n"), 204, false, HTTP1_BODY_NONE, 0, true},
-        {LIT("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"), 304, false, HTTP1_BODY_NONE, 0, true},
+        {LIT("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"), 304, false, HTTP1_BODY_NONE,
+         0, true},
         {LIT("HTTP/1.1 100 Continue\r\n\r\n"), 100, false, HTTP1_BODY_NONE, 0, true},
-        {LIT("HTTP/1.1 599 Odd\r\nContent-Length: 0\r\n\r\n"), 599, false, HTTP1_BODY_LENGTH, 0, true},
+        {LIT("HTTP/1.1 599 Odd\r\nContent-Length: 0\r\n\r\n"), 599, false, HTTP1_BODY_LENGTH, 0,
+         true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t scanned = 0;
         const char *why;
         for (size_t n = 0; n < rows[i].text.n; n++)
-            assert_int_equal(http1_parse_response(slice_make(rows[i].text.p, n), &scanned, rows[i].was_head, &head, &why),
+            assert_int_equal(http1_parse_response(slice_make(rows[i].text.p, n), &scanned,
+                                                  rows[i].was_head, &head, &why),
                              HTTP1_MORE);
         assert_int_equal(parse_answer(rows[i].text, rows[i].was_head), HTTP1_DONE);
         assert_int_equal(head.status, rows[i].status);
@@ -378,7 +423,8 @@ static void test_bad_responses(void **state)
             fail_msg("accepted: %.*s", SLICE_ARG(rows[i]));
 }
 
-/* A head that arrives byte by byte must be searched once, not once per byte: the mark only moves forward. */
+/* A head that arrives byte by byte must be searched once, not once per byte: the mark only moves
+ * forward. */
 static void test_the_search_does_not_restart(void **state)
 {
     (void)state;
@@ -390,7 +436,8 @@ static void test_the_search_does_not_restart(void **state)
     enum err err;
     const char *why;
     for (size_t n = 1; n <= N; n++) {
-        assert_int_equal(http1_parse_request(slice_make(text, n), &scanned, &head, &err, &why), HTTP1_MORE);
+        assert_int_equal(http1_parse_request(slice_make(text, n), &scanned, &head, &err, &why),
+                         HTTP1_MORE);
         assert_int_equal(scanned, n);
     }
     free(text);
@@ -398,8 +445,10 @@ static void test_the_search_does_not_restart(void **state)
 
 /* ---- chunked ---- */
 
-/* Feeds text in pieces of the given size (0: all at once), each in an exact heap block; gathers the payload. */
-static enum http1_parse feed(struct slice text, size_t piece, char *out, size_t *out_n, size_t *taken)
+/* Feeds text in pieces of the given size (0: all at once), each in an exact heap block; gathers the
+ * payload. */
+static enum http1_parse feed(struct slice text, size_t piece, char *out, size_t *out_n,
+                             size_t *taken)
 {
     struct http1_chunked c;
     enum http1_parse r = HTTP1_MORE;
@@ -432,7 +481,8 @@ static void test_good_chunks_at_every_boundary(void **state)
         {LIT("000\r\n\r\nGET"), "", 3},
         {LIT("5\r\nhello\r\n0\r\n\r\n"), "hello", 0},
         {LIT("5\r\nhello\r\n06\r\n\r\nwor\r\r\n1\r\nd\r\n00\r\n\r\nX"), "hello\r\nwor\rd", 1},
-        {LIT("A\r\n0123456789\r\na;x=y;z=\"q;\xc3\xa4\"\r\n0123456789\r\n0;last\r\n\r\n"), "01234567890123456789", 0},
+        {LIT("A\r\n0123456789\r\na;x=y;z=\"q;\xc3\xa4\"\r\n0123456789\r\n0;last\r\n\r\n"),
+         "01234567890123456789", 0},
         {LIT("1 \t ;x\r\na\r\n0\r\nTrailer: v\r\nOther:\r\n\r\n0"), "a", 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -519,7 +569,8 @@ static void test_chunk_bounds(void **state)
     assert_int_equal(r, HTTP1_BAD);
 
     http1_chunked_init(&c); /* the largest chunk that is taken */
-    assert_int_equal(http1_chunked_feed(&c, SLICE("7fffffffffffffff\r\nab"), &used, &data), HTTP1_MORE);
+    assert_int_equal(http1_chunked_feed(&c, SLICE("7fffffffffffffff\r\nab"), &used, &data),
+                     HTTP1_MORE);
     assert_int_equal(data.n, 2);
     assert_int_equal(c.left, INT64_MAX - 2);
 }

@@ -1,4 +1,4 @@
-/* base/idtable: dead ids miss, the maximum holds, growth keeps what lives; random ids find nothing. */
+/* base/idtable: dead ids miss, the maximum holds, growth keeps what lives. */
 #include <cmocka.h>
 #include "base/idtable.h"
 #include "base/rng.h"

@@ -1,7 +1,8 @@
-/* base/json_scan against jansson: the same verdict on a corpus and on seeded mutations of it, the same values inside.
- * All levels of SIMD must agree to the byte on the place of the fault. Differences to jansson that json_scan.h wants, each
- * recognised by jansson's own reason: numbers beyond a double, lone surrogate escapes, \u0000 in keys (all accepted here)
- * and nesting beyond 512 (refused here). jansson 2.14 also overlooks a raw NUL right behind a number or a word. */
+/* base/json_scan against jansson: the same verdict on a corpus and on seeded mutations of it, the
+ * same values inside. All levels of SIMD must agree to the byte on the place of the fault.
+ * Differences to jansson that json_scan.h wants, each recognised by jansson's own reason: numbers
+ * beyond a double, lone surrogate escapes, \u0000 in keys (all accepted here) and nesting beyond
+ * 512 (refused here). jansson 2.14 also overlooks a raw NUL right behind a number or a word. */
 #include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
@@ -38,7 +39,8 @@ static bool validate(struct slice text, size_t *at)
     for (size_t i = 1; i < level_count; i++) {
         other_at = SIZE_MAX;
         if (json_validate_with(levels[i], text, &other_at) != first || other_at != first_at)
-            fail_msg("level %zu differs: fault at %zu, not %zu, in: %.*s", i, other_at, first_at, SLICE_ARG(text));
+            fail_msg("level %zu differs: fault at %zu, not %zu, in: %.*s", i, other_at, first_at,
+                     SLICE_ARG(text));
     }
     if (at)
         *at = first_at;
@@ -48,15 +50,38 @@ static bool validate(struct slice text, size_t *at)
 /* ---- grammar ---- */
 
 static const char *const good[] = {
-    "0", "-0", "1", "-12.50e+3", "0.1E-10", "1e999", "123456789012345678901234567890", "true", "false", "null",
+    "0",
+    "-0",
+    "1",
+    "-12.50e+3",
+    "0.1E-10",
+    "1e999",
+    "123456789012345678901234567890",
+    "true",
+    "false",
+    "null",
     "{\"\\u0000k\":1}",
-    "\"\"", " \t\r\n[] ", "{}", "[[],{}]", "{\"\":0}", "{\"a\":1,\"a\":2}", "[1,2,3]", "[ 1 , 2 ]",
+    "\"\"",
+    " \t\r\n[] ",
+    "{}",
+    "[[],{}]",
+    "{\"\":0}",
+    "{\"a\":1,\"a\":2}",
+    "[1,2,3]",
+    "[ 1 , 2 ]",
     "{ \"a\" : [ true , { \"b\" : null } ] , \"c\" : \"d\" }",
-    "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uD83D\\uDE00\"", "\"\\ud800\"", "\"\\udc00\\ud800x\"", "\"\\u0000\"",
-    "\"\x7f\"", "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"",
-    "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Say \\\"hi\\\"\\nplease \xe2\x9c\x93\"}],"
+    "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\uD83D\\uDE00\"",
+    "\"\\ud800\"",
+    "\"\\udc00\\ud800x\"",
+    "\"\\u0000\"",
+    "\"\x7f\"",
+    "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf"
+    "\xbf\"",
+    "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"Say \\\"hi\\\"\\nplease "
+    "\xe2\x9c\x93\"}],"
     "\"temperature\":0.7,\"stream\":true,\"stop\":null,\"logit_bias\":{\"50256\":-100},\"n\":1}",
-    "{\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" a\"},\"logprobs\":null,"
+    "{\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" "
+    "a\"},\"logprobs\":null,"
     "\"finish_reason\":null}],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3e0}}",
 };
 
@@ -64,17 +89,87 @@ static const struct {
     const char *text;
     size_t at; /* offset of the fault */
 } bad[] = {
-    {"", 0}, {" ", 1}, {"\xef\xbb\xbf{}", 0}, {"{", 1}, {"[", 1}, {"}", 0}, {"]", 0}, {"[}", 1}, {"{]", 1}, {"[1,]", 3},
-    {"[,1]", 1}, {"[1 2]", 3}, {"[1,,2]", 3}, {"{,}", 1}, {"{\"a\"}", 4}, {"{\"a\":}", 5}, {"{\"a\":1,}", 7},
-    {"{\"a\" 1}", 5}, {"{a:1}", 1}, {"{'a':1}", 1}, {"{1:1}", 1}, {"{\"a\":1 \"b\":2}", 7}, {"{\"a\":1]", 6},
-    {"[1}", 2}, {"1 2", 2}, {"{}{}", 2}, {"[]x", 2}, {"nul", 3}, {"nulL", 3}, {"True", 0}, {"truefalse", 4}, {"nan", 1},
-    {"Infinity", 0}, {"-Infinity", 1}, {"-", 1}, {"+1", 0}, {"01", 1}, {"-01", 2}, {"00", 1}, {"1.", 2}, {".5", 0},
-    {"1.e5", 2}, {"1e", 2}, {"1e+", 3}, {"1e+x", 3}, {"0x10", 1}, {"1_000", 1}, {"--1", 1}, {"1.2.3", 3}, {"\"", 1},
-    {"\"abc", 4}, {"\"\\", 2}, {"\"\\\"", 3}, {"\"\\x41\"", 2}, {"\"\\u12\"", 5}, {"\"\\u12g4\"", 5}, {"\"\\u", 3},
-    {"\"\\U0041\"", 2}, {"\"\\'\"", 2}, {"\"a\nb\"", 2}, {"\"\t\"", 1}, {"\"\x1f\"", 1}, {"'a'", 0}, {"// c\n1", 0},
-    {"/**/1", 0}, {"\v1", 0}, {"\xc2\xa0" "1", 0}, {"\"\x80\"", 1}, {"\"a\xff\"", 2}, {"\"\xc0\xaf\"", 1},
-    {"\"\xc3\"", 1}, {"\"\xe2\x82\"", 1}, {"\"\xed\xa0\x80\"", 1}, {"\"\xf4\x90\x80\x80\"", 1}, {"\"\xf0\x9f\x98", 1},
-    {"\"\xc3\xa4\xc3\"", 3}, {"\"\xe0\x80\x80\"", 1}, {"\"\xf0\x80\x80\x80\"", 1}, {"\"\xf8\x88\x80\x80\x80\"", 1},
+    {"", 0},
+    {" ", 1},
+    {"\xef\xbb\xbf{}", 0},
+    {"{", 1},
+    {"[", 1},
+    {"}", 0},
+    {"]", 0},
+    {"[}", 1},
+    {"{]", 1},
+    {"[1,]", 3},
+    {"[,1]", 1},
+    {"[1 2]", 3},
+    {"[1,,2]", 3},
+    {"{,}", 1},
+    {"{\"a\"}", 4},
+    {"{\"a\":}", 5},
+    {"{\"a\":1,}", 7},
+    {"{\"a\" 1}", 5},
+    {"{a:1}", 1},
+    {"{'a':1}", 1},
+    {"{1:1}", 1},
+    {"{\"a\":1 \"b\":2}", 7},
+    {"{\"a\":1]", 6},
+    {"[1}", 2},
+    {"1 2", 2},
+    {"{}{}", 2},
+    {"[]x", 2},
+    {"nul", 3},
+    {"nulL", 3},
+    {"True", 0},
+    {"truefalse", 4},
+    {"nan", 1},
+    {"Infinity", 0},
+    {"-Infinity", 1},
+    {"-", 1},
+    {"+1", 0},
+    {"01", 1},
+    {"-01", 2},
+    {"00", 1},
+    {"1.", 2},
+    {".5", 0},
+    {"1.e5", 2},
+    {"1e", 2},
+    {"1e+", 3},
+    {"1e+x", 3},
+    {"0x10", 1},
+    {"1_000", 1},
+    {"--1", 1},
+    {"1.2.3", 3},
+    {"\"", 1},
+    {"\"abc", 4},
+    {"\"\\", 2},
+    {"\"\\\"", 3},
+    {"\"\\x41\"", 2},
+    {"\"\\u12\"", 5},
+    {"\"\\u12g4\"", 5},
+    {"\"\\u", 3},
+    {"\"\\U0041\"", 2},
+    {"\"\\'\"", 2},
+    {"\"a\nb\"", 2},
+    {"\"\t\"", 1},
+    {"\"\x1f\"", 1},
+    {"'a'", 0},
+    {"// c\n1", 0},
+    {"/**/1", 0},
+    {"\v1", 0},
+    {"\xc2\xa0"
+     "1",
+     0},
+    {"\"\x80\"", 1},
+    {"\"a\xff\"", 2},
+    {"\"\xc0\xaf\"", 1},
+    {"\"\xc3\"", 1},
+    {"\"\xe2\x82\"", 1},
+    {"\"\xed\xa0\x80\"", 1},
+    {"\"\xf4\x90\x80\x80\"", 1},
+    {"\"\xf0\x9f\x98", 1},
+    {"\"\xc3\xa4\xc3\"", 3},
+    {"\"\xe0\x80\x80\"", 1},
+    {"\"\xf0\x80\x80\x80\"", 1},
+    {"\"\xf8\x88\x80\x80\x80\"", 1},
 };
 
 static void test_good_and_bad(void **state)
@@ -131,8 +226,9 @@ static size_t encode_as(uint32_t c, size_t bytes, char *out)
     return bytes;
 }
 
-/* Every number that one to four bytes can hold, in every length that can hold it: only the shortest form of a code point
- * that is no surrogate is text. Placed so that it straddles the blocks of every level in turn. */
+/* Every number that one to four bytes can hold, in every length that can hold it: only the shortest
+ * form of a code point that is no surrogate is text. Placed so that it straddles the blocks of
+ * every level in turn. */
 static void test_all_code_points_and_overlongs(void **state)
 {
     (void)state;
@@ -141,7 +237,11 @@ static void test_all_code_points_and_overlongs(void **state)
     memset(text, 'x', sizeof text);
     text[0] = '"';
     for (uint32_t c = 0; c < 0x200000; c++)
-        for (size_t bytes = c < 0x80 ? 2 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; bytes <= 4; bytes++) {
+        for (size_t bytes = c < 0x80      ? 2
+                            : c < 0x800   ? 2
+                            : c < 0x10000 ? 3
+                                          : 4;
+             bytes <= 4; bytes++) {
             size_t shortest = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
             bool expect = bytes == shortest && c < 0x110000 && !(c >= 0xD800 && c <= 0xDFFF);
             size_t pos = 1 + c % 34;
@@ -155,7 +255,8 @@ static void test_all_code_points_and_overlongs(void **state)
     for (unsigned pair = 0; pair < 0x10000; pair++) {
         char two[] = {'"', (char)(pair >> 8), (char)pair, '"'};
         unsigned a = pair >> 8, b = pair & 0xFF;
-        bool plain = a >= 0x20 && a < 0x80 && b >= 0x20 && b < 0x80 && a != '"' && b != '"' && a != '\\' && b != '\\';
+        bool plain = a >= 0x20 && a < 0x80 && b >= 0x20 && b < 0x80 && a != '"' && b != '"' &&
+                     a != '\\' && b != '\\';
         bool escape = a == '\\' && b && strchr("\"\\/bfnrt", (int)b);
         bool wide = a >= 0xC2 && a <= 0xDF && b >= 0x80 && b <= 0xBF;
         assert_int_equal(validate(slice_make(two, 4), NULL), plain || escape || wide);
@@ -164,12 +265,14 @@ static void test_all_code_points_and_overlongs(void **state)
 
 /* ---- reading beyond the end ---- */
 
-/* Texts that end right before a page that may not be touched: any read behind the end is a crash. */
+/* Texts that end right before a page that may not be touched: a read behind the end is a crash. */
 static void test_ends_at_a_page_boundary(void **state)
 {
     (void)state;
-    static const char filler[] = "plain text, then \\\" an escape \xe2\x82\xac and more plain text to fill several blocks of "
-                                 "32 bytes \xf0\x9f\x98\x80 and an odd tail \\u00e4 with\\n everything in it, thrice over.";
+    static const char filler[] =
+        "plain text, then \\\" an escape \xe2\x82\xac and more plain text to fill several blocks "
+        "of "
+        "32 bytes \xf0\x9f\x98\x80 and an odd tail \\u00e4 with\\n everything in it, thrice over.";
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     char *map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(map != MAP_FAILED);
@@ -201,7 +304,8 @@ static void test_runs_agree(void **state)
             text[pos] = (char)c;
             bool stops = c < 0x20 || c >= 0x80 || c == '"' || c == '\\';
             for (size_t k = 0; k < level_count; k++)
-                assert_ptr_equal(levels[k](text, text + sizeof text), text + (stops ? pos : sizeof text));
+                assert_ptr_equal(levels[k](text, text + sizeof text),
+                                 text + (stops ? pos : sizeof text));
         }
 }
 
@@ -209,7 +313,8 @@ static void test_runs_agree(void **state)
 
 static json_t *peer_parse(struct slice text, json_error_t *error)
 {
-    return json_loadb(text.p ? text.p : "", text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, error);
+    return json_loadb(text.p ? text.p : "", text.n,
+                      JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, error);
 }
 
 /* Did jansson refuse for one of the reasons that json_scan.h sets aside? */
@@ -350,7 +455,8 @@ struct tally {
     size_t accepted, refused, differences;
 };
 
-/* Everything that must hold for one text, whatever it is. It is copied to a block of its own size for ASan. */
+/* Everything that must hold for one text, whatever it is. It is copied to a block of its own size
+ * for ASan. */
 static void check_text(struct slice given, struct tally *t)
 {
     char *copy = malloc(given.n ? given.n : 1);
@@ -365,7 +471,8 @@ static void check_text(struct slice given, struct tally *t)
     if (ok != (peer != NULL)) {
         bool overlooked_nul = !ok && at < text.n && text.p[at] == '\0';
         if (!overlooked_nul && (!ok || !documented_difference(&error)))
-            fail_msg("we say %d, jansson \"%s\": %.*s", ok, peer ? "ok" : error.text, SLICE_ARG(text));
+            fail_msg("we say %d, jansson \"%s\": %.*s", ok, peer ? "ok" : error.text,
+                     SLICE_ARG(text));
         t->differences++;
     }
     if (ok) {
@@ -410,9 +517,40 @@ static void test_corpus_against_jansson(void **state)
 static size_t mutate(char *text, size_t n, size_t cap, struct rng *r)
 {
     static const char *const pieces[] = {
-        "{", "}", "[", "]", ",", ":", "\"", "\\", "\\\"", "\\u", "\\ud83d", "\\u0000", "\\udE00", "null", "true", "-", ".",
-        "e", "0", "1e400", "\xc3\xa4", "\xe2\x82", "\xf0\x9f\x98\x80", "\x80", "\n", "\x01", "\"k\":", "[]", "{}", " ",
-        "0123456789abcdef0123456789ABCDEF", "\"\"", "1.5e-7", ",\"a\":[1,2]",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\\"",
+        "\\u",
+        "\\ud83d",
+        "\\u0000",
+        "\\udE00",
+        "null",
+        "true",
+        "-",
+        ".",
+        "e",
+        "0",
+        "1e400",
+        "\xc3\xa4",
+        "\xe2\x82",
+        "\xf0\x9f\x98\x80",
+        "\x80",
+        "\n",
+        "\x01",
+        "\"k\":",
+        "[]",
+        "{}",
+        " ",
+        "0123456789abcdef0123456789ABCDEF",
+        "\"\"",
+        "1.5e-7",
+        ",\"a\":[1,2]",
     };
     size_t at = rng_below(r, n + 1);
     size_t span = rng_below(r, 9) < n - at ? rng_below(r, n - at + 1) % 9 : 0;
@@ -476,14 +614,16 @@ static bool listen(const struct json_member *m, void *ctx)
 static void test_members(void **state)
 {
     (void)state;
-    static const char text[] = " { \"a\" : 1 , \"b\\u0063\":[ {\"a\":2} ],\"d\":{\"x\":{}},\"a\":\"\\\"\"} ";
+    static const char text[] =
+        " { \"a\" : 1 , \"b\\u0063\":[ {\"a\":2} ],\"d\":{\"x\":{}},\"a\":\"\\\"\"} ";
     struct listener l = {0};
     size_t at = 0;
     assert_true(json_scan_object(slice_str(text), listen, &l, &at));
     assert_int_equal(l.calls, 4);
     assert_true(slice_eq(l.last.key, SLICE("a")));
     assert_true(slice_eq(l.last.value.text, SLICE("\"\\\"\"")));
-    assert_true(slice_eq(slice_make(text + l.last.begin, l.last.end - l.last.begin), SLICE("\"a\":\"\\\"\"")));
+    assert_true(slice_eq(slice_make(text + l.last.begin, l.last.end - l.last.begin),
+                         SLICE("\"a\":\"\\\"\"")));
 
     l = (struct listener){.stop_after = 2}; /* stops listening, not validating */
     assert_true(json_scan_object(slice_str(text), listen, &l, &at));
@@ -536,7 +676,10 @@ static void test_decode(void **state)
         {"\"\\ud83d\"", {"\xef\xbf\xbd", 3}},
         {"\"\\ud83dx\"", {"\xef\xbf\xbdx", 4}},
         {"\"\\ud83d\\n\"", {"\xef\xbf\xbd\n", 4}},
-        {"\"\\ud83d\\u0041\"", {"\xef\xbf\xbd" "A", 4}},
+        {"\"\\ud83d\\u0041\"",
+         {"\xef\xbf\xbd"
+          "A",
+          4}},
         {"\"\\ude00\\ud83d\"", {"\xef\xbf\xbd\xef\xbf\xbd", 6}},
         {"\"\\ud83d\\ud83d\\ude00\"", {"\xef\xbf\xbd\xf0\x9f\x98\x80", 7}},
         {"\"\xc3\xa4\"", {"\xc3\xa4", 2}},
@@ -561,8 +704,10 @@ static bool all_utf8(struct slice s)
     return true;
 }
 
-/* Output cut at each size: nothing beyond it, the same length reported, a beginning of the whole, whole characters. */
-static void check_cuts(size_t (*code)(struct slice, char *, size_t), struct slice in, struct slice whole)
+/* Output cut at each size: nothing beyond it, the same length reported, a beginning of the whole,
+ * whole characters. */
+static void check_cuts(size_t (*code)(struct slice, char *, size_t), struct slice in,
+                       struct slice whole)
 {
     for (size_t cap = 0; cap < whole.n; cap++) {
         char out[512];
@@ -617,7 +762,8 @@ static void test_encode_anything(void **state)
         const char *quoted;
     } rows[] = {
         {{NULL, 0}, "\"\""},
-        {{"a\"b\\c/\b\f\n\r\t\x01\x1f\x7f", 14}, "\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\""},
+        {{"a\"b\\c/\b\f\n\r\t\x01\x1f\x7f", 14},
+         "\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\""},
         {{"a\0b", 3}, "\"a\\u0000b\""},
         {{"\xff\xc3", 2}, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {{"\xed\xa0\x80", 3}, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
@@ -630,7 +776,8 @@ static void test_encode_anything(void **state)
     }
     struct rng r;
     rng_seed(&r, 8);
-    for (int round = 0; round < 5000; round++) { /* random bytes always become valid JSON within the promised size */
+    for (int round = 0; round < 5000;
+         round++) { /* random bytes always become valid JSON within the promised size */
         char raw[50], out[6 * 50 + 2];
         size_t n = rng_below(&r, sizeof raw + 1);
         for (size_t i = 0; i < n; i++)
@@ -654,10 +801,15 @@ static void test_int(void **state)
     static const struct {
         const char *text;
         int64_t v;
-    } rows[] = {{"0", 0},   {"-0", 0}, {"12", 12}, {"-3", -3}, {"9223372036854775807", INT64_MAX},
+    } rows[] = {{"0", 0},
+                {"-0", 0},
+                {"12", 12},
+                {"-3", -3},
+                {"9223372036854775807", INT64_MAX},
                 {"-9223372036854775808", INT64_MIN}};
-    static const char *const refused[] = {"1.0", "1e3", "9223372036854775808", "-9223372036854775809",
-                                          "99999999999999999999999999", "", "-"};
+    static const char *const refused[] = {
+        "1.0", "1e3", "9223372036854775808", "-9223372036854775809", "99999999999999999999999999",
+        "",    "-"};
     int64_t v;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_true(json_int(number(rows[i].text), &v));
@@ -680,11 +832,35 @@ static void test_number(void **state)
 {
     (void)state;
     static const char *const edges[] = {
-        "0", "-0", "0.0", "-0.0e5", "1", "0.1", "0.7", "1e22", "1e23", "1e-22", "9007199254740993", "123456789012345",
-        "1234567890123456789", "2.2250738585072011e-308", "4.9e-324", "2.4e-324", "2.5e-324", "1.7976931348623157e308",
-        "1.7976931348623159e308", "1e400", "-1e400", "1e-400", "0e99999999999999999999", "1e-99999999999999999999",
-        "1e99999999999999999999", "0.000000000000000000000000000000000000001e39", "100000000000000000000000000000e-29",
-        "9007199254740992.99999999999999999999999999999999999999999", "179769313486231580793e289",
+        "0",
+        "-0",
+        "0.0",
+        "-0.0e5",
+        "1",
+        "0.1",
+        "0.7",
+        "1e22",
+        "1e23",
+        "1e-22",
+        "9007199254740993",
+        "123456789012345",
+        "1234567890123456789",
+        "2.2250738585072011e-308",
+        "4.9e-324",
+        "2.4e-324",
+        "2.5e-324",
+        "1.7976931348623157e308",
+        "1.7976931348623159e308",
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "0e99999999999999999999",
+        "1e-99999999999999999999",
+        "1e99999999999999999999",
+        "0.000000000000000000000000000000000000001e39",
+        "100000000000000000000000000000e-29",
+        "9007199254740992.99999999999999999999999999999999999999999",
+        "179769313486231580793e289",
     };
     for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
         check_number(edges[i]);
@@ -692,11 +868,13 @@ static void test_number(void **state)
     rng_seed(&r, 9);
     for (int round = 0; round < 20000; round++) {
         char text[64];
-        snprintf(text, sizeof text, "%s%u.%0*ue%d", rng_below(&r, 2) ? "-" : "", (unsigned)rng_below(&r, 100000),
-                 1 + (int)rng_below(&r, 12), (unsigned)rng_u64(&r), (int)rng_below(&r, 660) - 330);
+        snprintf(text, sizeof text, "%s%u.%0*ue%d", rng_below(&r, 2) ? "-" : "",
+                 (unsigned)rng_below(&r, 100000), 1 + (int)rng_below(&r, 12), (unsigned)rng_u64(&r),
+                 (int)rng_below(&r, 660) - 330);
         check_number(text);
     }
-    /* Halfway between two doubles, decided by a digit far behind: 2^53 + 1, then 900 zeros, then a one. */
+    /* Halfway between two doubles, decided by a digit far behind: 2^53 + 1, then 900 zeros, then a
+     * one. */
     char text[1024];
     size_t n = (size_t)snprintf(text, sizeof text, "9007199254740993.");
     memset(text + n, '0', 900);

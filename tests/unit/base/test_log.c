@@ -1,4 +1,5 @@
-/* base/log: one line per call whatever is logged, quoting, levels. Reads what was written through a pipe. */
+/* base/log: one line per call whatever is logged, quoting, levels. Reads what was written through a
+ * pipe. */
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +86,9 @@ static void test_quote(void **state)
         {"a\r\n\tb", "\"a\\r\\n\\tb\""},
         {"\x1b[31m", "\"\\x1b[31m\""},
         {"gr\xc3\xbc\xc3\x9f", "\"gr\xc3\xbc\xc3\x9f\""},
-        {"\xc2\x9b" "c1", "\"\\xc2\\x9bc1\""}, /* U+009B, a terminal's CSI */
+        {"\xc2\x9b"
+         "c1",
+         "\"\\xc2\\x9bc1\""}, /* U+009B, a terminal's CSI */
         {"\xff\xc3", "\"\\xff\\xc3\""},
         {"\x7f", "\"\\x7f\""},
     };
@@ -99,7 +102,8 @@ static void test_quote(void **state)
 static void test_quote_cuts(void **state)
 {
     (void)state;
-    static const char hostile[] = "ab \"\\\n\x01\xe2\x82\xac\xff end and more text = that does not fit";
+    static const char hostile[] =
+        "ab \"\\\n\x01\xe2\x82\xac\xff end and more text = that does not fit";
     for (size_t cap = 0; cap <= 80; cap++) {
         char out[96];
         memset(out, '#', sizeof out);
@@ -118,13 +122,14 @@ static void test_quote_cuts(void **state)
     }
     char out[9];
     assert_string_equal(log_quote(SLICE("longer than eight"), out, sizeof out), "\"lon...\"");
-    assert_string_equal(log_quote(SLICE("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"), out, sizeof out), "\"\xe2\x82\xac...\"");
+    assert_string_equal(log_quote(SLICE("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"), out, sizeof out),
+                        "\"\xe2\x82\xac...\"");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_line),     cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_a_line),         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_no_second_line), cmocka_unit_test(test_quote),
         cmocka_unit_test(test_quote_cuts),
     };

@@ -1,4 +1,5 @@
-/* base/mailbox: order per sender, one wake-up for many messages, nothing lost or leaked on close; several threads. */
+/* base/mailbox: order per sender, one wake-up for many messages, nothing lost or leaked on close;
+ * several threads. */
 #include <cmocka.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -31,7 +32,8 @@ static struct note *note_new(int sender, int number)
 {
     struct note *n = malloc(sizeof *n);
     assert_non_null(n);
-    *n = (struct note){.base = {.deliver = deliver, .discard = discard}, .sender = sender, .number = number};
+    *n = (struct note){
+        .base = {.deliver = deliver, .discard = discard}, .sender = sender, .number = number};
     return n;
 }
 

@@ -20,9 +20,32 @@ static void test_parse(void **state)
         {"1000000000.000000000", INT64_C(1000000000000000000)},
     };
     static const char *const bad[] = {
-        "",      " ",    "1 ",     " 1",  "-1",   "+1",   "1e-4", "1E2", ".5",         "5.",       ".",
-        "1.2.3", "1,5",  "0x10",   "inf", "nan",  "007",  "00.5", "1_0", "1000000001", "1000000000.000000001",
-        "$1",    "1.-5", "1.0000000000", "99999999999999999999999999", "0.1234567890",
+        "",
+        " ",
+        "1 ",
+        " 1",
+        "-1",
+        "+1",
+        "1e-4",
+        "1E2",
+        ".5",
+        "5.",
+        ".",
+        "1.2.3",
+        "1,5",
+        "0x10",
+        "inf",
+        "nan",
+        "007",
+        "00.5",
+        "1_0",
+        "1000000001",
+        "1000000000.000000001",
+        "$1",
+        "1.-5",
+        "1.0000000000",
+        "99999999999999999999999999",
+        "0.1234567890",
     };
     nanousd v;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -66,7 +89,8 @@ static void test_round_trip(void **state)
     struct rng r;
     rng_seed(&r, 3);
     for (int i = 0; i < 20000; i++) {
-        nanousd v = (nanousd)(rng_below(&r, UINT64_C(1000000000000000001)) >> rng_below(&r, 60)), back = -1;
+        nanousd v = (nanousd)(rng_below(&r, UINT64_C(1000000000000000001)) >> rng_below(&r, 60)),
+                back = -1;
         char out[32];
         assert_true(money_parse_usd(slice_str(money_format_usd(v, out, sizeof out)), &back));
         assert_int_equal(back, v);

@@ -52,8 +52,8 @@ static void test_bounds(void **state)
     }
 }
 
-/* Chi-squared over 6 cells, 5 degrees of freedom: above 30 has probability 1.5e-5; the seed is fixed anyway. A bound of
- * 3/4 of 2^64 makes a plain modulo give the lower cells twice. */
+/* Chi-squared over 6 cells, 5 degrees of freedom: above 30 has probability 1.5e-5; the seed is
+ * fixed anyway. A bound of 3/4 of 2^64 makes a plain modulo give the lower cells twice. */
 static void test_evenness(void **state)
 {
     (void)state;

@@ -48,9 +48,9 @@ static void test_lists(void **state)
     }
     const int order[] = {2, 0, 1, 3};
     size_t at = 0;
-    LIST_FOREACH(it, &head)
+    LIST_FOREACH (it, &head)
         assert_int_equal(CONTAINER_OF(it, struct item, link)->value, order[at++]);
-    LIST_FOREACH_SAFE(it, &head) {
+    LIST_FOREACH_SAFE (it, &head) {
         sum += CONTAINER_OF(it, struct item, link)->value;
         list_remove(it);
     }
@@ -59,7 +59,7 @@ static void test_lists(void **state)
     list_remove(&items[0].link); /* twice is harmless */
 }
 
-/* The straightforward encoder, as the judge of the decoder: exactly what it makes is well formed. */
+/* A plain encoder, as the judge of the decoder: exactly what it makes is well formed. */
 static size_t encode(uint32_t c, unsigned char out[4])
 {
     if (c < 0x80)
@@ -82,11 +82,13 @@ static size_t encode(uint32_t c, unsigned char out[4])
     return 4;
 }
 
-/* Every sequence of three bytes, and of four whose lead is 0xF0..0xFF (the last byte at the edges of its range). */
+/* Every sequence of three bytes, and of four whose lead is 0xF0..0xFF (the last byte at the edges
+ * of its range). */
 static void test_utf8_exhaustively(void **state)
 {
     (void)state;
-    static unsigned char valid3[1 << 24 >> 3]; /* bit: the three bytes are a well-formed character */
+    static unsigned char
+        valid3[1 << 24 >> 3]; /* bit: the three bytes are a well-formed character */
     for (uint32_t c = 0x800; c < 0x10000; c++) {
         unsigned char b[4];
         if (c >= 0xD800 && c <= 0xDFFF)
@@ -98,10 +100,9 @@ static void test_utf8_exhaustively(void **state)
     for (uint32_t k = 0; k < 1 << 24; k++) {
         char b[3] = {(char)(k >> 16), (char)(k >> 8), (char)k};
         unsigned lead = k >> 16, second = k >> 8 & 255;
-        size_t expect = lead < 0x80 ? 1
-                        : lead < 0xE0
-                            ? (lead >= 0xC2 && (second & 0xC0) == 0x80 ? 2 : 0)
-                            : (valid3[k >> 3] >> (k & 7) & 1 ? 3 : 0);
+        size_t expect = lead < 0x80   ? 1
+                        : lead < 0xE0 ? (lead >= 0xC2 && (second & 0xC0) == 0x80 ? 2 : 0)
+                                      : (valid3[k >> 3] >> (k & 7) & 1 ? 3 : 0);
         if (utf8_char_bytes(b, 3) != expect)
             fail_msg("%02x %02x %02x", lead, second, k & 255);
     }

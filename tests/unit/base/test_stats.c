@@ -1,4 +1,5 @@
-/* base/stats: sums over tables, exact text, hostile label values, the bound on label sets, a reader beside writers. */
+/* base/stats: sums over tables, exact text, hostile label values, the bound on label sets, a reader
+ * beside writers. */
 #include <cmocka.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -47,7 +48,8 @@ static void test_sums_over_tables(void **state)
     assert_has_line(text, "# TYPE weir_requests_total counter");
     assert_has_line(text, "# TYPE weir_client_connections gauge");
     assert_has_line(text, "# TYPE weir_request_duration_seconds histogram");
-    assert_null(strstr(strstr(text, "# TYPE weir_requests_total") + 5, "# TYPE weir_requests_total")); /* once */
+    assert_null(strstr(strstr(text, "# TYPE weir_requests_total") + 5,
+                       "# TYPE weir_requests_total")); /* once */
     free(text);
     stats_free(t[0]);
     stats_free(t[1]);
@@ -70,8 +72,18 @@ static void test_histogram_buckets(void **state)
         int64_t us;
         int bucket;
     } rows[] = {
-        {INT64_MIN, 0}, {-1, 0}, {0, 0}, {100, 0}, {101, 1}, {200, 1}, {201, 2}, {400, 2}, {401, 3},
-        {INT64_C(100) << 22, 22}, {(INT64_C(100) << 22) + 1, 23}, {INT64_MAX / 4, 23},
+        {INT64_MIN, 0},
+        {-1, 0},
+        {0, 0},
+        {100, 0},
+        {101, 1},
+        {200, 1},
+        {201, 2},
+        {400, 2},
+        {401, 3},
+        {INT64_C(100) << 22, 22},
+        {(INT64_C(100) << 22) + 1, 23},
+        {INT64_MAX / 4, 23},
     };
     struct stats *s = stats_new();
     const char *labels[] = {"chat", "r"};
@@ -111,7 +123,9 @@ static void test_hostile_label_values(void **state)
     for (size_t i = 0; i < 4; i++)
         stats_add(stats_cell(s, STAT_DROPPED, &reasons[i]), 1);
     char *text = exposition(&s, 1);
-    assert_has_line(text, "weir_dropped_total{reason=\"a\\\"} 1\\nforged{x=\\\"\\\\\xEF\xBF\xBD\xEF\xBF\xBD\"} 1");
+    assert_has_line(
+        text,
+        "weir_dropped_total{reason=\"a\\\"} 1\\nforged{x=\\\"\\\\\xEF\xBF\xBD\xEF\xBF\xBD\"} 1");
     assert_has_line(text, "weir_dropped_total{reason=\"\"} 2");
     assert_null(strstr(text, "\nforged"));
     endless[128] = '\0';
@@ -177,9 +191,12 @@ static void test_reference(void **state)
     for (const char *p = b.data; *p; p++)
         lines += *p == '\n';
     assert_int_equal(lines, STAT_FAMILIES + 2);
-    assert_has_line(b.data, "| `weir_requests_total` | counter | api,route,code | Requests answered, by API, route "
-                            "and HTTP status. |");
-    assert_has_line(b.data, "| `weir_requests_in_flight` | gauge | - | Requests being served now. |");
+    assert_has_line(
+        b.data,
+        "| `weir_requests_total` | counter | api,route,code | Requests answered, by API, route "
+        "and HTTP status. |");
+    assert_has_line(b.data,
+                    "| `weir_requests_in_flight` | gauge | - | Requests being served now. |");
     buf_clear(&b);
 }
 

@@ -5,7 +5,8 @@
 static void test_names(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {"input", "cached_input", "cache_write", "output", "reasoning"};
+    static const char *const kinds[] = {"input", "cached_input", "cache_write", "output",
+                                        "reasoning"};
     static const char *const sources[] = {"none", "reported", "partial", "estimated"};
     assert_int_equal(sizeof kinds / sizeof *kinds, TOK_KINDS);
     for (unsigned i = 0; i < TOK_KINDS; i++)
