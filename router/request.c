@@ -94,7 +94,7 @@ static void record_release(struct request *r)
 
 /* ---- the reply ---- */
 
-/* Appends weir's own fields to the upstream's (x-request-id is the gateway's to add: its own errors carry it too). */
+/* Appends weir's own fields to the upstream's (content_type NULL: none; x-request-id is the gateway's to add: its own errors carry it too). */
 static struct reply_head reply_head(struct request *r, int status, const char *content_type, bool whole)
 {
     struct arena *a = &r->arena;
@@ -105,7 +105,8 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
 
     if (!h)
         h = ARENA_ARRAY(a, struct http1_header, ROOM_FOR_OWN_HEADERS);
-    h[n++] = (struct http1_header){SLICE("Content-Type"), slice_str(content_type)};
+    if (content_type)
+        h[n++] = (struct http1_header){SLICE("Content-Type"), slice_str(content_type)};
     if (!whole) { /* an event stream: neither cached nor held back by proxies in between */
         h[n++] = (struct http1_header){SLICE("Cache-Control"), SLICE("no-cache")};
         h[n++] = (struct http1_header){SLICE("X-Accel-Buffering"), SLICE("no")};
@@ -191,7 +192,7 @@ static void send_failure(struct request *r, enum err e, const char *message, con
 
         r->pass = NULL; /* the failed attempt's headers describe another answer */
         r->pass_count = 0;
-        head = reply_head(r, status, "application/json", true);
+        head = reply_head(r, status, NULL, true); /* the error's format is the gateway's */
         reply = take_reply(r, status, e);
         reply->ops->error(reply, e, message, param, retry_after, &head);
     }
