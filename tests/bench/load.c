@@ -1,11 +1,14 @@
-/* weir-load: a load generator for a gateway on this machine. One thread, raw epoll, HTTP/1.1 keep-alive.
+/* weir-load: a load generator for a gateway on this machine. One thread, raw epoll, HTTP/1.1
+ * keep-alive.
  *
- * Closed loop: C connections, each sends its next request when the last one is answered. Open loop (--rate): request k is due
- * at start + k/R whatever became of the others, and its latency counts from when it was due, so a stall of the target is
- * seen by every request it delays. Clients that leave (--abort-before, --abort-mid) close their connection and open another.
+ * Closed loop: C connections, each sends its next request when the last one is answered. Open loop
+ * (--rate): request k is due at start + k/R whatever became of the others, and its latency counts
+ * from when it was due, so a stall of the target is seen by every request it delays. Clients that
+ * leave (--abort-before, --abort-mid) close their connection and open another.
  *
- * Targets other than loopback are refused: this is no tool to point at other people's machines. The report is one JSON object
- * on stdout. `weir-load calibrate` times a fixed integer loop, for comparing runs on a host that changes speed. */
+ * Targets other than loopback are refused: this is no tool to point at other people's machines. The
+ * report is one JSON object on stdout. `weir-load calibrate` times a fixed integer loop, for
+ * comparing runs on a host that changes speed. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -36,20 +39,31 @@
 #define EXTRA_BYTES   2048
 
 enum failure {
-    FAIL_CONNECT, FAIL_RESET, FAIL_CUT, FAIL_MALFORMED, FAIL_STATUS, FAIL_NO_DONE, FAIL_CHUNKS, FAIL_ERROR_EVENT,
-    FAIL_TIMEOUT, FAIL_UNFINISHED, FAILURES,
+    FAIL_CONNECT,
+    FAIL_RESET,
+    FAIL_CUT,
+    FAIL_MALFORMED,
+    FAIL_STATUS,
+    FAIL_NO_DONE,
+    FAIL_CHUNKS,
+    FAIL_ERROR_EVENT,
+    FAIL_TIMEOUT,
+    FAIL_UNFINISHED,
+    FAILURES,
 };
-static const char *const failure_names[FAILURES] = {"connect", "reset", "cut", "malformed", "status", "no_done",
-                                                    "wrong_chunks", "error_event", "timeout", "unfinished"};
+static const char *const failure_names[FAILURES] = {
+    "connect", "reset",        "cut",         "malformed", "status",
+    "no_done", "wrong_chunks", "error_event", "timeout",   "unfinished"};
 
 struct options {
     struct sockaddr_in target;
     char host[96];
     const char *path, *model, *api_key;
-    char extra[EXTRA_BYTES];  /* further header lines, each with CRLF */
+    char extra[EXTRA_BYTES]; /* further header lines, each with CRLF */
     int connections;
     double rate, duration_s, warmup_s, abort_before, abort_mid;
-    int64_t requests, body_bytes, expect_chunks, abort_after_ms, abort_chunks, timeout_ms, stagger_ms;
+    int64_t requests, body_bytes, expect_chunks, abort_after_ms, abort_chunks, timeout_ms,
+        stagger_ms;
     bool stream, include_usage, unique;
 };
 
@@ -57,22 +71,22 @@ enum state { STATE_CONNECTING, STATE_IDLE, STATE_SENDING, STATE_HEAD, STATE_BODY
 enum leaving { LEAVE_NOT, LEAVE_BEFORE, LEAVE_MID };
 
 struct client {
-    struct list link;         /* in idle, or in leaving (LEAVE_BEFORE), or alone */
+    struct list link; /* in idle, or in leaving (LEAVE_BEFORE), or alone */
     int fd;
     enum state state;
-    bool want_write, late;    /* late: has waited for its staggered start */
+    bool want_write, late; /* late: has waited for its staggered start */
     size_t sent;
     int64_t due_us, leave_us; /* due: latency counts from here */
     enum leaving leaving;
-    char *request;            /* owned when unique, else borrowed from load */
-    char *head;               /* owned: HEAD_BYTES */
+    char *request; /* owned when unique, else borrowed from load */
+    char *head;    /* owned: HEAD_BYTES */
     size_t head_n, scanned;
     enum http1_body body;
     uint64_t left;
     struct http1_chunked chunked;
     bool keep_alive, sse;
     int status;
-    char *line;               /* owned: LINE_BYTES, the start of the SSE line being read */
+    char *line; /* owned: LINE_BYTES, the start of the SSE line being read */
     size_t line_n;
     int64_t chunks;
     bool done_seen, error_seen;
@@ -81,11 +95,11 @@ struct client {
 struct load {
     struct options o;
     int epoll;
-    struct client *clients;   /* owned */
+    struct client *clients; /* owned */
     struct list idle, leaving;
-    char *request;            /* owned */
+    char *request; /* owned */
     size_t request_n, serial_at;
-    char *scratch;            /* owned */
+    char *scratch; /* owned */
     struct rng rng;
     int64_t start_us, measure_us, end_us, now_us;
     int64_t issued, in_flight, ok, measured_ok;
@@ -96,12 +110,15 @@ struct load {
 
 /* ---- requests ---- */
 
-static size_t body_text(const struct options *o, char *out, size_t cap, size_t pad, size_t *serial_at)
+static size_t body_text(const struct options *o, char *out, size_t cap, size_t pad,
+                        size_t *serial_at)
 {
-    int n = snprintf(out, cap, "{\"model\":\"%s\",%s%s\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
-                               "assistant.\"},{\"role\":\"user\",\"content\":\"",
-                     o->model, o->stream ? "\"stream\":true," : "",
-                     o->stream && o->include_usage ? "\"stream_options\":{\"include_usage\":true}," : "");
+    int n = snprintf(
+        out, cap,
+        "{\"model\":\"%s\",%s%s\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
+        "assistant.\"},{\"role\":\"user\",\"content\":\"",
+        o->model, o->stream ? "\"stream\":true," : "",
+        o->stream && o->include_usage ? "\"stream_options\":{\"include_usage\":true}," : "");
     *serial_at = (size_t)n;
     n += snprintf(out + n, cap - (size_t)n, "%0*d ", SERIAL_DIGITS, 0);
     for (size_t i = 0; i < pad; i++)
@@ -116,13 +133,15 @@ static void make_request(struct load *l)
     size_t cap = (size_t)o->body_bytes + 4096, at;
     char *body = mem_alloc(cap);
     size_t bare = body_text(o, body, cap, 0, &at);
-    size_t n = body_text(o, body, cap, (size_t)o->body_bytes > bare ? (size_t)o->body_bytes - bare : 0, &at);
+    size_t n = body_text(o, body, cap,
+                         (size_t)o->body_bytes > bare ? (size_t)o->body_bytes - bare : 0, &at);
     l->request = mem_alloc(n + 4096);
-    int head = snprintf(l->request, 4096,
-                        "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir-load\r\nAccept: */*\r\nContent-Type: "
-                        "application/json\r\n%s%s%s%sContent-Length: %zu\r\n\r\n",
-                        o->path, o->host, o->api_key ? "Authorization: Bearer " : "", o->api_key ? o->api_key : "",
-                        o->api_key ? "\r\n" : "", o->extra, n);
+    int head = snprintf(
+        l->request, 4096,
+        "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: weir-load\r\nAccept: */*\r\nContent-Type: "
+        "application/json\r\n%s%s%s%sContent-Length: %zu\r\n\r\n",
+        o->path, o->host, o->api_key ? "Authorization: Bearer " : "", o->api_key ? o->api_key : "",
+        o->api_key ? "\r\n" : "", o->extra, n);
     memcpy(l->request + head, body, n);
     l->request_n = (size_t)head + n;
     l->serial_at = (size_t)head + at;
@@ -269,7 +288,9 @@ static void begin(struct load *l, struct client *c, int64_t due_us)
     c->sent = c->head_n = c->scanned = c->line_n = 0;
     c->chunks = 0;
     c->done_seen = c->error_seen = false;
-    c->leaving = dice < l->o.abort_before ? LEAVE_BEFORE : dice < l->o.abort_before + l->o.abort_mid ? LEAVE_MID : LEAVE_NOT;
+    c->leaving = dice < l->o.abort_before                    ? LEAVE_BEFORE
+                 : dice < l->o.abort_before + l->o.abort_mid ? LEAVE_MID
+                                                             : LEAVE_NOT;
     if (c->leaving == LEAVE_BEFORE) {
         c->leave_us = l->now_us + l->o.abort_after_ms * 1000;
         list_push_back(&l->leaving, &c->link);
@@ -346,7 +367,8 @@ static bool read_body(struct load *l, struct client *c, struct slice in)
         whole = p == HTTP1_DONE;
         in = slice_from(in, used);
     }
-    if (c->leaving == LEAVE_BEFORE || (c->leaving == LEAVE_MID && (!c->sse || c->chunks >= l->o.abort_chunks))) {
+    if (c->leaving == LEAVE_BEFORE ||
+        (c->leaving == LEAVE_MID && (!c->sse || c->chunks >= l->o.abort_chunks))) {
         left(l, c);
         return false;
     }
@@ -362,7 +384,8 @@ static bool read_head(struct load *l, struct client *c, struct slice in)
     size_t before = c->head_n, take = in.n < HEAD_BYTES - before ? in.n : HEAD_BYTES - before;
     memcpy(c->head + before, in.p, take);
     c->head_n += take;
-    enum http1_parse p = http1_parse_response(slice_make(c->head, c->head_n), &c->scanned, false, &head, &why);
+    enum http1_parse p =
+        http1_parse_response(slice_make(c->head, c->head_n), &c->scanned, false, &head, &why);
     if (p == HTTP1_MORE && c->head_n < HEAD_BYTES)
         return true;
     if (p != HTTP1_DONE) {
@@ -417,7 +440,9 @@ static void read_more(struct load *l, struct client *c)
         l->now_us = clock_mono_us();
         l->bytes_in += n;
         struct slice in = {l->scratch, (size_t)n};
-        bool more = c->state == STATE_BODY ? read_body(l, c, in) : c->state == STATE_IDLE ? false : read_head(l, c, in);
+        bool more = c->state == STATE_BODY   ? read_body(l, c, in)
+                    : c->state == STATE_IDLE ? false
+                                             : read_head(l, c, in);
         if (!more || n < SCRATCH_BYTES)
             return;
     }
@@ -458,10 +483,10 @@ static int64_t next_due_us(const struct load *l)
 
 static void issue(struct load *l)
 {
-    LIST_FOREACH_SAFE(it, &l->idle)
-    {
+    LIST_FOREACH_SAFE (it, &l->idle) {
         struct client *c = CONTAINER_OF(it, struct client, link);
-        int64_t due = next_due_us(l), begins = (c - l->clients) * l->o.stagger_ms * 1000 / l->o.connections;
+        int64_t due = next_due_us(l),
+                begins = (c - l->clients) * l->o.stagger_ms * 1000 / l->o.connections;
         if (!may_issue(l) || due > l->now_us)
             return;
         if (!c->late && l->now_us < l->start_us + begins)
@@ -536,24 +561,31 @@ static void run(struct load *l)
 
 static void print_histogram(const char *name, const struct load_histogram *h)
 {
-    printf(",\"%s\":{\"count\":%llu,\"mean\":%.1f,\"p50\":%lld,\"p90\":%lld,\"p99\":%lld,\"p999\":%lld,\"max\":%lld}", name,
-           (unsigned long long)h->count, h->count ? (double)h->sum_us / (double)h->count : 0.0,
-           (long long)load_histogram_quantile_us(h, 0.5), (long long)load_histogram_quantile_us(h, 0.9),
-           (long long)load_histogram_quantile_us(h, 0.99), (long long)load_histogram_quantile_us(h, 0.999),
-           (long long)h->max_us);
+    printf(",\"%s\":{\"count\":%llu,\"mean\":%.1f,\"p50\":%lld,\"p90\":%lld,\"p99\":%lld,\"p999\":%"
+           "lld,\"max\":%lld}",
+           name, (unsigned long long)h->count,
+           h->count ? (double)h->sum_us / (double)h->count : 0.0,
+           (long long)load_histogram_quantile_us(h, 0.5),
+           (long long)load_histogram_quantile_us(h, 0.9),
+           (long long)load_histogram_quantile_us(h, 0.99),
+           (long long)load_histogram_quantile_us(h, 0.999), (long long)h->max_us);
 }
 
 static int64_t report(const struct load *l)
 {
-    int64_t errors = 0, measured_us = (l->now_us < l->end_us ? l->now_us : l->end_us) - l->measure_us;
+    int64_t errors = 0,
+            measured_us = (l->now_us < l->end_us ? l->now_us : l->end_us) - l->measure_us;
     for (int i = 0; i < FAILURES; i++)
         errors += l->failures[i];
     double seconds = (double)(measured_us > 0 ? measured_us : 1) / 1e6;
-    printf("{\"requests\":%lld,\"ok\":%lld,\"errors\":%lld,\"seconds\":%.3f,\"req_per_s\":%.1f,\"connects\":%lld",
-           (long long)l->issued, (long long)l->ok, (long long)errors, seconds, (double)l->measured_ok / seconds,
-           (long long)l->connects);
-    printf(",\"bytes_in\":%lld,\"request_bytes\":%zu,\"aborted_before\":%lld,\"aborted_mid\":%lld,\"errors_by_kind\":{",
-           (long long)l->bytes_in, l->request_n, (long long)l->aborted_before, (long long)l->aborted_mid);
+    printf("{\"requests\":%lld,\"ok\":%lld,\"errors\":%lld,\"seconds\":%.3f,\"req_per_s\":%.1f,"
+           "\"connects\":%lld",
+           (long long)l->issued, (long long)l->ok, (long long)errors, seconds,
+           (double)l->measured_ok / seconds, (long long)l->connects);
+    printf(",\"bytes_in\":%lld,\"request_bytes\":%zu,\"aborted_before\":%lld,\"aborted_mid\":%lld,"
+           "\"errors_by_kind\":{",
+           (long long)l->bytes_in, l->request_n, (long long)l->aborted_before,
+           (long long)l->aborted_mid);
     for (int i = 0; i < FAILURES; i++)
         printf("%s\"%s\":%lld", i ? "," : "", failure_names[i], (long long)l->failures[i]);
     printf("},\"statuses\":{");
@@ -597,8 +629,9 @@ static int calibrate(void)
         ns[r] = (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec;
     }
     qsort(ns, ROUNDS, sizeof *ns, compare_i64);
-    printf("{\"loop_us\":%.2f,\"min_us\":%.2f,\"p90_us\":%.2f,\"rounds\":%d,\"steps\":%d}\n", (double)ns[ROUNDS / 2] / 1e3,
-           (double)ns[0] / 1e3, (double)ns[ROUNDS * 9 / 10] / 1e3, ROUNDS, STEPS);
+    printf("{\"loop_us\":%.2f,\"min_us\":%.2f,\"p90_us\":%.2f,\"rounds\":%d,\"steps\":%d}\n",
+           (double)ns[ROUNDS / 2] / 1e3, (double)ns[0] / 1e3, (double)ns[ROUNDS * 9 / 10] / 1e3,
+           ROUNDS, STEPS);
     free(ns);
     return 0;
 }
@@ -620,25 +653,59 @@ static const char usage_text[] =
     "  --stream             ask for a stream;  --include-usage  and for its usage\n"
     "  --expect-chunks N    stamped chunks in a complete stream (default 64; 0 = not checked)\n"
     "  --stagger-ms MS      spread the first requests of the connections over this time\n"
-    "  --abort-before P     share of clients that leave before the first byte, --abort-after-ms (default 20) after sending\n"
-    "  --abort-mid P        share that leaves in mid-answer, after --abort-chunks (default 5) of a stream\n"
+    "  --abort-before P     share of clients that leave before the first byte, --abort-after-ms "
+    "(default 20) after sending\n"
+    "  --abort-mid P        share that leaves in mid-answer, after --abort-chunks (default 5) of a "
+    "stream\n"
     "  --timeout-ms MS      (default 30000)\n";
 
 enum option_id {
-    OPT_URL = 1, OPT_CONNECTIONS, OPT_RATE, OPT_DURATION, OPT_WARMUP, OPT_REQUESTS, OPT_BODY, OPT_MODEL, OPT_KEY, OPT_HEADER, OPT_UNIQUE,
-    OPT_STREAM, OPT_USAGE, OPT_CHUNKS, OPT_STAGGER, OPT_ABORT_BEFORE, OPT_ABORT_AFTER, OPT_ABORT_MID, OPT_ABORT_CHUNKS,
-    OPT_TIMEOUT, OPT_HELP,
+    OPT_URL = 1,
+    OPT_CONNECTIONS,
+    OPT_RATE,
+    OPT_DURATION,
+    OPT_WARMUP,
+    OPT_REQUESTS,
+    OPT_BODY,
+    OPT_MODEL,
+    OPT_KEY,
+    OPT_HEADER,
+    OPT_UNIQUE,
+    OPT_STREAM,
+    OPT_USAGE,
+    OPT_CHUNKS,
+    OPT_STAGGER,
+    OPT_ABORT_BEFORE,
+    OPT_ABORT_AFTER,
+    OPT_ABORT_MID,
+    OPT_ABORT_CHUNKS,
+    OPT_TIMEOUT,
+    OPT_HELP,
 };
 
 static const struct option longs[] = {
-    {"url", 1, NULL, OPT_URL}, {"connections", 1, NULL, OPT_CONNECTIONS}, {"rate", 1, NULL, OPT_RATE},
-    {"duration-s", 1, NULL, OPT_DURATION}, {"warmup-s", 1, NULL, OPT_WARMUP}, {"requests", 1, NULL, OPT_REQUESTS},
-    {"body-bytes", 1, NULL, OPT_BODY}, {"model", 1, NULL, OPT_MODEL}, {"api-key", 1, NULL, OPT_KEY}, {"header", 1, NULL, OPT_HEADER},
-    {"unique", 0, NULL, OPT_UNIQUE}, {"stream", 0, NULL, OPT_STREAM}, {"include-usage", 0, NULL, OPT_USAGE},
-    {"expect-chunks", 1, NULL, OPT_CHUNKS}, {"stagger-ms", 1, NULL, OPT_STAGGER},
-    {"abort-before", 1, NULL, OPT_ABORT_BEFORE}, {"abort-after-ms", 1, NULL, OPT_ABORT_AFTER},
-    {"abort-mid", 1, NULL, OPT_ABORT_MID}, {"abort-chunks", 1, NULL, OPT_ABORT_CHUNKS},
-    {"timeout-ms", 1, NULL, OPT_TIMEOUT}, {"help", 0, NULL, OPT_HELP}, {NULL, 0, NULL, 0},
+    {"url", 1, NULL, OPT_URL},
+    {"connections", 1, NULL, OPT_CONNECTIONS},
+    {"rate", 1, NULL, OPT_RATE},
+    {"duration-s", 1, NULL, OPT_DURATION},
+    {"warmup-s", 1, NULL, OPT_WARMUP},
+    {"requests", 1, NULL, OPT_REQUESTS},
+    {"body-bytes", 1, NULL, OPT_BODY},
+    {"model", 1, NULL, OPT_MODEL},
+    {"api-key", 1, NULL, OPT_KEY},
+    {"header", 1, NULL, OPT_HEADER},
+    {"unique", 0, NULL, OPT_UNIQUE},
+    {"stream", 0, NULL, OPT_STREAM},
+    {"include-usage", 0, NULL, OPT_USAGE},
+    {"expect-chunks", 1, NULL, OPT_CHUNKS},
+    {"stagger-ms", 1, NULL, OPT_STAGGER},
+    {"abort-before", 1, NULL, OPT_ABORT_BEFORE},
+    {"abort-after-ms", 1, NULL, OPT_ABORT_AFTER},
+    {"abort-mid", 1, NULL, OPT_ABORT_MID},
+    {"abort-chunks", 1, NULL, OPT_ABORT_CHUNKS},
+    {"timeout-ms", 1, NULL, OPT_TIMEOUT},
+    {"help", 0, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
 };
 
 /* http://127.x.y.z:port/path (or localhost). Anything else is refused. */
@@ -647,11 +714,13 @@ static bool parse_url(struct options *o, const char *url)
     char host[64];
     unsigned port;
     int used = 0;
-    if (sscanf(url, "http://%40[^:/]:%u%n", host, &port, &used) != 2 || port == 0 || port > 65535 || url[used] != '/')
+    if (sscanf(url, "http://%40[^:/]:%u%n", host, &port, &used) != 2 || port == 0 || port > 65535 ||
+        url[used] != '/')
         return false;
     const char *address = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
     o->target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, address, &o->target.sin_addr) != 1 || (ntohl(o->target.sin_addr.s_addr) >> 24) != 127)
+    if (inet_pton(AF_INET, address, &o->target.sin_addr) != 1 ||
+        (ntohl(o->target.sin_addr.s_addr) >> 24) != 127)
         return false;
     snprintf(o->host, sizeof o->host, "%s:%u", host, port);
     o->path = url + used;
@@ -685,31 +754,56 @@ static bool option(struct options *o, int id, const char *arg)
 {
     int64_t n;
     switch ((enum option_id)id) {
-    case OPT_URL: return parse_url(o, arg);
+    case OPT_URL:
+        return parse_url(o, arg);
     case OPT_CONNECTIONS:
         if (!whole(arg, 20000, &n) || n < 1)
             return false;
         o->connections = (int)n;
         return true;
-    case OPT_RATE: return real(arg, 1e6, &o->rate);
-    case OPT_DURATION: return real(arg, 3600, &o->duration_s);
-    case OPT_WARMUP: return real(arg, 600, &o->warmup_s);
-    case OPT_REQUESTS: return whole(arg, INT64_C(1000000000), &o->requests);
-    case OPT_BODY: return whole(arg, 64 << 20, &o->body_bytes);
-    case OPT_MODEL: o->model = arg; return strlen(arg) < 256;
-    case OPT_KEY: o->api_key = arg; return strlen(arg) < 1024;
-    case OPT_HEADER: return add_header(o, arg);
-    case OPT_UNIQUE: o->unique = true; return true;
-    case OPT_STREAM: o->stream = true; return true;
-    case OPT_USAGE: o->include_usage = true; return true;
-    case OPT_CHUNKS: return whole(arg, 1000000, &o->expect_chunks);
-    case OPT_STAGGER: return whole(arg, 600000, &o->stagger_ms);
-    case OPT_ABORT_BEFORE: return real(arg, 1, &o->abort_before);
-    case OPT_ABORT_AFTER: return whole(arg, 60000, &o->abort_after_ms);
-    case OPT_ABORT_MID: return real(arg, 1, &o->abort_mid);
-    case OPT_ABORT_CHUNKS: return whole(arg, 1000000, &o->abort_chunks);
-    case OPT_TIMEOUT: return whole(arg, 3600000, &o->timeout_ms);
-    case OPT_HELP: break;
+    case OPT_RATE:
+        return real(arg, 1e6, &o->rate);
+    case OPT_DURATION:
+        return real(arg, 3600, &o->duration_s);
+    case OPT_WARMUP:
+        return real(arg, 600, &o->warmup_s);
+    case OPT_REQUESTS:
+        return whole(arg, INT64_C(1000000000), &o->requests);
+    case OPT_BODY:
+        return whole(arg, 64 << 20, &o->body_bytes);
+    case OPT_MODEL:
+        o->model = arg;
+        return strlen(arg) < 256;
+    case OPT_KEY:
+        o->api_key = arg;
+        return strlen(arg) < 1024;
+    case OPT_HEADER:
+        return add_header(o, arg);
+    case OPT_UNIQUE:
+        o->unique = true;
+        return true;
+    case OPT_STREAM:
+        o->stream = true;
+        return true;
+    case OPT_USAGE:
+        o->include_usage = true;
+        return true;
+    case OPT_CHUNKS:
+        return whole(arg, 1000000, &o->expect_chunks);
+    case OPT_STAGGER:
+        return whole(arg, 600000, &o->stagger_ms);
+    case OPT_ABORT_BEFORE:
+        return real(arg, 1, &o->abort_before);
+    case OPT_ABORT_AFTER:
+        return whole(arg, 60000, &o->abort_after_ms);
+    case OPT_ABORT_MID:
+        return real(arg, 1, &o->abort_mid);
+    case OPT_ABORT_CHUNKS:
+        return whole(arg, 1000000, &o->abort_chunks);
+    case OPT_TIMEOUT:
+        return whole(arg, 3600000, &o->timeout_ms);
+    case OPT_HELP:
+        break;
     }
     return false;
 }
@@ -744,8 +838,14 @@ static void load_clear(struct load *l)
 
 int main(int argc, char **argv)
 {
-    struct load l = {.o = {.connections = 32, .duration_s = 5, .body_bytes = 1016, .model = "echo", .expect_chunks = 64,
-                           .abort_after_ms = 20, .abort_chunks = 5, .timeout_ms = 30000}};
+    struct load l = {.o = {.connections = 32,
+                           .duration_s = 5,
+                           .body_bytes = 1016,
+                           .model = "echo",
+                           .expect_chunks = 64,
+                           .abort_after_ms = 20,
+                           .abort_chunks = 5,
+                           .timeout_ms = 30000}};
     struct rlimit r;
     int id;
     if (argc == 2 && strcmp(argv[1], "calibrate") == 0)
@@ -754,7 +854,8 @@ int main(int argc, char **argv)
         if (id == OPT_HELP)
             return fputs(usage_text, stdout) < 0;
         if (id == '?' || !option(&l.o, id, optarg)) {
-            fprintf(stderr, "weir-load: bad option or value (see --help); targets must be http://127.x.y.z:port/path\n");
+            fprintf(stderr, "weir-load: bad option or value (see --help); targets must be "
+                            "http://127.x.y.z:port/path\n");
             return 2;
         }
     }

@@ -1,4 +1,5 @@
-/* See load_histogram.h. Values below 64 have a bucket each; above, the top 6 bits after the leading one choose. */
+/* See load_histogram.h. Values below 64 have a bucket each; above, the top 6 bits after the leading
+ * one choose. */
 #include "tests/bench/load_histogram.h"
 
 #define SUB (1u << LOAD_SUB_BITS)

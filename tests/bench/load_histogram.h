@@ -1,4 +1,5 @@
-/* Counts of microseconds in log-linear buckets: 64 per power of two, so a quantile is right to 1.6 %. Plain data. */
+/* Counts of microseconds in log-linear buckets: 64 per power of two, so a quantile is right to 1.6
+ * %. Plain data. */
 #ifndef BENCH_LOAD_HISTOGRAM_H
 #define BENCH_LOAD_HISTOGRAM_H
 

@@ -1,5 +1,6 @@
-/* See answer.h. The order of sources: a tool call or structured output when the request wants one, else the recorded text,
- * the recorded short answer, a sentence made from the row's score, a synthetic answer. */
+/* See answer.h. The order of sources: a tool call or structured output when the request wants one,
+ * else the recorded text, the recorded short answer, a sentence made from the row's score, a
+ * synthetic answer. */
 #include "tests/fleet/answer.h"
 
 #include <ctype.h>
@@ -7,11 +8,11 @@
 #include "tests/fleet/schema.h"
 #include "tests/fleet/text.h"
 
-#define PIECE_BYTES      4
-#define QUOTE_BYTES      200 /* of the question, in a synthetic answer */
-#define TOOLS_MAX        16
-#define FIRST_US         200000 /* pace where no latency was recorded: modelled, not measured */
-#define PER_TOKEN_US     12000
+#define PIECE_BYTES  4
+#define QUOTE_BYTES  200 /* of the question, in a synthetic answer */
+#define TOOLS_MAX    16
+#define FIRST_US     200000 /* pace where no latency was recorded: modelled, not measured */
+#define PER_TOKEN_US 12000
 
 struct slice answer_piece(struct slice *rest)
 {
@@ -53,7 +54,8 @@ static struct slice head_of(struct slice s, size_t max)
 static struct slice synthetic(const struct question *q, const struct model *m, struct arena *a)
 {
     struct slice quote = head_of(text_strip(q->text), QUOTE_BYTES);
-    return slice_str(arena_printf(a, "This is %s of the replay fleet. You asked: %.*s", m->name, SLICE_ARG(quote)));
+    return slice_str(arena_printf(a, "This is %s of the replay fleet. You asked: %.*s", m->name,
+                                  SLICE_ARG(quote)));
 }
 
 static struct slice recorded_text(const struct answer *out, const struct model *m, struct arena *a)
@@ -63,8 +65,8 @@ static struct slice recorded_text(const struct answer *out, const struct model *
         return slice_str(rec->text);
     if (rec->brief)
         return slice_str(rec->brief);
-    return slice_str(arena_printf(a, "The recorded answer of %s to %s was %s.", m->name, out->row->id,
-                                  rec->score >= 0.5 ? "right" : "wrong"));
+    return slice_str(arena_printf(a, "The recorded answer of %s to %s was %s.", m->name,
+                                  out->row->id, rec->score >= 0.5 ? "right" : "wrong"));
 }
 
 static struct slice huge(int64_t bytes, struct arena *a)
@@ -124,12 +126,14 @@ static void limit(struct answer_choice *c, const struct question *q, int64_t rec
 static bool tool_function(struct json_value tool, struct json_value *function, struct slice *name)
 {
     struct json_member m;
-    if (tool.type != JSON_OBJECT || !json_get(tool, SLICE("function"), &m) || m.value.type != JSON_OBJECT)
+    if (tool.type != JSON_OBJECT || !json_get(tool, SLICE("function"), &m) ||
+        m.value.type != JSON_OBJECT)
         return false;
     *function = m.value;
     if (!json_get(*function, SLICE("name"), &m) || m.value.type != JSON_STRING)
         return false;
-    *name = slice_make(m.value.text.p + 1, m.value.text.n - 2); /* names are [a-zA-Z0-9_-]: no escapes */
+    *name = slice_make(m.value.text.p + 1,
+                       m.value.text.n - 2); /* names are [a-zA-Z0-9_-]: no escapes */
     return true;
 }
 
@@ -162,11 +166,13 @@ static void add_call(struct answer_choice *c, const struct question *q, struct j
     struct buf b;
     struct answer_call *call = &c->calls[c->call_count];
     buf_init(&b, MAX_TEXT_BYTES);
-    if (json_get(function, SLICE("parameters"), &parameters) && parameters.value.type == JSON_OBJECT)
+    if (json_get(function, SLICE("parameters"), &parameters) &&
+        parameters.value.type == JSON_OBJECT)
         schema_instance(parameters.value, q->text, &b);
     else
         TEXT_LIT(&b, "{}");
-    call->id = slice_str(arena_printf(a, "call_%020llx%zu", (unsigned long long)serial, c->call_count));
+    call->id =
+        slice_str(arena_printf(a, "call_%020llx%zu", (unsigned long long)serial, c->call_count));
     call->name = name;
     call->arguments = text_take(&b, a);
     buf_clear(&b);
@@ -174,14 +180,17 @@ static void add_call(struct answer_choice *c, const struct question *q, struct j
     c->call_count++;
 }
 
-/* Fills in calls when the request offers tools and forces one or names one in its last user text. */
-static bool call_tools(struct answer_choice *c, const struct question *q, uint64_t serial, struct arena *a)
+/* Fills in calls when the request offers tools and forces one or names one in its last user text.
+ */
+static bool call_tools(struct answer_choice *c, const struct question *q, uint64_t serial,
+                       struct arena *a)
 {
     struct json_iter it;
     struct json_member tool, *first = NULL, kept;
     struct json_value function;
     struct slice name, forced = {0};
-    bool by_name = forced_name(q, &forced), required = slice_eq(q->tool_choice.text, SLICE("\"required\""));
+    bool by_name = forced_name(q, &forced),
+         required = slice_eq(q->tool_choice.text, SLICE("\"required\""));
     if (!q->has_tools || (q->after_tool && !by_name && !required))
         return false;
     c->calls = ARENA_ARRAY(a, struct answer_call, TOOLS_MAX);
@@ -205,8 +214,8 @@ static bool call_tools(struct answer_choice *c, const struct question *q, uint64
 
 /* ---- the whole ---- */
 
-static void count_tokens(struct answer *out, const struct question *q, const struct fault_set *faults,
-                         bool as_recorded)
+static void count_tokens(struct answer *out, const struct question *q,
+                         const struct fault_set *faults, bool as_recorded)
 {
     const struct fault *usage = fault_get(faults, FAULT_USAGE);
     int64_t prompt = q->prompt_tokens, visible = (int64_t)out->pieces;
@@ -228,17 +237,20 @@ static void count_tokens(struct answer *out, const struct question *q, const str
 
 static void set_pace(struct answer *out)
 {
-    if (out->rec && out->rec->latency_ms >= 0) { /* a quarter of the recorded time to the first byte */
+    if (out->rec &&
+        out->rec->latency_ms >= 0) { /* a quarter of the recorded time to the first byte */
         out->total_us = out->rec->latency_ms * 1000;
         out->first_us = out->total_us / 4;
         return;
     }
     out->first_us = FIRST_US;
-    out->total_us = FIRST_US + PER_TOKEN_US * (out->tokens[TOK_OUTPUT] + out->tokens[TOK_REASONING]);
+    out->total_us =
+        FIRST_US + PER_TOKEN_US * (out->tokens[TOK_OUTPUT] + out->tokens[TOK_REASONING]);
 }
 
-void answer_make(struct answer *out, const struct question *q, const struct model *m, const struct rows *rows,
-                 const struct fault_set *faults, uint64_t serial, struct arena *a)
+void answer_make(struct answer *out, const struct question *q, const struct model *m,
+                 const struct rows *rows, const struct fault_set *faults, uint64_t serial,
+                 struct arena *a)
 {
     *out = (struct answer){0};
     if (q->api == API_EMBEDDING) {
@@ -260,7 +272,8 @@ void answer_make(struct answer *out, const struct question *q, const struct mode
             c->text = prose(out, &one, m, faults, a);
             limit(c, q, as_recorded ? out->rec->tokens_out : -1);
             if (q->echo) {
-                c->text = slice_str(arena_printf(a, "%.*s%.*s", SLICE_ARG(one.text), SLICE_ARG(c->text)));
+                c->text =
+                    slice_str(arena_printf(a, "%.*s%.*s", SLICE_ARG(one.text), SLICE_ARG(c->text)));
                 c->pieces = count_pieces(c->text);
             }
         }

@@ -1,4 +1,5 @@
-/* What the fleet answers: a question looked up in the record, or made up, with tokens and pace. Pure. */
+/* What the fleet answers: a question looked up in the record, or made up, with tokens and pace.
+ * Pure. */
 #ifndef FLEET_ANSWER_H
 #define FLEET_ANSWER_H
 
@@ -12,11 +13,11 @@ struct answer_call {
 };
 
 struct answer_choice {
-    struct slice text;          /* empty when there are calls */
+    struct slice text; /* empty when there are calls */
     struct answer_call *calls;
     size_t call_count;
-    const char *finish;         /* "stop", "length", "tool_calls" */
-    size_t pieces;              /* of the text, or of names and arguments */
+    const char *finish; /* "stop", "length", "tool_calls" */
+    size_t pieces;      /* of the text, or of names and arguments */
 };
 
 struct answer {
@@ -28,12 +29,13 @@ struct answer {
     int64_t first_us, total_us;  /* pace, before --time-scale: to the first byte, to the last */
 };
 
-/* Text is streamed and counted in pieces: up to 4 bytes, cut between characters. A piece is a token unless the record has
- * a count of its own. Takes the first piece off *rest. */
+/* Text is streamed and counted in pieces: up to 4 bytes, cut between characters. A piece is a token
+ * unless the record has a count of its own. Takes the first piece off *rest. */
 struct slice answer_piece(struct slice *rest);
 
-void answer_make(struct answer *out, const struct question *q, const struct model *m, const struct rows *rows,
-                 const struct fault_set *faults, uint64_t serial, struct arena *a);
+void answer_make(struct answer *out, const struct question *q, const struct model *m,
+                 const struct rows *rows, const struct fault_set *faults, uint64_t serial,
+                 struct arena *a);
 /* Completion tokens after so many of all pieces: all of them after the last, never more. */
 int64_t answer_tokens_after(const struct answer *a, size_t pieces);
 

@@ -1,5 +1,5 @@
-/* See api.h. Order for a generation request: key, body, model, faults that say nothing, faults that refuse, the context
- * window, the answer. Called by exchange.c. */
+/* See api.h. Order for a generation request: key, body, model, faults that say nothing, faults that
+ * refuse, the context window, the answer. Called by exchange.c. */
 #include "tests/fleet/api.h"
 
 #include <openssl/crypto.h>
@@ -26,8 +26,10 @@ static struct slice common_headers(struct exchange *x, const struct refusal *no)
 {
     struct buf b;
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_ADD(&b, "Server: weir-fleet\r\nx-request-id: req_%016llx\r\nopenai-version: 2020-10-01\r\nopenai-processing-ms: 1\r\n"
-                 "x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n",
+    TEXT_ADD(&b,
+             "Server: weir-fleet\r\nx-request-id: req_%016llx\r\nopenai-version: "
+             "2020-10-01\r\nopenai-processing-ms: 1\r\n"
+             "x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n",
              (unsigned long long)x->serial);
     if (x->answer.row)
         TEXT_ADD(&b, "x-fleet-row: %s\r\n", x->answer.row->id);
@@ -45,7 +47,8 @@ static struct slice common_headers(struct exchange *x, const struct refusal *no)
 static void send_whole(struct call *c, int status, struct slice body)
 {
     struct reply_frame *f = &c->frame;
-    reply_whole(&c->x->reply, f, status, body, c->x->answered ? answer_tokens_after(&c->x->answer, c->x->answer.pieces) : 0);
+    reply_whole(&c->x->reply, f, status, body,
+                c->x->answered ? answer_tokens_after(&c->x->answer, c->x->answer.pieces) : 0);
 }
 
 static void refuse(struct call *c, const struct refusal *no)
@@ -63,12 +66,18 @@ static void refuse(struct call *c, const struct refusal *no)
 static const char *default_message(int status)
 {
     switch (status) {
-    case 429: return "Rate limit reached for requests. Please try again later.";
-    case 500: return "The server had an error while processing your request. Sorry about that!";
-    case 502: return "Bad gateway.";
-    case 503: return "The engine is currently overloaded, please try again later.";
-    case 529: return "Overloaded.";
-    default: return "The request was refused by the fault script.";
+    case 429:
+        return "Rate limit reached for requests. Please try again later.";
+    case 500:
+        return "The server had an error while processing your request. Sorry about that!";
+    case 502:
+        return "Bad gateway.";
+    case 503:
+        return "The engine is currently overloaded, please try again later.";
+    case 529:
+        return "Overloaded.";
+    default:
+        return "The request was refused by the fault script.";
     }
 }
 
@@ -78,7 +87,9 @@ static bool fault_refusal(const struct call *c, struct refusal *no)
     const struct fault *f;
     if ((f = fault_get(set, FAULT_STATUS)) != NULL) {
         int status = (int)f->status;
-        const char *code = status == 429 ? "rate_limit_exceeded" : status == 401 ? "invalid_api_key" : NULL;
+        const char *code = status == 429   ? "rate_limit_exceeded"
+                           : status == 401 ? "invalid_api_key"
+                                           : NULL;
         if (f->text.n)
             refusal_say(no, status, NULL, code, "%.*s", SLICE_ARG(f->text));
         else
@@ -94,7 +105,8 @@ static bool fault_refusal(const struct call *c, struct refusal *no)
     }
     if (fault_get(set, FAULT_CONTENT_FILTER)) {
         refusal_say(no, 400, "prompt", "content_filter",
-                    "The response was filtered due to the prompt triggering the content management policy.");
+                    "The response was filtered due to the prompt triggering the content management "
+                    "policy.");
         return true;
     }
     return false;
@@ -103,12 +115,14 @@ static bool fault_refusal(const struct call *c, struct refusal *no)
 static bool too_long(const struct call *c, const struct question *q, struct refusal *no)
 {
     const struct model *m = c->x->model;
-    long long limit = (long long)(m->context ? m->context : 8192), asked = (long long)q->prompt_tokens;
+    long long limit = (long long)(m->context ? m->context : 8192),
+              asked = (long long)q->prompt_tokens;
     bool forced = fault_get(&c->x->faults, FAULT_CONTEXT_LENGTH) != NULL;
     if (!forced && (!m->context || asked <= limit))
         return false;
     refusal_say(no, 400, "messages", "context_length_exceeded",
-                "This model's maximum context length is %lld tokens. However, your messages resulted in %lld tokens. "
+                "This model's maximum context length is %lld tokens. However, your messages "
+                "resulted in %lld tokens. "
                 "Please reduce the length of the messages.",
                 limit, asked > limit ? asked : limit + 1);
     return true;
@@ -139,8 +153,14 @@ static void send_answer(struct call *c, const struct question *q)
     answer_make(&x->answer, q, x->model, &f->rows, &x->faults, x->serial, &x->arena);
     x->answered = true;
     x->stream = q->stream;
-    struct render r = {.q = q, .answer = &x->answer, .model = x->model, .faults = &x->faults, .arena = &x->arena,
-                       .serial = x->serial, .created_s = clock_wall_us() / 1000000, .chunk_tokens = f->chunk_tokens};
+    struct render r = {.q = q,
+                       .answer = &x->answer,
+                       .model = x->model,
+                       .faults = &x->faults,
+                       .arena = &x->arena,
+                       .serial = x->serial,
+                       .created_s = clock_wall_us() / 1000000,
+                       .chunk_tokens = f->chunk_tokens};
     c->frame.headers = common_headers(x, NULL);
     c->frame.first_us = (int64_t)((double)x->answer.first_us * f->time_scale);
     c->frame.total_us = (int64_t)((double)x->answer.total_us * f->time_scale);
@@ -168,7 +188,8 @@ static void generate(struct call *c, enum question_api api)
     x->model = rows_find_model(&x->fleet->rows, q.model);
     if (!x->model) {
         x->fleet->unknown_model++;
-        refusal_say(&no, 404, NULL, "model_not_found", "The model `%.*s` does not exist or you do not have access to it.",
+        refusal_say(&no, 404, NULL, "model_not_found",
+                    "The model `%.*s` does not exist or you do not have access to it.",
                     SLICE_ARG(q.model));
         refuse(c, &no);
         return;
@@ -209,7 +230,9 @@ static void list_models(struct call *c)
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
 }
 
 static struct slice percent_decode(struct slice s, struct arena *a)
@@ -231,7 +254,8 @@ static void one_model(struct call *c, struct slice name)
     name = percent_decode(name, &c->x->arena);
     const struct model *m = rows_find_model(&c->x->fleet->rows, name);
     if (!m) {
-        refusal_say(&no, 404, "model", "model_not_found", "The model '%.*s' does not exist", SLICE_ARG(name));
+        refusal_say(&no, 404, "model", "model_not_found", "The model '%.*s' does not exist",
+                    SLICE_ARG(name));
         refuse(c, &no);
         return;
     }
@@ -250,7 +274,9 @@ static bool authorised(const struct call *c, struct refusal *no)
     const struct http1_header *h = http1_find(c->head, SLICE("authorization"));
     if (!key)
         return true;
-    struct slice given = h && slice_starts(h->value, SLICE("Bearer ")) ? slice_trim(slice_from(h->value, 7)) : SLICE("");
+    struct slice given = h && slice_starts(h->value, SLICE("Bearer "))
+                             ? slice_trim(slice_from(h->value, 7))
+                             : SLICE("");
     if (given.n == strlen(key) && CRYPTO_memcmp(given.p, key, given.n) == 0)
         return true;
     if (!given.n)
@@ -278,7 +304,8 @@ static void dispatch(struct call *c)
     else if (get && slice_starts(c->path, SLICE("/models/")))
         one_model(c, slice_from(c->path, sizeof "/models/" - 1));
     else {
-        refusal_say(&no, 404, NULL, "unknown_url", "Unknown request URL: %.*s %.*s. Please check the URL for typos.",
+        refusal_say(&no, 404, NULL, "unknown_url",
+                    "Unknown request URL: %.*s %.*s. Please check the URL for typos.",
                     SLICE_ARG(c->head->method), SLICE_ARG(c->head->target));
         refuse(c, &no);
     }
@@ -286,8 +313,14 @@ static void dispatch(struct call *c)
 
 void api_answer(struct exchange *x, const struct http1_head *head, struct slice body)
 {
-    struct call c = {.x = x, .head = head, .path = path_of(head->target), .body = body,
-                     .frame = {.arena = &x->arena, .faults = &x->faults, .close_delimited = head->minor == 0,
-                               .head_only = slice_eq(head->method, SLICE("HEAD")), .close = !head->keep_alive}};
+    struct call c = {.x = x,
+                     .head = head,
+                     .path = path_of(head->target),
+                     .body = body,
+                     .frame = {.arena = &x->arena,
+                               .faults = &x->faults,
+                               .close_delimited = head->minor == 0,
+                               .head_only = slice_eq(head->method, SLICE("HEAD")),
+                               .close = !head->keep_alive}};
     dispatch(&c);
 }

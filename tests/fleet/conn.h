@@ -1,4 +1,5 @@
-/* One connection: reads requests, plays replies. Created by the listener, frees itself when it ends. Loop thread. */
+/* One connection: reads requests, plays replies. Created by the listener, frees itself when it
+ * ends. Loop thread. */
 #ifndef FLEET_CONN_H
 #define FLEET_CONN_H
 

@@ -35,14 +35,18 @@ static void print_stats(const struct fleet *f, struct buf *out)
         opened += f->ports[i].opened;
         open += f->ports[i].open;
     }
-    LIST_FOREACH(it, &f->exchanges)
-    inflight++;
-    TEXT_ADD(out, "{\"connections_opened\":%lld,\"connections_open\":%lld,\"inflight\":%lld,\"unknown_model\":%lld,\"ports\":{",
+    LIST_FOREACH (it, &f->exchanges)
+        inflight++;
+    TEXT_ADD(out,
+             "{\"connections_opened\":%lld,\"connections_open\":%lld,\"inflight\":%lld,\"unknown_"
+             "model\":%lld,\"ports\":{",
              (long long)opened, (long long)open, (long long)inflight, (long long)f->unknown_model);
     for (size_t i = 0; i < f->port_count; i++)
-        TEXT_ADD(out, "%s\"%u\":{\"connections_opened\":%lld,\"connections_open\":%lld,\"requests\":%lld}", i ? "," : "",
-                 f->ports[i].port, (long long)f->ports[i].opened, (long long)f->ports[i].open,
-                 (long long)f->ports[i].requests);
+        TEXT_ADD(
+            out,
+            "%s\"%u\":{\"connections_opened\":%lld,\"connections_open\":%lld,\"requests\":%lld}",
+            i ? "," : "", f->ports[i].port, (long long)f->ports[i].opened,
+            (long long)f->ports[i].open, (long long)f->ports[i].requests);
     TEXT_LIT(out, "},\"total\":{");
     tally_print(&total, out);
     TEXT_LIT(out, "},\"models\":{");
@@ -52,7 +56,8 @@ static void print_stats(const struct fleet *f, struct buf *out)
         text_json(out, slice_str(m->name));
         TEXT_ADD(out, ":{\"priced\":%s,\"nanousd_per_million\":{", m->priced ? "true" : "false");
         for (int k = 0; k < TOK_KINDS; k++)
-            TEXT_ADD(out, "%s\"%s\":%lld", k ? "," : "", token_kind_name((enum token_kind)k), (long long)m->price[k]);
+            TEXT_ADD(out, "%s\"%s\":%lld", k ? "," : "", token_kind_name((enum token_kind)k),
+                     (long long)m->price[k]);
         TEXT_LIT(out, "},");
         tally_print(&f->tallies[i], out);
         TEXT_LIT(out, "}");
@@ -74,11 +79,13 @@ static void print_inflight(const struct fleet *f, struct buf *out)
     int64_t now = clock_mono_us();
     size_t n = 0;
     TEXT_LIT(out, "[");
-    LIST_FOREACH(it, &f->exchanges) {
+    LIST_FOREACH (it, &f->exchanges) {
         const struct exchange *x = CONTAINER_OF(it, struct exchange, link);
-        TEXT_ADD(out, "%s{\"serial\":%llu,\"port\":%u,\"age_us\":%lld,\"phase\":\"%s\",\"stream\":%s,\"model\":",
-                 n++ ? "," : "", (unsigned long long)x->serial, x->port, (long long)(now - x->began_us),
-                 exchange_phase(x), x->stream ? "true" : "false");
+        TEXT_ADD(out,
+                 "%s{\"serial\":%llu,\"port\":%u,\"age_us\":%lld,\"phase\":\"%s\",\"stream\":%s,"
+                 "\"model\":",
+                 n++ ? "," : "", (unsigned long long)x->serial, x->port,
+                 (long long)(now - x->began_us), exchange_phase(x), x->stream ? "true" : "false");
         text_json(out, slice_str(x->model ? x->model->name : ""));
         TEXT_LIT(out, "}");
     }
@@ -112,7 +119,8 @@ static bool set_faults(struct fleet *f, struct slice target, struct slice body, 
     return false;
 }
 
-static int dispatch(struct fleet *f, const struct http1_head *head, struct slice body, struct buf *out)
+static int dispatch(struct fleet *f, const struct http1_head *head, struct slice body,
+                    struct buf *out)
 {
     struct slice target = head->target, path = slice_make(target.p, text_find(target, SLICE("?")));
     bool get = slice_eq(head->method, SLICE("GET")), post = slice_eq(head->method, SLICE("POST"));
@@ -140,8 +148,11 @@ static int dispatch(struct fleet *f, const struct http1_head *head, struct slice
 void control_answer(struct exchange *x, const struct http1_head *head, struct slice body)
 {
     struct buf out;
-    struct reply_frame frame = {.arena = &x->arena, .faults = &x->faults, .headers = SLICE("Cache-Control: no-store\r\n"),
-                                .close_delimited = head->minor == 0, .close = !head->keep_alive};
+    struct reply_frame frame = {.arena = &x->arena,
+                                .faults = &x->faults,
+                                .headers = SLICE("Cache-Control: no-store\r\n"),
+                                .close_delimited = head->minor == 0,
+                                .close = !head->keep_alive};
     buf_init(&out, MAX_TEXT_BYTES);
     int status = dispatch(x->fleet, head, body, &out);
     reply_whole(&x->reply, &frame, status, text_take(&out, &x->arena), 0);

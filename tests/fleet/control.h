@@ -1,4 +1,5 @@
-/* The fleet's own endpoints under /fleet/: stats, log, inflight, faults, reset. JSON in and out; no key is asked for. */
+/* The fleet's own endpoints under /fleet/: stats, log, inflight, faults, reset. JSON in and out; no
+ * key is asked for. */
 #ifndef FLEET_CONTROL_H
 #define FLEET_CONTROL_H
 

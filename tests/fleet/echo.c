@@ -1,8 +1,10 @@
-/* See echo.h. All streams have the same interval, so the queue of streams that wait for their next chunk is ordered by time
- * without sorting: whoever has sent goes to its end. GET /fleet/stats reports counts; any other GET a one-model list.
+/* See echo.h. All streams have the same interval, so the queue of streams that wait for their next
+ * chunk is ordered by time without sorting: whoever has sent goes to its end. GET /fleet/stats
+ * reports counts; any other GET a one-model list.
  *
- * The stamp travels inside the content, where any gateway that forwards the text at all must leave it. Replies go out with
- * one send each; a peer that does not read is waited for with EPOLLOUT. Called by main with --echo. */
+ * The stamp travels inside the content, where any gateway that forwards the text at all must leave
+ * it. Replies go out with one send each; a peer that does not read is waited for with EPOLLOUT.
+ * Called by main with --echo. */
 #include "tests/fleet/echo.h"
 
 #include <errno.h>
@@ -30,32 +32,35 @@
 #define STAMP_DIGITS   16
 #define OUT_BYTES      32768 /* holds a whole stream */
 
-static const char body_text[] =
-    "{\"id\":\"chatcmpl-echo00000000000000000001\",\"object\":\"chat.completion\",\"created\":1735689600,\"model\":\"echo\","
-    "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%s\",\"refusal\":null},\"logprobs\":null,"
-    "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":256,\"completion_tokens\":64,\"total_tokens\":320,"
-    "\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0}},"
-    "\"system_fingerprint\":\"fp_echo\"}";
+static const char body_text[] = "{\"id\":\"chatcmpl-echo00000000000000000001\",\"object\":\"chat."
+                                "completion\",\"created\":1735689600,\"model\":\"echo\","
+                                "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                                "\"content\":\"%s\",\"refusal\":null},\"logprobs\":null,"
+                                "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":256,"
+                                "\"completion_tokens\":64,\"total_tokens\":320,"
+                                "\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_"
+                                "tokens_details\":{\"reasoning_tokens\":0}},"
+                                "\"system_fingerprint\":\"fp_echo\"}";
 #define BODY_BYTES 611
 
 struct echo {
     const struct echo_options *o;
     int epoll, signals;
-    struct list conns;         /* every open connection */
-    struct list waiting;       /* streams between chunks, soonest first */
-    char *whole;               /* owned: head and body */
+    struct list conns;   /* every open connection */
+    struct list waiting; /* streams between chunks, soonest first */
+    char *whole;         /* owned: head and body */
     size_t whole_bytes;
-    char *chunk;               /* owned: HTTP chunk with one event */
+    char *chunk; /* owned: HTTP chunk with one event */
     size_t chunk_bytes, stamp_at;
-    char *last_chunk;          /* owned: the same with a finish reason */
+    char *last_chunk;                             /* owned: the same with a finish reason */
     char *stream_head, *usage_event, *stream_end; /* owned */
     int64_t requests, streams, streams_done, aborted, opened, open;
     bool stop;
 };
 
 struct echo_conn {
-    struct list link;          /* in waiting, or alone */
-    struct list of_all;        /* in conns */
+    struct list link;   /* in waiting, or alone */
+    struct list of_all; /* in conns */
     struct link sock;
     char *in;                  /* owned */
     size_t in_cap, in_n, need; /* need: bytes of the whole request, 0 = not known yet */
@@ -65,7 +70,7 @@ struct echo_conn {
     size_t decoded_to;
     int chunks_sent;
     int64_t due_us;
-    char *out;                 /* owned, streams and slow peers only */
+    char *out; /* owned, streams and slow peers only */
     size_t out_n, out_sent;
 };
 
@@ -100,9 +105,13 @@ static char *event_chunk(const char *choices, const char *usage)
 {
     struct buf b;
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_ADD(&b, "data: {\"id\":\"chatcmpl-echo00000000000000000001\",\"object\":\"chat.completion.chunk\",\"created\":"
-                 "1735689600,\"model\":\"echo\",\"system_fingerprint\":\"fp_echo\",\"choices\":[%s]%s}\n\n",
-             choices, usage);
+    TEXT_ADD(
+        &b,
+        "data: "
+        "{\"id\":\"chatcmpl-echo00000000000000000001\",\"object\":\"chat.completion.chunk\","
+        "\"created\":"
+        "1735689600,\"model\":\"echo\",\"system_fingerprint\":\"fp_echo\",\"choices\":[%s]%s}\n\n",
+        choices, usage);
     char *chunk = http_chunk(buf_slice(&b));
     buf_clear(&b);
     return chunk;
@@ -113,18 +122,26 @@ static void make_texts(struct echo *e)
     struct buf b;
     char *body = filled(body_text, BODY_BYTES);
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_ADD(&b, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    TEXT_ADD(&b,
+             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(body), body);
     e->whole_bytes = buf_len(&b);
     e->whole = mem_strdup(buf_slice(&b));
     free(body);
     buf_clear(&b);
 #define CONTENT "@t=0000000000000000 the quick brown fox jumps"
-    e->chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT "\"},\"logprobs\":null,\"finish_reason\":null}", "");
-    e->last_chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}", "");
+    e->chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT
+                           "\"},\"logprobs\":null,\"finish_reason\":null}",
+                           "");
+    e->last_chunk = event_chunk("{\"index\":0,\"delta\":{\"content\":\"" CONTENT
+                                "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}",
+                                "");
     e->chunk_bytes = strlen(e->chunk);
     e->stamp_at = (size_t)(strstr(e->chunk, "@t=") + 3 - e->chunk);
-    e->stream_head = mem_strdup(SLICE("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"));
-    e->usage_event = event_chunk("", ",\"usage\":{\"prompt_tokens\":256,\"completion_tokens\":64,\"total_tokens\":320}");
+    e->stream_head = mem_strdup(SLICE("HTTP/1.1 200 OK\r\nContent-Type: "
+                                      "text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    e->usage_event = event_chunk(
+        "", ",\"usage\":{\"prompt_tokens\":256,\"completion_tokens\":64,\"total_tokens\":320}");
     char *done = http_chunk(SLICE("data: [DONE]\n\n"));
     buf_init(&b, MAX_TEXT_BYTES);
     TEXT_ADD(&b, "%s0\r\n\r\n", done);
@@ -225,13 +242,16 @@ static void stamp(char *digits, int64_t us)
         digits[i] = (char)('0' + us % 10);
 }
 
-/* Queues chunks as they are due: all of them without an interval, else one. true: the stream is complete. */
+/* Queues chunks as they are due: all of them without an interval, else one. true: the stream is
+ * complete. */
 static bool queue_chunks(struct echo *e, struct echo_conn *c)
 {
     do {
         char *from = ++c->chunks_sent == CHUNKS ? e->last_chunk : e->chunk;
         if (e->o->stamp)
-            stamp(from + (from == e->chunk ? e->stamp_at : (size_t)(strstr(from, "@t=") + 3 - from)), clock_mono_us());
+            stamp(from +
+                      (from == e->chunk ? e->stamp_at : (size_t)(strstr(from, "@t=") + 3 - from)),
+                  clock_mono_us());
         queue(c, from, from == e->chunk ? e->chunk_bytes : strlen(from));
     } while (c->chunks_sent < CHUNKS && e->o->chunk_interval_us == 0);
     if (c->chunks_sent < CHUNKS)
@@ -280,7 +300,8 @@ static bool has(struct slice s, struct slice needle)
 static bool asks(struct slice body, struct slice tight, struct slice spaced)
 {
     struct slice front = {body.p, body.n < SEARCH_BYTES ? body.n : SEARCH_BYTES};
-    struct slice back = slice_from(body, body.n > 2 * SEARCH_BYTES ? body.n - SEARCH_BYTES : front.n);
+    struct slice back =
+        slice_from(body, body.n > 2 * SEARCH_BYTES ? body.n - SEARCH_BYTES : front.n);
     return has(front, tight) || has(front, spaced) || has(back, tight) || has(back, spaced);
 }
 
@@ -289,15 +310,19 @@ static bool answer_get(struct echo *e, struct echo_conn *c, struct slice request
     char reply[1024], body[512];
     if (slice_starts(request, SLICE("GET /fleet/stats")))
         snprintf(body, sizeof body,
-                 "{\"requests\":%lld,\"streams\":%lld,\"streams_done\":%lld,\"aborted\":%lld,\"connections_opened\":%lld,"
+                 "{\"requests\":%lld,\"streams\":%lld,\"streams_done\":%lld,\"aborted\":%lld,"
+                 "\"connections_opened\":%lld,"
                  "\"connections_open\":%lld}",
-                 (long long)e->requests, (long long)e->streams, (long long)e->streams_done, (long long)e->aborted,
-                 (long long)e->opened, (long long)e->open);
+                 (long long)e->requests, (long long)e->streams, (long long)e->streams_done,
+                 (long long)e->aborted, (long long)e->opened, (long long)e->open);
     else
-        snprintf(body, sizeof body, "{\"object\":\"list\",\"data\":[{\"id\":\"echo\",\"object\":\"model\",\"created\":"
-                                    "1735689600,\"owned_by\":\"weir-fleet\"}]}");
-    int n = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                     strlen(body), body);
+        snprintf(body, sizeof body,
+                 "{\"object\":\"list\",\"data\":[{\"id\":\"echo\",\"object\":\"model\",\"created\":"
+                 "1735689600,\"owned_by\":\"weir-fleet\"}]}");
+    int n = snprintf(
+        reply, sizeof reply,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+        strlen(body), body);
     return send_whole(e, c, reply, (size_t)n);
 }
 
@@ -312,19 +337,22 @@ static bool answer(struct echo *e, struct echo_conn *c, struct slice request, st
     return start_stream(e, c);
 }
 
-/* Finds the end of the first request in c->in. 1: complete (c->need bytes), 0: more, -1: malformed. */
+/* Finds the end of the first request in c->in. 1: complete (c->need bytes), 0: more, -1: malformed.
+ */
 static int delimit(struct echo_conn *c)
 {
     if (!c->head_bytes) {
         struct http1_head head;
         enum err err;
         const char *why;
-        enum http1_parse p = http1_parse_request(slice_make(c->in, c->in_n), &c->scanned, &head, &err, &why);
+        enum http1_parse p =
+            http1_parse_request(slice_make(c->in, c->in_n), &c->scanned, &head, &err, &why);
         if (p != HTTP1_DONE)
             return p == HTTP1_MORE ? 0 : -1;
         c->head_bytes = c->decoded_to = head.head_bytes;
         c->chunked = head.body == HTTP1_BODY_CHUNKED;
-        c->need = head.head_bytes + (head.body == HTTP1_BODY_LENGTH ? (size_t)head.content_length : 0);
+        c->need =
+            head.head_bytes + (head.body == HTTP1_BODY_LENGTH ? (size_t)head.content_length : 0);
         http1_chunked_init(&c->decoder);
     }
     while (c->chunked) {
@@ -352,7 +380,8 @@ static bool serve(struct echo *e, struct echo_conn *c)
         if (complete <= 0)
             return complete == 0;
         size_t used = c->need;
-        struct slice request = {c->in, c->head_bytes}, body = {c->in + c->head_bytes, used - c->head_bytes};
+        struct slice request = {c->in, c->head_bytes},
+                     body = {c->in + c->head_bytes, used - c->head_bytes};
         c->head_bytes = c->need = c->scanned = 0;
         bool alive = answer(e, c, request, body);
         memmove(c->in, c->in + used, c->in_n - used);
@@ -369,7 +398,9 @@ static bool receive(struct echo_conn *c)
         if (c->in_n == c->in_cap) {
             if (c->in_cap >= IN_MAX_BYTES)
                 return false;
-            size_t cap = c->need > c->in_cap && c->need <= IN_MAX_BYTES ? c->need : c->in_cap ? 2 * c->in_cap : IN_FIRST_BYTES;
+            size_t cap = c->need > c->in_cap && c->need <= IN_MAX_BYTES ? c->need
+                         : c->in_cap                                    ? 2 * c->in_cap
+                                                                        : IN_FIRST_BYTES;
             c->in = mem_resize(c->in, cap, 1);
             c->in_cap = cap;
         }
@@ -407,7 +438,8 @@ static void accept_all(struct echo *e, int listener)
 
 static int64_t next_due_us(const struct echo *e)
 {
-    return list_empty(&e->waiting) ? -1 : CONTAINER_OF(e->waiting.next, struct echo_conn, link)->due_us;
+    return list_empty(&e->waiting) ? -1
+                                   : CONTAINER_OF(e->waiting.next, struct echo_conn, link)->due_us;
 }
 
 static void run_due(struct echo *e)
@@ -442,7 +474,8 @@ static void loop(struct echo *e)
             uintptr_t tag = (uintptr_t)events[i].data.ptr;
             if (tag == (uintptr_t)&e->signals)
                 e->stop = true;
-            else if (tag >= (uintptr_t)e->o->listeners && tag < (uintptr_t)(e->o->listeners + e->o->listener_count))
+            else if (tag >= (uintptr_t)e->o->listeners &&
+                     tag < (uintptr_t)(e->o->listeners + e->o->listener_count))
                 accept_all(e, *(const int *)events[i].data.ptr);
             else
                 on_event(e, events[i].data.ptr, events[i].events);
@@ -477,8 +510,8 @@ int echo_run(const struct echo_options *o)
         epoll_ctl(e.epoll, EPOLL_CTL_ADD, o->listeners[i], &ev);
     }
     loop(&e);
-    LIST_FOREACH_SAFE(it, &e.conns)
-    conn_free(&e, CONTAINER_OF(it, struct echo_conn, of_all));
+    LIST_FOREACH_SAFE (it, &e.conns)
+        conn_free(&e, CONTAINER_OF(it, struct echo_conn, of_all));
     free_texts(&e);
     close(e.signals);
     close(e.epoll);

@@ -1,5 +1,6 @@
-/* The load-test upstream: one thread of raw epoll, a fixed 611-byte reply to every POST, or 64 server-sent events of about
- * 278 bytes when the body asks for a stream. Nothing is parsed but the framing and "stream":true. */
+/* The load-test upstream: one thread of raw epoll, a fixed 611-byte reply to every POST, or 64
+ * server-sent events of about 278 bytes when the body asks for a stream. Nothing is parsed but the
+ * framing and "stream":true. */
 #ifndef FLEET_ECHO_H
 #define FLEET_ECHO_H
 
@@ -9,11 +10,11 @@
 struct ssl_ctx_st;
 
 struct echo_options {
-    struct ssl_ctx_st *tls;     /* borrowed; NULL = plain */
-    const int *listeners;       /* borrowed */
+    struct ssl_ctx_st *tls; /* borrowed; NULL = plain */
+    const int *listeners;   /* borrowed */
     int listener_count;
-    int64_t chunk_interval_us;  /* 0 = all chunks at once */
-    bool stamp;                 /* send time in each chunk: "@t=" and 16 digits, CLOCK_MONOTONIC us */
+    int64_t chunk_interval_us; /* 0 = all chunks at once */
+    bool stamp; /* send time in each chunk: "@t=" and 16 digits, CLOCK_MONOTONIC us */
 };
 
 /* Serves until SIGTERM or SIGINT. 0, or an errno. */

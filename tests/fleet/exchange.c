@@ -19,7 +19,8 @@ static char *fault_names(const struct fault_set *set)
     return s;
 }
 
-struct exchange *exchange_new(struct fleet *f, struct fleet_port *port, const struct http1_head *head, struct slice body)
+struct exchange *exchange_new(struct fleet *f, struct fleet_port *port,
+                              const struct http1_head *head, struct slice body)
 {
     struct exchange *x = mem_zalloc(1, sizeof *x);
     x->fleet = f;
@@ -53,8 +54,9 @@ struct exchange *exchange_new(struct fleet *f, struct fleet_port *port, const st
 static enum outcome outcome_of(const struct exchange *x, bool peer_left)
 {
     if (peer_left)
-        return x->reply.end == REPLY_HANG && !x->reply.broken && x->steps_done == x->reply.n ? OUTCOME_COMPLETED
-                                                                                              : OUTCOME_ABORTED;
+        return x->reply.end == REPLY_HANG && !x->reply.broken && x->steps_done == x->reply.n
+                   ? OUTCOME_COMPLETED
+                   : OUTCOME_ABORTED;
     if (x->reply.broken)
         return OUTCOME_FAULTED;
     return x->answered ? OUTCOME_COMPLETED : OUTCOME_REFUSED;
@@ -62,7 +64,8 @@ static enum outcome outcome_of(const struct exchange *x, bool peer_left)
 
 static void account(struct exchange *x, enum outcome outcome)
 {
-    int64_t tokens[TOK_KINDS] = {0}, sent = x->steps_done ? x->reply.steps[x->steps_done - 1].tokens : 0;
+    int64_t tokens[TOK_KINDS] = {0},
+            sent = x->steps_done ? x->reply.steps[x->steps_done - 1].tokens : 0;
     nanousd cost = 0;
     if (x->answered) {
         memcpy(tokens, x->answer.tokens, sizeof tokens);

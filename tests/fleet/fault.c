@@ -1,4 +1,5 @@
-/* See fault.h. jansson reads the script: it is small, and read between requests. Thread: the loop's. */
+/* See fault.h. jansson reads the script: it is small, and read between requests. Thread: the
+ * loop's. */
 #include "tests/fleet/fault.h"
 
 #include <jansson.h>
@@ -18,19 +19,19 @@ static const struct {
 #undef FAULT
 };
 
-static const char *const status_shorthands[] = {"400", "401", "403", "404", "408", "413", "422", "429",
-                                                "500", "502", "503", "504", "529"};
+static const char *const status_shorthands[] = {"400", "401", "403", "404", "408", "413", "422",
+                                                "429", "500", "502", "503", "504", "529"};
 
 /* One entry of the script: when, and what. Strings inside what point into json. */
 struct entry {
     struct fault what;
-    json_t *json;          /* owned */
-    struct slice model;    /* "" = any */
-    double probability;    /* < 0 = not by chance */
+    json_t *json;       /* owned */
+    struct slice model; /* "" = any */
+    double probability; /* < 0 = not by chance */
     struct rng rng;
     int64_t nth[NTH_MAX];
     size_t nth_count;
-    int64_t every, times;  /* 0 = no rule; times < 0 = no limit */
+    int64_t every, times; /* 0 = no rule; times < 0 = no limit */
     int64_t seen, met;
 };
 
@@ -61,8 +62,8 @@ void fault_script_free(struct fault_script *s)
 
 static struct fault fault_blank(void)
 {
-    return (struct fault){.after = -1, .retry_after_s = -1, .retry_after_ms = -1, .delay_ms = 1000,
-                          .bytes = 8 << 20};
+    return (struct fault){
+        .after = -1, .retry_after_s = -1, .retry_after_ms = -1, .delay_ms = 1000, .bytes = 8 << 20};
 }
 
 static bool set_kind(struct fault *f, struct slice name)
@@ -92,14 +93,25 @@ static int64_t *number_of(struct fault *f, struct slice key)
     const struct {
         const char *name;
         int64_t *at;
-    } numbers[] = {{"status", &f->status}, {"after", &f->after}, {"delay_ms", &f->delay_ms},
-                   {"retry_after_s", &f->retry_after_s}, {"retry_after_ms", &f->retry_after_ms},
-                   {"cached", &f->cached}, {"cache_write", &f->cache_write},
-                   {"reasoning", &f->reasoning}, {"bytes", &f->bytes}};
+    } numbers[] = {{"status", &f->status},
+                   {"after", &f->after},
+                   {"delay_ms", &f->delay_ms},
+                   {"retry_after_s", &f->retry_after_s},
+                   {"retry_after_ms", &f->retry_after_ms},
+                   {"cached", &f->cached},
+                   {"cache_write", &f->cache_write},
+                   {"reasoning", &f->reasoning},
+                   {"bytes", &f->bytes}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (slice_eq(key, slice_str(numbers[i].name)))
             return numbers[i].at;
     return NULL;
+}
+
+static bool tokens_sane(int64_t n)
+{
+    return n >= 0 &&
+           n <= 1000000; /* times a price of USD 1000 per million, this still fits 63 bits */
 }
 
 /* What the parameters may be, or the fleet would misbehave in ways nobody asked for. */
@@ -109,8 +121,8 @@ static bool sane(const struct fault *f, struct err_text *why)
         err_say(why, "status must be 400..599");
     else if (f->after < -1 || f->delay_ms < 0 || f->delay_ms > 3600000)
         err_say(why, "after and delay_ms must not be negative (delay_ms at most an hour)");
-    else if (f->cached < 0 || f->cache_write < 0 || f->reasoning < 0)
-        err_say(why, "token counts must not be negative");
+    else if (!tokens_sane(f->cached) || !tokens_sane(f->cache_write) || !tokens_sane(f->reasoning))
+        err_say(why, "token counts must be 0..1000000");
     else if (f->bytes < 0 || f->bytes > 64 << 20)
         err_say(why, "bytes must be 0..64 MiB");
     else
@@ -159,7 +171,8 @@ static bool read_entry(struct entry *e, json_t *item, struct err_text *why)
         err_say(why, "unknown kind '%.*s'", SLICE_ARG(name));
         return false;
     }
-    json_object_foreach(item, key, v) {
+    json_object_foreach(item, key, v)
+    {
         bool known;
         int64_t *number = number_of(&e->what, slice_str(key));
         bool ok = read_when(e, key, v, &known);
@@ -230,7 +243,8 @@ static bool entry_meets(struct entry *e)
     return true;
 }
 
-void fault_script_pick(struct fault_script *s, struct slice model, struct arena *a, struct fault_set *out)
+void fault_script_pick(struct fault_script *s, struct slice model, struct arena *a,
+                       struct fault_set *out)
 {
     out->n = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -281,7 +295,8 @@ static bool parse_parameter(struct fault *f, struct slice parameter, struct aren
     return *digits && !*end;
 }
 
-bool fault_parse_header(struct slice value, struct arena *a, struct fault_set *out, struct err_text *why)
+bool fault_parse_header(struct slice value, struct arena *a, struct fault_set *out,
+                        struct err_text *why)
 {
     out->n = 0;
     if (slice_eq(slice_trim(value), SLICE("none")))

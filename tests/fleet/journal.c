@@ -52,7 +52,8 @@ static char *headers_json(const struct http1_head *head)
     return s;
 }
 
-void journal_begin(struct journal *j, uint64_t serial, const struct http1_head *head, struct slice body, uint16_t port)
+void journal_begin(struct journal *j, uint64_t serial, const struct http1_head *head,
+                   struct slice body, uint16_t port)
 {
     struct buf b;
     if (!j->cap)
@@ -65,6 +66,7 @@ void journal_begin(struct journal *j, uint64_t serial, const struct http1_head *
     e->model = mem_strdup(SLICE(""));
     e->faults = mem_strdup(SLICE(""));
     e->body_bytes = body.n;
+    e->body_hash = text_hash(body);
     e->port = port;
     e->outcome = OUTCOME_KINDS;
     body.n = body.n < j->body_max_bytes ? body.n : j->body_max_bytes;
@@ -82,20 +84,26 @@ struct journal_entry *journal_find(struct journal *j, uint64_t serial)
 
 static void print_entry(const struct journal_entry *e, struct buf *out)
 {
-    TEXT_ADD(out, "{\"serial\":%llu,\"port\":%u,\"target\":", (unsigned long long)e->serial, e->port);
+    TEXT_ADD(out, "{\"serial\":%llu,\"port\":%u,\"target\":", (unsigned long long)e->serial,
+             e->port);
     text_json(out, slice_str(e->target));
     TEXT_LIT(out, ",\"model\":");
     text_json(out, slice_str(e->model));
     TEXT_LIT(out, ",\"faults\":");
     text_json(out, slice_str(e->faults));
-    TEXT_ADD(out, ",\"status\":%d,\"outcome\":\"%s\",\"began_us\":%lld,\"ended_us\":%lld,\"output_tokens\":%lld", e->status,
-             outcome_name(e->outcome), (long long)e->began_wall_us, (long long)e->ended_wall_us,
-             (long long)e->output_tokens);
-    TEXT_ADD(out, ",\"cost_nanousd\":%lld,\"headers\":%s,\"body_bytes\":%zu,\"body\":%s}", (long long)e->cost, e->head,
-             e->body_bytes, e->body);
+    TEXT_ADD(out,
+             ",\"status\":%d,\"outcome\":\"%s\",\"began_us\":%lld,\"ended_us\":%lld,\"output_"
+             "tokens\":%lld",
+             e->status, outcome_name(e->outcome), (long long)e->began_wall_us,
+             (long long)e->ended_wall_us, (long long)e->output_tokens);
+    TEXT_ADD(out,
+             ",\"cost_nanousd\":%lld,\"headers\":%s,\"body_bytes\":%zu,\"body_fnv1a64\":\"%"
+             "016llx\",\"body\":%s}",
+             (long long)e->cost, e->head, e->body_bytes, (unsigned long long)e->body_hash, e->body);
 }
 
-void journal_print(const struct journal *j, uint64_t newest, uint64_t since, size_t n, struct buf *out)
+void journal_print(const struct journal *j, uint64_t newest, uint64_t since, size_t n,
+                   struct buf *out)
 {
     size_t printed = 0;
     n = n < j->cap ? n : j->cap;

@@ -1,5 +1,6 @@
-/* See link.h. TLS handshakes happen inside the first reads. A read that wants to write (a handshake flight that does not fit
- * the socket buffer, a key update) is treated as "again": the next readable event goes on with it. */
+/* See link.h. TLS handshakes happen inside the first reads. A read that wants to write (a handshake
+ * flight that does not fit the socket buffer, a key update) is treated as "again": the next
+ * readable event goes on with it. */
 #include "tests/fleet/link.h"
 
 #include <arpa/inet.h>
@@ -14,14 +15,15 @@
 
 #define BACKLOG 4096
 
-static int choose_http1(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
-                        unsigned in_n, void *ctx)
+static int choose_http1(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+                        const unsigned char *in, unsigned in_n, void *ctx)
 {
     static const unsigned char ours[] = "\x08http/1.1";
     (void)ssl;
     (void)ctx;
     unsigned char *chosen;
-    if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) !=
+        OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_NOACK;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -31,7 +33,8 @@ struct ssl_ctx_st *link_tls_new(const char *cert_path, const char *key_path, str
 {
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (tls && SSL_CTX_use_certificate_chain_file(tls, cert_path) == 1 &&
-        SSL_CTX_use_PrivateKey_file(tls, key_path, SSL_FILETYPE_PEM) == 1 && SSL_CTX_check_private_key(tls) == 1) {
+        SSL_CTX_use_PrivateKey_file(tls, key_path, SSL_FILETYPE_PEM) == 1 &&
+        SSL_CTX_check_private_key(tls) == 1) {
         SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION);
         SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                   SSL_MODE_RELEASE_BUFFERS);
@@ -63,7 +66,8 @@ void link_init(struct link *l, int fd, struct ssl_ctx_st *tls)
 void link_close(struct link *l, bool reset)
 {
     if (reset)
-        setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+        setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+                   sizeof(struct linger));
     if (l->ssl) {
         if (!reset)
             SSL_shutdown(l->ssl);

@@ -1,5 +1,5 @@
-/* A connected stream socket, plain or TLS (server side, HTTP/1.1 by ALPN). Non-blocking. Single-threaded; the struct owns
- * the descriptor. */
+/* A connected stream socket, plain or TLS (server side, HTTP/1.1 by ALPN). Non-blocking.
+ * Single-threaded; the struct owns the descriptor. */
 #ifndef FLEET_LINK_H
 #define FLEET_LINK_H
 
@@ -29,7 +29,8 @@ enum { LINK_EOF = 0, LINK_AGAIN = -1, LINK_ERROR = -2 };
 ssize_t link_recv(struct link *l, void *p, size_t n);
 ssize_t link_send(struct link *l, const void *p, size_t n);
 
-/* A listening socket on 127.0.0.1 (or any address if everywhere) with that port, 0 = any; *port is what it got. -1 + errno. */
+/* A listening socket on 127.0.0.1 (or any address if everywhere) with that port, 0 = any; *port is
+ * what it got. -1 + errno. */
 int link_listen(uint16_t *port, bool everywhere);
 
 #endif

@@ -16,7 +16,8 @@
 #include "tests/fleet/link.h"
 #include "tests/fleet/text.h"
 
-#define MANY 64
+#define MANY              64
+#define LOGGED_BODY_BYTES ((size_t)256 << 10)
 
 struct options {
     uint16_t ports[FLEET_PORTS_MAX];
@@ -36,10 +37,14 @@ static const char usage_text[] =
     "  --port N              listen on 127.0.0.1:N (0: any free port); may be repeated\n"
     "  --port-file FILE      write the ports, one per line, once they listen\n"
     "  --everywhere          listen on all addresses, not on loopback only\n"
-    "  --rows FILE           recorded results (routing-rows/1, gzip or plain); may be repeated, *_text files after their rows\n"
-    "  --model NAME[:IN:OUT[:CONTEXT]]  a further model without rows; prices in USD per million tokens; may be repeated\n"
-    "  --truth FILE          write which recorded answers are right, one JSON line per row and model\n"
-    "  --time-scale X        recorded (or modelled) latency times X; 0, the default, answers at once\n"
+    "  --rows FILE           recorded results (routing-rows/1, gzip or plain); may be repeated, "
+    "*_text files after their rows\n"
+    "  --model NAME[:IN:OUT[:CONTEXT]]  a further model without rows; prices in USD per million "
+    "tokens; may be repeated\n"
+    "  --truth FILE          write which recorded answers are right, one JSON line per row and "
+    "model\n"
+    "  --time-scale X        recorded (or modelled) latency times X; 0, the default, answers at "
+    "once\n"
     "  --chunk-tokens N      tokens per streamed chunk (default 1)\n"
     "  --faults FILE         fault script, see --list-faults\n"
     "  --list-faults         print the faults and features and exit\n"
@@ -51,15 +56,24 @@ static const char usage_text[] =
     "  --chunk-interval-us N echo: pause between chunks (default 0)\n";
 
 static const struct option longs[] = {
-    {"port", required_argument, NULL, 'p'},      {"port-file", required_argument, NULL, 'P'},
-    {"everywhere", no_argument, NULL, 'E'},      {"rows", required_argument, NULL, 'r'},
-    {"model", required_argument, NULL, 'm'},     {"truth", required_argument, NULL, 't'},
-    {"time-scale", required_argument, NULL, 's'}, {"chunk-tokens", required_argument, NULL, 'c'},
-    {"faults", required_argument, NULL, 'f'},    {"list-faults", no_argument, NULL, 'L'},
-    {"api-key", required_argument, NULL, 'k'},   {"log-size", required_argument, NULL, 'l'},
-    {"tls-cert", required_argument, NULL, 'C'},  {"tls-key", required_argument, NULL, 'K'},
-    {"echo", no_argument, NULL, 'e'},            {"stamp", no_argument, NULL, 'S'},
-    {"chunk-interval-us", required_argument, NULL, 'i'}, {"help", no_argument, NULL, 'h'},
+    {"port", required_argument, NULL, 'p'},
+    {"port-file", required_argument, NULL, 'P'},
+    {"everywhere", no_argument, NULL, 'E'},
+    {"rows", required_argument, NULL, 'r'},
+    {"model", required_argument, NULL, 'm'},
+    {"truth", required_argument, NULL, 't'},
+    {"time-scale", required_argument, NULL, 's'},
+    {"chunk-tokens", required_argument, NULL, 'c'},
+    {"faults", required_argument, NULL, 'f'},
+    {"list-faults", no_argument, NULL, 'L'},
+    {"api-key", required_argument, NULL, 'k'},
+    {"log-size", required_argument, NULL, 'l'},
+    {"tls-cert", required_argument, NULL, 'C'},
+    {"tls-key", required_argument, NULL, 'K'},
+    {"echo", no_argument, NULL, 'e'},
+    {"stamp", no_argument, NULL, 'S'},
+    {"chunk-interval-us", required_argument, NULL, 'i'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -104,33 +118,62 @@ static bool option(struct options *o, int c, const char *arg)
             return false;
         o->ports[o->port_count++] = (uint16_t)n;
         return true;
-    case 'P': o->port_file = arg; return true;
-    case 'E': o->everywhere = true; return true;
-    case 'r': return keep(o->rows, &o->row_count, arg);
-    case 'm': return keep(o->models, &o->model_count, arg);
-    case 't': o->truth = arg; return true;
+    case 'P':
+        o->port_file = arg;
+        return true;
+    case 'E':
+        o->everywhere = true;
+        return true;
+    case 'r':
+        return keep(o->rows, &o->row_count, arg);
+    case 'm':
+        return keep(o->models, &o->model_count, arg);
+    case 't':
+        o->truth = arg;
+        return true;
     case 's':
         o->time_scale = strtod(arg, &end);
         return *arg && !*end && o->time_scale >= 0 && o->time_scale <= 1000;
-    case 'c': return (o->chunk_tokens = number(arg, 1000000)) > 0;
-    case 'f': o->faults = arg; return true;
-    case 'k': o->api_key = arg; return true;
+    case 'c':
+        return (o->chunk_tokens = number(arg, 1000000)) > 0;
+    case 'f':
+        o->faults = arg;
+        return true;
+    case 'k':
+        o->api_key = arg;
+        return true;
     case 'l':
         n = number(arg, 1000000);
         o->log_size = (size_t)n;
         return n >= 0;
-    case 'C': o->cert = arg; return true;
-    case 'K': o->key = arg; return true;
-    case 'e': o->echo = true; return true;
-    case 'S': o->stamp = true; return true;
-    case 'i': return (o->chunk_interval_us = number(arg, 60000000)) >= 0;
-    default: return false;
+    case 'C':
+        o->cert = arg;
+        return true;
+    case 'K':
+        o->key = arg;
+        return true;
+    case 'e':
+        o->echo = true;
+        return true;
+    case 'S':
+        o->stamp = true;
+        return true;
+    case 'i':
+        return (o->chunk_interval_us = number(arg, 60000000)) >= 0;
+    default:
+        return false;
     }
 }
 
 /* ---- start ---- */
 
-/* NAME[:IN:OUT[:CONTEXT]], USD per million tokens. Names may hold colons only if no price follows. */
+static bool price_sane(double usd)
+{
+    return usd >= 0 && usd <= 1000;
+}
+
+/* NAME[:IN:OUT[:CONTEXT]], USD per million tokens. Names may hold colons only if no price follows.
+ */
 static bool add_model(struct rows *rows, const char *spec)
 {
     double in, out;
@@ -141,11 +184,13 @@ static bool add_model(struct rows *rows, const char *spec)
     if (!spec[n])
         return n > 0;
     int got = sscanf(spec + n, ":%lf:%lf%n:%lld%n", &in, &out, &used, &context, &used);
-    if (n == 0 || got < 2 || spec[n + (size_t)used] || in < 0 || out < 0 || context < 0)
+    if (n == 0 || got < 2 || spec[n + (size_t)used] || !price_sane(in) || !price_sane(out) ||
+        context < 0)
         return false;
     m->priced = true;
     m->context = context;
-    m->price[TOK_INPUT] = m->price[TOK_CACHED_INPUT] = m->price[TOK_CACHE_WRITE] = llround(in * 1e9);
+    m->price[TOK_INPUT] = m->price[TOK_CACHED_INPUT] = m->price[TOK_CACHE_WRITE] =
+        llround(in * 1e9);
     m->price[TOK_OUTPUT] = m->price[TOK_REASONING] = llround(out * 1e9);
     return true;
 }
@@ -231,7 +276,8 @@ static void serve(struct fleet *f, const uint16_t *ports, const int *listeners, 
     f->port_count = n;
     for (size_t i = 0; i < n; i++) {
         f->ports[i] = (struct fleet_port){.fleet = f, .port = ports[i], .fd = listeners[i]};
-        f->ports[i].readable = event_new(f->loop, listeners[i], EV_READ | EV_PERSIST, on_connection, &f->ports[i]);
+        f->ports[i].readable =
+            event_new(f->loop, listeners[i], EV_READ | EV_PERSIST, on_connection, &f->ports[i]);
         event_add(f->ports[i].readable, NULL);
     }
     struct event *term = evsignal_new(f->loop, SIGTERM, on_signal, f->loop);
@@ -261,13 +307,17 @@ static int run(struct fleet *f, struct options *o, const int *listeners)
     if (!write_ports(o->port_file, o->ports, o->port_count))
         return fail("cannot write ", o->port_file);
     if (o->echo) {
-        struct echo_options e = {.tls = f->tls, .listeners = listeners, .listener_count = (int)o->port_count,
-                                 .chunk_interval_us = o->chunk_interval_us, .stamp = o->stamp};
+        struct echo_options e = {.tls = f->tls,
+                                 .listeners = listeners,
+                                 .listener_count = (int)o->port_count,
+                                 .chunk_interval_us = o->chunk_interval_us,
+                                 .stamp = o->stamp};
         announce(o->ports, o->port_count, f->tls != NULL, "echo");
         return echo_run(&e);
     }
     char what[64];
-    snprintf(what, sizeof what, "%zu models, %zu recorded questions", f->rows.model_count, f->rows.count);
+    snprintf(what, sizeof what, "%zu models, %zu recorded questions", f->rows.model_count,
+             f->rows.count);
     announce(o->ports, o->port_count, f->tls != NULL, what);
     serve(f, o->ports, listeners, o->port_count);
     return 0;
@@ -275,16 +325,18 @@ static int run(struct fleet *f, struct options *o, const int *listeners)
 
 static int start(struct options *o)
 {
-    struct fleet f = {.time_scale = o->time_scale, .chunk_tokens = o->chunk_tokens, .api_key = o->api_key};
+    struct fleet f = {
+        .time_scale = o->time_scale, .chunk_tokens = o->chunk_tokens, .api_key = o->api_key};
     struct err_text why = {""};
     int listeners[FLEET_PORTS_MAX], code = 2;
     size_t open = 0;
     rows_init(&f.rows);
     f.faults = fault_script_new();
-    journal_init(&f.journal, o->log_size, 1 << 20);
+    journal_init(&f.journal, o->log_size, LOGGED_BODY_BYTES);
     list_init(&f.exchanges);
     list_init(&f.conns);
-    if (!load(&f, o, &why) || (o->cert && !(f.tls = link_tls_new(o->cert, o->key ? o->key : o->cert, &why)))) {
+    if (!load(&f, o, &why) ||
+        (o->cert && !(f.tls = link_tls_new(o->cert, o->key ? o->key : o->cert, &why)))) {
         fail(why.s, "");
         goto out;
     }

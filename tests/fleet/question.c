@@ -1,4 +1,5 @@
-/* See question.h. One function per group of members; each says what it refuses with OpenAI's param and code. */
+/* See question.h. One function per group of members; each says what it refuses with OpenAI's param
+ * and code. */
 #include "tests/fleet/question.h"
 
 #include <stdlib.h>
@@ -50,7 +51,8 @@ static bool want_bool(struct parse *p, const char *name, bool *out)
     *out = v.type == JSON_TRUE;
     if (v.type == JSON_TRUE || v.type == JSON_FALSE)
         return true;
-    refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected a boolean.", name);
+    refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected a boolean.",
+                name);
     return false;
 }
 
@@ -60,12 +62,14 @@ static bool want_int(struct parse *p, const char *name, int64_t min, int64_t max
     if (!given(p->body, slice_str(name), &v))
         return true;
     if (v.type != JSON_NUMBER || !json_int(v, out)) {
-        refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected an integer.", name);
+        refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected an integer.",
+                    name);
         return false;
     }
     if (*out >= min && *out <= max)
         return true;
-    refusal_say(p->no, 400, name, *out < min ? "integer_below_min_value" : "integer_above_max_value",
+    refusal_say(p->no, 400, name,
+                *out < min ? "integer_below_min_value" : "integer_above_max_value",
                 "Invalid '%s': %lld is out of range [%lld, %lld].", name, (long long)*out,
                 (long long)min, (long long)max);
     return false;
@@ -78,7 +82,8 @@ static bool want_number(struct parse *p, const char *name, double min, double ma
     if (!given(p->body, slice_str(name), &v))
         return true;
     if (v.type != JSON_NUMBER || !json_number(v, &x)) {
-        refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected a number.", name);
+        refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected a number.",
+                    name);
         return false;
     }
     if (x >= min && x <= max)
@@ -99,7 +104,8 @@ static bool read_model(struct parse *p)
     return true;
 }
 
-/* A string, or the text parts of an array joined. Image and other parts are accepted; images are counted. */
+/* A string, or the text parts of an array joined. Image and other parts are accepted; images are
+ * counted. */
 static struct slice content_text(struct parse *p, struct json_value content)
 {
     if (content.type == JSON_STRING)
@@ -125,11 +131,13 @@ static bool read_message(struct parse *p, struct json_value message, size_t *use
 {
     struct json_value role, content = {.type = JSON_NULL};
     if (!given(message, SLICE("role"), &role) || role.type != JSON_STRING)
-        return refuse(p, "messages", "missing_required_parameter", "Missing required parameter: 'messages[].role'.");
+        return refuse(p, "messages", "missing_required_parameter",
+                      "Missing required parameter: 'messages[].role'.");
     bool user = slice_eq(role.text, SLICE("\"user\""));
     bool has_content = given(message, SLICE("content"), &content);
     if (user && !has_content)
-        return refuse(p, "messages", "invalid_type", "Invalid value for 'content': expected a string or an array.");
+        return refuse(p, "messages", "invalid_type",
+                      "Invalid value for 'content': expected a string or an array.");
     struct slice text = content_text(p, content);
     p->text_bytes += text.n;
     *(user ? users : others) += 1;
@@ -146,29 +154,34 @@ static bool read_messages(struct parse *p)
     struct json_member m;
     size_t users = 0, others = 0;
     if (!given(p->body, SLICE("messages"), &messages))
-        return refuse(p, "messages", "missing_required_parameter", "Missing required parameter: 'messages'.");
+        return refuse(p, "messages", "missing_required_parameter",
+                      "Missing required parameter: 'messages'.");
     if (messages.type != JSON_ARRAY)
-        return refuse(p, "messages", "invalid_type", "Invalid type for 'messages': expected an array of objects.");
+        return refuse(p, "messages", "invalid_type",
+                      "Invalid type for 'messages': expected an array of objects.");
     json_iter_init(&it, messages);
     while (json_iter_next(&it, &m))
         if (!read_message(p, m.value, &users, &others))
             return false;
     if (users + others == 0)
-        return refuse(p, "messages", "empty_array", "Invalid 'messages': empty array. Expected an array with minimum length 1.");
+        return refuse(p, "messages", "empty_array",
+                      "Invalid 'messages': empty array. Expected an array with minimum length 1.");
     p->q->plain = users == 1 && others == 0 && p->images == 0;
     p->q->inputs = &p->q->text;
     p->q->input_count = 1;
     return true;
 }
 
-/* "prompt" and "input": a string or an array of strings. Arrays of token ids are taken as text of their digits. */
+/* "prompt" and "input": a string or an array of strings. Arrays of token ids are taken as text of
+ * their digits. */
 static bool read_inputs(struct parse *p, const char *name)
 {
     struct json_value v;
     struct json_iter it;
     struct json_member m;
     if (!given(p->body, slice_str(name), &v)) {
-        refusal_say(p->no, 400, name, "missing_required_parameter", "Missing required parameter: '%s'.", name);
+        refusal_say(p->no, 400, name, "missing_required_parameter",
+                    "Missing required parameter: '%s'.", name);
         return false;
     }
     p->q->inputs = ARENA_ARRAY(p->arena, struct slice, INPUTS_MAX);
@@ -180,7 +193,8 @@ static bool read_inputs(struct parse *p, const char *name)
     while (v.type == JSON_ARRAY && json_iter_next(&it, &m)) {
         if (p->q->input_count == INPUTS_MAX)
             return refuse(p, name, "array_above_max_length", "Too many inputs.");
-        p->q->inputs[p->q->input_count++] = m.value.type == JSON_STRING ? decode(p, m.value) : m.value.text;
+        p->q->inputs[p->q->input_count++] =
+            m.value.type == JSON_STRING ? decode(p, m.value) : m.value.text;
     }
     if (!p->q->input_count)
         return refuse(p, name, "empty_array", "Invalid input: empty array.");
@@ -204,11 +218,13 @@ static bool read_stop(struct parse *p)
         return true;
     }
     if (v.type != JSON_ARRAY)
-        return refuse(p, "stop", "invalid_type", "Invalid type for 'stop': expected a string or an array.");
+        return refuse(p, "stop", "invalid_type",
+                      "Invalid type for 'stop': expected a string or an array.");
     json_iter_init(&it, v);
     while (json_iter_next(&it, &m)) {
         if (q->stop_count == 4 || m.value.type != JSON_STRING)
-            return refuse(p, "stop", "array_above_max_length", "Invalid 'stop': expected up to 4 strings.");
+            return refuse(p, "stop", "array_above_max_length",
+                          "Invalid 'stop': expected up to 4 strings.");
         q->stops[q->stop_count++] = decode(p, m.value);
     }
     return true;
@@ -229,10 +245,11 @@ static bool read_format(struct parse *p)
         return true;
     }
     if (!slice_eq(type.text, SLICE("\"json_schema\"")))
-        return refuse(p, "response_format.type", "invalid_value", "Invalid value for 'response_format.type'.");
+        return refuse(p, "response_format.type", "invalid_value",
+                      "Invalid value for 'response_format.type'.");
     p->q->format = FORMAT_JSON_SCHEMA;
-    if (!given(format, SLICE("json_schema"), &wrapper) || !given(wrapper, SLICE("schema"), &p->q->schema) ||
-        p->q->schema.type != JSON_OBJECT)
+    if (!given(format, SLICE("json_schema"), &wrapper) ||
+        !given(wrapper, SLICE("schema"), &p->q->schema) || p->q->schema.type != JSON_OBJECT)
         return refuse(p, "response_format.json_schema", "missing_required_parameter",
                       "Missing required parameter: 'response_format.json_schema.schema'.");
     return true;
@@ -247,10 +264,14 @@ static bool read_tools(struct parse *p)
     if (!given(p->body, SLICE("tool_choice"), &q->tool_choice))
         q->tool_choice = (struct json_value){.type = JSON_NULL};
     if (!given(p->body, SLICE("tools"), &q->tools))
-        return q->tool_choice.type == JSON_NULL || slice_eq(q->tool_choice.text, SLICE("\"none\"")) ||
-               refuse(p, "tool_choice", NULL, "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.");
+        return q->tool_choice.type == JSON_NULL ||
+               slice_eq(q->tool_choice.text, SLICE("\"none\"")) ||
+               refuse(p, "tool_choice", NULL,
+                      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' "
+                      "are specified.");
     if (q->tools.type != JSON_ARRAY)
-        return refuse(p, "tools", "invalid_type", "Invalid type for 'tools': expected an array of objects.");
+        return refuse(p, "tools", "invalid_type",
+                      "Invalid type for 'tools': expected an array of objects.");
     q->has_tools = !slice_eq(q->tool_choice.text, SLICE("\"none\""));
     return true;
 }
@@ -265,10 +286,12 @@ static bool read_logprobs(struct parse *p)
         q->logprobs = q->top_logprobs >= 0;
         return true;
     }
-    if (!want_bool(p, "logprobs", &q->logprobs) || !want_int(p, "top_logprobs", 0, 20, &q->top_logprobs))
+    if (!want_bool(p, "logprobs", &q->logprobs) ||
+        !want_int(p, "top_logprobs", 0, 20, &q->top_logprobs))
         return false;
     return q->top_logprobs == 0 || q->logprobs ||
-           refuse(p, "top_logprobs", NULL, "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
+           refuse(p, "top_logprobs", NULL,
+                  "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
 }
 
 static bool read_generation(struct parse *p)
@@ -276,17 +299,20 @@ static bool read_generation(struct parse *p)
     struct question *q = p->q;
     struct json_value options;
     if (!want_bool(p, "stream", &q->stream) || !want_bool(p, "echo", &q->echo) ||
-        !want_int(p, "n", 1, 128, &q->n) || !want_int(p, "max_tokens", 1, INT32_MAX, &q->max_tokens) ||
+        !want_int(p, "n", 1, 128, &q->n) ||
+        !want_int(p, "max_tokens", 1, INT32_MAX, &q->max_tokens) ||
         !want_int(p, "max_completion_tokens", 1, INT32_MAX, &q->max_tokens) ||
-        !want_number(p, "temperature", 0, 2) || !want_number(p, "top_p", 0, 1) || !read_logprobs(p) ||
-        !read_stop(p))
+        !want_number(p, "temperature", 0, 2) || !want_number(p, "top_p", 0, 1) ||
+        !read_logprobs(p) || !read_stop(p))
         return false;
     if (given(p->body, SLICE("stream_options"), &options)) {
         struct json_value usage;
         if (!q->stream)
-            return refuse(p, "stream_options", NULL,
-                          "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
-        q->include_usage = given(options, SLICE("include_usage"), &usage) && usage.type == JSON_TRUE;
+            return refuse(
+                p, "stream_options", NULL,
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+        q->include_usage =
+            given(options, SLICE("include_usage"), &usage) && usage.type == JSON_TRUE;
     }
     return true;
 }
@@ -298,7 +324,8 @@ static bool read_embedding(struct parse *p)
     if (given(p->body, SLICE("encoding_format"), &format)) {
         p->q->base64 = slice_eq(format.text, SLICE("\"base64\""));
         if (!p->q->base64 && !slice_eq(format.text, SLICE("\"float\"")))
-            return refuse(p, "encoding_format", "invalid_value", "Invalid 'encoding_format': expected 'float' or 'base64'.");
+            return refuse(p, "encoding_format", "invalid_value",
+                          "Invalid 'encoding_format': expected 'float' or 'base64'.");
     }
     return want_int(p, "dimensions", 1, 4096, &p->q->dimensions);
 }
@@ -311,12 +338,15 @@ bool question_parse(struct question *q, enum question_api api, struct slice body
     *q = (struct question){.api = api, .n = 1, .max_tokens = -1};
     if (!json_validate(body, NULL))
         return refuse(&p, NULL, NULL,
-                      "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your "
-                      "HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)");
+                      "We could not parse the JSON body of your request. (HINT: This likely means "
+                      "you aren't using your "
+                      "HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
+                      "sent was not valid JSON.)");
     while (p.body.text.n && strchr(" \t\r\n", p.body.text.p[0]))
         p.body.text = slice_from(p.body.text, 1);
     if (p.body.text.p[0] != '{')
-        return refuse(&p, NULL, NULL, "We could not parse the JSON body of your request: expected an object.");
+        return refuse(&p, NULL, NULL,
+                      "We could not parse the JSON body of your request: expected an object.");
     ok = read_model(&p);
     switch (api) {
     case API_CHAT:

@@ -1,5 +1,6 @@
-/* What a request asks: the few members of an OpenAI body that matter to the fleet, checked as OpenAI's API checks them.
- * Unknown members are accepted. Pure: bytes in, struct out. Views point into the body or the arena. */
+/* What a request asks: the few members of an OpenAI body that matter to the fleet, checked as
+ * OpenAI's API checks them. Unknown members are accepted. Pure: bytes in, struct out. Views point
+ * into the body or the arena. */
 #ifndef FLEET_QUESTION_H
 #define FLEET_QUESTION_H
 
@@ -16,25 +17,26 @@ struct question {
     enum question_api api;
     struct slice model;
     bool stream, include_usage, logprobs, base64, echo;
-    bool parallel;               /* parallel_tool_calls, true unless said otherwise */
-    bool after_tool;             /* the last message is a tool's result */
-    bool plain;                  /* one message by the user, nothing else: recorded prompt tokens apply */
+    bool parallel;   /* parallel_tool_calls, true unless said otherwise */
+    bool after_tool; /* the last message is a tool's result */
+    bool plain;      /* one message by the user, nothing else: recorded prompt tokens apply */
     int64_t n, max_tokens, top_logprobs, dimensions; /* max_tokens and dimensions -1 = not given */
     enum question_format format;
-    struct json_value schema;    /* FORMAT_JSON_SCHEMA: the schema, an object */
+    struct json_value schema;             /* FORMAT_JSON_SCHEMA: the schema, an object */
     struct json_value tools, tool_choice; /* has_tools: an array, and null or what was given */
     bool has_tools;
     struct slice stops[8];
     size_t stop_count;
-    struct slice text;           /* the last user text, or the first prompt or input */
-    struct slice *inputs;        /* every prompt or input; one for chat */
+    struct slice text;    /* the last user text, or the first prompt or input */
+    struct slice *inputs; /* every prompt or input; one for chat */
     size_t input_count;
-    int64_t prompt_tokens;       /* by rule: see question_tokens */
+    int64_t prompt_tokens; /* by rule: see question_tokens */
 };
 
 bool question_parse(struct question *q, enum question_api api, struct slice body, struct arena *a,
                     struct refusal *no);
-/* The rule of thumb for text whose tokens were not recorded: a token for every 4 bytes begun, at least one. */
+/* The rule of thumb for text whose tokens were not recorded: a token for every 4 bytes begun, at
+ * least one. */
 int64_t question_tokens(size_t bytes);
 
 #endif

@@ -16,11 +16,16 @@ static const char *type_of(int status, const char *code)
     return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
-void refusal_say(struct refusal *r, int status, const char *param, const char *code, const char *fmt, ...)
+void refusal_say(struct refusal *r, int status, const char *param, const char *code,
+                 const char *fmt, ...)
 {
     va_list ap;
-    *r = (struct refusal){.status = status, .type = type_of(status, code), .param = param, .code = code,
-                          .retry_after_s = -1, .retry_after_ms = -1};
+    *r = (struct refusal){.status = status,
+                          .type = type_of(status, code),
+                          .param = param,
+                          .code = code,
+                          .retry_after_s = -1,
+                          .retry_after_ms = -1};
     va_start(ap, fmt);
     vsnprintf(r->message, sizeof r->message, fmt, ap);
     va_end(ap);

@@ -11,8 +11,8 @@ struct refusal {
     long long retry_after_s, retry_after_ms; /* -1 = no header */
 };
 
-void refusal_say(struct refusal *r, int status, const char *param, const char *code, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void refusal_say(struct refusal *r, int status, const char *param, const char *code,
+                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* {"error":{...}} */
 void refusal_print(const struct refusal *r, struct buf *out);
 

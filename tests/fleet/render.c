@@ -1,6 +1,6 @@
-/* See render.h. Text is written, not built as a tree: a stream has hundreds of chunks. Log-probabilities are recorded for
- * the first token where the record has one; every other value is made up, deterministically, from the token's hash.
- * Called by api.c. */
+/* See render.h. Text is written, not built as a tree: a stream has hundreds of chunks.
+ * Log-probabilities are recorded for the first token where the record has one; every other value is
+ * made up, deterministically, from the token's hash. Called by api.c. */
 #include "tests/fleet/render.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@
 #include "tests/fleet/text.h"
 
 #define EMBEDDING_DIMENSIONS 256
+#define CHUNKS_MAX           8192 /* per choice: a huge answer has larger chunks instead */
 
 /* ---- parts ---- */
 
@@ -19,9 +20,12 @@ static bool is_chat(const struct render *r)
 
 static void head(const struct render *r, struct buf *b, bool chunk)
 {
-    const char *object = !is_chat(r) ? "text_completion" : chunk ? "chat.completion.chunk" : "chat.completion";
-    TEXT_ADD(b, "{\"id\":\"%s-%024llx\",\"object\":\"%s\",\"created\":%lld,\"model\":", is_chat(r) ? "chatcmpl" : "cmpl",
-             (unsigned long long)r->serial, object, (long long)r->created_s);
+    const char *object = !is_chat(r) ? "text_completion"
+                         : chunk     ? "chat.completion.chunk"
+                                     : "chat.completion";
+    TEXT_ADD(b, "{\"id\":\"%s-%024llx\",\"object\":\"%s\",\"created\":%lld,\"model\":",
+             is_chat(r) ? "chatcmpl" : "cmpl", (unsigned long long)r->serial, object,
+             (long long)r->created_s);
     text_json(b, slice_str(r->model->name));
     TEXT_LIT(b, ",\"choices\":[");
 }
@@ -44,13 +48,16 @@ static void usage(const struct render *r, struct buf *b)
     const int64_t *t = r->answer->tokens;
     long long prompt = (long long)(t[TOK_INPUT] + t[TOK_CACHED_INPUT] + t[TOK_CACHE_WRITE]);
     long long completion = (long long)(t[TOK_OUTPUT] + t[TOK_REASONING]);
-    TEXT_ADD(b, ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld", prompt, completion,
-             prompt + completion);
-    TEXT_ADD(b, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld,\"audio_tokens\":0", (long long)t[TOK_CACHED_INPUT]);
+    TEXT_ADD(b,
+             ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
+             prompt, completion, prompt + completion);
+    TEXT_ADD(b, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld,\"audio_tokens\":0",
+             (long long)t[TOK_CACHED_INPUT]);
     if (t[TOK_CACHE_WRITE])
         TEXT_ADD(b, ",\"cache_write_tokens\":%lld", (long long)t[TOK_CACHE_WRITE]);
-    TEXT_ADD(b, "},\"completion_tokens_details\":{\"reasoning_tokens\":%lld,\"audio_tokens\":0,"
-                "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+    TEXT_ADD(b,
+             "},\"completion_tokens_details\":{\"reasoning_tokens\":%lld,\"audio_tokens\":0,"
+             "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
              (long long)t[TOK_REASONING]);
 }
 
@@ -73,7 +80,8 @@ static void token(struct buf *b, struct slice piece, double logprob)
     TEXT_LIT(b, "]");
 }
 
-/* The chat form: {"content":[{token, logprob, bytes, top_logprobs}, ...], "refusal":null} for the pieces of text. */
+/* The chat form: {"content":[{token, logprob, bytes, top_logprobs}, ...], "refusal":null} for the
+ * pieces of text. */
 static void chat_logprobs(const struct render *r, struct buf *b, struct slice text, size_t index)
 {
     TEXT_LIT(b, ",\"logprobs\":{\"content\":[");
@@ -97,7 +105,8 @@ static void chat_logprobs(const struct render *r, struct buf *b, struct slice te
 
 enum column { COLUMN_TOKENS, COLUMN_LOGPROBS, COLUMN_TOP, COLUMN_OFFSET };
 
-static void completion_column(const struct render *r, struct buf *b, struct slice text, size_t index, enum column c)
+static void completion_column(const struct render *r, struct buf *b, struct slice text,
+                              size_t index, enum column c)
 {
     size_t offset = 0;
     for (bool first = true; text.n; first = false, index++) {
@@ -154,7 +163,9 @@ static void whole_message(const struct answer_choice *c, struct buf *b)
     TEXT_LIT(b, ",\"refusal\":null,\"annotations\":[]");
     for (size_t i = 0; i < c->call_count; i++) {
         const struct answer_call *call = &c->calls[i];
-        TEXT_ADD(b, "%s{\"id\":\"%.*s\",\"type\":\"function\",\"function\":{\"name\":\"%.*s\",\"arguments\":",
+        TEXT_ADD(b,
+                 "%s{\"id\":\"%.*s\",\"type\":\"function\",\"function\":{\"name\":\"%.*s\","
+                 "\"arguments\":",
                  i ? "," : ",\"tool_calls\":[", SLICE_ARG(call->id), SLICE_ARG(call->name));
         text_json(b, call->arguments);
         TEXT_LIT(b, "}}");
@@ -207,8 +218,9 @@ static void event_end(struct events *e)
         e->list = list;
         e->cap = cap;
     }
-    e->list[e->n++] = (struct reply_event){text_take(&e->b, e->r->arena),
-                                           e->pieces ? answer_tokens_after(e->r->answer, e->pieces) : 0};
+    e->list[e->n++] =
+        (struct reply_event){text_take(&e->b, e->r->arena),
+                             e->pieces ? answer_tokens_after(e->r->answer, e->pieces) : 0};
 }
 
 static void choice_begin(struct events *e, size_t index)
@@ -217,7 +229,8 @@ static void choice_begin(struct events *e, size_t index)
     TEXT_ADD(&e->b, "{\"index\":%zu", index);
 }
 
-/* closes the choice and the chunk; last: the finish chunk of the last choice, where usage_in_last puts the usage. */
+/* closes the choice and the chunk; last: the finish chunk of the last choice, where usage_in_last
+ * puts the usage. */
 static void choice_end(struct events *e, const char *finish, bool last)
 {
     const struct render *r = e->r;
@@ -237,15 +250,20 @@ static void choice_end(struct events *e, const char *finish, bool last)
 static void role_chunk(struct events *e, size_t index, bool calls)
 {
     choice_begin(e, index);
-    TEXT_ADD(&e->b, ",\"delta\":{\"role\":\"assistant\",\"content\":%s,\"refusal\":null},\"logprobs\":null", calls ? "null" : "\"\"");
+    TEXT_ADD(
+        &e->b,
+        ",\"delta\":{\"role\":\"assistant\",\"content\":%s,\"refusal\":null},\"logprobs\":null",
+        calls ? "null" : "\"\"");
     choice_end(e, NULL, false);
 }
 
-/* The next chunk_tokens pieces of *rest. */
-static struct slice next_pieces(struct events *e, struct slice *rest)
+/* The pieces of the next chunk, taken off *rest. */
+static struct slice next_pieces(struct events *e, struct slice *rest, size_t all_pieces)
 {
     struct slice taken = {rest->p, 0};
-    for (int64_t i = 0; i < e->r->chunk_tokens && rest->n; i++, e->pieces++)
+    size_t wanted = (size_t)e->r->chunk_tokens, least = all_pieces / CHUNKS_MAX;
+    wanted = wanted > least ? wanted : least;
+    for (size_t i = 0; i < wanted && rest->n; i++, e->pieces++)
         taken.n += answer_piece(rest).n;
     return taken;
 }
@@ -256,7 +274,7 @@ static void text_chunks(struct events *e, const struct answer_choice *c, size_t 
     size_t before = e->pieces;
     while (rest.n) {
         size_t first = e->pieces - before;
-        struct slice text = next_pieces(e, &rest);
+        struct slice text = next_pieces(e, &rest, c->pieces);
         choice_begin(e, index);
         TEXT_ADD(&e->b, "%s", is_chat(e->r) ? ",\"delta\":{\"content\":" : ",\"text\":");
         text_json(&e->b, text);
@@ -267,20 +285,24 @@ static void text_chunks(struct events *e, const struct answer_choice *c, size_t 
 }
 
 /* id and name once, then the arguments in fragments. */
-static void call_chunks(struct events *e, const struct answer_call *call, size_t index, size_t number)
+static void call_chunks(struct events *e, const struct answer_call *call, size_t index,
+                        size_t number)
 {
     struct slice name = call->name, rest = call->arguments;
     for (; name.n; e->pieces++)
         answer_piece(&name);
     choice_begin(e, index);
-    TEXT_ADD(&e->b, ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"%.*s\",\"type\":\"function\",\"function\":"
-                    "{\"name\":\"%.*s\",\"arguments\":\"\"}}]},\"logprobs\":null",
+    TEXT_ADD(&e->b,
+             ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"%.*s\",\"type\":\"function\","
+             "\"function\":"
+             "{\"name\":\"%.*s\",\"arguments\":\"\"}}]},\"logprobs\":null",
              number, SLICE_ARG(call->id), SLICE_ARG(call->name));
     choice_end(e, NULL, false);
     while (rest.n) {
-        struct slice text = next_pieces(e, &rest);
+        struct slice text = next_pieces(e, &rest, 0);
         choice_begin(e, index);
-        TEXT_ADD(&e->b, ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":", number);
+        TEXT_ADD(&e->b,
+                 ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":", number);
         text_json(&e->b, text);
         TEXT_LIT(&e->b, "}}]},\"logprobs\":null");
         choice_end(e, NULL, false);
@@ -307,7 +329,8 @@ struct reply_event *render_stream(const struct render *r, size_t *n)
             call_chunks(&e, &c->calls[k], i, k);
         finish_chunk(&e, c, i);
     }
-    if (r->q->include_usage && !fault_get(r->faults, FAULT_NO_USAGE) && !fault_get(r->faults, FAULT_USAGE_IN_LAST)) {
+    if (r->q->include_usage && !fault_get(r->faults, FAULT_NO_USAGE) &&
+        !fault_get(r->faults, FAULT_USAGE_IN_LAST)) {
         head(r, &e.b, true);
         TEXT_LIT(&e.b, "]");
         usage(r, &e.b);
@@ -344,7 +367,8 @@ static void vector_text(const struct render *r, struct buf *b, const float *v, s
         return;
     }
     unsigned char *out = arena_alloc(r->arena, n * sizeof *v / 3 * 4 + 8);
-    int length = EVP_EncodeBlock(out, (const unsigned char *)v, (int)(n * sizeof *v)); /* little-endian float32 */
+    int length = EVP_EncodeBlock(out, (const unsigned char *)v,
+                                 (int)(n * sizeof *v)); /* little-endian float32 */
     TEXT_ADD(b, "\"%.*s\"", length, (const char *)out);
 }
 
@@ -352,8 +376,9 @@ struct slice render_embeddings(const struct render *r)
 {
     struct buf b;
     size_t n = r->q->dimensions > 0 ? (size_t)r->q->dimensions : EMBEDDING_DIMENSIONS;
-    long long tokens = (long long)(r->answer->tokens[TOK_INPUT] + r->answer->tokens[TOK_CACHED_INPUT] +
-                                   r->answer->tokens[TOK_CACHE_WRITE]);
+    long long tokens =
+        (long long)(r->answer->tokens[TOK_INPUT] + r->answer->tokens[TOK_CACHED_INPUT] +
+                    r->answer->tokens[TOK_CACHE_WRITE]);
     float *v = ARENA_ARRAY(r->arena, float, n);
     buf_init(&b, MAX_TEXT_BYTES);
     TEXT_LIT(&b, "{\"object\":\"list\",\"data\":[");

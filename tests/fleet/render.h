@@ -11,9 +11,9 @@ struct render {
     const struct model *model;
     const struct fault_set *faults;
     struct arena *arena;
-    uint64_t serial;         /* makes the id */
+    uint64_t serial; /* makes the id */
     int64_t created_s;
-    int64_t chunk_tokens;    /* pieces per chunk, >= 1 */
+    int64_t chunk_tokens; /* pieces per chunk, >= 1 */
 };
 
 struct slice render_whole(const struct render *r);

@@ -1,5 +1,6 @@
-/* See reply.h. A stream goes through three hands: event_text (SSE and its oddities), squeeze (gzip), chunk (transfer
- * coding); each HTTP chunk holds one event, as real servers do. Called by api.c. */
+/* See reply.h. A stream goes through three hands: event_text (SSE and its oddities), squeeze
+ * (gzip), chunk (transfer coding); each HTTP chunk holds one event, as real servers do. Called by
+ * api.c. */
 #include "tests/fleet/reply.h"
 
 #include <stdio.h>
@@ -11,7 +12,8 @@
 
 #define AFTER_DEFAULT 3 /* events */
 
-static void add_step(struct reply *r, const struct reply_frame *f, struct slice bytes, int64_t pause_us, int64_t tokens)
+static void add_step(struct reply *r, const struct reply_frame *f, struct slice bytes,
+                     int64_t pause_us, int64_t tokens)
 {
     if (r->n == r->cap) {
         size_t cap = r->cap ? 2 * r->cap : 16;
@@ -38,17 +40,28 @@ static int64_t delay_of(const struct reply_frame *f, enum fault_kind kind, int64
 const char *reply_reason(int status)
 {
     switch (status) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 413: return "Content Too Large";
-    case 429: return "Too Many Requests";
-    case 500: return "Internal Server Error";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    default: return "Unknown";
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 429:
+        return "Too Many Requests";
+    case 500:
+        return "Internal Server Error";
+    case 502:
+        return "Bad Gateway";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Unknown";
     }
 }
 
@@ -91,14 +104,15 @@ static void squeeze_clear(struct squeeze *s)
 
 /* ---- heads ---- */
 
-static struct slice make_head(const struct reply_frame *f, int status, const char *type, const char *framing)
+static struct slice make_head(const struct reply_frame *f, int status, const char *type,
+                              const char *framing)
 {
     bool http10 = has(f, FAULT_HTTP10);
     bool close = http10 || f->close_delimited || f->close;
-    return slice_str(arena_printf(
-        f->arena, "HTTP/1.%d %d %s\r\nContent-Type: %s\r\n%s%s%s%.*s\r\n", http10 ? 0 : 1, status,
-        reply_reason(status), type, framing, has(f, FAULT_GZIP) ? "Content-Encoding: gzip\r\n" : "",
-        close ? "Connection: close\r\n" : "", SLICE_ARG(f->headers)));
+    return slice_str(arena_printf(f->arena, "HTTP/1.%d %d %s\r\nContent-Type: %s\r\n%s%s%s%.*s\r\n",
+                                  http10 ? 0 : 1, status, reply_reason(status), type, framing,
+                                  has(f, FAULT_GZIP) ? "Content-Encoding: gzip\r\n" : "",
+                                  close ? "Connection: close\r\n" : "", SLICE_ARG(f->headers)));
 }
 
 bool reply_refuse_to_speak(struct reply *r, const struct reply_frame *f)
@@ -106,7 +120,8 @@ bool reply_refuse_to_speak(struct reply *r, const struct reply_frame *f)
     int64_t pause = delay_of(f, FAULT_SLOW_FIRST, 0);
     r->broken = true;
     if (has(f, FAULT_MALFORMED_HTTP)) {
-        add_step(r, f, SLICE("HTTP/1.1 2OO OK\r\nContent-Length: +-12\r\nno colon here\r\n\r\n{}"), pause, 0);
+        add_step(r, f, SLICE("HTTP/1.1 2OO OK\r\nContent-Length: +-12\r\nno colon here\r\n\r\n{}"),
+                 pause, 0);
         r->end = REPLY_FIN;
         return true;
     }
@@ -132,8 +147,10 @@ static bool break_whole(struct reply *r, const struct reply_frame *f, struct sli
     static const struct {
         enum fault_kind kind;
         enum reply_end end;
-    } breaks[] = {{FAULT_TRUNCATED_BODY, REPLY_FIN}, {FAULT_CUT, REPLY_FIN},
-                  {FAULT_RESET_MID_BODY, REPLY_RESET}, {FAULT_STALL, REPLY_HANG}};
+    } breaks[] = {{FAULT_TRUNCATED_BODY, REPLY_FIN},
+                  {FAULT_CUT, REPLY_FIN},
+                  {FAULT_RESET_MID_BODY, REPLY_RESET},
+                  {FAULT_STALL, REPLY_HANG}};
     for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++) {
         const struct fault *fault = fault_get(f->faults, breaks[i].kind);
         if (!fault)
@@ -147,7 +164,8 @@ static bool break_whole(struct reply *r, const struct reply_frame *f, struct sli
     return false;
 }
 
-void reply_whole(struct reply *r, const struct reply_frame *f, int status, struct slice body, int64_t tokens)
+void reply_whole(struct reply *r, const struct reply_frame *f, int status, struct slice body,
+                 int64_t tokens)
 {
     char length[64] = "";
     struct squeeze z;
@@ -164,7 +182,10 @@ void reply_whole(struct reply *r, const struct reply_frame *f, int status, struc
     r->end = delimited && !f->close && !f->close_delimited ? REPLY_KEEP : REPLY_FIN;
     struct slice head = make_head(f, status, "application/json", length);
     bool broken = break_whole(r, f, &body);
-    add_step(r, f, head, delay_of(f, FAULT_SLOW_FIRST, f->total_us), broken ? 0 : f->head_only ? tokens : 0);
+    add_step(r, f, head, delay_of(f, FAULT_SLOW_FIRST, f->total_us),
+             broken         ? 0
+             : f->head_only ? tokens
+                            : 0);
     if (!f->head_only)
         add_step(r, f, body, 0, broken ? 0 : tokens);
 }
@@ -176,10 +197,11 @@ struct stream {
     const struct reply_frame *f;
     struct squeeze z;
     bool chunked;
-    int64_t gap_us;   /* between events */
+    int64_t gap_us; /* between events */
 };
 
-static void send_part(struct stream *s, struct slice text, bool last, int64_t pause_us, int64_t tokens)
+static void send_part(struct stream *s, struct slice text, bool last, int64_t pause_us,
+                      int64_t tokens)
 {
     char size[24];
     struct slice bytes = squeeze(&s->z, text, last, s->f->arena);
@@ -216,7 +238,8 @@ static struct slice event_text(const struct reply_frame *f, struct slice json)
     struct slice head = json, tail = {0};
     if (has(f, FAULT_SPLIT_DATA)) {
         size_t at = text_find(json, SLICE(",\"choices\""));
-        if (at < json.n) { /* white space between JSON tokens is free: the joining line feed does no harm */
+        if (at < json.n) { /* white space between JSON tokens is free: the joining line feed does no
+                              harm */
             head = slice_make(json.p, at);
             tail = slice_from(json, at);
         }
@@ -264,7 +287,9 @@ static bool broken_off(struct stream *s, size_t i, int64_t tokens)
         struct buf b;
         buf_init(&b, MAX_TEXT_BYTES);
         TEXT_LIT(&b, "{\"error\":{\"message\":");
-        text_json(&b, fault->text.n ? fault->text : SLICE("The server had an error while processing your request."));
+        text_json(&b, fault->text.n
+                          ? fault->text
+                          : SLICE("The server had an error while processing your request."));
         TEXT_LIT(&b, ",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
         send_bytes(s, event_text(s->f, text_take(&b, s->f->arena)), s->gap_us, tokens);
         buf_clear(&b);
@@ -291,7 +316,8 @@ static void finish_stream(struct stream *s, int64_t tokens)
         s->r->end = REPLY_FIN;
 }
 
-void reply_stream(struct reply *r, const struct reply_frame *f, const struct reply_event *events, size_t n)
+void reply_stream(struct reply *r, const struct reply_frame *f, const struct reply_event *events,
+                  size_t n)
 {
     struct stream s = {.r = r, .f = f, .chunked = !has(f, FAULT_HTTP10) && !f->close_delimited};
     int64_t tokens = 0, first_us = delay_of(f, FAULT_SLOW_FIRST, f->first_us);
@@ -302,7 +328,8 @@ void reply_stream(struct reply *r, const struct reply_frame *f, const struct rep
     r->byte_wise = has(f, FAULT_ONE_BYTE);
     r->end = s.chunked && !f->close ? REPLY_KEEP : REPLY_FIN;
     add_step(r, f,
-             make_head(f, 200, "text/event-stream; charset=utf-8", s.chunked ? "Transfer-Encoding: chunked\r\n" : ""),
+             make_head(f, 200, "text/event-stream; charset=utf-8",
+                       s.chunked ? "Transfer-Encoding: chunked\r\n" : ""),
              first_us, 0);
     size_t i = 0;
     for (; i < n && !broken_off(&s, i, tokens); i++) {

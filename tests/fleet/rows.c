@@ -1,5 +1,6 @@
-/* See rows.h. Rows are chained in two hash tables: by prompt (what a request asks) and by source and id (what a text file
- * joins). Loading is the only time anything changes. Called by main at start. */
+/* See rows.h. Rows are chained in two hash tables: by prompt (what a request asks) and by source
+ * and id (what a text file joins). Loading is the only time anything changes. Called by main at
+ * start. */
 #include "tests/fleet/rows.h"
 
 #include <jansson.h>
@@ -13,6 +14,7 @@
 
 #define ROWS_SLOTS     65536u
 #define MAX_LINE_BYTES (64u << 20)
+#define PRICE_MAX_USD  1000 /* per million tokens: keeps costs within 63 bits */
 
 void rows_init(struct rows *r)
 {
@@ -91,13 +93,16 @@ const struct row *rows_find(const struct rows *r, struct slice prompt, const str
 static nanousd price_of(const json_t *model, const char *key, nanousd otherwise)
 {
     const json_t *v = json_object_get(model, key);
-    return json_is_number(v) ? (nanousd)llround(json_number_value(v) * 1e9) : otherwise;
+    double usd = json_number_value(v);
+    return json_is_number(v) && usd >= 0 && usd <= PRICE_MAX_USD ? (nanousd)llround(usd * 1e9)
+                                                                 : otherwise;
 }
 
 static struct model *column_model(struct rows *r, const json_t *item)
 {
     const json_t *name = json_object_get(item, "name");
-    struct model *m = rows_model(r, (struct slice){json_string_value(name), json_string_length(name)});
+    struct model *m =
+        rows_model(r, (struct slice){json_string_value(name), json_string_length(name)});
     if (!m->priced && json_is_number(json_object_get(item, "usd_in"))) {
         m->priced = true;
         m->price[TOK_INPUT] = price_of(item, "usd_in", 0);
@@ -114,7 +119,7 @@ static struct model *column_model(struct rows *r, const json_t *item)
 struct load {
     struct rows *rows;
     struct row_source *source;
-    bool is_text;       /* a *_text file: joins, adds no rows */
+    bool is_text; /* a *_text file: joins, adds no rows */
     bool p_is_logprob;
     const char *joined; /* name of the main source */
 };
@@ -161,7 +166,8 @@ static const char *dup_string(struct arena *a, const json_t *v)
                : NULL;
 }
 
-/* "a" is an array of short answers, or one string with the letter of the option that each model picked. */
+/* "a" is an array of short answers, or one string with the letter of the option that each model
+ * picked. */
 static const char *brief_answer(struct arena *a, const json_t *answers, size_t column)
 {
     if (!json_is_string(answers))
@@ -180,7 +186,8 @@ static double logprob_of(const struct load *l, const json_t *row, size_t column)
     return l->p_is_logprob && json_is_number(p) ? json_number_value(p) : (double)NAN;
 }
 
-static void load_recorded(const struct load *l, const json_t *row, size_t column, struct recorded *rec)
+static void load_recorded(const struct load *l, const json_t *row, size_t column,
+                          struct recorded *rec)
 {
     const json_t *score = json_array_get(json_object_get(row, "s"), column);
     const json_t *tokens = json_array_get(json_object_get(row, "n"), column);
@@ -192,8 +199,10 @@ static void load_recorded(const struct load *l, const json_t *row, size_t column
     rec->text = dup_string(a, json_array_get(json_object_get(row, "x"), column));
     rec->brief = brief_answer(a, answers ? answers : json_object_get(row, "pred"), column);
     rec->logprob = logprob_of(l, row, column);
-    rec->tokens_in = json_array_size(tokens) == 2 ? json_integer_value(json_array_get(tokens, 0)) : -1;
-    rec->tokens_out = json_array_size(tokens) == 2 ? json_integer_value(json_array_get(tokens, 1)) : -1;
+    rec->tokens_in =
+        json_array_size(tokens) == 2 ? json_integer_value(json_array_get(tokens, 0)) : -1;
+    rec->tokens_out =
+        json_array_size(tokens) == 2 ? json_integer_value(json_array_get(tokens, 1)) : -1;
     rec->latency_ms = json_is_number(ms) ? (int64_t)json_number_value(ms) : -1;
 }
 
@@ -204,7 +213,8 @@ static void add_row(const struct load *l, const json_t *item, const char *id, co
     const char *cls = json_string_value(json_object_get(item, "class"));
     row->id = arena_strdup(&r->arena, slice_str(id));
     row->cls = arena_strdup(&r->arena, slice_str(cls ? cls : ""));
-    row->prompt = arena_dup(&r->arena, slice_make(json_string_value(prompt), json_string_length(prompt)));
+    row->prompt =
+        arena_dup(&r->arena, slice_make(json_string_value(prompt), json_string_length(prompt)));
     row->hash = text_hash(text_strip(row->prompt));
     row->source = l->source;
     row->by = ARENA_ARRAY(&r->arena, struct recorded, l->source->column_count);
@@ -229,7 +239,8 @@ static void add_row(const struct load *l, const json_t *item, const char *id, co
 static void join_text(const struct load *l, const json_t *item, struct row *row)
 {
     for (size_t i = 0; i < l->source->column_count; i++) {
-        const char *text = dup_string(&l->rows->arena, json_array_get(json_object_get(item, "x"), i));
+        const char *text =
+            dup_string(&l->rows->arena, json_array_get(json_object_get(item, "x"), i));
         for (size_t j = 0; text && j < row->source->column_count; j++)
             if (row->source->columns[j] == l->source->columns[i])
                 row->by[j].text = text;
@@ -254,7 +265,8 @@ static bool load_line(struct load *l, struct slice line, bool first, struct err_
     struct row *known = id ? find_id(l->rows, l->joined, id) : NULL;
     ok = id && (l->is_text ? known != NULL : json_is_string(prompt));
     if (!ok)
-        err_say(why, "a row of %s needs an id and %s", l->joined, l->is_text ? "a row to join" : "a prompt");
+        err_say(why, "a row of %s needs an id and %s", l->joined,
+                l->is_text ? "a row to join" : "a prompt");
     else if (l->is_text)
         join_text(l, item, known);
     else

@@ -1,5 +1,6 @@
-/* See schema.h. Covers what SDKs generate (pydantic, zod): object, array, the scalars, enum, const, default, anyOf, oneOf,
- * allOf (first branch), type lists, and $ref into the same document. Called by answer.c. */
+/* See schema.h. Covers what SDKs generate (pydantic, zod): object, array, the scalars, enum, const,
+ * default, anyOf, oneOf, allOf (first branch), type lists, and $ref into the same document. Called
+ * by answer.c. */
 #include "tests/fleet/schema.h"
 
 #include "tests/fleet/text.h"
@@ -109,8 +110,9 @@ static void array(struct walk *w, struct json_value schema, struct slice name, i
 
 static bool wants_prose(struct slice name)
 {
-    static const char *const names[] = {"answer", "text", "content", "explanation", "final_answer", "output",
-                                        "reasoning", "result", "response", "summary"};
+    static const char *const names[] = {"answer",       "text",   "content",   "explanation",
+                                        "final_answer", "output", "reasoning", "result",
+                                        "response",     "summary"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_eq(name, slice_str(names[i])))
             return true;
@@ -138,7 +140,8 @@ static void string(struct walk *w, struct json_value schema, struct slice name)
         TEXT_ADD(w->out, "\"a %.*s\"", SLICE_ARG(name));
 }
 
-static void by_type(struct walk *w, struct json_value schema, struct slice type, struct slice name, int depth)
+static void by_type(struct walk *w, struct json_value schema, struct slice type, struct slice name,
+                    int depth)
 {
     if (slice_eq(type, SLICE("\"object\"")))
         object(w, schema, depth);
@@ -173,12 +176,14 @@ static void instance(struct walk *w, struct json_value schema, struct slice name
         return;
     }
     if ((member(schema, SLICE("anyOf"), &v) || member(schema, SLICE("oneOf"), &v) ||
-         member(schema, SLICE("allOf"), &v)) && first_of(v, &first)) {
+         member(schema, SLICE("allOf"), &v)) &&
+        first_of(v, &first)) {
         instance(w, first, name, depth + 1);
         return;
     }
     if (!member(schema, SLICE("type"), &v))
-        v.text = member(schema, SLICE("properties"), &first) ? SLICE("\"object\"") : SLICE("\"string\"");
+        v.text =
+            member(schema, SLICE("properties"), &first) ? SLICE("\"object\"") : SLICE("\"string\"");
     else if (v.type == JSON_ARRAY && !first_of(v, &v))
         v.text = SLICE("\"null\"");
     by_type(w, schema, v.text, name, depth);

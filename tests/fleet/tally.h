@@ -1,8 +1,9 @@
-/* What the fleet counted: per model, requests by how they ended, tokens by kind, and cost. The other side of the gateway's
- * ledger. Plain data and pure functions.
+/* What the fleet counted: per model, requests by how they ended, tokens by kind, and cost. The
+ * other side of the gateway's ledger. Plain data and pure functions.
  *
- * What is billed: a reply whose head says 200 (also one that a fault broke) costs its prompt tokens and the completion tokens
- * that were handed to the socket; everything else costs nothing. Cost is rounded once per request, half up. */
+ * What is billed: a reply whose head says 200 (also one that a fault broke) costs its prompt tokens
+ * and the completion tokens that were handed to the socket; everything else costs nothing. Cost is
+ * rounded once per request, half up. */
 #ifndef FLEET_TALLY_H
 #define FLEET_TALLY_H
 
@@ -20,8 +21,8 @@ enum outcome {
 
 struct tally {
     int64_t requests, streams, by_outcome[OUTCOME_KINDS];
-    int64_t tokens[TOK_KINDS];      /* billed */
-    int64_t aborted_output_tokens;  /* the part of tokens that went to peers that left */
+    int64_t tokens[TOK_KINDS];     /* billed */
+    int64_t aborted_output_tokens; /* the part of tokens that went to peers that left */
     nanousd cost;
 };
 

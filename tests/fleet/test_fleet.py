@@ -510,6 +510,8 @@ def test_features(fleet):
     _, _, raw = fleet.ask(fault='extra;text="x_big":123456789012345678901234567890.10')
     assert b'"x_big":123456789012345678901234567890.10' in raw
     assert len(fleet.answer(fault="huge;bytes=3000000")["choices"][0]["message"]["content"]) == 3000000
+    chunks, done = fleet.stream(fault="huge;bytes=3000000")
+    assert done and len(content(chunks)) == 3000000
     u = fleet.answer("What is 2+2?", fault="usage;cached=8;reasoning=5;cache_write=3")["usage"]
     assert u["prompt_tokens"] == 12 and u["prompt_tokens_details"]["cached_tokens"] == 8 and u["completion_tokens"] == 6
     assert u["completion_tokens_details"]["reasoning_tokens"] == 5
@@ -618,6 +620,13 @@ def test_log(fleet):
     assert ["X-Odd", "1 2"] in one["headers"] and json.loads(one["body"])["messages"][0]["content"] == "é\u0000"
     assert (two["model"], two["status"], two["faults"], two["outcome"]) == ("small", 500, "500", "refused")
     assert fleet.json("GET", f"/fleet/log?since={one['serial']}")[1] == [two]
+    long = {"model": "big", "messages": [{"role": "user", "content": "x" * 3000000}]}
+    assert fleet.request("POST", CHAT, long)[0] == 200
+    e = fleet.json("GET", "/fleet/log?n=1")[1][0]
+    hashed = 0xcbf29ce484222325
+    for byte in json.dumps(long).encode():
+        hashed = (hashed ^ byte) * 0x100000001b3 & (1 << 64) - 1
+    assert e["body_bytes"] == len(json.dumps(long)) > len(e["body"]) and e["body_fnv1a64"] == f"{hashed:016x}"
 
 
 def test_ports_are_told_apart(fleet):
