@@ -572,9 +572,7 @@ static void sink_put(struct sink *k, const char *s, size_t n)
             fits--;
         memcpy(k->p + k->n, s, fits);
     }
-    if (k->p && k->n + n > k->cap)
-        k->p = NULL; /* cut here: nothing later may fill the gap */
-    k->n += n;
+    k->n += n; /* beyond cap after a cut: nothing later may fill the gap */
 }
 
 static unsigned hex4(const char *p)
