@@ -15,6 +15,7 @@
 #include <curl/curl.h>
 #include <event2/event.h>
 #include "backends/upstream_int.h"
+#include "backends/upstream_tls.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -56,7 +57,8 @@ struct exchange {
     CURL *easy; /* owned */
     struct curl_slist *headers; /* owned */
     enum begin begin;
-    bool connected, head_done, curl_paused;
+    bool connected, head_done, curl_paused, http2;
+    bool close_delimited, close_notify; /* over TLS the end of such a body counts only with close_notify */
     enum err failed; /* our own verdict, before libcurl's */
     const char *why;
     size_t piece, offset; /* of the request body: where reading stands */
@@ -122,7 +124,7 @@ static void finish(struct exchange *x, enum err err, const char *why)
     }
     r.reused = x->connected && connections == 0;
     r.connect_us = r.reused ? 0 : x->connect_us;
-    r.sent = request_bytes > 0;
+    r.sent = x->connected && request_bytes > 0;
     r.total_us = clock_mono_us() - x->start_us;
     if (connections > 0 && x->e->up->stats)
         stats_add(stats_cell(x->e->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
@@ -141,8 +143,14 @@ static void finish(struct exchange *x, enum err err, const char *why)
 /* Before our connect phase is over nothing was reached; after the head, an end is a cut. */
 static enum err translate(const struct exchange *x, CURLcode code)
 {
+    bool transfer = code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING;
+
+    if (transfer && !x->connected) /* a proxy's refusal */
+        return ERR_UPSTREAM_CONNECT;
     switch ((int)code) {
     case CURLE_OK:
+        if (x->close_delimited && !x->close_notify)
+            return ERR_UPSTREAM_CUT;
         return x->head_done ? ERR_OK : ERR_UPSTREAM_RESET;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -186,9 +194,21 @@ static enum err translate(const struct exchange *x, CURLcode code)
 
 /* ---- libcurl's callbacks for one transfer ---- */
 
+static void watch_for_close_notify(struct exchange *x)
+{
+    struct curl_tlssessioninfo *session = NULL;
+
+    if (curl_easy_getinfo(x->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK && session && session->internals &&
+        session->backend == CURLSSLBACKEND_OPENSSL)
+        tls_note_close_notify(session->internals, &x->close_notify);
+}
+
 static bool emit_head(struct exchange *x, const struct http1_head *head)
 {
     x->head_done = true;
+    x->close_delimited = !x->http2 && x->req.target->tls && head->body == HTTP1_BODY_UNTIL_CLOSE;
+    if (x->close_delimited)
+        watch_for_close_notify(x);
     x->call->handler->on_head(x->call, head);
     return x->call != NULL;
 }
@@ -200,6 +220,7 @@ static bool add_head_line(struct exchange *x, struct slice line)
     struct slice status = line;
 
     if (buf_len(&x->head) == 0 && (slice_starts(line, SLICE("HTTP/2 ")) || slice_starts(line, SLICE("HTTP/2.0 ")))) {
+        x->http2 = true;
         while (status.n && status.p[0] != ' ')
             status = slice_from(status, 1);
         return buf_append_slice(&x->head, SLICE("HTTP/1.1")) == ERR_OK && buf_append_slice(&x->head, status) == ERR_OK;
@@ -522,7 +543,7 @@ static void collect(struct engine *e)
         if (x->failed == ERR_OK)
             x->failed = translate(x, code);
         if (x->failed != ERR_OK && !x->why)
-            x->why = x->error[0] ? x->error : curl_easy_strerror(code);
+            x->why = x->error[0] ? x->error : code ? curl_easy_strerror(code) : "closed without close_notify";
         x->begin = ENDED;
         watch_stop(&x->watch);
         if (!x->call->paused || x->failed != ERR_OK) /* else resume says it */

@@ -4,6 +4,7 @@
 #include "backends/upstream_tls.h"
 
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/err.h>
@@ -227,4 +228,29 @@ enum conn_io tls_writev(struct tls *t, const struct iovec *iov, int iov_count, s
 bool tls_has_more(const struct tls *t)
 {
     return SSL_has_pending(t->ssl) != 0;
+}
+
+/* ---- for libcurl's connections ---- */
+
+static pthread_once_t seen_once = PTHREAD_ONCE_INIT;
+static int seen_index; /* OpenSSL's number for our pointer in an SSL; written once */
+
+static void make_seen_index(void)
+{
+    seen_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
+static void on_info(const SSL *ssl, int where, int ret)
+{
+    bool *seen = SSL_get_ex_data(ssl, seen_index);
+
+    if (seen && where == SSL_CB_READ_ALERT && (ret & 0xff) == SSL3_AD_CLOSE_NOTIFY)
+        *seen = true;
+}
+
+void tls_note_close_notify(void *ssl, bool *seen)
+{
+    pthread_once(&seen_once, make_seen_index);
+    SSL_set_ex_data(ssl, seen_index, seen);
+    SSL_set_info_callback(ssl, on_info);
 }

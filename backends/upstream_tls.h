@@ -35,4 +35,8 @@ enum conn_io tls_read(struct tls *t, void *out, size_t out_bytes, size_t *got);
 enum conn_io tls_writev(struct tls *t, const struct iovec *iov, int iov_count, size_t *sent);
 bool tls_has_more(const struct tls *t); /* read bytes are inside: the socket will not announce them */
 
+/* For libcurl, which does not tell the end of a connection without close_notify from one with it: *seen becomes true when
+ * the peer's close_notify is read. ssl is libcurl's SSL; seen must outlive it. */
+void tls_note_close_notify(void *ssl, bool *seen);
+
 #endif
