@@ -48,7 +48,7 @@ struct policy_backend {
     const char *name;
     enum policy_dialect dialect;
     struct policy_endpoint *endpoints;
-    size_t endpoint_count; /* >= 1 */
+    size_t endpoint_count; /* 1..POLICY_MAX_ENDPOINTS */
     enum policy_balance balance;
     const char *key;        /* secret as resolved at load; NULL: none. Never logged, never printed. */
     const char *key_source; /* "env OPENAI_API_KEY", "file /run/secrets/x" or "none" */
@@ -136,6 +136,9 @@ struct policy_match {
     unsigned apis; /* of 1 << enum policy_api; 0: any */
 };
 
+#define POLICY_MAX_STEPS     16 /* of one route */
+#define POLICY_MAX_ENDPOINTS 64 /* of one backend */
+
 struct policy_step {
     size_t model; /* index */
 };
@@ -143,7 +146,7 @@ struct policy_step {
 struct policy_route {
     const char *name;
     struct policy_match match;
-    struct policy_step *steps; /* the cascade, then the fall-backs, in order; >= 1 */
+    struct policy_step *steps; /* the cascade, then the fall-backs, in order; 1..POLICY_MAX_STEPS */
     size_t step_count;
     size_t cascade_count; /* the first so many are the cascade */
     struct policy_retry retry;

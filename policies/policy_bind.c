@@ -263,12 +263,24 @@ static void bind_defaults(struct binder *b, const struct spec_object *o, void *b
         bind_default(b, &o->keys[i], base);
 }
 
+/* A help sentence as the rest of a message: "The API." -> "the API"; "USD per ..." stays. */
+static const char *help_as_hint(struct binder *b, const char *help)
+{
+    char *hint = arena_strdup(b->scratch, slice_str(help));
+    size_t n = strlen(hint);
+    if (n > 1 && hint[0] >= 'A' && hint[0] <= 'Z' && hint[1] >= 'a' && hint[1] <= 'z')
+        hint[0] = (char)(hint[0] + 32);
+    if (n && hint[n - 1] == '.')
+        hint[n - 1] = '\0';
+    return hint;
+}
+
 static void bind_key(struct binder *b, const struct spec_key *k, const struct place *at, void *base)
 {
     const struct node_entry *e = node_find(at->node, slice_str(k->name));
     if (!e) {
         if (k->flags & SPEC_REQUIRED)
-            bind_error(b, at, k->help, "the key '%s' is missing", k->name);
+            bind_error(b, at, help_as_hint(b, k->help), "the key '%s' is missing", k->name);
         return;
     }
     if (k->flags & SPEC_RESERVED) {

@@ -330,7 +330,7 @@ static void check_listeners(struct binder *b)
     for (size_t i = 0; i < d->tenant_count; i++)
         any_admin = any_admin || d->tenants[i].admin;
     if (!listen->loopback && d->tenant_count == 0)
-        bind_error(b, binder_place(b, listen), "add tenants with keys, or listen on 127.0.0.1",
+        bind_error(b, binder_place_inner(b, listen), "add tenants with keys, or listen on 127.0.0.1",
                    "without tenants anyone who reaches %s could spend your money", listen->host);
     if (!admin->loopback && !any_admin)
         bind_error(b, binder_place(b, admin), "give a tenant 'admin: true', or use 127.0.0.1",
@@ -339,7 +339,7 @@ static void check_listeners(struct binder *b)
         return;
     if (strcmp(listen->host, admin->host) == 0 || is_wildcard(listen) || is_wildcard(admin)) {
         const void *later = binder_written(b, admin) ? admin : listen;
-        bind_error(b, binder_place(b, later), "give them different ports", "listen and admin both take port %u",
+        bind_error(b, binder_place_inner(b, later), "give them different ports", "listen and admin both take port %u",
                    (unsigned)listen->port);
     }
 }

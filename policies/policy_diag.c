@@ -26,6 +26,16 @@ void diags_clear(struct diags *d)
     *d = (struct diags){0};
 }
 
+/* A copy on one line, whatever the file's names hold. */
+static const char *one_line(struct arena *a, const char *text)
+{
+    char *copy = arena_strdup(a, slice_str(text));
+    for (char *p = copy; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+    return copy;
+}
+
 void diags_add(struct diags *d, enum diag_severity severity, struct diag_place place, const char *hint,
                const char *fmt, ...)
 {
@@ -46,9 +56,9 @@ void diags_add(struct diags *d, enum diag_severity severity, struct diag_place p
         .file = arena_strdup(d->arena, slice_str(place.file)),
         .line = place.line,
         .column = place.column,
-        .path = arena_strdup(d->arena, slice_str(place.path)),
-        .message = arena_strdup(d->arena, slice_str(text)),
-        .hint = hint ? arena_strdup(d->arena, slice_str(hint)) : NULL,
+        .path = one_line(d->arena, place.path ? place.path : ""),
+        .message = one_line(d->arena, text),
+        .hint = hint ? one_line(d->arena, hint) : NULL,
     };
 }
 

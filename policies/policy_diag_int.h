@@ -1,5 +1,5 @@
 /* Collecting what is wrong with a policy. Inside this room only; policy_load.h has the public part. Single-threaded.
- * Text from the file enters a message only through diag_quote, so a diagnostic is always one printable line. */
+ * A diagnostic is always one line; longer text from the file enters it through diag_quote or diag_clean, which cut. */
 #ifndef POLICIES_POLICY_DIAG_INT_H
 #define POLICIES_POLICY_DIAG_INT_H
 

@@ -145,8 +145,8 @@ static struct node *alias_resolve(struct reader *r, const yaml_event_t *ev)
 static bool weigh(struct reader *r, struct node *parent, const struct node *child, yaml_mark_t mark)
 {
     parent->weight += child->weight;
-    if (parent->weight <= NODE_MAX_WEIGHT)
-        return true;
+    if (r->failed || parent->weight <= NODE_MAX_WEIGHT)
+        return !r->failed;
     fault(r, mark, "a policy of this size is usually a mistake with aliases",
           arena_printf(r->arena, "more than %d values once aliases are followed", NODE_MAX_WEIGHT));
     r->failed = true;
@@ -172,7 +172,7 @@ static struct node *read_scalar(struct reader *r, const yaml_event_t *ev)
 {
     struct node *n = node_new(r, NODE_SCALAR, ev->start_mark);
     check_tag(r, ev, ev->data.scalar.tag, "str");
-    n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !ev->data.scalar.tag;
+    n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !tag_is(ev->data.scalar.tag, "str");
     struct slice text = {(const char *)ev->data.scalar.value, ev->data.scalar.length};
     n->text = slice_make(arena_strdup(r->arena, text), text.n);
     if (memchr(n->text.p, '\0', n->text.n))

@@ -47,7 +47,7 @@ static const struct spec_key client_timeouts_keys[] = {
     {.name = "write", .type = SPEC_DURATION, AT(policy_server, write_timeout_ms), .deflt = "60s", .min = MS(100),
      .max = HOUR, .help = "How long a client may take nothing of an answer before it is dropped."},
 };
-OBJECT(client_timeouts, policy_server, "server timeouts", "Patience with clients.");
+OBJECT(client_timeouts, policy_server, "server_timeouts", "Patience with clients.");
 
 static const struct spec_key client_limits_keys[] = {
     {.name = "body", .type = SPEC_SIZE, AT(policy_server, max_body_bytes), .deflt = "64MiB", .min = KIB, .max = GIB,
@@ -63,7 +63,7 @@ static const struct spec_key client_limits_keys[] = {
      .min = 4 * KIB, .max = GIB,
      .help = "Bytes of one answer that wait for a slow client before its upstream is paused."},
 };
-OBJECT(client_limits, policy_server, "server limits", "What clients may take up.");
+OBJECT(client_limits, policy_server, "server_limits", "What clients may take up.");
 
 static const struct spec_key server_keys[] = {
     {.name = "listen", .type = SPEC_ADDRESS, AT(policy_server, listen), .deflt = "127.0.0.1:8080",
@@ -124,7 +124,7 @@ static const struct spec_key timeouts_keys[] = {
     {.name = "total", .type = SPEC_DURATION, AT(policy_timeouts, total_ms), .flags = SPEC_NONE, .deflt = "15m",
      .min = 1, .max = DAY, .also = "request overall", .help = "One attempt, from its start to the last byte."},
 };
-OBJECT(timeouts, policy_timeouts, "backend timeouts", "Patience with a backend, per attempt.");
+OBJECT(timeouts, policy_timeouts, "backend_timeouts", "Patience with a backend, per attempt.");
 
 static const struct spec_key limits_keys[] = {
     {.name = "in_flight", .type = SPEC_INT, AT(policy_backend, max_in_flight), .flags = SPEC_NONE, .deflt = "none",
@@ -135,7 +135,7 @@ static const struct spec_key limits_keys[] = {
     {.name = "response", .type = SPEC_SIZE, AT(policy_backend, max_response_bytes), .deflt = "64MiB", .min = KIB,
      .max = GIB, .also = "body max_response", .help = "Largest answer."},
 };
-OBJECT(limits, policy_backend, "backend limits", "What one backend may be asked to carry.");
+OBJECT(limits, policy_backend, "backend_limits", "What one backend may be asked to carry.");
 
 static const struct spec_key tls_keys[] = {
     {.name = "ca_file", .type = SPEC_PATH, AT(policy_backend, tls_ca_file), .also = "ca cacert ca_cert",
@@ -143,7 +143,7 @@ static const struct spec_key tls_keys[] = {
     {.name = "verify", .type = SPEC_BOOL, AT(policy_backend, tls_verify), .deflt = "true",
      .also = "insecure verify_ssl", .help = "Whether the server's certificate is checked."},
 };
-OBJECT(tls, policy_backend, "backend tls", "TLS towards a backend.");
+OBJECT(tls, policy_backend, "backend_tls", "TLS towards a backend.");
 
 static const struct spec_key backend_keys[] = {
     {.name = "dialect", .type = SPEC_ENUM, AT(policy_backend, dialect), .flags = SPEC_REQUIRED,
@@ -242,7 +242,7 @@ static const struct spec_key tenant_key_keys[] = {
     {.name = "file", .type = SPEC_TEXT, AT(tenant_key_source, file), .also = "key_file",
      .help = "File that holds the key; relative to the policy file."},
 };
-OBJECT(tenant_key, tenant_key_source, "tenant key", "One API key, by exactly one of its sources; never the key itself.");
+OBJECT(tenant_key, tenant_key_source, "tenant_key", "One API key, by exactly one of its sources; never the key itself.");
 
 static const struct spec_key tenant_keys[] = {
     {.name = "keys", .type = SPEC_TENANT_KEYS, ARRAY(policy_tenant, key), .object = &tenant_key,
@@ -263,7 +263,7 @@ static const struct spec_key retry_budget_keys[] = {
     {.name = "min_per_second", .type = SPEC_INT, AT(policy_retry, budget_min_per_second), .deflt = "3", .min = 0,
      .max = 10000, .also = "minimum min", .help = "Retries per second that are always allowed."},
 };
-OBJECT(retry_budget, policy_retry, "retry budget", "Keeps retries from burying a fleet that is already failing.");
+OBJECT(retry_budget, policy_retry, "retry_budget", "Keeps retries from burying a fleet that is already failing.");
 
 static const struct spec_key retry_backoff_keys[] = {
     {.name = "base", .type = SPEC_DURATION, AT(policy_retry, backoff_base_ms), .deflt = "100ms", .min = 1,
@@ -271,7 +271,7 @@ static const struct spec_key retry_backoff_keys[] = {
     {.name = "max", .type = SPEC_DURATION, AT(policy_retry, backoff_max_ms), .deflt = "2s", .min = 1, .max = HOUR,
      .also = "cap limit", .help = "Longest wait before any retry."},
 };
-OBJECT(retry_backoff, policy_retry, "retry backoff", "Waits are drawn evenly between zero and the limit (full jitter).");
+OBJECT(retry_backoff, policy_retry, "retry_backoff", "Waits are drawn evenly between zero and the limit (full jitter).");
 
 static const struct spec_key retry_keys[] = {
     {.name = "max_attempts", .type = SPEC_INT, AT(policy_retry, max_attempts), .deflt = "4", .min = 1, .max = 100,

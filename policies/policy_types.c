@@ -170,7 +170,8 @@ static const char *money_hint(struct slice s)
         return "leave out the dollar sign";
     if (s.n && s.p[0] == '-')
         return "a price cannot be negative";
-    if (memchr(s.p, 'e', s.n) || memchr(s.p, 'E', s.n))
+    bool digit = s.n && s.p[0] >= '0' && s.p[0] <= '9';
+    if (digit && (memchr(s.p, 'e', s.n) || memchr(s.p, 'E', s.n)))
         return "write it as a plain decimal number, e.g. 0.0001";
     const char *dot = memchr(s.p, '.', s.n);
     if (dot && s.n - (size_t)(dot - s.p) > 10)
@@ -396,8 +397,9 @@ static void bind_endpoints(struct binder *b, const struct spec_key *k, struct pl
         if (!bind_text(b, item, &text))
             continue;
         const char *why = url_endpoint(text, b->arena, e, &hint);
-        if (why) {
-            bind_error(b, item, hint, "%s %s", shown(b, item), why);
+        if (why) { /* a password may stand before '@', a key behind '?' */
+            bool secret = memchr(text.p, '@', text.n) || memchr(text.p, '?', text.n);
+            bind_error(b, item, hint, "%s %s", secret ? "the URL" : shown(b, item), why);
             continue;
         }
         if (repeated(b, &seen, item, slice_str(e->url), i))
@@ -405,7 +407,8 @@ static void bind_endpoints(struct binder *b, const struct spec_key *k, struct pl
         if (!*e->path)
             bind_warning(b, item, arena_printf(b->scratch, "most servers want %s/v1", e->url),
                          "the URL has no path, so that requests go to %s/chat/completions", e->url);
-        ++*LENGTH();
+        if (++*LENGTH() == POLICY_MAX_ENDPOINTS + 1)
+            bind_error(b, item, NULL, "a backend has at most %d URLs", POLICY_MAX_ENDPOINTS);
         bind_keep(b, item, e);
     }
     *FIELD(struct policy_endpoint *) = items;
@@ -433,7 +436,7 @@ static void bind_proxy(struct binder *b, const struct spec_key *k, struct place 
         return;
     const char *why = url_proxy(text, &hint);
     if (why) /* may hold a password: not echoed */
-        bind_error(b, at, hint, "%s", why);
+        bind_error(b, at, hint, "the URL %s", why);
     *FIELD(const char *) = arena_strdup(b->arena, text);
     bind_keep(b, at, FIELD(const char *));
 }
@@ -634,9 +637,16 @@ static void bind_reference(struct binder *b, const struct spec_key *k, struct pl
     names_nearest_init(&near, text);
     bool models = index == &b->model_names;
     size_t n = models ? b->draft->model_count : b->draft->backend_count;
-    for (size_t i = 0; i < n; i++)
-        names_nearest_offer(&near, models ? b->draft->models[i].name : b->draft->backends[i].name);
-    bind_error(b, at, bind_did_you_mean(b, &near), "no %s %s", noun, shown(b, at));
+    const char *all = "";
+    for (size_t i = 0; i < n; i++) {
+        const char *name = models ? b->draft->models[i].name : b->draft->backends[i].name;
+        names_nearest_offer(&near, name);
+        if (i < 8)
+            all = arena_printf(b->scratch, "%s%s%s", *all ? all : "there is ", *all ? ", " : "",
+                               diag_clean(b->scratch, slice_str(name)));
+    }
+    const char *hint = near.best ? bind_did_you_mean(b, &near) : n > 8 ? NULL : *all ? all : NULL;
+    bind_error(b, at, hint, "no %s %s", noun, shown(b, at));
 }
 
 static void bind_backend(struct binder *b, const struct spec_key *k, struct place *at, void *base)
@@ -682,6 +692,8 @@ static void bind_steps(struct binder *b, const struct spec_key *k, struct place 
         else
             bind_model(b, &k->object->keys[0], item, step);
         route->step_count += step->model != SIZE_MAX;
+        if (route->step_count == POLICY_MAX_STEPS + 1)
+            bind_error(b, item, NULL, "a route asks at most %d models", POLICY_MAX_STEPS);
     }
     if (cascade)
         route->cascade_count = route->step_count;

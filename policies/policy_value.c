@@ -86,7 +86,7 @@ static const char *with_unit(struct slice s, const struct unit *units, int64_t *
         fraction = fraction * 10 + (s.p[i] - '0');
     int64_t part; /* below 1e9 * 2^30: fits */
     if (__builtin_mul_overflow(fraction, u->scale, &part) || part % tens != 0)
-        return "is not exact; use a smaller unit";
+        return "is not exact in its smallest unit";
     if (__builtin_add_overflow(v, part / tens, out))
         return "is too large";
     return NULL;
