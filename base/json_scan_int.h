@@ -1,6 +1,6 @@
-/* Inside of json_scan.c that its test and benchmark name: the inner loop at each level of SIMD, and
- * the scans with the loop given. All levels must agree on every input. Pure; any thread. Not for
- * other modules. */
+/* What the json_*.c files share and their test and benchmark name: the inner loop at each level of
+ * SIMD, the scans with the loop given, small classifications. All levels must agree on every input.
+ * Pure; any thread. Not for other modules. */
 #ifndef BASE_JSON_SCAN_INT_H
 #define BASE_JSON_SCAN_INT_H
 
@@ -20,5 +20,35 @@ json_run_fn json_run_best(void); /* for this CPU */
 bool json_validate_with(json_run_fn run, struct slice text, size_t *at);
 bool json_scan_object_with(json_run_fn run, struct slice text, json_member_fn fn, void *ctx,
                            size_t *at);
+
+/* -1 when c is no hexadecimal digit. */
+static inline int json_hex(char c)
+{
+    char lower = (char)(c | 0x20);
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* The type of the value that begins with this byte, if a value does. */
+static inline enum json_type json_type_of(char first)
+{
+    switch (first) {
+    case '"':
+        return JSON_STRING;
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}
 
 #endif

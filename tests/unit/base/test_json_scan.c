@@ -441,14 +441,7 @@ static struct json_value whole_value(struct slice text)
         text = slice_from(text, 1);
     while (text.n && strchr(space, text.p[text.n - 1]))
         text.n--;
-    enum json_type type = text.p[0] == '{'   ? JSON_OBJECT
-                          : text.p[0] == '[' ? JSON_ARRAY
-                          : text.p[0] == '"' ? JSON_STRING
-                          : text.p[0] == 't' ? JSON_TRUE
-                          : text.p[0] == 'f' ? JSON_FALSE
-                          : text.p[0] == 'n' ? JSON_NULL
-                                             : JSON_NUMBER;
-    return (struct json_value){type, text};
+    return (struct json_value){json_type_of(text.p[0]), text};
 }
 
 struct tally {
