@@ -70,6 +70,29 @@ routes:
 {extra}"""
 
 
+class Kept:
+    """A process for the whole session. When it dies within a test, that test fails with its log, and the next gets a new one."""
+
+    def __init__(self, start):
+        self.start = start
+        self.process = start()
+
+    def lend(self):
+        yield self.process
+        if self.process.child.poll() is not None:
+            dead, self.process = self.process, self.start()
+            pytest.fail(f"{dead.argv[0]} died with {dead.child.returncode}:\n{dead.tail()}")
+
+    def stop(self):
+        self.process.stop()
+
+
+def kept(start):
+    keeper = Kept(start)
+    yield keeper
+    keeper.stop()
+
+
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory):
     process = Fleet(tmp_path_factory.mktemp("fleet"))
@@ -78,11 +101,14 @@ def fleet(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def weir_fleet(fleet, tmp_path_factory):
+def weir_fleet_kept(fleet, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weir-fleet")
-    process = Weir(folder, fleet_policy(fleet.url, folder / "state"))
-    yield process
-    process.stop()
+    yield from kept(lambda: Weir(folder, fleet_policy(fleet.url, folder / "state")))
+
+
+@pytest.fixture
+def weir_fleet(weir_fleet_kept):
+    yield from weir_fleet_kept.lend()
 
 
 @pytest.fixture
@@ -113,23 +139,29 @@ def upstream(upstream_session):
 
 
 @pytest.fixture(scope="session")
-def weir(upstream_session, tmp_path_factory):
+def weir_kept(upstream_session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weir")
-    process = Weir(folder, scripted_policy(upstream_session.url, folder / "state",
-                                           ', cors: {origins: ["https://app.example"]}, limits: {body: 40MiB}'))
-    yield process
-    process.stop()
+    yield from kept(lambda: Weir(folder, scripted_policy(
+        upstream_session.url, folder / "state", ', cors: {origins: ["https://app.example"]}, limits: {body: 40MiB}')))
+
+
+@pytest.fixture
+def weir(weir_kept):
+    yield from weir_kept.lend()
 
 
 @pytest.fixture(scope="session")
-def weir_keys(upstream_session, tmp_path_factory):
-    """As weir, but with tenants: KEY opens the API, ADMIN_KEY the admin API too."""
+def weir_keys_kept(upstream_session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weir-keys")
     digest = {k: hashlib.sha256(k.encode()).hexdigest() for k in (KEY, ADMIN_KEY)}
-    process = Weir(folder, scripted_policy(upstream_session.url, folder / "state", extra=f"""
+    yield from kept(lambda: Weir(folder, scripted_policy(upstream_session.url, folder / "state", extra=f"""
 tenants:
   acme: {{keys: [{{sha256: {digest[KEY]}}}]}}
   ops: {{keys: [{{sha256: {digest[ADMIN_KEY]}}}], admin: true}}
-"""))
-    yield process
-    process.stop()
+""")))
+
+
+@pytest.fixture
+def weir_keys(weir_keys_kept):
+    """As weir, but with tenants: KEY opens the API, ADMIN_KEY the admin API too."""
+    yield from weir_keys_kept.lend()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rawhttp import Client, request
-from scripted import OK_REPLY, ROLE, answer, chunk, error, silent, stream, usage_chunk, whole
+from scripted import OK_REPLY, ROLE, chunk, error, silent, stream, usage_chunk, whole
 from test_wire_http import CHAT, once
 from weirproc import http, wait_until
 

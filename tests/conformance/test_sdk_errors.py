@@ -71,7 +71,7 @@ def test_internal_server_error(client, calm, kind):
     assert caught.value.body["message"] and caught.value.status_code >= 500
 
 
-@pytest.mark.parametrize("kind", ["cut", "reset_mid_body", "malformed_chunk", "error_event", "bad_chunk_size", "no_finish"])
+@pytest.mark.parametrize("kind", ["cut", "reset_mid_body", "malformed_chunk", "error_event", "bad_chunk_size"])
 def test_a_stream_that_is_not_whole_raises(client, calm, kind):
     calm.faults([{"kind": kind, "after": 2}])
     with pytest.raises(openai.APIError):
@@ -121,8 +121,7 @@ def test_one_failure_is_invisible(client, calm):
 # ---- cancelling ----
 
 def inflight(fleet):
-    found = fleet.get("/fleet/inflight")
-    return found if isinstance(found, list) else found.get("requests") or found.get("inflight") or found.get("count")
+    return fleet.get("/fleet/inflight")
 
 
 def test_leaving_a_stream_stops_the_model(client, calm):

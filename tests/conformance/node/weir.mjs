@@ -64,9 +64,9 @@ export async function start() {
   const build = buildDir();
   const fleetPorts = join(folder, 'fleet.port');
   const fleetProcess = new Process([join(build, 'tests/fleet/weir-fleet'), '--port', '0', '--port-file', fleetPorts, '--rows',
-    join(root, 'tests/fleet/sample/sample.jsonl.gz'), '--time-scale', '0'], join(folder, 'fleet.log'));
+    join(root, 'tests/fleet/sample/sample.jsonl.gz'), '--model', 'text-embedding-3-small:0.02:0'], join(folder, 'fleet.log'));
   await waitUntil(() => fleetProcess.alive() && existsSync(fleetPorts) && readFileSync(fleetPorts, 'utf8').trim(), READY_MS, 'the fleet');
-  const fleetRoot = 'http://127.0.0.1:' + readFileSync(fleetPorts, 'utf8').match(/(\d+)\s*$/)[1];
+  const fleetRoot = 'http://127.0.0.1:' + readFileSync(fleetPorts, 'utf8').trim();
   await waitUntil(() => fleetProcess.alive() && answers(fleetRoot + '/v1/models'), READY_MS, 'the fleet to answer');
 
   const policy = join(folder, 'weir.yaml');
@@ -105,7 +105,10 @@ routes:
       url: fleetRoot + '/v1',
       get: async (path) => (await fetch(fleetRoot + path)).json(),
       faults: (list) => post('/fleet/faults', list),
-      reset: () => post('/fleet/reset', {}),
+      async reset() {
+        await post('/fleet/faults', []);
+        await post('/fleet/reset', {});
+      },
     },
     async stop() {
       await weirProcess.stop();
