@@ -403,6 +403,39 @@ def test_expect_continue_and_bad_head(fleet):
         assert s.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("echo", [False, True])
+def test_hostile_bytes(tmp, echo):
+    """Nothing that a peer sends ends the process or keeps others from being served."""
+    post = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+    ask = b'{"model":"big","messages":[{"role":"user","content":"x"}]'
+    bodies = [b"", b"{", b"\xff\xfe", b"[" * 100000, b'{"a":' * 600 + b"1" + b"}" * 600, ask + b',"n":1e400}', ask + b',"stop":[1]}',
+              ask + b',"tools":[1,{"function":1},{"function":{"name":1}}],"tool_choice":"required"}',
+              ask + b',"tools":[{"function":{"name":"f","parameters":{"$ref":"#/x/y"}}}],"tool_choice":"required"}',
+              ask + b',"response_format":{"type":"json_schema","json_schema":{"schema":{"type":[],"anyOf":[]}}}}',
+              ask.replace(b'"x"', rb'"\ud800 \u0000"') + b"}", ask + b',"model":"big","max_tokens":1,"logprobs":true,"n":128}',
+              b'{"model":"big","messages":[1,null,{"role":1}]}', b'{"model":"big","messages":[{"role":"user","content":[[],{"text":1},{}]}]}',
+              b'{"model":{},"messages":[]}', b"\x00" * 1000]
+    wires = [b"\x00" * 100, b"\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"GET /" + b"a" * 100000,
+             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", post + b"Content-Length: 99999999999999999999\r\n\r\n",
+             post + b"Content-Length: 9999999999\r\n\r\n", post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+             post + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"]
+    wires += [post + b"Content-Length: %d\r\n\r\n%s" % (len(b), b) for b in bodies]
+    f = Fleet(tmp, "--echo") if echo else Fleet(tmp, "--model", "big")
+    try:
+        for wire in wires:
+            with f.connect() as s:
+                s.settimeout(0.05)
+                try:
+                    s.sendall(wire)
+                    s.shutdown(socket.SHUT_WR) if len(wire) % 2 else s.recv(1000)
+                except OSError:
+                    pass  # refused and closed, or still waiting for the rest: both are right
+            assert f.process.poll() is None, wire[:200]
+        assert f.ask()[0] == 200
+    finally:
+        f.stop()
+
+
 def test_tls(tmp):
     openssl = shutil.which("openssl")
     cert, key = tmp / "cert.pem", tmp / "key.pem"
