@@ -292,10 +292,16 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     struct conn *c = ctx;
     (void)fd;
     (void)what;
-    if (!receive(c))
-        conn_free(c, true, false);
-    else if (c->state == CONN_READ)
+    bool here = receive(c);
+    if (here && c->state == CONN_READ) {
         conn_turn(c);
+    } else if (!here) {
+        /* A request whose sender left at once has still been received: it is counted, as aborted.
+         */
+        enum http1_parse p = c->state == CONN_READ ? next_request(c) : HTTP1_MORE;
+        (void)p;
+        conn_free(c, true, false);
+    }
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *ctx)

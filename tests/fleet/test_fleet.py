@@ -646,6 +646,20 @@ def test_peer_that_leaves(fleet):
         assert entry["outcome"] == "aborted" and abs(entry["ended_us"] / 1e6 - left) < 0.1
 
 
+def test_request_and_goodbye_in_one_breath(fleet):
+    body = json.dumps({"model": "big", "messages": [{"role": "user", "content": "hello"}]}).encode()
+    for _ in range(20):
+        with fleet.connect() as s:
+            s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    fleet.until(lambda: fleet.stats()["requests"] == 20)
+    s = fleet.stats()
+    assert s["aborted"] + s["completed"] == 20 and s["tokens"]["input"] == 20 * question_tokens("hello")
+
+
+def question_tokens(text):
+    return (len(text) + 3) // 4
+
+
 def test_log(fleet):
     fleet.request("POST", CHAT, {"model": "big", "messages": [{"role": "user", "content": "é\u0000"}]}, {"X-Odd": "1 2"})
     fleet.ask(model="small", fault="500")
