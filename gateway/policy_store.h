@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-#define POLICY_STORE_KEEP       1000
+#define POLICY_STORE_KEEP       256
 #define POLICY_STORE_TEXT_BYTES ((size_t)4 << 20) /* what policy_load accepts */
 
 struct policy_store;

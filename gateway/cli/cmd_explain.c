@@ -87,10 +87,11 @@ static int take_headers(struct question *q, const struct cli_args *a)
 /* The bytes of the prompt: an operand, standard input for "-", or none. -1: it could not be read. */
 static int64_t prompt_bytes(const struct cli_args *a)
 {
-    if (a->operand_count == 0)
+    if (a->operand_count < 2)
         return 0;
-    if (strcmp(a->operands[0], "-") != 0)
-        return (int64_t)strlen(a->operands[0]);
+    const char *prompt = a->operands[1];
+    if (strcmp(prompt, "-") != 0)
+        return (int64_t)strlen(prompt);
     char chunk[65536];
     int64_t total = 0;
     size_t n;

@@ -104,7 +104,7 @@ def gateway(start, upstream, tmp_path):
 @pytest.fixture(scope="session")
 def weir():
     """weir("check", file, ...) -> CompletedProcess with text output; stdin closed unless input is given."""
-    program = weirproc.build_dir() / "gateway" / "weir"
+    program = (weirproc.build_dir() / "gateway" / "weir").resolve()
 
     def run(*argv, input=None, env=None, timeout=60, **more):
         standard = {} if input is not None else {"stdin": subprocess.DEVNULL}

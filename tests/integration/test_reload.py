@@ -196,7 +196,7 @@ def test_drain_lets_requests_in_flight_end(gateway, upstream):
     release.set()
     thread.join()
     assert box["result"][0] == 200
-    gateway.stop()
+    assert gateway.child.wait(30) == 0
     database = sqlite3.connect(f"file:{gateway.state_dir}/ledger.sqlite?mode=ro", uri=True)
     assert database.execute("select count(*) from requests").fetchone() == (1,)
 
