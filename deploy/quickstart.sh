@@ -151,7 +151,8 @@ if [ "$port/$fleet_port" != 8080/9100 ]; then
     grep -q "127.0.0.1:$port" "$policy" || die "policies/examples/quickstart.yaml no longer names 127.0.0.1:8080"
 fi
 
-start weir-fleet "$fleet" --port "$fleet_port" --rows tests/fleet/sample/sample.jsonl.gz
+# A tenth of the models' usual latency: slow enough to watch a stream, fast enough for a first look.
+start weir-fleet "$fleet" --port "$fleet_port" --rows tests/fleet/sample/sample.jsonl.gz --time-scale 0.1
 wait_ready weir-fleet "http://127.0.0.1:$fleet_port/v1/models"
 start weir "$weir" serve -c "$policy"
 wait_ready weir "http://127.0.0.1:$admin_port/readyz"
@@ -182,7 +183,7 @@ ms() { awk -v s="$1" 'BEGIN { printf "%.0f", s * 1000 }'; }
 
 row='%-34.34s %-6s %-16.16s %-23.23s %-12.12s %6s %6s %12s %6s %6s\n'
 failures=0
-first_id=''
+shown=''
 
 ask() { # model stream question
     local body timing status id tokens ttft='-' kind=whole reply
@@ -210,13 +211,18 @@ ask() { # model stream question
     fi
     tokens=$(jq -r '.usage | "\(.prompt_tokens) \(.completion_tokens)"' "$reply")
     # shellcheck disable=SC2059 # the row's layout is ours
-    printf "$row" "${3//\\n/ }" "$kind" "$1" "$(header x-weir-model)" "$(header x-weir-route)" "${tokens% *}" "${tokens#* }" \
+    printf "$row" "$(sed -e 's/\\n/ /g' -e 's/\\\\/\\/g' -e 's/^ *//' <<<"$3")" "$kind" "$1" "$(header x-weir-model)" "$(header x-weir-route)" "${tokens% *}" "${tokens#* }" \
         "$(booked "$id")" "$(ms "$total_s")" "$ttft"
-    first_id=${first_id:-$id}
+    if [ "$2" = false ] && [ -z "$shown" ]; then
+        shown=$(jq -r '.choices[0].message.content' "$run/reply" | tr '\n' ' ' | cut -c1-220)
+    fi
 }
 
 mapfile -t names < <(curl -fsS "$url/models" | jq -r '.data[].id')
 [ ${#names[@]} -gt 0 ] || die "weir lists no models"
+# The name that most clients would ask for.
+front=${names[0]}
+if printf '%s\n' "${names[@]}" | grep -qx auto; then front=auto; fi
 began=$(date +%s%6N)
 say "asking $questions questions of tests/fleet/sample (MMLU-Pro and CRUXEval), half of them streamed"
 echo
@@ -224,8 +230,8 @@ echo
 printf "$row" question "" asked served route in out USD ms "TTFT"
 mapfile -t asked < <(awk -v n="$questions" 'length($0) < 700 && c < n { print; c++ }' tests/fleet/sample/questions.txt)
 for i in "${!asked[@]}"; do
-    # The example's front name first, then each name in turn.
-    if [ $((i % 3)) -lt 2 ] && printf '%s\n' "${names[@]}" | grep -qx auto; then name=auto; else name=${names[i % ${#names[@]}]}; fi
+    # Two of three ask for the front name, the third for each name in turn.
+    if [ $((i % 3)) -lt 2 ]; then name=$front; else name=${names[i % ${#names[@]}]}; fi
     if [ $((i % 2)) = 1 ]; then stream=true; else stream=false; fi
     ask "$name" $stream "${asked[i]}"
 done
@@ -238,6 +244,8 @@ sqlite3 -readonly "$ledger" "
       FROM requests WHERE received_wall_us >= $began GROUP BY served_model ORDER BY 1;"
 cat <<EOF
 
+The first answer begins: $shown
+
 Left running:
   API      $url           (any OpenAI client: base_url="$url", any key)
   admin    http://127.0.0.1:$admin_port      /readyz /metrics /admin/requests /admin/policy
@@ -246,8 +254,8 @@ Left running:
   logs     ${run#"$root"/}/*.log
 
 Try:   curl -N $url/chat/completions -H 'Content-Type: application/json' \\
-         -d '{"model": "${names[0]}", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
-Why:   ${weir#"$root"/} explain $policy --model ${names[0]} "Hello"
+         -d '{"model": "$front", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+Why:   ${weir#"$root"/} explain $policy --model $front "Hello"
 Stop:  ./deploy/quickstart.sh --stop
 
 The models above replay recorded answers. To put a real one there, name its server in the policy's backends, for example
