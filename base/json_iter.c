@@ -1,5 +1,5 @@
-/* The walk over JSON text that json_scan.c has validated: it checks nothing again and must never see
- * anything else. Pure; any thread. Called wherever the members of a member are wanted. */
+/* The walk over JSON text that json_scan.c has validated: it checks nothing again and must never
+ * see anything else. Pure; any thread. Called wherever the members of a member are wanted. */
 #include "base/json_scan_int.h"
 
 static const char *walk_space(const char *p, const char *end)

@@ -11,23 +11,13 @@ static bool is_plain(char c)
     return c >= ' ' && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
-/* Eight bytes at a time. A byte's high bit in the result means: control, quote, backslash or not
- * ASCII. Borrows can only mark bytes above a true mark, which is harmless: the exact position is
- * then found byte by byte. */
-static bool word_is_plain(const char *p)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
-    uint64_t marks = w | (w - ones * ' ') | (quote - ones) | (backslash - ones);
-    return !(marks & highs);
-}
-
 const char *json_run_portable(const char *p, const char *end)
 {
-    while (end - p >= 8 && word_is_plain(p))
-        p += 8;
+    for (; end - p >= 8; p += 8) {
+        size_t plain = json_plain_bytes8(p);
+        if (plain < 8)
+            return p + plain;
+    }
     while (p < end && is_plain(*p))
         p++;
     return p;

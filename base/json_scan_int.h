@@ -21,6 +21,23 @@ bool json_validate_with(json_run_fn run, struct slice text, size_t *at);
 bool json_scan_object_with(json_run_fn run, struct slice text, json_member_fn fn, void *ctx,
                            size_t *at);
 
+/* How many of the eight bytes at p come before the first that is not plain; 8 when all are. A
+ * byte's high bit in marks means control, quote, backslash or not ASCII. Subtraction can borrow
+ * into later bytes only, and only from a byte that is marked itself: the first mark is always true.
+ */
+static inline size_t json_plain_bytes8(const char *p)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    w = __builtin_bswap64(w); /* so that the first byte is the lowest */
+#endif
+    uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
+    uint64_t marks = (w | (w - ones * ' ') | (quote - ones) | (backslash - ones)) & highs;
+    return marks ? (size_t)__builtin_ctzll(marks) / 8 : 8;
+}
+
 /* -1 when c is no hexadecimal digit. */
 static inline int json_hex(char c)
 {
