@@ -110,11 +110,7 @@ void upstream_close_idle(struct upstream *u)
 
 static bool text_clean(struct slice s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0')
-            return false;
-    }
-    return true;
+    return s.n == 0 || (!memchr(s.p, '\n', s.n) && !memchr(s.p, '\r', s.n) && !memchr(s.p, '\0', s.n));
 }
 
 /* A method or target also ends at a blank. */

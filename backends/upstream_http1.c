@@ -12,7 +12,6 @@
  * Life: callbacks run only from emit_head, emit_data and finish. An exchange aborted inside its callback loses its call and
  * its connection at once and is freed by feed's caller, never under it. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +176,18 @@ static char *put(char *at, struct slice s)
     return at + s.n;
 }
 
+static char *put_decimal(char *at, uint64_t n)
+{
+    char digits[20]; /* of 2^64 */
+    size_t i = sizeof digits;
+
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    return put(at, slice_make(digits + i, sizeof digits - i));
+}
+
 /* The request head in h->out. Built again for each write that it takes part in, so that nothing is kept per exchange; the
  * bytes are the same each time. */
 static struct slice build_head(struct exchange *x)
@@ -205,8 +216,11 @@ static struct slice build_head(struct exchange *x)
         at = put(at, q->headers[i].value);
         at = put(at, SLICE("\r\n"));
     }
-    if (q->body_count || upstream_method_has_body(q->method))
-        at += snprintf(at, 48, "Content-Length: %llu\r\n", (unsigned long long)x->body_bytes);
+    if (q->body_count || upstream_method_has_body(q->method)) {
+        at = put(at, SLICE("Content-Length: "));
+        at = put_decimal(at, x->body_bytes);
+        at = put(at, SLICE("\r\n"));
+    }
     if (q->target->max_idle_connections <= 0)
         at = put(at, SLICE("Connection: close\r\n"));
     at = put(at, SLICE("Accept-Encoding: identity\r\n\r\n"));
@@ -859,13 +873,9 @@ static void http1_close(void *state)
 
 static struct exchange *exchange_new(struct http1 *h, struct upstream_call *c, const struct upstream_request *req)
 {
-    struct exchange *x = mem_zalloc(1, sizeof *x);
+    struct exchange *x = mem_alloc(sizeof *x); /* not zalloc: calloc goes past the allocator's thread cache */
 
-    x->h = h;
-    x->call = c;
-    x->req = *req;
-    x->first_byte_us = -1;
-    x->start_us = clock_mono_us();
+    *x = (struct exchange){.h = h, .call = c, .req = *req, .first_byte_us = -1, .start_us = clock_mono_us()};
     list_init(&x->ready);
     list_push_back(&h->exchanges, &x->link);
     buf_init(&x->held, UPSTREAM_MAX_HEAD_BYTES + READ_BYTES);
