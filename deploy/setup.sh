@@ -206,9 +206,10 @@ install_packages() {
     say "installing with apt-get: ${missing[*]}"
     trap restore_services EXIT
     forbid_services
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get update -qq ||
         say "note: the package lists could not be refreshed; trying with those at hand"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq \
+        --no-install-recommends \
         -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "${missing[@]}" >/dev/null ||
         die "apt-get could not install: ${missing[*]}"
     restore_services
