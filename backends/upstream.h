@@ -69,6 +69,8 @@ struct upstream_result {
     int64_t first_byte_us;    /* from start to the first byte of the head; -1 when none came */
     int64_t total_us;
     bool reused;              /* pooled connection */
+    bool resent;              /* a pooled connection ended without an answer and the request went out again on a fresh one: the first
+                                 copy most likely never was read, but nobody can know */
 };
 
 struct upstream_handler {

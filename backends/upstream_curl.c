@@ -57,7 +57,7 @@ struct exchange {
     CURL *easy; /* owned */
     struct curl_slist *headers; /* owned */
     enum begin begin;
-    bool connected, head_done, curl_paused, http2;
+    bool connected, resent, head_done, curl_paused, http2;
     bool close_delimited, close_notify; /* over TLS the end of such a body counts only with close_notify */
     enum err failed; /* our own verdict, before libcurl's */
     const char *why;
@@ -125,6 +125,7 @@ static void finish(struct exchange *x, enum err err, const char *why)
     r.reused = x->connected && connections == 0;
     r.connect_us = r.reused ? 0 : x->connect_us;
     r.sent = x->connected && request_bytes > 0;
+    r.resent = x->resent;
     r.total_us = clock_mono_us() - x->start_us;
     if (connections > 0 && x->e->up->stats)
         stats_add(stats_cell(x->e->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
@@ -332,6 +333,7 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     if (!x->call || origin != SEEK_SET || offset != 0)
         return CURL_SEEKFUNC_CANTSEEK;
     x->piece = x->offset = 0;
+    x->resent = true;
     return CURL_SEEKFUNC_OK;
 }
 

@@ -67,6 +67,7 @@ struct exchange {
     enum state state;
     bool busy;             /* inside a callback */
     bool reused, retried, sent_head;
+    bool resent;           /* the first copy had left in part or whole */
     bool send_broken;      /* the server takes no more; it may still answer */
     bool send_waits_read, read_waits_write; /* TLS only */
     bool any_byte, keep_alive;
@@ -141,6 +142,7 @@ static void finish(struct exchange *x, enum err err, const char *why)
         .first_byte_us = x->first_byte_us,
         .total_us = now_us - x->start_us,
         .reused = x->reused,
+        .resent = x->resent,
     };
 
     detach(x);
@@ -539,6 +541,7 @@ static void on_end(struct exchange *x, bool orderly)
         drop_conn(x);
         x->reused = false;
         x->retried = true;
+        x->resent = x->sent_bytes > 0;
         x->send_broken = x->send_waits_read = x->read_waits_write = false;
         dial(x, clock_mono_us());
     } else {

@@ -38,7 +38,7 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
 
     *row = (struct ledger_attempt){
         .seq = i + 1,
-        .role = "serve",
+        .role = at->lost ? "lost" : "serve",
         .started_wall_us = at->started_wall_us,
         .model = m->name,
         .upstream_model = m->upstream_name,

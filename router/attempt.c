@@ -89,7 +89,7 @@ bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
     r->attempt = at;
     flow_called(&r->flow, e);
     fill_request(r, m, b, sb, e);
-    r->call = &r->calls[r->attempt_count & 1];
+    r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
     upstream_start(r->env->upstream, r->call, &handler, &r->up);
     return true;
@@ -118,6 +118,25 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
     u->n[TOK_OUTPUT] = r->stream_open ? deltas : openai_estimate_tokens(r->answer_bytes);
 }
 
+/* The transport sent the request twice: the first copy is an attempt of its own, lost with its connection. */
+static void book_lost_copy(struct request *r)
+{
+    struct attempt *at = &r->attempts[r->attempt_count++], *lost = at - 1;
+
+    *at = *lost;
+    *lost = (struct attempt){.model = at->model,
+                             .endpoint = at->endpoint,
+                             .started_us = at->started_us,
+                             .started_wall_us = at->started_wall_us,
+                             .first_byte_us = -1,
+                             .duration_us = 0,
+                             .err = ERR_UPSTREAM_RESET,
+                             .lost = true,
+                             .price = at->price};
+    meters_attempt(r->env->meters, r->snap, lost->model, lost->err, r->tenant, &lost->usage, 0, 0);
+    r->attempt = at;
+}
+
 void attempt_end(struct request *r, enum err err, const struct upstream_result *res)
 {
     struct attempt *at = r->attempt;
@@ -129,6 +148,10 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
         return;
     if (!res)
         upstream_abort(r->call);
+    if (res && res->resent) {
+        book_lost_copy(r);
+        at = r->attempt;
+    }
     r->attempt = NULL;
     at->err = err;
     at->duration_us = now_us - at->started_us;

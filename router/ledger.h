@@ -23,7 +23,7 @@ struct ledger;
 /* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where nothing is known; never NULL. */
 struct ledger_attempt {
     int32_t seq;               /* 1.. within the request */
-    const char *role;          /* "serve"; later: "escalated", "hedge", "audit", "classify", "judge" ... */
+    const char *role;          /* "serve"; "lost": a copy on a pooled connection that was closing; later: "escalated", "hedge", "audit", "classify", "judge" ... */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
     const char *outcome;       /* "ok" or err_name() */

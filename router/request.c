@@ -276,7 +276,7 @@ static bool budget_allows(struct request *r)
 
 static void note_retry(struct request *r)
 {
-    if (r->attempt_count > 1)
+    if (r->flow.attempts > 1)
         meters_retry(r->env->meters, r->snap, r->attempt->model, r->attempts[r->attempt_count - 2].err);
     else
         retry_budget_request(&r->env->budget, clock_mono_us());
@@ -500,7 +500,8 @@ static void prepare_route(struct request *r, const struct http1_head *head)
             spare = sb->header_count;
     }
     flow_init(&r->flow, &limits);
-    r->attempts = ARENA_ARRAY(&r->arena, struct attempt, limits.max_attempts);
+    /* Each attempt may leave a second row: a copy that was lost with a stale connection. */
+    r->attempts = ARENA_ARRAY(&r->arena, struct attempt, 2 * limits.max_attempts);
     r->forward_count = headers_to_upstream(head, &r->arena, spare + 1, &r->forward);
     buf_init(&r->out, OUT_MAX_BYTES);
     r->calls[0].owner = r->calls[1].owner = r;

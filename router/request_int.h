@@ -22,6 +22,7 @@ struct attempt {
     const struct policy_price *price;
     nanousd cost;
     bool served;    /* its bytes went to the client */
+    bool lost;      /* a copy on a pooled connection that was closing: most likely never read */
 };
 
 struct request {

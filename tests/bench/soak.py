@@ -5,7 +5,7 @@ usage: soak.py [--requests N] [--build DIR]        default 100,000 requests, bui
 
 Four phases of N/4 requests each, on one weir process with two workers and two fleet processes:
   calm      whole replies and streams, no fault          ledger rows and cost = the fleet's own, to the nano-dollar
-  faults    5xx, 429, resets, cuts, slow first tokens    attempts = requests that reached the fleet; every request has one row
+  faults    5xx, 429, resets, cuts, slow first tokens    attempts = requests that reached the fleet (but for lost copies); every request has one row
   leavers   a fifth of the clients leave early           every request has one row, no upstream call is left running
   chaos     SIGKILL of one fleet in turn, reloads        every request has one row; weir lives; nothing is in flight at the end
 RSS is read after each phase: the last may not exceed the first by more than 4 MB. Prints a table; exit status 1 on any violation.
@@ -45,7 +45,9 @@ routes:
     cascade: [{model}]
 """
 
-FAULTS = [{"fault": f, "p": 0.03} for f in ("503", "429", "reset", "cut", "malformed_chunk", "no_done", "no_usage", "one_byte")]
+FAULTS = [{"kind": kind, "probability": 0.03, "seed": seed, **more} for seed, (kind, more) in enumerate((
+    ("503", {}), ("429", {"retry_after_ms": 5}), ("reset", {}), ("cut", {"after": 3}), ("malformed_chunk", {"after": 2}),
+    ("no_done", {}), ("no_usage", {}), ("crlf", {}), ("error_event", {"after": 2})), 1)]
 
 
 def rss_kb(pid):
@@ -89,8 +91,8 @@ class Soak:
         wait_until(idle, 30, "nothing in flight")
         time.sleep(0.3)  # the ledger commits at least every 50 ms
         rows = self.ledger("SELECT count(*), coalesce(sum(cost_nanousd), 0) FROM requests")
-        attempts = self.ledger("SELECT count(*), coalesce(sum(cost_nanousd), 0) FROM attempts")
-        return {"requests": rows[0], "cost": rows[1], "attempts": attempts[0], "attempt_cost": attempts[1]}
+        attempts = self.ledger("SELECT count(*), coalesce(sum(cost_nanousd), 0), count(*) FILTER (WHERE role = 'lost') FROM attempts")
+        return {"requests": rows[0], "cost": rows[1], "attempts": attempts[0], "attempt_cost": attempts[1], "lost": attempts[2]}
 
     def fleet_total(self):
         totals = [f.get("/fleet/stats")["total"] for f in self.fleets]
@@ -118,16 +120,16 @@ class Soak:
 
     def faults(self, n):
         for f in self.fleets:
-            f.faults({"rules": FAULTS})
+            f.faults(FAULTS)
         try:
             return [self.load(n // 2), self.load(n // 2, "--stream")]
         finally:
             self.total = self.fleet_total()
             for f in self.fleets:
-                f.faults({"rules": []})
+                f.faults([])
 
     def leavers(self, n):
-        slow = {"rules": [{"fault": "slow_first", "delay_ms": 30, "p": 0.3}]}
+        slow = [{"kind": "slow_first", "delay_ms": 30, "probability": 0.3, "seed": 1}]
         for f in self.fleets:
             f.faults(slow)
         try:
@@ -135,7 +137,7 @@ class Soak:
                     self.load(n // 2, "--abort-before", "0.2", "--abort-after-ms", "5")]
         finally:
             for f in self.fleets:
-                f.faults({"rules": []})
+                f.faults([])
 
     def chaos(self, n):
         stop = threading.Event()
@@ -177,7 +179,10 @@ class Soak:
         self.check("calm", delta["attempts"] == total["requests"], f"the fleet had {total['requests']} requests")
         self.check("calm", delta["cost"] == total["cost_nanousd"], f"the fleet charged {total['cost_nanousd']}")
         delta, _ = self.phase("faults", self.faults)
-        self.check("faults", delta["attempts"] == self.total["requests"], f"the fleet had {self.total['requests']} requests")
+        # A copy sent on a connection that the server was closing may or may not have arrived.
+        arrived = self.total["requests"]
+        self.check("faults", delta["attempts"] - delta["lost"] <= arrived <= delta["attempts"],
+                   f"the fleet had {arrived} requests, the ledger {delta['attempts']} attempts, {delta['lost']} of them lost copies")
         self.phase("leavers", self.leavers)
         running = sum(len(f.get("/fleet/inflight")) for f in self.fleets)
         self.check("leavers", running == 0, f"{running} upstream calls are still running")
