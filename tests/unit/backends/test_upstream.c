@@ -620,10 +620,12 @@ static void test_stale_reuse(void **state)
 
     serve(f, script_stale, &alive_from);
     p = exchange(f);
+    assert_false(p->result.resent);
     probe_free(p);
     p = exchange(f);
     assert_int_equal(p->result.err, ERR_OK);
     assert_false(p->result.reused);
+    assert_true(p->result.resent);
     assert_true(p->result.connect_us > 0);
     assert_body(p, "hello");
     assert_int_equal(server_connections(f->server), 2);
