@@ -1,5 +1,6 @@
-/* The admin API's table of routes, who may use them, and the handlers. Owns the questions to workers that wait for answers;
- * everything else it shows belongs to control. Runs on the control loop. Called by http_server through api_admin_handler. */
+/* The admin API's table of routes, who may use them, and the handlers. Owns the questions to
+ * workers that wait for answers; everything else it shows belongs to control. Runs on the control
+ * loop. Called by http_server through api_admin_handler. */
 #include "gateway/api_admin.h"
 
 #include <event2/event.h>
@@ -14,6 +15,7 @@
 #include "gateway/control.h"
 #include "gateway/diag_json.h"
 #include "gateway/http_server.h"
+#include "gateway/json_put.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
@@ -50,8 +52,8 @@ struct visit {
 
 /* ---- replies ---- */
 
-static void reply_pieces(struct http_exchange *x, int status, const char *content_type, const char *etag,
-                         const struct slice *pieces, size_t n_pieces)
+static void reply_pieces(struct http_exchange *x, int status, const char *content_type,
+                         const char *etag, const struct slice *pieces, size_t n_pieces)
 {
     struct http1_header headers[2] = {{SLICE("Content-Type"), slice_str(content_type)}};
     size_t n = 1;
@@ -63,7 +65,8 @@ static void reply_pieces(struct http_exchange *x, int status, const char *conten
     http_reply_whole(x, status, headers, n, pieces, n_pieces);
 }
 
-static void reply_text(struct http_exchange *x, int status, const char *content_type, const char *etag, struct slice text)
+static void reply_text(struct http_exchange *x, int status, const char *content_type,
+                       const char *etag, struct slice text)
 {
     reply_pieces(x, status, content_type, etag, &text, 1);
 }
@@ -77,7 +80,8 @@ static void reply_json(struct http_exchange *x, int status, const char *etag, js
     if (text)
         reply_pieces(x, status, "application/json", etag, pieces, 2);
     else
-        http_reply_error(x, ERR_INTERNAL, "The answer could not be written as JSON.", NULL, -1, NULL, 0);
+        http_reply_error(x, ERR_INTERNAL, "The answer could not be written as JSON.", NULL, -1,
+                         NULL, 0);
     free(text);
 }
 
@@ -87,19 +91,18 @@ static void reply_error(struct http_exchange *x, enum err e, const char *message
 }
 
 /* The usual error shape, and what is wrong with the policy, place by place. */
-static void reply_policy_error(struct http_exchange *x, enum err e, const char *message, const struct diags *d)
+static void reply_policy_error(struct http_exchange *x, enum err e, const char *message,
+                               const struct diags *d)
 {
     const char *code = err_openai_code(e);
-    reply_json(x, err_http_status(e), NULL,
-               json_pack("{s:{s:s,s:s,s:n,s:s?,s:o}}", "error", "message", message ? message : err_text(e), "type",
-                         err_openai_type(e), "param", "code", *code ? code : NULL, "diagnostics", diag_json(d)));
-}
-
-static json_t *json_time(int64_t wall_us)
-{
-    char text[32];
-    clock_rfc3339(wall_us, text, sizeof text);
-    return json_string(text);
+    json_t *error = json_object(), *o = json_object();
+    json_put_text(error, "message", message ? message : err_text(e));
+    json_put_text(error, "type", err_openai_type(e));
+    json_put_text(error, "param", NULL);
+    json_put_text(error, "code", *code ? code : NULL);
+    json_put(error, "diagnostics", diag_json(d));
+    json_put(o, "error", error);
+    reply_json(x, err_http_status(e), NULL, o);
 }
 
 /* ---- health and metrics ---- */
@@ -115,8 +118,25 @@ static json_t *fault_json(const struct control_fault *f)
 {
     if (!f->stale)
         return json_null();
-    return json_pack("{s:s,s:s,s:o,s:o}", "why", f->why, "origin", f->origin, "since", json_time(f->since_wall_us),
-                     "diagnostics", diag_json(&f->diags));
+    json_t *o = json_object();
+    json_put_text(o, "why", f->why);
+    json_put_text(o, "origin", f->origin);
+    json_put_time(o, "since", f->since_wall_us);
+    json_put(o, "diagnostics", diag_json(&f->diags));
+    return o;
+}
+
+/* What serves, and whether the file says something else. */
+static json_t *serving_json(const struct policy *p, const struct control_status *s)
+{
+    json_t *o = json_object();
+    json_put_text(o, "version", p->version);
+    json_put_int(o, "serial", s->policy_serial);
+    json_put_text(o, "file", s->policy_file);
+    json_put_time(o, "loaded_at", p->loaded_wall_us);
+    json_put_bool(o, "stale", s->fault->stale);
+    json_put(o, "error", fault_json(s->fault));
+    return o;
 }
 
 static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slice rest)
@@ -124,16 +144,18 @@ static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slic
     (void)rest;
     struct control_status s;
     control_describe(a->control, &s);
-    const struct policy *p = control_snapshot(a->control)->policy;
-    const char *status = s.draining ? "draining" : s.ledger_full ? "ledger_full" : "ready";
     bool ready = !s.draining && !s.ledger_full;
-    json_t *policy = json_pack("{s:s,s:I,s:s,s:o,s:b,s:o}", "version", p->version, "serial", (json_int_t)s.policy_serial,
-                               "file", s.policy_file, "loaded_at", json_time(p->loaded_wall_us), "stale", s.fault->stale,
-                               "error", fault_json(s.fault));
-    json_t *o = json_pack("{s:b,s:s,s:b,s:o,s:{s:I,s:b},s:I,s:I,s:I}", "ready", ready, "status", status, "draining",
-                          s.draining, "policy", policy, "ledger", "queued", (json_int_t)s.ledger_queued, "full",
-                          s.ledger_full, "workers", (json_int_t)s.workers, "in_flight", (json_int_t)s.in_flight,
-                          "connections", (json_int_t)s.connections);
+    json_t *o = json_object(), *ledger = json_object();
+    json_put_bool(o, "ready", ready);
+    json_put_text(o, "status", s.draining ? "draining" : s.ledger_full ? "ledger_full" : "ready");
+    json_put_bool(o, "draining", s.draining);
+    json_put(o, "policy", serving_json(control_snapshot(a->control)->policy, &s));
+    json_put_int(ledger, "queued", s.ledger_queued);
+    json_put_bool(ledger, "full", s.ledger_full);
+    json_put(o, "ledger", ledger);
+    json_put_int(o, "workers", (int64_t)s.workers);
+    json_put_int(o, "in_flight", s.in_flight);
+    json_put_int(o, "connections", s.connections);
     reply_json(x, ready ? 200 : 503, NULL, o);
 }
 
@@ -149,17 +171,18 @@ static void get_metrics(struct api_admin *a, struct http_exchange *x, struct sli
     buf_clear(&text);
 }
 
-/* ---- requests in flight: a question to every worker, answered when the last one or the clock says so ---- */
+/* ---- requests in flight: a question to every worker, answered when the last one or the clock says
+ * so ---- */
 
 struct listing_query {
     struct api_admin *admin;
     struct http_exchange *x;
     objid id;
     struct event *timer;
-    struct buf json;    /* objects separated by commas */
-    bool *answered;     /* by worker index */
+    struct buf json; /* objects separated by commas */
+    bool *answered;  /* by worker index */
     size_t workers, missing;
-    bool cut;           /* more than LISTING_BYTES */
+    bool cut; /* more than LISTING_BYTES */
 };
 
 struct listing {
@@ -181,8 +204,8 @@ static void query_answer(struct listing_query *q)
 {
     struct buf tail;
     buf_init(&tail, 64 * 1024);
-    enum err e = buf_printf(&tail, "],\"workers\":%zu,\"truncated\":%s,\"silent_workers\":[", q->workers,
-                            q->cut ? "true" : "false");
+    enum err e = buf_printf(&tail, "],\"workers\":%zu,\"truncated\":%s,\"silent_workers\":[",
+                            q->workers, q->cut ? "true" : "false");
     const char *comma = "";
     for (size_t i = 0; i < q->workers && e == ERR_OK; i++)
         if (!q->answered[i]) {
@@ -224,7 +247,8 @@ static void on_listing(struct message *m, void *receiver_ctx)
     size_t i = (size_t)l->base.worker_index;
     if (q && i < q->workers && !q->answered[i]) {
         struct slice objects = buf_slice(&l->base.json);
-        if (objects.n > 0 && buf_len(&q->json) > 0 && buf_append_slice(&q->json, SLICE(",")) != ERR_OK)
+        if (objects.n > 0 && buf_len(&q->json) > 0 &&
+            buf_append_slice(&q->json, SLICE(",")) != ERR_OK)
             q->cut = true;
         else if (buf_append_slice(&q->json, objects) != ERR_OK)
             q->cut = true;
@@ -254,7 +278,8 @@ static void get_requests(struct api_admin *a, struct http_exchange *x, struct sl
     q->id = idtable_add(&a->queries, q);
     if (!q->id) {
         free(q);
-        reply_error(x, ERR_OVERLOADED, "Too many of these questions are waiting for their answers.");
+        reply_error(x, ERR_OVERLOADED,
+                    "Too many of these questions are waiting for their answers.");
         return;
     }
     q->missing = q->workers = control_workers(a->control);
@@ -273,31 +298,47 @@ static void get_requests(struct api_admin *a, struct http_exchange *x, struct sl
 
 /* ---- backends ---- */
 
-static json_t *endpoint_json(const struct policy_endpoint *e, const struct endpoint_shared *s, int64_t now_us)
+static json_t *endpoint_json(const struct policy_endpoint *e, const struct endpoint_shared *s,
+                             int64_t now_us)
 {
     int64_t ejected_us = atomic_load(&s->ejected_until_us) - now_us;
-    return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:i,s:I}", "endpoint", e->label, "url", e->url, "healthy",
-                     endpoint_healthy(s, now_us), "in_flight", (json_int_t)atomic_load(&s->in_flight), "requests",
-                     (json_int_t)atomic_load(&s->requests), "errors", (json_int_t)atomic_load(&s->errors), "latency_us",
-                     (json_int_t)atomic_load(&s->ewma_us), "consecutive_failures", (int)atomic_load(&s->failures),
-                     "ejected_for_ms", (json_int_t)(ejected_us > 0 ? ejected_us / 1000 : 0));
+    json_t *o = json_object();
+    json_put_text(o, "endpoint", e->label);
+    json_put_text(o, "url", e->url);
+    json_put_bool(o, "healthy", endpoint_healthy(s, now_us));
+    json_put_int(o, "in_flight", atomic_load(&s->in_flight));
+    json_put_int(o, "requests", atomic_load(&s->requests));
+    json_put_int(o, "errors", atomic_load(&s->errors));
+    json_put_int(o, "latency_us", atomic_load(&s->ewma_us));
+    json_put_int(o, "consecutive_failures", atomic_load(&s->failures));
+    json_put_int(o, "ejected_for_ms", ejected_us > 0 ? ejected_us / 1000 : 0);
+    return o;
+}
+
+static json_t *backend_json(const struct policy_backend *b, const struct snapshot_backend *sb,
+                            int64_t now_us)
+{
+    json_t *o = json_object(), *endpoints = json_array();
+    for (size_t e = 0; e < b->endpoint_count; e++)
+        json_array_append_new(endpoints, endpoint_json(&b->endpoints[e], sb->shared[e], now_us));
+    json_put_text(o, "name", b->name);
+    json_put_text(o, "key", b->key_source);
+    json_put(o, "endpoints", endpoints);
+    return o;
 }
 
 static void get_backends(struct api_admin *a, struct http_exchange *x, struct slice rest)
 {
     (void)rest;
     const struct snapshot *snap = control_snapshot(a->control);
+    const struct policy *p = snap->policy;
     int64_t now_us = clock_mono_us();
-    json_t *backends = json_array();
-    for (size_t b = 0; b < snap->policy->backend_count; b++) {
-        const struct policy_backend *pb = &snap->policy->backends[b];
-        json_t *endpoints = json_array();
-        for (size_t e = 0; e < pb->endpoint_count; e++)
-            json_array_append_new(endpoints, endpoint_json(&pb->endpoints[e], snap->backends[b].shared[e], now_us));
-        json_array_append_new(backends, json_pack("{s:s,s:s,s:o}", "name", pb->name, "key", pb->key_source, "endpoints",
-                                                  endpoints));
-    }
-    reply_json(x, 200, NULL, json_pack("{s:s,s:o}", "policy_version", snap->policy->version, "backends", backends));
+    json_t *o = json_object(), *backends = json_array();
+    for (size_t i = 0; i < p->backend_count; i++)
+        json_array_append_new(backends, backend_json(&p->backends[i], &snap->backends[i], now_us));
+    json_put_text(o, "policy_version", p->version);
+    json_put(o, "backends", backends);
+    reply_json(x, 200, NULL, o);
 }
 
 /* ---- the policy ---- */
@@ -307,22 +348,25 @@ static json_t *policy_summary(struct api_admin *a)
     struct control_status s;
     control_describe(a->control, &s);
     const struct policy *p = control_snapshot(a->control)->policy;
-    json_t *backends = json_array(), *models = json_array(), *aliases = json_object(), *routes = json_array(),
-           *tenants = json_array();
+    json_t *o = serving_json(p, &s);
+    json_t *backends = json_array(), *models = json_array(), *aliases = json_object(),
+           *routes = json_array(), *tenants = json_array();
     for (size_t i = 0; i < p->backend_count; i++)
-        json_array_append_new(backends, json_string(p->backends[i].name));
+        json_array_append_new(backends, json_text(p->backends[i].name));
     for (size_t i = 0; i < p->model_count; i++)
-        json_array_append_new(models, json_string(p->models[i].name));
+        json_array_append_new(models, json_text(p->models[i].name));
     for (size_t i = 0; i < p->alias_count; i++)
-        json_object_set_new(aliases, p->aliases[i].name, json_string(p->aliases[i].canonical));
+        json_put_text(aliases, p->aliases[i].name, p->aliases[i].canonical);
     for (size_t i = 0; i < p->route_count; i++)
-        json_array_append_new(routes, json_string(p->routes[i].name));
+        json_array_append_new(routes, json_text(p->routes[i].name));
     for (size_t i = 0; i < p->tenant_count; i++)
-        json_array_append_new(tenants, json_string(p->tenants[i].name));
-    return json_pack("{s:s,s:I,s:s,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "version", p->version, "serial",
-                     (json_int_t)s.policy_serial, "file", s.policy_file, "loaded_at", json_time(p->loaded_wall_us), "stale",
-                     s.fault->stale, "error", fault_json(s.fault), "backends", backends, "models", models, "aliases", aliases,
-                     "routes", routes, "tenants", tenants);
+        json_array_append_new(tenants, json_text(p->tenants[i].name));
+    json_put(o, "backends", backends);
+    json_put(o, "models", models);
+    json_put(o, "aliases", aliases);
+    json_put(o, "routes", routes);
+    json_put(o, "tenants", tenants);
+    return o;
 }
 
 static bool wants_json(struct http_exchange *x)
@@ -342,7 +386,7 @@ static void get_policy(struct api_admin *a, struct http_exchange *x, struct slic
         reply_text(x, 200, "application/yaml", p->version, p->text);
 }
 
-/* null when it cannot be said. */
+/* NULL when it cannot be said. */
 static json_t *diff_json(const struct policy *old, const struct policy *new)
 {
     struct policy_diff diff;
@@ -354,7 +398,7 @@ static json_t *diff_json(const struct policy *old, const struct policy *new)
         o = json_loadb(buf_slice(&text).p, buf_len(&text), 0, NULL);
     policy_diff_clear(&diff);
     buf_clear(&text);
-    return o ? o : json_null();
+    return o;
 }
 
 static void post_validate(struct api_admin *a, struct http_exchange *x, struct slice rest)
@@ -365,11 +409,13 @@ static void post_validate(struct api_admin *a, struct http_exchange *x, struct s
     struct policy *p = NULL;
     struct err_text t = {""};
     enum err e = control_try_policy(a->control, http_exchange_body(x), &d, &p, &t);
-    const struct policy *serving = control_snapshot(a->control)->policy;
-    json_t *o = json_pack("{s:b,s:s?,s:b,s:s?,s:o,s:o}", "valid", e != ERR_INVALID_POLICY, "version",
-                          p ? p->version : NULL, "restart_needed", e == ERR_CONFLICT, "restart_why",
-                          e == ERR_CONFLICT ? t.s : NULL, "diagnostics", diag_json(&d), "diff",
-                          p ? diff_json(serving, p) : json_null());
+    json_t *o = json_object();
+    json_put_bool(o, "valid", p != NULL);
+    json_put_text(o, "version", p ? p->version : NULL);
+    json_put_bool(o, "restart_needed", e == ERR_CONFLICT);
+    json_put_text(o, "restart_why", e == ERR_CONFLICT ? t.s : NULL);
+    json_put(o, "diagnostics", diag_json(&d));
+    json_put(o, "diff", p ? diff_json(control_snapshot(a->control)->policy, p) : NULL);
     policy_unref(p);
     diags_clear(&d);
     reply_json(x, 200, NULL, o);
@@ -391,34 +437,46 @@ static bool tag_matches(struct slice list, const char *version)
     return false;
 }
 
-/* ERR_OK when the change is based on what serves. The file is looked at first: an edit that is not loaded yet counts. */
+/* ERR_OK when the change is based on what serves. The file is looked at first: an edit that is not
+ * loaded yet counts. */
 static enum err check_if_match(struct api_admin *a, struct http_exchange *x)
 {
     const struct http1_header *h = http1_find(http_exchange_head(x), SLICE("If-Match"));
     if (!h)
         return ERR_PRECONDITION_REQUIRED;
     (void)control_load_policy(a->control, "file");
-    return tag_matches(h->value, control_snapshot(a->control)->policy->version) ? ERR_OK : ERR_PRECONDITION_FAILED;
+    return tag_matches(h->value, control_snapshot(a->control)->policy->version)
+               ? ERR_OK
+               : ERR_PRECONDITION_FAILED;
+}
+
+static void reply_changed(struct api_admin *a, struct http_exchange *x, const struct policy *old,
+                          const struct diags *d)
+{
+    struct control_status s;
+    control_describe(a->control, &s);
+    const struct policy *p = control_snapshot(a->control)->policy;
+    json_t *o = json_object();
+    json_put_text(o, "version", p->version);
+    json_put_int(o, "serial", s.policy_serial);
+    json_put(o, "diagnostics", diag_json(d));
+    json_put(o, "diff", diff_json(old, p));
+    reply_json(x, 200, p->version, o);
 }
 
 /* The common end of PUT and rollback. */
-static void change_policy(struct api_admin *a, struct http_exchange *x, struct slice text, const char *origin)
+static void change_policy(struct api_admin *a, struct http_exchange *x, struct slice text,
+                          const char *origin)
 {
     struct diags d;
     diags_init(&d);
     struct err_text t = {""};
     struct policy *old = policy_ref(control_snapshot(a->control)->policy);
     enum err e = control_put_policy(a->control, text, origin, &d, &t);
-    if (e != ERR_OK) {
+    if (e == ERR_OK)
+        reply_changed(a, x, old, &d);
+    else
         reply_policy_error(x, e, t.s[0] ? t.s : NULL, &d);
-    } else {
-        struct control_status s;
-        control_describe(a->control, &s);
-        const struct policy *p = control_snapshot(a->control)->policy;
-        reply_json(x, 200, p->version, json_pack("{s:s,s:I,s:o,s:o}", "version", p->version, "serial",
-                                                 (json_int_t)s.policy_serial, "diagnostics", diag_json(&d), "diff",
-                                                 diff_json(old, p)));
-    }
     policy_unref(old);
     diags_clear(&d);
 }
@@ -437,8 +495,13 @@ static void put_policy(struct api_admin *a, struct http_exchange *x, struct slic
 
 static json_t *version_json(const struct policy_store_entry *e, int64_t serving)
 {
-    return json_pack("{s:I,s:s,s:o,s:s,s:b}", "serial", (json_int_t)e->serial, "version", e->version, "loaded_at",
-                     json_time(e->wall_us), "origin", e->origin, "serving", e->serial == serving);
+    json_t *o = json_object();
+    json_put_int(o, "serial", e->serial);
+    json_put_text(o, "version", e->version);
+    json_put_time(o, "loaded_at", e->wall_us);
+    json_put_text(o, "origin", e->origin);
+    json_put_bool(o, "serving", e->serial == serving);
+    return o;
 }
 
 static void get_versions(struct api_admin *a, struct http_exchange *x, struct slice rest)
@@ -454,8 +517,8 @@ static void get_versions(struct api_admin *a, struct http_exchange *x, struct sl
 }
 
 /* Answers with an error and returns NULL when there is no such version. *text is the caller's. */
-static const struct policy_store_entry *read_version(struct api_admin *a, struct http_exchange *x, int64_t serial,
-                                                     char **text, size_t *n)
+static const struct policy_store_entry *read_version(struct api_admin *a, struct http_exchange *x,
+                                                     int64_t serial, char **text, size_t *n)
 {
     const struct policy_store_entry *e = policy_store_find(control_store(a->control), serial);
     struct err_text t = {""};
@@ -510,7 +573,8 @@ static void post_rollback(struct api_admin *a, struct http_exchange *x, struct s
     bool ok = o && json_unpack_ex(o, &fault, JSON_STRICT, "{s:I}", "serial", &serial) == 0;
     json_decref(o);
     if (!ok) {
-        reply_error(x, ERR_BAD_REQUEST, "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
+        reply_error(x, ERR_BAD_REQUEST,
+                    "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
         return;
     }
     enum err e = check_if_match(a, x);
@@ -567,13 +631,15 @@ static enum err find_route(struct http_exchange *x, struct visit *v)
             v->rest = rest;
             return ERR_OK;
         }
-        v->allow = arena_printf(http_exchange_arena(x), "%s%s%s%s", v->allow ? v->allow : "", v->allow ? ", " : "",
-                                routes[i].method, strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+        v->allow = arena_printf(http_exchange_arena(x), "%s%s%s%s", v->allow ? v->allow : "",
+                                v->allow ? ", " : "", routes[i].method,
+                                strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
     }
     return v->allow ? ERR_METHOD_NOT_ALLOWED : ERR_NOT_FOUND;
 }
 
-/* "localhost", 127.0.0.0/8 or ::1, with or without a port. A name that an attacker made resolve to us is none of them. */
+/* "localhost", 127.0.0.0/8 or ::1, with or without a port. A name that an attacker made resolve to
+ * us is none of them. */
 static bool is_loopback_host(struct slice host)
 {
     if (slice_starts(host, SLICE("[::1]")))
@@ -595,8 +661,11 @@ static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit
     const struct policy *p = control_snapshot(a->control)->policy;
     const struct http1_head *head = http_exchange_head(x);
     const struct http1_header *host = http1_find(head, SLICE("Host"));
-    if (p->tenant_count == 0 && p->server.admin.loopback && host && !is_loopback_host(host->value)) {
-        http_exchange_refuse(x, "Without tenants the admin API answers only to loopback names in the Host header.", NULL);
+    if (p->tenant_count == 0 && p->server.admin.loopback && host &&
+        !is_loopback_host(host->value)) {
+        http_exchange_refuse(
+            x, "Without tenants the admin API answers only to loopback names in the Host header.",
+            NULL);
         return ERR_FORBIDDEN;
     }
     enum err found = find_route(x, v);
@@ -642,7 +711,8 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
 {
     (void)ctx;
     const struct visit *v = http_exchange_user(x);
-    enum err e = buf_append_slice(out, SLICE("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"));
+    enum err e = buf_append_slice(
+        out, SLICE("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"));
     if (e == ERR_OK && v && v->allow && !v->route)
         e = buf_printf(out, "Allow: %s\r\n", v->allow);
     if (e == ERR_OK && v && v->challenge)

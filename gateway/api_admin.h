@@ -1,20 +1,24 @@
-/* The admin API: health, metrics, requests in flight, the policy and its versions, the fleet's health. JSON unless said.
+/* The admin API: health, metrics, requests in flight, the policy and its versions, the fleet's
+ * health. JSON unless said.
  *
- *   GET  /healthz                          "ok" while the control loop turns
- *   GET  /readyz                           200 or 503, with the reasons
- *   GET  /metrics                          Prometheus text format 0.0.4
- *   GET  /admin/requests                   in flight, with state names and ages; says which workers did not answer within 1 s
- *   GET  /admin/backends                   endpoints with load and health
- *   GET  /admin/policy                     the serving YAML, ETag "version"; a summary with Accept: application/json
- *   PUT  /admin/policy                     If-Match needed: writes the policy file, then loads it
- *   POST /admin/policy/validate            YAML -> valid or not, diagnostics, what would change
- *   GET  /admin/policy/versions            those that served
- *   GET  /admin/policy/versions/{serial}   one as YAML
- *   POST /admin/policy/rollback            {"serial": N}, If-Match needed: as PUT with that version's text
+ *   GET  /healthz                         "ok" while the control loop turns
+ *   GET  /readyz                          200 or 503, with the reasons
+ *   GET  /metrics                         Prometheus text format 0.0.4
+ *   GET  /admin/requests                  in flight, with state names and ages; says which workers
+ *                                         did not answer within 1 s
+ *   GET  /admin/backends                  endpoints with load and health
+ *   GET  /admin/policy                    the serving YAML, ETag "version"; a summary with
+ *                                         Accept: application/json
+ *   PUT  /admin/policy                    If-Match needed: writes the policy file, then loads it
+ *   POST /admin/policy/validate           YAML -> valid or not, diagnostics, what would change
+ *   GET  /admin/policy/versions           those that served
+ *   GET  /admin/policy/versions/{serial}  one as YAML
+ *   POST /admin/policy/rollback           {"serial": N}, If-Match needed: as PUT with that text
  *
- * HEAD works like GET. Every change needs If-Match, which a browser does not send across origins without asking first, and
- * no CORS header is ever given. With tenants all but /healthz and /readyz need an admin tenant's key; without tenants the
- * Host header must be a loopback name, so that no rebound DNS name gets in. threads: control. */
+ * HEAD works like GET. Every change needs If-Match, which a browser does not send across origins
+ * without asking first, and no CORS header is ever given. With tenants all but /healthz and /readyz
+ * need an admin tenant's key; without tenants the Host header must be a loopback name, so that no
+ * rebound DNS name gets in. threads: control. */
 #ifndef GATEWAY_API_ADMIN_H
 #define GATEWAY_API_ADMIN_H
 
@@ -23,7 +27,7 @@ struct api_admin;
 struct http_handler;
 
 struct api_admin *api_admin_new(struct control *c);
-void api_admin_free(struct api_admin *a);              /* after the server whose handler it was; NULL allowed */
-const struct http_handler *api_admin_handler(void);    /* ctx is the struct api_admin */
+void api_admin_free(struct api_admin *a); /* after the server whose handler it was; NULL allowed */
+const struct http_handler *api_admin_handler(void); /* ctx is the struct api_admin */
 
 #endif

@@ -1,5 +1,5 @@
-/* Files written whole and read whole. Owns nothing between calls. Called by control (port file, policy file), by
- * policy_store and by the tests of both. */
+/* Files written whole and read whole. Owns nothing between calls. Called by control (port file,
+ * policy file), by policy_store and by the tests of both. */
 #include "gateway/atomic_file.h"
 
 #include <errno.h>
@@ -73,7 +73,8 @@ enum err atomic_file_write(const char *path, mode_t mode, struct slice text, str
     return ok ? ERR_OK : ERR_INTERNAL;
 }
 
-static enum err read_open_file(int fd, const char *path, size_t max_bytes, char **text, size_t *n, struct err_text *t)
+static enum err read_open_file(int fd, const char *path, size_t max_bytes, char **text, size_t *n,
+                               struct err_text *t)
 {
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -105,7 +106,8 @@ static enum err read_open_file(int fd, const char *path, size_t max_bytes, char 
     return ERR_OK;
 }
 
-enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n, struct err_text *t)
+enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,
+                          struct err_text *t)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {

@@ -1,5 +1,6 @@
-/* Whole-file replacement: a reader sees the old file or the new one, never a part, also after a power cut.
- * A temporary file in the same directory, fsync, rename, fsync of the directory. Control thread and CLI. */
+/* Whole-file replacement: a reader sees the old file or the new one, never a part, also after a
+ * power cut. A temporary file in the same directory, fsync, rename, fsync of the directory. Control
+ * thread and CLI. */
 #ifndef GATEWAY_ATOMIC_FILE_H
 #define GATEWAY_ATOMIC_FILE_H
 
@@ -7,11 +8,14 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-/* An existing file keeps its mode, a new one gets `mode`. A symbolic link is not followed: it would be replaced, so that
- * callers who mean its target resolve it first. ERR_INTERNAL with t filled; path is then as it was. */
-enum err atomic_file_write(const char *path, mode_t mode, struct slice text, struct err_text *t) MUST_CHECK;
-/* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it. ERR_NOT_FOUND, ERR_TOO_LARGE or
- * ERR_INTERNAL with t filled. */
-enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n, struct err_text *t) MUST_CHECK;
+/* An existing file keeps its mode, a new one gets `mode`. A symbolic link is not followed: it would
+ * be replaced, so that callers who mean its target resolve it first. ERR_INTERNAL with t filled;
+ * path is then as it was. */
+enum err atomic_file_write(const char *path, mode_t mode, struct slice text,
+                           struct err_text *t) MUST_CHECK;
+/* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it.
+ * ERR_NOT_FOUND, ERR_TOO_LARGE or ERR_INTERNAL with t filled. */
+enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,
+                          struct err_text *t) MUST_CHECK;
 
 #endif

@@ -1,6 +1,7 @@
-/* The process: what is started in which order, which signals it obeys, how it ends. Owns the control loop and everything in
- * struct control; the policy's life is in control_policy.c, the admin API in api_admin.c. Runs on the main thread, which
- * all signals but the fatal ones reach through one signalfd. Called by gateway/cli/cmd_serve.c. */
+/* The process: what is started in which order, which signals it obeys, how it ends. Owns the
+ * control loop and everything in struct control; the policy's life is in control_policy.c, the
+ * admin API in api_admin.c. Runs on the main thread, which all signals but the fatal ones reach
+ * through one signalfd. Called by gateway/cli/cmd_serve.c. */
 #include "gateway/control_int.h"
 
 #include <errno.h>
@@ -31,11 +32,12 @@
 #include "router/ledger.h"
 #include "router/snapshot.h"
 
-#define LEDGER_MAX_QUEUE   100000 /* records; at about 1 KB each this is what an unwritable disk may cost in memory */
-#define LEDGER_FLUSH_MS    10000
-#define ADMIN_BODY_BYTES   ((uint64_t)4 << 20)
-#define DRAIN_POLL_US      20000
-#define DRAIN_GRACE_US     1500000 /* after drain_ms: aborted replies get 1 s to leave */
+#define LEDGER_MAX_QUEUE                                                                           \
+    100000 /* records; at about 1 KB each this is what an unwritable disk may cost in memory */
+#define LEDGER_FLUSH_MS  10000
+#define ADMIN_BODY_BYTES ((uint64_t)4 << 20)
+#define DRAIN_POLL_US    20000
+#define DRAIN_GRACE_US   1500000 /* after drain_ms: aborted replies get 1 s to leave */
 
 static const struct policy_server *server_of(const struct control *c)
 {
@@ -45,7 +47,8 @@ static const struct policy_server *server_of(const struct control *c)
 static void start_error(const char *what, const char *why)
 {
     char quoted[600];
-    log_line(LOG_ERROR, "control", what, "why=%s", log_quote(slice_str(why), quoted, sizeof quoted));
+    log_line(LOG_ERROR, "control", what, "why=%s",
+             log_quote(slice_str(why), quoted, sizeof quoted));
 }
 
 /* HOST:PORT, an IPv6 address in brackets. */
@@ -102,7 +105,8 @@ static bool lock_state(struct control *c, const char *path)
         return false;
     }
     if (flock(c->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        start_error("state directory is in use", "another weir holds its lock; give each process a server.state_dir of its own");
+        start_error("state directory is in use",
+                    "another weir holds its lock; give each process a server.state_dir of its own");
         return false;
     }
     return true;
@@ -118,7 +122,8 @@ static bool open_state(struct control *c)
         start_error("state directory cannot be made", why);
         return false;
     }
-    char *lock = state_path(s, "lock"), *policies = state_path(s, "policies"), *ledger = state_path(s, "ledger.sqlite");
+    char *lock = state_path(s, "lock"), *policies = state_path(s, "policies"),
+         *ledger = state_path(s, "ledger.sqlite");
     struct err_text t = {""};
     bool ok = lock_state(c, lock);
     if (ok && !(c->store = policy_store_open(policies, &t))) {
@@ -158,19 +163,20 @@ static size_t worker_count_of(const struct policy_server *s)
     return 1;
 }
 
-/* Workers share their port with SO_REUSEPORT, and so would a second weir, which then takes half of the clients unseen. A
- * listener that does not share finds out whether someone is there already. */
+/* Workers share their port with SO_REUSEPORT, and so would a second weir, which then takes half of
+ * the clients unseen. A listener that does not share finds out whether someone is there already. */
 static bool port_is_free(struct control *c, const struct policy_address *a, struct err_text *t)
 {
     if (a->port == 0)
         return true;
-    struct http_server *probe = http_server_new(&(struct http_server_options){.base = c->base,
-                                                                               .host = a->host,
-                                                                               .port = a->port,
-                                                                               .max_connections = 0,
-                                                                               .handler = api_admin_handler(),
-                                                                               .error_body = openai_error_body},
-                                                 t);
+    struct http_server *probe =
+        http_server_new(&(struct http_server_options){.base = c->base,
+                                                      .host = a->host,
+                                                      .port = a->port,
+                                                      .max_connections = 0,
+                                                      .handler = api_admin_handler(),
+                                                      .error_body = openai_error_body},
+                        t);
     if (!probe)
         return false;
     http_server_free(probe);
@@ -190,15 +196,16 @@ static bool start_workers(struct control *c)
         return false;
     }
     for (size_t i = 0; i < wanted; i++) {
-        struct worker *w = worker_start(&(struct worker_options){.index = (int)i,
-                                                                  .snapshot = c->snapshot,
-                                                                  .host = s->listen.host,
-                                                                  .port = i ? worker_port(c->workers[0]) : s->listen.port,
-                                                                  .ledger = c->ledger,
-                                                                  .access_log = c->access_log,
-                                                                  .connections = &c->connections,
-                                                                  .in_flight = &c->in_flight},
-                                        &t);
+        struct worker *w = worker_start(
+            &(struct worker_options){.index = (int)i,
+                                     .snapshot = c->snapshot,
+                                     .host = s->listen.host,
+                                     .port = i ? worker_port(c->workers[0]) : s->listen.port,
+                                     .ledger = c->ledger,
+                                     .access_log = c->access_log,
+                                     .connections = &c->connections,
+                                     .in_flight = &c->in_flight},
+            &t);
         if (!w) {
             start_error("cannot listen", t.s);
             return false;
@@ -214,21 +221,22 @@ static bool start_admin(struct control *c)
     c->exit_code = EXIT_CODE_START;
     c->admin = api_admin_new(c);
     struct err_text t = {""};
-    c->admin_server = http_server_new(&(struct http_server_options){.base = c->base,
-                                                                    .host = s->admin.host,
-                                                                    .port = s->admin.port,
-                                                                    .max_header_bytes = (size_t)s->max_header_bytes,
-                                                                    .max_body_bytes = ADMIN_BODY_BYTES,
-                                                                    .header_timeout_ms = s->header_timeout_ms,
-                                                                    .body_timeout_ms = s->body_timeout_ms,
-                                                                    .idle_timeout_ms = s->idle_timeout_ms,
-                                                                    .write_timeout_ms = s->write_timeout_ms,
-                                                                    .high_watermark_bytes = (size_t)1 << 20,
-                                                                    .max_connections = POLICY_NONE,
-                                                                    .handler = api_admin_handler(),
-                                                                    .ctx = c->admin,
-                                                                    .error_body = openai_error_body},
-                                      &t);
+    c->admin_server = http_server_new(
+        &(struct http_server_options){.base = c->base,
+                                      .host = s->admin.host,
+                                      .port = s->admin.port,
+                                      .max_header_bytes = (size_t)s->max_header_bytes,
+                                      .max_body_bytes = ADMIN_BODY_BYTES,
+                                      .header_timeout_ms = s->header_timeout_ms,
+                                      .body_timeout_ms = s->body_timeout_ms,
+                                      .idle_timeout_ms = s->idle_timeout_ms,
+                                      .write_timeout_ms = s->write_timeout_ms,
+                                      .high_watermark_bytes = (size_t)1 << 20,
+                                      .max_connections = POLICY_NONE,
+                                      .handler = api_admin_handler(),
+                                      .ctx = c->admin,
+                                      .error_body = openai_error_body},
+        &t);
     if (!c->admin_server)
         start_error("cannot listen for the admin API", t.s);
     return c->admin_server != NULL;
@@ -243,14 +251,18 @@ static bool announce(struct control *c)
     snprintf(text, sizeof text, "listen=%s\nadmin=%s\n", listen, admin);
     struct err_text t;
     c->exit_code = EXIT_CODE_START;
-    if (c->opt.port_file && atomic_file_write(c->opt.port_file, 0644, slice_str(text), &t) != ERR_OK) {
+    if (c->opt.port_file &&
+        atomic_file_write(c->opt.port_file, 0644, slice_str(text), &t) != ERR_OK) {
         start_error("port file not written", t.s);
         return false;
     }
     if (c->snapshot->policy->tenant_count == 0)
-        log_line(LOG_INFO, "control", "no tenants are configured: everyone on this machine is welcome, and only they are", NULL);
-    log_line(LOG_INFO, "control", "ready", "listen=%s admin=%s workers=%zu policy=%s pid=%ld", listen, admin, c->worker_count,
-             c->snapshot->policy->version, (long)getpid());
+        log_line(
+            LOG_INFO, "control",
+            "no tenants are configured: everyone on this machine is welcome, and only they are",
+            NULL);
+    log_line(LOG_INFO, "control", "ready", "listen=%s admin=%s workers=%zu policy=%s pid=%ld",
+             listen, admin, c->worker_count, c->snapshot->policy->version, (long)getpid());
     c->exit_code = EXIT_CODE_OK;
     return true;
 }
@@ -259,7 +271,8 @@ static bool announce(struct control *c)
 
 static void end_at_once(int signo)
 {
-    log_line(LOG_WARN, "control", "second signal: ending at once, requests in flight are cut", "signal=%d", signo);
+    log_line(LOG_WARN, "control", "second signal: ending at once, requests in flight are cut",
+             "signal=%d", signo);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, signo);
@@ -295,7 +308,8 @@ static void *join_workers(void *ctx)
     return NULL;
 }
 
-/* Until no request is in flight the workers can still be asked what they do; from then on they are left alone. */
+/* Until no request is in flight the workers can still be asked what they do; from then on they are
+ * left alone. */
 static void on_drain_poll(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
@@ -317,8 +331,8 @@ static void begin_drain(struct control *c, int signo)
     int64_t drain_ms = server_of(c)->drain_ms;
     c->draining = true;
     c->drain_until_us = clock_mono_us() + drain_ms * 1000 + DRAIN_GRACE_US;
-    log_line(LOG_INFO, "control", "draining", "signal=%d in_flight=%" PRId64 " drain_ms=%" PRId64, signo,
-             atomic_load(&c->in_flight), drain_ms);
+    log_line(LOG_INFO, "control", "draining", "signal=%d in_flight=%" PRId64 " drain_ms=%" PRId64,
+             signo, atomic_load(&c->in_flight), drain_ms);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_drain(c->workers[i], drain_ms);
     const struct timeval poll = {.tv_usec = DRAIN_POLL_US};
@@ -360,7 +374,8 @@ static void on_mail(evutil_socket_t fd, short what, void *ctx)
     mailbox_drain(&c->mailbox, c);
 }
 
-/* Signals are blocked before the first thread exists, so that every thread inherits that and only the signalfd sees them. */
+/* Signals are blocked before the first thread exists, so that every thread inherits that and only
+ * the signalfd sees them. */
 static bool start_loop(struct control *c)
 {
     c->exit_code = EXIT_CODE_RUNTIME;
@@ -379,7 +394,8 @@ static bool start_loop(struct control *c)
     c->signals = event_new(c->base, c->signal_fd, EV_READ | EV_PERSIST, on_signal, c);
     c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
     c->drain_poll = event_new(c->base, -1, EV_PERSIST, on_drain_poll, c);
-    return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 && event_add(c->mail, NULL) == 0;
+    return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 &&
+           event_add(c->mail, NULL) == 0;
 }
 
 /* Before the first load, so that no change falls between the two. */
@@ -425,7 +441,8 @@ static void clear(struct control *c)
         access_log_close(c->access_log);
     if (c->ledger) {
         if (!ledger_flush(c->ledger, LEDGER_FLUSH_MS))
-            log_line(LOG_ERROR, "control", "ledger not flushed in time", "queued=%" PRId64, ledger_queued(c->ledger));
+            log_line(LOG_ERROR, "control", "ledger not flushed in time", "queued=%" PRId64,
+                     ledger_queued(c->ledger));
         ledger_close(c->ledger);
     }
     policy_watch_free(c->watch);
@@ -455,10 +472,10 @@ int control_run(const struct control_options *opt)
     if (opt->port_file)
         unlink(opt->port_file); /* whoever waits for it must not find an earlier run's */
 
-    bool ready = start_loop(&c) &&         /* signals, messages */
-                 watch_file(&c) &&         /* inotify */
-                 load_first(&c) &&         /* the policy file, or its faults on stderr */
-                 open_state(&c) &&         /* state directory, policy versions, ledger, access log */
+    bool ready = start_loop(&c) && /* signals, messages */
+                 watch_file(&c) && /* inotify */
+                 load_first(&c) && /* the policy file, or its faults on stderr */
+                 open_state(&c) && /* state directory, policy versions, ledger, access log */
                  serve_first_policy(&c) && /* endpoint registry, first snapshot */
                  start_workers(&c) &&      /* threads; clients are served from here on */
                  start_admin(&c) &&        /* admin listener on this loop */
@@ -525,7 +542,8 @@ void control_describe(const struct control *c, struct control_status *out)
     };
 }
 
-/* Health is written into a table of this one answer: endpoints that a reload removed leave no series behind. */
+/* Health is written into a table of this one answer: endpoints that a reload removed leave no
+ * series behind. */
 static struct stats *endpoint_gauges(const struct control *c)
 {
     struct stats *s = stats_new();
@@ -534,7 +552,8 @@ static struct stats *endpoint_gauges(const struct control *c)
     for (size_t b = 0; b < p->backend_count; b++)
         for (size_t e = 0; e < p->backends[b].endpoint_count; e++) {
             const char *labels[] = {p->backends[b].name, p->backends[b].endpoints[e].label};
-            stats_set(stats_cell(s, STAT_ENDPOINT_UP, labels), endpoint_healthy(c->snapshot->backends[b].shared[e], now_us));
+            stats_set(stats_cell(s, STAT_ENDPOINT_UP, labels),
+                      endpoint_healthy(c->snapshot->backends[b].shared[e], now_us));
         }
     return s;
 }

@@ -1,9 +1,12 @@
-/* The control thread (the process's main thread): signals, policy loading and versions, workers, the admin listener, drain.
- * It is the only writer of the policy: SIGHUP, a change of the file (inotify on its directory, so that editors' rename works), and the admin API
- * all end in the one function control_load_policy.
- *   a broken file leaves the old policy serving: POLICY_STALE = 1, an error line in the log, "stale" detail in /readyz
- *   a change of a server key that needs a restart is refused in the same way, naming the key
- *   each policy that served is kept in <state_dir>/policies/<serial>-<version>.yaml with a line in index.jsonl (serial, version, time, origin) */
+/* The control thread (the process's main thread): signals, policy loading and versions, workers,
+ * the admin listener, drain. It is the only writer of the policy: SIGHUP, a change of the file
+ * (inotify on its directory, so that editors' rename works), and the admin API all end in the one
+ * function control_load_policy.
+ *
+ *   - A broken file leaves the old policy serving: POLICY_STALE is 1, the log has an error line,
+ *     /readyz has the detail.
+ *   - A change of a server key that needs a restart is refused in the same way, naming the key.
+ *   - Each policy that served is kept, see policy_store.h. */
 #ifndef GATEWAY_CONTROL_H
 #define GATEWAY_CONTROL_H
 
@@ -16,10 +19,12 @@
 
 struct control_options {
     const char *policy_file;
-    const char *port_file; /* NULL, or where to write "listen=HOST:PORT\nadmin=HOST:PORT\n" once ready */
+    /* NULL, or where to write "listen=HOST:PORT\nadmin=HOST:PORT\n" once ready. */
+    const char *port_file;
 };
 
-/* Runs until SIGTERM or SIGINT (drain; a second one ends at once). Returns the process's exit code (see gateway/cli/exit.h). */
+/* Runs until SIGTERM or SIGINT (drain; a second one ends at once). Returns the process's exit code
+ * (see gateway/cli/exit.h). */
 int control_run(const struct control_options *opt);
 
 /* ---- what the admin API may see and do; control thread only ---- */
@@ -48,25 +53,29 @@ struct control_status {
     size_t workers;
 };
 
-/* Reads the policy file and lets it serve, or says why not (control_status.fault, log, metrics). origin: "signal" ...
- * ERR_OK also when the file is unchanged; ERR_CONFLICT when a restart is needed. */
+/* Reads the policy file and lets it serve, or says why not (control_status.fault, log, metrics).
+ * origin: "signal" ... ERR_OK also when the file is unchanged; ERR_CONFLICT when a restart is
+ * needed. */
 enum err control_load_policy(struct control *c, const char *origin);
-/* Would text be served if the file held it? ERR_OK with *out (a reference for the caller), ERR_INVALID_POLICY with d
- * filled, ERR_CONFLICT with t when a restart is needed. */
-enum err control_try_policy(struct control *c, struct slice text, struct diags *d, struct policy **out,
-                            struct err_text *t) MUST_CHECK;
-/* Tries text, writes it to the policy file and loads that. Errors as control_try_policy, and ERR_INTERNAL + t when the file
- * cannot be written. */
-enum err control_put_policy(struct control *c, struct slice text, const char *origin, struct diags *d,
-                            struct err_text *t) MUST_CHECK;
+/* Would text be served if the file held it? ERR_OK with *out (a reference for the caller);
+ * ERR_CONFLICT with *out and t when a restart is needed; else ERR_INVALID_POLICY with d filled. */
+enum err control_try_policy(struct control *c, struct slice text, struct diags *d,
+                            struct policy **out, struct err_text *t) MUST_CHECK;
+/* Tries text, writes it to the policy file and loads that. Errors as control_try_policy, and
+ * ERR_INTERNAL + t when the file cannot be written. */
+enum err control_put_policy(struct control *c, struct slice text, const char *origin,
+                            struct diags *d, struct err_text *t) MUST_CHECK;
 
-const struct snapshot *control_snapshot(const struct control *c); /* serving; borrowed until the next load */
+const struct snapshot *
+control_snapshot(const struct control *c); /* serving; borrowed until the next load */
 const struct policy_store *control_store(const struct control *c);
 void control_describe(const struct control *c, struct control_status *out);
 enum err control_write_metrics(struct control *c, struct buf *out) MUST_CHECK;
 struct event_base *control_base(const struct control *c);
-struct mailbox *control_mailbox(struct control *c); /* messages are delivered with the control as receiver_ctx */
-/* Running workers; fewer than control_status.workers once the last requests of a drain have ended. */
+struct mailbox *
+control_mailbox(struct control *c); /* messages are delivered with the control as receiver_ctx */
+/* Running workers; fewer than control_status.workers once the last requests of a drain have ended.
+ */
 size_t control_workers(const struct control *c);
 struct worker *control_worker(const struct control *c, size_t i);
 struct api_admin *control_admin(const struct control *c);

@@ -1,5 +1,5 @@
-/* The control thread's one struct, shared by control.c (the process's life) and control_policy.c (what serves). No other
- * file may include this. */
+/* The control thread's one struct, shared by control.c (the process's life) and control_policy.c
+ * (what serves). No other file may include this. */
 #ifndef GATEWAY_CONTROL_INT_H
 #define GATEWAY_CONTROL_INT_H
 

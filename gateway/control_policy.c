@@ -1,5 +1,6 @@
-/* What serves: the one path by which a policy file becomes the serving snapshot, and what is remembered when it does not.
- * Control thread. Called by control.c (start, SIGHUP, file watch) and api_admin.c. */
+/* What serves: the one path by which a policy file becomes the serving snapshot, and what is
+ * remembered when it does not. Control thread. Called by control.c (start, SIGHUP, file watch) and
+ * api_admin.c. */
 #include "gateway/control_int.h"
 
 #include <errno.h>
@@ -66,7 +67,8 @@ static void log_diags(const struct diags *d)
     for (size_t i = 0; i < d->count; i++) {
         enum log_level level = d->items[i].severity == DIAG_ERROR ? LOG_ERROR : LOG_WARN;
         diag_format(&d->items[i], line, sizeof line);
-        log_line(level, "policy", d->items[i].severity == DIAG_ERROR ? "error in the file" : "warning in the file",
+        log_line(level, "policy",
+                 d->items[i].severity == DIAG_ERROR ? "error in the file" : "warning in the file",
                  "diagnostic=%s", log_quote(slice_str(line), quoted, sizeof quoted));
     }
 }
@@ -81,15 +83,17 @@ static void remember_fault(struct control *c, const char *origin, const char *wh
     stats_set(c->stale, 1);
     count_load(c, "invalid");
     char quoted[600];
-    log_line(LOG_ERROR, "control", "policy file not loaded, the old policy keeps serving", "origin=\"%s\" serving=%s why=%s",
-             origin, c->snapshot->policy->version, log_quote(slice_str(why), quoted, sizeof quoted));
+    log_line(LOG_ERROR, "control", "policy file not loaded, the old policy keeps serving",
+             "origin=\"%s\" serving=%s why=%s", origin, c->snapshot->policy->version,
+             log_quote(slice_str(why), quoted, sizeof quoted));
     log_diags(&c->fault.diags);
 }
 
 static void forget_fault(struct control *c)
 {
     if (c->fault.stale)
-        log_line(LOG_INFO, "control", "policy file is good again", "serving=%s", c->snapshot->policy->version);
+        log_line(LOG_INFO, "control", "policy file is good again", "serving=%s",
+                 c->snapshot->policy->version);
     diags_clear(&c->fault.diags);
     c->fault.stale = false;
     stats_set(c->stale, 0);
@@ -110,7 +114,8 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
     struct err_text t;
     if (policy_store_add(c->store, p->version, origin, p->text, &c->store_serial, &t) != ERR_OK) {
         char quoted[600];
-        log_line(LOG_ERROR, "control", "policy version not kept", "why=%s", log_quote(slice_str(t.s), quoted, sizeof quoted));
+        log_line(LOG_ERROR, "control", "policy version not kept", "why=%s",
+                 log_quote(slice_str(t.s), quoted, sizeof quoted));
         c->store_serial = 0;
     }
     apply_log_level(p);
@@ -122,7 +127,8 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
     stats_set(c->loaded_at, p->loaded_wall_us / 1000000);
     count_load(c, "ok");
     char quoted[600];
-    log_line(LOG_INFO, "control", "policy serves", "version=%s serial=%" PRId64 " origin=\"%s\" models=%zu routes=%zu file=%s",
+    log_line(LOG_INFO, "control", "policy serves",
+             "version=%s serial=%" PRId64 " origin=\"%s\" models=%zu routes=%zu file=%s",
              p->version, c->store_serial, origin, p->model_count, p->route_count,
              log_quote(slice_str(p->source), quoted, sizeof quoted));
 }
@@ -178,27 +184,25 @@ enum err control_load_policy(struct control *c, const char *origin)
 
 /* ---- changes through the admin API ---- */
 
-enum err control_try_policy(struct control *c, struct slice text, struct diags *d, struct policy **out, struct err_text *t)
+enum err control_try_policy(struct control *c, struct slice text, struct diags *d,
+                            struct policy **out, struct err_text *t)
 {
     struct policy *p;
     enum err e = policy_load_text(text, c->opt.policy_file, &load_options, d, &p);
     if (e != ERR_OK)
         return e;
-    if (policy_restart_needed(c->snapshot->policy, p, t)) {
-        policy_unref(p);
-        return ERR_CONFLICT;
-    }
     *out = p;
-    return ERR_OK;
+    return policy_restart_needed(c->snapshot->policy, p, t) ? ERR_CONFLICT : ERR_OK;
 }
 
-enum err control_put_policy(struct control *c, struct slice text, const char *origin, struct diags *d, struct err_text *t)
+enum err control_put_policy(struct control *c, struct slice text, const char *origin,
+                            struct diags *d, struct err_text *t)
 {
-    struct policy *p;
+    struct policy *p = NULL;
     enum err e = control_try_policy(c, text, d, &p, t);
+    policy_unref(p);
     if (e != ERR_OK)
         return e;
-    policy_unref(p);
     /* Behind a symbolic link it is the target that is written; the link stays. */
     char *real = realpath(c->opt.policy_file, NULL);
     e = atomic_file_write(real ? real : c->opt.policy_file, 0644, text, t);

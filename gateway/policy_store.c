@@ -1,6 +1,7 @@
-/* Owns <state_dir>/policies. Each entry is written as a file first and becomes known by its line in the index after that,
- * so that the index never names a text that is not there; an old one leaves the index before its file goes. The index is
- * small and rewritten whole, so that it is never seen in part. Called by control only. */
+/* Owns <state_dir>/policies. Each entry is written as a file first and becomes known by its line in
+ * the index after that, so that the index never names a text that is not there; an old one leaves
+ * the index before its file goes. The index is small and rewritten whole, so that it is never seen
+ * in part. Called by control only. */
 #include "gateway/policy_store.h"
 
 #include <dirent.h>
@@ -15,8 +16,9 @@
 #include "base/mem.h"
 #include "gateway/atomic_file.h"
 
-#define INDEX_BYTES  ((size_t)16 << 20)
-#define ORIGIN_BYTES 64 /* of "rollback to N" and the like; keeps an index line far below INDEX_BYTES / KEEP */
+#define INDEX_BYTES ((size_t)16 << 20)
+#define ORIGIN_BYTES                                                                               \
+    64 /* of "rollback to N" and the like; keeps an index line far below INDEX_BYTES / KEEP */
 
 struct policy_store {
     char *dir;
@@ -41,7 +43,8 @@ static char *text_path(const struct policy_store *s, int64_t serial, const char 
     return path_in(s->dir, name);
 }
 
-static void remember(struct policy_store *s, int64_t serial, const char *version, int64_t wall_us, const char *origin)
+static void remember(struct policy_store *s, int64_t serial, const char *version, int64_t wall_us,
+                     const char *origin)
 {
     if (s->count == s->cap) {
         s->cap = s->cap ? s->cap * 2 : 16;
@@ -77,8 +80,9 @@ static void read_index_line(struct policy_store *s, struct slice line)
     json_t *o = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &fault);
     json_int_t serial, wall_us;
     const char *version, *origin;
-    if (o && json_unpack(o, "{s:I,s:s,s:I,s:s}", "serial", &serial, "version", &version, "loaded_wall_us", &wall_us,
-                         "origin", &origin) == 0 &&
+    if (o &&
+        json_unpack(o, "{s:I,s:s,s:I,s:s}", "serial", &serial, "version", &version,
+                    "loaded_wall_us", &wall_us, "origin", &origin) == 0 &&
         serial > s->last_serial && version_is_sane(version))
         remember(s, serial, version, wall_us, origin);
     json_decref(o);
@@ -108,8 +112,9 @@ static enum err read_index(struct policy_store *s, struct err_text *t)
 /* One line with its newline, on the heap. */
 static char *index_line(const struct policy_store_entry *e)
 {
-    json_t *o = json_pack("{s:I,s:s,s:I,s:s}", "serial", (json_int_t)e->serial, "version", e->version, "loaded_wall_us",
-                          (json_int_t)e->wall_us, "origin", e->origin);
+    json_t *o =
+        json_pack("{s:I,s:s,s:I,s:s}", "serial", (json_int_t)e->serial, "version", e->version,
+                  "loaded_wall_us", (json_int_t)e->wall_us, "origin", e->origin);
     char *json = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(o);
     if (!json)
@@ -196,8 +201,8 @@ void policy_store_close(struct policy_store *s)
 
 /* ---- entries ---- */
 
-enum err policy_store_add(struct policy_store *s, const char *version, const char *origin, struct slice text,
-                          int64_t *serial, struct err_text *t)
+enum err policy_store_add(struct policy_store *s, const char *version, const char *origin,
+                          struct slice text, int64_t *serial, struct err_text *t)
 {
     if (s->count > 0 && strcmp(s->entries[s->count - 1].version, version) == 0) {
         *serial = s->entries[s->count - 1].serial;
@@ -242,8 +247,8 @@ const struct policy_store_entry *policy_store_find(const struct policy_store *s,
     return NULL;
 }
 
-enum err policy_store_text(const struct policy_store *s, const struct policy_store_entry *e, char **text, size_t *n,
-                           struct err_text *t)
+enum err policy_store_text(const struct policy_store *s, const struct policy_store_entry *e,
+                           char **text, size_t *n, struct err_text *t)
 {
     char *path = text_path(s, e->serial, e->version);
     enum err err = atomic_file_read(path, POLICY_STORE_TEXT_BYTES, text, n, t);

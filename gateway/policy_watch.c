@@ -1,5 +1,6 @@
-/* Owns an inotify descriptor and two timers on the control loop. Two directories are watched: the one that holds the name the
- * operator gave, and the one that holds the file it resolves to. Called by control. */
+/* Owns an inotify descriptor and two timers on the control loop. Two directories are watched: the
+ * one that holds the name the operator gave, and the one that holds the file it resolves to. Called
+ * by control. */
 #include "gateway/policy_watch.h"
 
 #include <errno.h>
@@ -35,9 +36,10 @@ static void look(const char *file, struct stat *st)
 
 static bool same(const struct stat *a, const struct stat *b)
 {
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mode == b->st_mode &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mode == b->st_mode && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 static int watch_directory_of(int fd, const char *path)
@@ -48,7 +50,8 @@ static int watch_directory_of(int fd, const char *path)
     return wd;
 }
 
-/* Adding a directory that is watched already gives the same number; one whose directory was replaced gives a new one. */
+/* Adding a directory that is watched already gives the same number; one whose directory was
+ * replaced gives a new one. */
 static void place_watches(struct policy_watch *w)
 {
     char *real = realpath(w->file, NULL);
@@ -79,7 +82,8 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 {
     (void)what;
     struct policy_watch *w = ctx;
-    /* What happened does not matter, only that something did; an overflowed queue is just one more event. */
+    /* What happened does not matter, only that something did; an overflowed queue is just one more
+     * event. */
     char events[4096];
     while (read((int)fd, events, sizeof events) > 0)
         ;
@@ -89,11 +93,12 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-struct policy_watch *policy_watch_new(struct event_base *base, const char *file, void (*changed)(void *ctx), void *ctx,
-                                      struct err_text *t)
+struct policy_watch *policy_watch_new(struct event_base *base, const char *file,
+                                      void (*changed)(void *ctx), void *ctx, struct err_text *t)
 {
     struct policy_watch *w = mem_zalloc(1, sizeof *w);
-    *w = (struct policy_watch){.file = mem_strdup(slice_str(file)), .changed = changed, .ctx = ctx, .wd = {-1, -1}};
+    *w = (struct policy_watch){
+        .file = mem_strdup(slice_str(file)), .changed = changed, .ctx = ctx, .wd = {-1, -1}};
     w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (w->fd < 0) {
         err_say(t, "inotify: %s", strerror(errno));

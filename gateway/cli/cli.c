@@ -1,5 +1,5 @@
-/* Which commands there are, how a command line is taken apart (getopt_long, driven by the command's own table), and what is
- * said when it is not understood. Called by main. */
+/* Which commands there are, how a command line is taken apart (getopt_long, driven by the command's
+ * own table), and what is said when it is not understood. Called by main. */
 #include "gateway/cli/cli.h"
 
 #include <getopt.h>
@@ -15,11 +15,13 @@
 #define MAX_OPTIONS 32
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_serve, &cmd_check, &cmd_explain, &cmd_diff, &cmd_schema, &cmd_models, &cmd_version, &cmd_help, NULL,
+    &cmd_serve,  &cmd_check,   &cmd_explain, &cmd_diff, &cmd_schema,
+    &cmd_models, &cmd_version, &cmd_help,    NULL,
 };
 
 /* Every command has it, so no command lists it. */
-static const struct cli_option help_option = {.name = "help", .letter = 'h', .help = "Show the command's page and end."};
+static const struct cli_option help_option = {
+    .name = "help", .letter = 'h', .help = "Show the command's page and end."};
 
 /* ---- asking what was given ---- */
 
@@ -48,7 +50,8 @@ bool cli_flag(const struct cli_args *a, const char *option)
 
 /* ---- complaints ---- */
 
-static int complain(const struct cli_command *c, const char *what, const char *name, const char *nearest)
+static int complain(const struct cli_command *c, const char *what, const char *name,
+                    const char *nearest)
 {
     fprintf(stderr, "weir%s%s: %s", c ? " " : "", c ? c->name : "", what);
     if (name)
@@ -97,7 +100,9 @@ static const struct cli_option *option_at(const struct cli_command *c, int i)
     return &help_option;
 }
 
-#define LONG_BASE 256 /* long options answer with this + their index, so that those without a letter can be told apart */
+#define LONG_BASE                                                                                  \
+    256 /* long options answer with this + their index, so that those without a letter can be told \
+           apart */
 
 static void build_getopt(const struct cli_command *c, struct option *longs, char *letters)
 {
@@ -106,7 +111,8 @@ static void build_getopt(const struct cli_command *c, struct option *longs, char
     *letters++ = ':'; /* a missing value is told apart from an unknown option */
     do {
         o = option_at(c, n);
-        longs[n] = (struct option){o->name, o->argument ? required_argument : no_argument, NULL, LONG_BASE + n};
+        longs[n] = (struct option){o->name, o->argument ? required_argument : no_argument, NULL,
+                                   LONG_BASE + n};
         n++;
         if (o->letter)
             *letters++ = (char)o->letter;
@@ -127,7 +133,8 @@ static const struct cli_option *option_of(const struct cli_command *c, int answe
     return &help_option;
 }
 
-/* getopt_long answered ':' or '?'; optopt is the option if it is known, or an unknown letter, or 0. */
+/* getopt_long answered ':' or '?'; optopt is the option if it is known, or an unknown letter, or 0.
+ */
 static int complain_option(const struct cli_command *c, int answer, const char *word)
 {
     char name[64];
@@ -138,7 +145,8 @@ static int complain_option(const struct cli_command *c, int answer, const char *
         return complain(c, "unknown option", name, NULL);
     }
     snprintf(name, sizeof name, "--%s", option_of(c, optopt)->name);
-    return complain(c, answer == ':' ? "a value is missing for" : "no value is taken by", name, NULL);
+    return complain(c, answer == ':' ? "a value is missing for" : "no value is taken by", name,
+                    NULL);
 }
 
 static int check_given(const struct cli_args *a)

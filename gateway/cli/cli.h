@@ -1,5 +1,5 @@
-/* The command line as data: each command is one file that exports one struct cli_command; parsing, --help and the man page
- * are generated from them. Single-threaded. */
+/* The command line as data: each command is one file that exports one struct cli_command; parsing,
+ * --help and the man page are generated from them. Single-threaded. */
 #ifndef GATEWAY_CLI_CLI_H
 #define GATEWAY_CLI_CLI_H
 
@@ -22,10 +22,10 @@ struct cli_args;
 
 struct cli_command {
     const char *name;
-    const char *operands; /* as the synopsis shows them: "FILE..." */
+    const char *operands;           /* as the synopsis shows them: "FILE..." */
     int min_operands, max_operands; /* -1: any number */
-    const char *summary;     /* "validate policy files" */
-    const char *description; /* paragraphs, separated by an empty line */
+    const char *summary;            /* "validate policy files" */
+    const char *description;        /* paragraphs, separated by an empty line */
     const struct cli_option *options;
     const struct cli_example *examples;
     int (*run)(const struct cli_args *a); /* returns an enum exit_code */
@@ -51,10 +51,12 @@ const char *cli_value(const struct cli_args *a, const char *option); /* the last
 const char *cli_next(const struct cli_args *a, const char *option, size_t *at);
 
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
-const struct cli_command *cli_find(const char *name);  /* NULL + a message with the nearest name on stderr */
+const struct cli_command *
+cli_find(const char *name); /* NULL + a message with the nearest name on stderr */
 
 int cli_main(int argc, char **argv);
 
-extern const struct cli_command cmd_check, cmd_diff, cmd_explain, cmd_help, cmd_models, cmd_schema, cmd_serve, cmd_version;
+extern const struct cli_command cmd_check, cmd_diff, cmd_explain, cmd_help, cmd_models, cmd_schema,
+    cmd_serve, cmd_version;
 
 #endif

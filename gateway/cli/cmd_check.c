@@ -4,12 +4,18 @@
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
 #include "gateway/diag_json.h"
+#include "gateway/json_put.h"
 
 static json_t *file_json(const char *file, const struct policy *p, const struct diags *d)
 {
-    return json_pack("{s:s,s:b,s:s?,s:I,s:I,s:o}", "file", file, "valid", p != NULL, "version", p ? p->version : NULL,
-                     "errors", (json_int_t)d->errors, "warnings", (json_int_t)(d->count - d->errors), "diagnostics",
-                     diag_json(d));
+    json_t *o = json_object();
+    json_put_text(o, "file", file);
+    json_put_bool(o, "valid", p != NULL);
+    json_put_text(o, "version", p ? p->version : NULL);
+    json_put_int(o, "errors", (int64_t)d->errors);
+    json_put_int(o, "warnings", (int64_t)(d->count - d->errors));
+    json_put(o, "diagnostics", diag_json(d));
+    return o;
 }
 
 static const char *plural(size_t n)
@@ -23,12 +29,15 @@ static void file_text(const char *file, const struct policy *p, const struct dia
     out_diags(stdout, d);
     if (!p)
         printf("%s: %snot valid%s: %zu error%s, %zu warning%s\n", file, out_style(stdout, OUT_RED),
-               out_style(stdout, OUT_PLAIN), d->errors, plural(d->errors), warnings, plural(warnings));
+               out_style(stdout, OUT_PLAIN), d->errors, plural(d->errors), warnings,
+               plural(warnings));
     else
-        printf("%s: %svalid%s: %zu backend%s, %zu model%s, %zu route%s, %zu tenant%s, %zu warning%s; version %s\n", file,
-               out_style(stdout, OUT_GREEN), out_style(stdout, OUT_PLAIN), p->backend_count, plural(p->backend_count),
-               p->model_count, plural(p->model_count), p->route_count, plural(p->route_count), p->tenant_count,
-               plural(p->tenant_count), warnings, plural(warnings), p->version);
+        printf("%s: %svalid%s: %zu backend%s, %zu model%s, %zu route%s, %zu tenant%s, %zu "
+               "warning%s; version %s\n",
+               file, out_style(stdout, OUT_GREEN), out_style(stdout, OUT_PLAIN), p->backend_count,
+               plural(p->backend_count), p->model_count, plural(p->model_count), p->route_count,
+               plural(p->route_count), p->tenant_count, plural(p->tenant_count), warnings,
+               plural(warnings), p->version);
 }
 
 static int check(const struct cli_args *a)
@@ -60,14 +69,15 @@ const struct cli_command cmd_check = {
     .min_operands = 1,
     .max_operands = -1,
     .summary = "validate policy files",
-    .description =
-        "Reads each FILE as serve would and prints every fault with its line and column, the key, and the nearest valid name. "
-        "Warnings do not make a file invalid.",
+    .description = "Reads each FILE as serve would and prints every fault with its line and "
+                   "column, the key, and the nearest valid name. Warnings do not make a file "
+                   "invalid.",
     .options =
         (const struct cli_option[]){
             {.name = "json", .help = "Write one JSON object: valid, files[] with diagnostics[]."},
             {.name = "no-secrets",
-             .help = "Do not read keys from the environment or from files; only their form is checked. For build machines."},
+             .help = "Do not read keys from the environment or from files; only their form is "
+                     "checked. For build machines."},
             {0},
         },
     .examples =

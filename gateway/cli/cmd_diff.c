@@ -24,7 +24,8 @@ static int print_diff(const struct policy_diff *d, bool json)
 
 static int diff(const struct cli_args *a)
 {
-    struct policy *old = out_load_policy(a->operands[0], false), *new = out_load_policy(a->operands[1], false);
+    struct policy *old = out_load_policy(a->operands[0], false),
+                  *new = out_load_policy(a->operands[1], false);
     int code = TROUBLE;
     if (old && new) {
         struct policy_diff d;
@@ -43,10 +44,11 @@ const struct cli_command cmd_diff = {
     .min_operands = 2,
     .max_operands = 2,
     .summary = "say what changes between two policies, and for whom",
-    .description =
-        "Compares what the two policies mean, not their text: backends, models and prices, aliases, routes, tenants, server. Then, for "
-        "each name a client may ask for and each tenant, where its requests went and where they would go. Keys are not read.\n\n"
-        "The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.",
+    .description = "Compares what the two policies mean, not their text: backends, models and "
+                   "prices, aliases, routes, tenants, server. Then, for each name a client may "
+                   "ask for and each tenant, where its requests went and where they would go. "
+                   "Keys are not read.\n\n"
+                   "The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.",
     .options =
         (const struct cli_option[]){
             {.name = "json", .help = "Write one JSON object."},

@@ -9,7 +9,7 @@
 #include "policies/policy_explain.h"
 #include "policies/policy_names.h"
 
-#define BYTES_PER_TOKEN  4 /* the gateway's own estimate, policy.h */
+#define BYTES_PER_TOKEN 4 /* the gateway's own estimate, policy.h */
 
 /* A policy_query whose arrays are ours. */
 struct question {
@@ -84,7 +84,8 @@ static int take_headers(struct question *q, const struct cli_args *a)
     return EXIT_CODE_OK;
 }
 
-/* The bytes of the prompt: an operand, standard input for "-", or none. -1: it could not be read. */
+/* The bytes of the prompt: an operand, standard input for "-", or none. -1: it could not be read.
+ */
 static int64_t prompt_bytes(const struct cli_args *a)
 {
     if (a->operand_count < 2)
@@ -130,7 +131,8 @@ static int answer(const struct policy *p, const struct question *q, bool json)
     struct buf text;
     buf_init(&text, OUT_BYTES);
     policy_explain(p, &q->query, q->prompt_bytes, &e);
-    enum err err = json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
+    enum err err =
+        json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
     int code = e.step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
     if (err == ERR_OK) {
         out_slice(stdout, buf_slice(&text));
@@ -164,24 +166,42 @@ const struct cli_command cmd_explain = {
     .min_operands = 1,
     .max_operands = 2,
     .summary = "say which way a request would go, why, and what it would cost",
-    .description =
-        "Takes a request apart as serve would: the route that matches, why each earlier one does not, the models in order with their "
-        "endpoints and prices, and an estimate of the cost. Nothing is sent anywhere and keys are not read.\n\n"
-        "PROMPT is the text, or - for standard input. It matters for its size only: four bytes are taken for a token.",
+    .description = "Takes a request apart as serve would: the route that matches, why each "
+                   "earlier one does not, the models in order with their endpoints and prices, "
+                   "and an estimate of the cost. Nothing is sent anywhere and keys are not "
+                   "read.\n\n"
+                   "PROMPT is the text, or - for standard input. It matters for its size only: "
+                   "four bytes are taken for a token.",
     .options =
         (const struct cli_option[]){
-            {.name = "model", .letter = 'm', .argument = "NAME", .required = true, .help = "The model name the client asks for."},
-            {.name = "tenant", .argument = "NAME", .help = "The tenant whose key the client shows. Default: none."},
-            {.name = "tag", .argument = "TAG", .repeats = true, .help = "A tag of the request (x-weir-tags), beside the tenant's."},
-            {.name = "header", .argument = "'NAME: VALUE'", .repeats = true, .help = "A header of the request."},
-            {.name = "api", .argument = "API", .help = "chat, completions or embeddings. Default: chat."},
+            {.name = "model",
+             .letter = 'm',
+             .argument = "NAME",
+             .required = true,
+             .help = "The model name the client asks for."},
+            {.name = "tenant",
+             .argument = "NAME",
+             .help = "The tenant whose key the client shows. Default: none."},
+            {.name = "tag",
+             .argument = "TAG",
+             .repeats = true,
+             .help = "A tag of the request (x-weir-tags), beside the tenant's."},
+            {.name = "header",
+             .argument = "'NAME: VALUE'",
+             .repeats = true,
+             .help = "A header of the request."},
+            {.name = "api",
+             .argument = "API",
+             .help = "chat, completions or embeddings. Default: chat."},
             {.name = "json", .help = "Write one JSON object."},
             {0},
         },
     .examples =
         (const struct cli_example[]){
-            {"weir explain weir.yaml --model auto 'Why is the sky blue?'", "Which models would answer this, and for how much?"},
-            {"weir explain weir.yaml --model auto --tag batch - < prompt.txt", "The same for a text in a file and a tagged request:"},
+            {"weir explain weir.yaml --model auto 'Why is the sky blue?'",
+             "Which models would answer this, and for how much?"},
+            {"weir explain weir.yaml --model auto --tag batch - < prompt.txt",
+             "The same for a text in a file and a tagged request:"},
             {0},
         },
     .run = explain,

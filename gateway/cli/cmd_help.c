@@ -23,12 +23,16 @@ const struct cli_command cmd_help = {
     .operands = "[COMMAND]",
     .max_operands = 1,
     .summary = "show the page of a command",
-    .description = "Without COMMAND the page of the program. 'weir COMMAND --help' shows the same page as 'weir help COMMAND'.",
+    .description = "Without COMMAND the page of the program. 'weir COMMAND --help' shows the same "
+                   "page as 'weir help COMMAND'.",
     .options =
         (const struct cli_option[]){
-            {.name = "man", .help = "Write the manual page weir(1), which holds all commands, as troff source."},
+            {.name = "man",
+             .help = "Write the manual page weir(1), which holds all commands, as troff source."},
             {0},
         },
-    .examples = (const struct cli_example[]){{"weir help --man | man -l -", "Read the manual page without installing it:"}, {0}},
+    .examples =
+        (const struct cli_example[]){
+            {"weir help --man | man -l -", "Read the manual page without installing it:"}, {0}},
     .run = help,
 };

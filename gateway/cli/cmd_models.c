@@ -20,21 +20,26 @@ static json_t *price_json(const struct policy_price *p)
     json_t *o = json_object();
     char usd[32];
     for (int k = 0; p->per_token && k < TOK_KINDS; k++)
-        json_object_set_new(o, token_kind_name((enum token_kind)k), json_string(money_format_usd(p->per_mtok[k], usd, sizeof usd)));
+        json_object_set_new(o, token_kind_name((enum token_kind)k),
+                            json_string(money_format_usd(p->per_mtok[k], usd, sizeof usd)));
     if (p->per_gpu_second)
-        json_object_set_new(o, "gpu_second", json_string(money_format_usd(p->gpu_second, usd, sizeof usd)));
+        json_object_set_new(o, "gpu_second",
+                            json_string(money_format_usd(p->gpu_second, usd, sizeof usd)));
     return o;
 }
 
 static json_t *name_json(const struct policy *p, const struct policy_name *n)
 {
-    json_t *o = json_pack("{s:s,s:s,s:s}", "name", n->name, "kind", kind_of(n), "canonical", n->canonical);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s}", "name", n->name, "kind", kind_of(n), "canonical", n->canonical);
     if (!n->model)
         return o;
     json_object_set_new(o, "model", json_string(n->model->name));
     json_object_set_new(o, "backend", json_string(p->backends[n->model->backend].name));
     json_object_set_new(o, "context",
-                        n->model->context_tokens == POLICY_NONE ? json_null() : json_integer(n->model->context_tokens));
+                        n->model->context_tokens == POLICY_NONE
+                            ? json_null()
+                            : json_integer(n->model->context_tokens));
     json_object_set_new(o, "price_usd", price_json(policy_price_at(n->model, clock_wall_us())));
     return o;
 }
@@ -44,10 +49,12 @@ static void print_price(const struct policy_price *p)
 {
     char in[32], out[32];
     if (p->per_token)
-        printf("%s in, %s out per M tokens", money_format_usd(p->per_mtok[TOK_INPUT], in, sizeof in),
+        printf("%s in, %s out per M tokens",
+               money_format_usd(p->per_mtok[TOK_INPUT], in, sizeof in),
                money_format_usd(p->per_mtok[TOK_OUTPUT], out, sizeof out));
     if (p->per_gpu_second)
-        printf("%s%s per GPU second", p->per_token ? " + " : "", money_format_usd(p->gpu_second, in, sizeof in));
+        printf("%s%s per GPU second", p->per_token ? " + " : "",
+               money_format_usd(p->gpu_second, in, sizeof in));
 }
 
 static void print_names(const struct policy *p, const struct policy_name *names, size_t n)
@@ -56,8 +63,9 @@ static void print_names(const struct policy *p, const struct policy_name *names,
     for (size_t i = 0; i < n; i++)
         if ((int)strlen(names[i].name) > width)
             width = (int)strlen(names[i].name);
-    printf("%s%-*s  %-5s  %-*s  %-12s  %8s  %s%s\n", out_style(stdout, OUT_BOLD), width, "NAME", "KIND", width, "MODEL",
-           "BACKEND", "CONTEXT", "PRICE (USD)", out_style(stdout, OUT_PLAIN));
+    printf("%s%-*s  %-5s  %-*s  %-12s  %8s  %s%s\n", out_style(stdout, OUT_BOLD), width, "NAME",
+           "KIND", width, "MODEL", "BACKEND", "CONTEXT", "PRICE (USD)",
+           out_style(stdout, OUT_PLAIN));
     for (size_t i = 0; i < n; i++) {
         const struct policy_model *m = names[i].model;
         printf("%-*s  %-5s  ", width, names[i].name, kind_of(&names[i]));
@@ -149,20 +157,24 @@ static int models(const struct cli_args *a)
         fprintf(stderr, "weir models: give either --config or --url\ntry 'weir help models'\n");
         return EXIT_CODE_USAGE;
     }
-    return file ? models_of_file(file, cli_flag(a, "json")) : models_of_server(url, cli_flag(a, "json"));
+    return file ? models_of_file(file, cli_flag(a, "json"))
+                : models_of_server(url, cli_flag(a, "json"));
 }
 
 const struct cli_command cmd_models = {
     .name = "models",
     .operands = "",
     .summary = "list the names that clients may ask for",
-    .description =
-        "With --config the names of a policy file: models, aliases and names that only a route knows, with backend, context and the "
-        "price in force today. Keys are not read. With --url what a running weir, or any server of the OpenAI API, lists.",
+    .description = "With --config the names of a policy file: models, aliases and names that only "
+                   "a route knows, with backend, context and the price in force today. Keys are "
+                   "not read. With --url what a running weir, or any server of the OpenAI API, "
+                   "lists.",
     .options =
         (const struct cli_option[]){
             {.name = "config", .letter = 'c', .argument = "FILE", .help = "The policy file."},
-            {.name = "url", .argument = "URL", .help = "The server's base URL, as a client library takes it: with /v1."},
+            {.name = "url",
+             .argument = "URL",
+             .help = "The server's base URL, as a client library takes it: with /v1."},
             {.name = "json", .help = "Write JSON; with --url the server's answer."},
             {0},
         },

@@ -36,8 +36,8 @@ static void on_done(struct upstream_call *c, const struct upstream_result *r)
     event_base_loopbreak(f->base);
 }
 
-static enum err run(struct fetch *f, const struct policy_endpoint *e, const char *path, const char *api_key,
-                    struct arena *a)
+static enum err run(struct fetch *f, const struct policy_endpoint *e, const char *path,
+                    const char *api_key, struct arena *a)
 {
     static const struct upstream_handler handler = {on_head, on_data, on_done};
     const struct upstream_target target = {.backend = "server",
@@ -49,14 +49,18 @@ static enum err run(struct fetch *f, const struct policy_endpoint *e, const char
     struct http1_header headers[2] = {{SLICE("Accept"), SLICE("application/json")}};
     size_t n = 1;
     if (api_key)
-        headers[n++] = (struct http1_header){SLICE("Authorization"), slice_str(arena_printf(a, "Bearer %s", api_key))};
+        headers[n++] = (struct http1_header){SLICE("Authorization"),
+                                             slice_str(arena_printf(a, "Bearer %s", api_key))};
     const struct upstream_request request = {
         .target = &target,
         .method = SLICE("GET"),
         .path = slice_str(arena_printf(a, "%s%s", e->path, path)),
         .headers = headers,
         .header_count = n,
-        .timeouts = {.connect_ms = 5000, .first_byte_ms = 10000, .between_bytes_ms = 10000, .total_ms = 30000},
+        .timeouts = {.connect_ms = 5000,
+                     .first_byte_ms = 10000,
+                     .between_bytes_ms = 10000,
+                     .total_ms = 30000},
         .max_response_bytes = (int64_t)FETCH_BYTES,
     };
     struct stats *stats = stats_new();
@@ -68,8 +72,8 @@ static enum err run(struct fetch *f, const struct policy_endpoint *e, const char
     return f->err;
 }
 
-enum err fetch_get(const char *base_url, const char *path, const char *api_key, struct buf *body, int *status,
-                   struct err_text *t)
+enum err fetch_get(const char *base_url, const char *path, const char *api_key, struct buf *body,
+                   int *status, struct err_text *t)
 {
     struct arena a;
     arena_init(&a, 1024);
@@ -78,7 +82,8 @@ enum err fetch_get(const char *base_url, const char *path, const char *api_key, 
     enum err err = ERR_BAD_REQUEST;
     struct fetch f = {.body = body, .t = t, .base = event_base_new()};
     if (wrong || (api_key && !http1_valid_value(slice_str(api_key))))
-        err_say(t, "'%s' %s%s%s", base_url, wrong ? wrong : "cannot be asked: the key holds control characters",
+        err_say(t, "'%s' %s%s%s", base_url,
+                wrong ? wrong : "cannot be asked: the key holds control characters",
                 hint ? "; " : "", hint ? hint : "");
     else if (f.base)
         err = run(&f, &e, path, api_key, &a);

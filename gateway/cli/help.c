@@ -1,5 +1,6 @@
-/* A page is a sequence of sections, paragraphs, terms and literal lines; two ways to write each: plain text of 80 columns for a
- * terminal, man(7) macros for troff. Called by cli_main and cmd_help. */
+/* A page is a sequence of sections, paragraphs, terms and literal lines; two ways to write each:
+ * plain text of 80 columns for a terminal, man(7) macros for troff. Called by cli_main and
+ * cmd_help. */
 #include "gateway/cli/help.h"
 
 #include <string.h>
@@ -20,20 +21,28 @@ static const struct cli_option program_options[] = {
 
 /* ---- the two ways to write ---- */
 
-/* Text as troff wants it: no escapes, no request at the start of a line, hyphens that can be copied. */
+/* Text as troff wants it: no escapes, no request at the start of a line, hyphens that can be
+ * copied. */
 static void troff_text(const char *s, size_t n)
 {
     if (n > 0 && (s[0] == '.' || s[0] == '\''))
         fputs("\\&", stdout);
     for (size_t i = 0; i < n; i++)
         switch (s[i]) {
-        case '\\': fputs("\\e", stdout); break;
-        case '-': fputs("\\-", stdout); break;
-        default: putchar(s[i]); break;
+        case '\\':
+            fputs("\\e", stdout);
+            break;
+        case '-':
+            fputs("\\-", stdout);
+            break;
+        default:
+            putchar(s[i]);
+            break;
         }
 }
 
-/* Words of one paragraph, broken before COLUMNS. column: what is on the line already; 0: nothing, not even the indent. */
+/* Words of one paragraph, broken before COLUMNS. column: what is on the line already; 0: nothing,
+ * not even the indent. */
 static void wrap(const char *s, size_t n, int indent, int column)
 {
     for (const char *end = s + n; s < end;) {
@@ -121,8 +130,10 @@ static void synopsis_line(const struct page *p, const struct cli_command *c)
     char line[512];
     int n = snprintf(line, sizeof line, "weir %s", c->name);
     for (const struct cli_option *o = c->options; o->name; o++)
-        n += snprintf(line + n, sizeof line - (size_t)n, o->required ? " --%s%s%s%s" : " [--%s%s%s]%s", o->name,
-                      o->argument ? " " : "", o->argument ? o->argument : "", o->repeats ? "..." : "");
+        n +=
+            snprintf(line + n, sizeof line - (size_t)n,
+                     o->required ? " --%s%s%s%s" : " [--%s%s%s]%s", o->name, o->argument ? " " : "",
+                     o->argument ? o->argument : "", o->repeats ? "..." : "");
     snprintf(line + n, sizeof line - (size_t)n, "%s%s", c->operands[0] ? " " : "", c->operands);
     if (p->man) {
         troff_text(line, strlen(line));
@@ -138,7 +149,8 @@ static void options(const struct page *p, const struct cli_option *o)
         char name[96], letter[8] = "";
         if (o->letter)
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        snprintf(name, sizeof name, "%s--%s%s%s", letter, o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+        snprintf(name, sizeof name, "%s--%s%s%s", letter, o->name, o->argument ? " " : "",
+                 o->argument ? o->argument : "");
         term(p, name, o->help);
     }
 }
@@ -169,24 +181,32 @@ static void exit_status(const struct page *p)
         snprintf(status, sizeof status, "%d", codes[i].status);
         term(p, status, codes[i].meaning);
     }
-    term(p, "128 + N", "serve: a second SIGTERM or SIGINT (signal number N) ended it at once, as a shell reports it.");
+    term(p, "128 + N",
+         "serve: a second SIGTERM or SIGINT (signal number N) ended it at once, as a shell "
+         "reports it.");
     end_section(p);
 }
 
 static void environment(const struct page *p)
 {
     section(p, "ENVIRONMENT");
-    term(p, "variables named by the policy", "key_env and tenants' env entries are read when a policy is loaded. Their values are never logged or printed.");
+    term(p, "variables named by the policy",
+         "key_env and tenants' env entries are read when a policy is loaded. Their values are "
+         "never logged or printed.");
     term(p, "WEIR_API_KEY", "The key that 'weir models --url' sends, when the server wants one.");
-    term(p, "NO_COLOR", "When set and not empty, nothing is coloured. Colour is used on terminals only.");
+    term(p, "NO_COLOR",
+         "When set and not empty, nothing is coloured. Colour is used on terminals only.");
     end_section(p);
 }
 
 static void files(const struct page *p)
 {
     section(p, "FILES");
-    term(p, "STATE/ledger.sqlite", "Every request and attempt with its cost. STATE is server.state_dir of the policy.");
-    term(p, "STATE/policies/", "Each policy that served, as SERIAL-VERSION.yaml, and index.jsonl with serial, version, time and origin.");
+    term(p, "STATE/ledger.sqlite",
+         "Every request and attempt with its cost. STATE is server.state_dir of the policy.");
+    term(p, "STATE/policies/",
+         "Each policy that served, as SERIAL-VERSION.yaml, and index.jsonl with serial, version, "
+         "time and origin.");
     term(p, "STATE/lock", "Held while a process uses the directory.");
     end_section(p);
 }
@@ -201,10 +221,12 @@ static void program_intro(const struct page *p)
     end_section(p);
     section(p, "DESCRIPTION");
     text(p,
-         "weir answers the API that OpenAI clients speak and hands each request to a model of the fleet that the operator "
-         "describes in one YAML file, the policy. It counts what every attempt costs.\n\n"
-         "The policy is read again on SIGHUP, when the file changes, and by the admin API. A file with a fault is never "
-         "served: the policy that serves goes on, and the log, the metrics and /readyz say so.",
+         "weir answers the API that OpenAI clients speak and hands each request to a model of the "
+         "fleet that the operator describes in one YAML file, the policy. It counts what every "
+         "attempt costs.\n\n"
+         "The policy is read again on SIGHUP, when the file changes, and by the admin API. A file "
+         "with a fault is never served: the policy that serves goes on, and the log, the metrics "
+         "and /readyz say so.",
          7);
     end_section(p);
 }

@@ -1,5 +1,5 @@
-/* Output of the commands. stdio's buffer is the only state: an error of any earlier write is found by out_finish, which
- * cli_main calls for every command. */
+/* Output of the commands. stdio's buffer is the only state: an error of any earlier write is found
+ * by out_finish, which cli_main calls for every command. */
 #include "gateway/cli/out.h"
 
 #include <errno.h>
@@ -10,7 +10,8 @@
 
 const char *out_style(FILE *f, enum out_style s)
 {
-    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[1;31m", "\033[1;33m", "\033[32m"};
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[1;31m", "\033[1;33m",
+                                        "\033[32m"};
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     if ((no_color && *no_color) || !term || strcmp(term, "dumb") == 0 || !isatty(fileno(f)))
         return "";
@@ -42,8 +43,9 @@ void out_diags(FILE *f, const struct diags *d)
             fprintf(f, "%s\n", line);
             continue;
         }
-        fprintf(f, "%s%.*s%s%s%s%s%s\n", out_style(f, OUT_BOLD), (int)(at - line), line, out_style(f, OUT_PLAIN),
-                out_style(f, error ? OUT_RED : OUT_YELLOW), word, out_style(f, OUT_PLAIN), at + strlen(word));
+        fprintf(f, "%s%.*s%s%s%s%s%s\n", out_style(f, OUT_BOLD), (int)(at - line), line,
+                out_style(f, OUT_PLAIN), out_style(f, error ? OUT_RED : OUT_YELLOW), word,
+                out_style(f, OUT_PLAIN), at + strlen(word));
     }
 }
 
@@ -68,6 +70,7 @@ int out_finish(int code)
         failed = true;
     if (!failed)
         return code;
-    fprintf(stderr, "weir: standard output could not be written%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");
+    fprintf(stderr, "weir: standard output could not be written%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
     return EXIT_CODE_RUNTIME;
 }

@@ -1,4 +1,5 @@
-/* Files written whole, and the versions of a policy kept with them. Real files in a temporary directory. */
+/* Files written whole, and the versions of a policy kept with them. Real files in a temporary
+ * directory. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -170,7 +171,8 @@ static void test_versions_are_kept(void **state)
     assert_int_equal(add(s, "aaaaaaaaaaaa", "a: 1\n"), 1);
     assert_int_equal(add(s, "aaaaaaaaaaaa", "a: 1\n"), 1); /* the newest again */
     assert_int_equal(add(s, "bbbbbbbbbbbb", "b: 1\n"), 2);
-    assert_int_equal(add(s, "aaaaaaaaaaaa", "a: 1\n"), 3); /* back to an older one is a step of its own */
+    assert_int_equal(add(s, "aaaaaaaaaaaa", "a: 1\n"),
+                     3); /* back to an older one is a step of its own */
     policy_store_close(s);
     s = open_store();
     assert_int_equal(policy_store_count(s), 3);
@@ -198,13 +200,15 @@ static void test_a_hostile_index_names_no_other_files(void **state)
         "{\"serial\":4,\"version\":\"bb\",\"loaded_wall_us\":1,\"origin\":\"x\"}\n"
         "{\"serial\":\"6\",\"version\":\"bb\",\"loaded_wall_us\":1,\"origin\":\"x\"}\n"
         "\n[]\nnull\n\xff\xfe\n{\"serial\":7";
-    assert_int_equal(atomic_file_write(in_dir("policies/index.jsonl"), 0600, slice_make(index, sizeof index - 1), &t),
+    assert_int_equal(atomic_file_write(in_dir("policies/index.jsonl"), 0600,
+                                       slice_make(index, sizeof index - 1), &t),
                      ERR_OK);
     struct policy_store *s = open_store();
     assert_int_equal(policy_store_count(s), 1);
     char *text;
     size_t n;
-    assert_int_equal(policy_store_text(s, policy_store_find(s, 5), &text, &n, &t), ERR_NOT_FOUND); /* its file is gone */
+    assert_int_equal(policy_store_text(s, policy_store_find(s, 5), &text, &n, &t),
+                     ERR_NOT_FOUND); /* its file is gone */
     assert_int_equal(add(s, "cc", "c"), 6);
     policy_store_close(s);
 }
@@ -219,9 +223,12 @@ static void test_the_index_cut_at_every_byte_still_opens(void **state)
     policy_store_close(s);
     char *whole;
     size_t n;
-    assert_int_equal(atomic_file_read(in_dir("policies/index.jsonl"), 1 << 20, &whole, &n, &t), ERR_OK);
+    assert_int_equal(atomic_file_read(in_dir("policies/index.jsonl"), 1 << 20, &whole, &n, &t),
+                     ERR_OK);
     for (size_t cut = 0; cut <= n; cut++) {
-        assert_int_equal(atomic_file_write(in_dir("policies/index.jsonl"), 0600, slice_make(whole, cut), &t), ERR_OK);
+        assert_int_equal(
+            atomic_file_write(in_dir("policies/index.jsonl"), 0600, slice_make(whole, cut), &t),
+            ERR_OK);
         s = open_store();
         size_t lines = 0;
         for (size_t i = 0; i < cut; i++)

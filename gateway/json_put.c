@@ -1,0 +1,54 @@
+/* Members of JSON objects. Called by api_admin, diag_json and the commands. */
+#include "gateway/json_put.h"
+
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+json_t *json_text(const char *s)
+{
+    if (!s)
+        return json_null();
+    json_t *text = json_string(s);
+    if (text)
+        return text;
+    char *copy = mem_strdup(slice_str(s));
+    for (size_t i = 0, n = strlen(copy), step; i < n; i += step) {
+        step = utf8_char_bytes(copy + i, n - i);
+        if (step == 0) {
+            copy[i] = '?';
+            step = 1;
+        }
+    }
+    text = json_string(copy);
+    free(copy);
+    return text;
+}
+
+void json_put(json_t *object, const char *key, json_t *value)
+{
+    json_object_set_new(object, key, value ? value : json_null());
+}
+
+void json_put_text(json_t *object, const char *key, const char *s)
+{
+    json_put(object, key, json_text(s));
+}
+
+void json_put_int(json_t *object, const char *key, int64_t n)
+{
+    json_put(object, key, json_integer(n));
+}
+
+void json_put_bool(json_t *object, const char *key, bool b)
+{
+    json_put(object, key, json_boolean(b));
+}
+
+void json_put_time(json_t *object, const char *key, int64_t wall_us)
+{
+    char text[32];
+    clock_rfc3339(wall_us, text, sizeof text);
+    json_put_text(object, key, text);
+}
