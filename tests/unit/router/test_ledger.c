@@ -1,0 +1,476 @@
+/* router/ledger: everything posted is written, once and whole, whatever the disk, other processes and kill -9 do. */
+#include <cmocka.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/stats.h"
+#include "router/ledger.h"
+
+static char dir[64], path[96];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/weir_ledger_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/ledger.sqlite", dir);
+    return 0;
+}
+
+static void remove_files(void)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        unlink(name);
+    }
+}
+
+static int each_begins_without_files(void **state)
+{
+    (void)state;
+    remove_files();
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    remove_files();
+    return rmdir(dir);
+}
+
+static struct ledger *open_ledger(int64_t max_queue)
+{
+    struct err_text t = {""};
+    struct ledger *l = ledger_open(path, max_queue, &t);
+    if (!l)
+        fail_msg("%s", t.s);
+    return l;
+}
+
+static struct ledger_record *record(const char *id, int attempts)
+{
+    struct ledger_attempt rows[8];
+    struct ledger_request r = {.request_id = id,
+                               .received_wall_us = INT64_C(1795000000000000),
+                               .api = "chat",
+                               .requested_model = "auto",
+                               .tenant = "acme",
+                               .route = "default",
+                               .policy_version = "p1",
+                               .served_model = attempts ? "big" : "",
+                               .stream = true,
+                               .status = 200,
+                               .outcome = "ok",
+                               .attempts = attempts,
+                               .cost = 1500 * (int64_t)attempts,
+                               .ttft_us = 12,
+                               .duration_us = 345};
+    for (int i = 0; i < attempts; i++)
+        rows[i] = (struct ledger_attempt){.seq = i + 1,
+                                          .role = "serve",
+                                          .started_wall_us = INT64_C(1795000000000001) + i,
+                                          .model = i + 1 == attempts ? "big" : "small",
+                                          .upstream_model = "up",
+                                          .backend = "b",
+                                          .endpoint = "h:1",
+                                          .outcome = i + 1 == attempts ? "ok" : "upstream_reset",
+                                          .http_status = 200,
+                                          .usage = {.n = {1, 2, 3, 4, 5}, .source = USAGE_REPORTED},
+                                          .cost = 1500,
+                                          .price_version = "v",
+                                          .first_byte_us = -1,
+                                          .duration_us = 7,
+                                          .served = i + 1 == attempts};
+    return ledger_record_new(&r, rows, (size_t)attempts);
+}
+
+static sqlite3 *reader(void)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    return db;
+}
+
+/* The first column of the first row as text, "NULL" for NULL, "" for no row; overwritten by the next call. */
+static const char *ask(const char *sql)
+{
+    static char out[256];
+    sqlite3 *db = reader();
+    sqlite3_stmt *stmt;
+    out[0] = '\0';
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    if (sqlite3_step(stmt) == SQLITE_ROW) {
+        const unsigned char *text = sqlite3_column_text(stmt, 0);
+        snprintf(out, sizeof out, "%s", text ? (const char *)text : "NULL");
+    }
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return out;
+}
+
+static int64_t metric(struct ledger *l, enum stats_family f)
+{
+    return atomic_load(&stats_cell(ledger_stats(l), f, NULL)->value);
+}
+
+#define UNTIL(expr)                                                                                \
+    do {                                                                                           \
+        int64_t until_us = clock_mono_us() + 20000000;                                             \
+        while (!(expr)) {                                                                          \
+            if (clock_mono_us() > until_us)                                                        \
+                fail_msg("20 s passed before: %s", #expr);                                         \
+            usleep(1000);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static void a_record_is_stored_as_given(void **state)
+{
+    struct ledger *l = open_ledger(100);
+    (void)state;
+    ledger_post(l, record("req_1", 2));
+    assert_true(ledger_flush(l, 10000));
+    assert_int_equal(ledger_queued(l), 0);
+    assert_int_equal(metric(l, STAT_LEDGER_ROWS), 3);
+    assert_string_equal(ask("SELECT request_id||'|'||received_wall_us||'|'||api||'|'||requested_model||'|'||tenant||'|'||route||'|'||"
+                            "policy_version||'|'||served_model||'|'||stream||'|'||status||'|'||outcome||'|'||attempts||'|'||cost_nanousd"
+                            "||'|'||ttft_us||'|'||duration_us FROM requests"),
+                        "req_1|1795000000000000|chat|auto|acme|default|p1|big|1|200|ok|2|3000|12|345");
+    assert_string_equal(ask("SELECT request_id||'|'||seq||'|'||role||'|'||started_wall_us||'|'||model||'|'||upstream_model||'|'||backend"
+                            "||'|'||endpoint||'|'||outcome||'|'||http_status||'|'||input_tokens||'|'||cached_input_tokens||'|'||"
+                            "cache_write_tokens||'|'||output_tokens||'|'||reasoning_tokens||'|'||usage_source||'|'||cost_nanousd||'|'||"
+                            "price_version||'|'||ifnull(first_byte_us,'none')||'|'||duration_us||'|'||served FROM attempts WHERE seq = 1"),
+                        "req_1|1|serve|1795000000000001|small|up|b|h:1|upstream_reset|200|1|2|3|4|5|reported|1500|v|none|7|0");
+    assert_string_equal(ask("SELECT model||' '||attempts||' '||served||' '||printf('%.7f', cost_usd) FROM spend_by_model"
+                            " ORDER BY model"),
+                        "big 1 1 0.0000015");
+    assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"), "2026-11-18 acme 2");
+    assert_string_equal(ask("PRAGMA user_version"), "1");
+    assert_string_equal(ask("PRAGMA journal_mode"), "wal");
+    ledger_close(l);
+}
+
+static void records_without_attempts_and_with_unset_durations(void **state)
+{
+    struct ledger_request r = {.request_id = "", .api = "", .requested_model = "", .tenant = "", .route = "", .policy_version = "",
+                               .served_model = "", .outcome = "not_found", .status = 404, .ttft_us = -1, .duration_us = -1};
+    struct ledger *l = open_ledger(100);
+    (void)state;
+    ledger_post(l, ledger_record_new(&r, NULL, 0));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL) FROM requests"), "404 11");
+    assert_string_equal(ask("SELECT count(*) FROM attempts"), "0");
+    ledger_close(l);
+}
+
+/* Clients choose request ids: neither repeated nor hostile ones may stop the writer. */
+static void hostile_request_ids(void **state)
+{
+    static const char *const ids[] = {"same", "same", "'; DROP TABLE requests; --", "\xff\xfe not UTF-8", "%s%n"};
+    struct ledger *l = open_ledger(100);
+    char *huge = malloc(100001);
+    (void)state;
+    memset(huge, 'x', 100000);
+    huge[100000] = '\0';
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        ledger_post(l, record(ids[i], 1));
+    ledger_post(l, record(huge, 1));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "6");
+    assert_string_equal(ask("SELECT count(*) FROM attempts WHERE request_id = 'same'"), "2");
+    assert_string_equal(ask("SELECT max(length(request_id)) FROM requests"), "100000");
+    assert_int_equal(metric(l, STAT_LEDGER_ERRORS), 0);
+    free(huge);
+    ledger_close(l);
+}
+
+static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
+{
+    struct ledger_attempt a[3];
+    struct ledger_request r = {.request_id = "r", .api = "", .requested_model = "", .tenant = "", .route = "", .policy_version = "",
+                               .served_model = "", .outcome = "ok"};
+    struct ledger *l = open_ledger(100);
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        a[i] = (struct ledger_attempt){.seq = 7, .role = "", .model = "", .upstream_model = "", .backend = "", .endpoint = "",
+                                       .outcome = "", .price_version = ""};
+    ledger_post(l, ledger_record_new(&r, a, 3));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask("SELECT group_concat(seq) FROM attempts"), "7,8,9");
+    ledger_close(l);
+}
+
+static void closing_writes_what_is_queued_and_opening_goes_on(void **state)
+{
+    char id[32];
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        struct ledger *l = open_ledger(1000000);
+        for (int i = 0; i < 5000; i++) {
+            snprintf(id, sizeof id, "req_%d_%d", round, i);
+            ledger_post(l, record(id, 1));
+        }
+        ledger_close(l); /* without flush */
+    }
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "15000");
+    assert_string_equal(ask("SELECT count(DISTINCT request_id) FROM attempts"), "15000");
+}
+
+static void what_cannot_be_opened(void **state)
+{
+    struct err_text t;
+    sqlite3 *db;
+    (void)state;
+    assert_null(ledger_open("/no/such/dir/ledger.sqlite", 10, &t));
+    assert_non_null(strstr(t.s, "/no/such/dir/ledger.sqlite"));
+    assert_null(ledger_open(dir, 10, &t));
+
+    FILE *f = fopen(path, "w"); /* not a database */
+    fputs("this is a text file, long enough to be looked at as a database header by anyone who cares to", f);
+    fclose(f);
+    assert_null(ledger_open(path, 10, &t));
+    remove_files();
+
+    sqlite3_open(path, &db); /* somebody else's database */
+    sqlite3_exec(db, "CREATE TABLE mine (x)", NULL, NULL, NULL);
+    sqlite3_close(db);
+    assert_null(ledger_open(path, 10, &t));
+    assert_non_null(strstr(t.s, "something else"));
+    remove_files();
+
+    sqlite3_open(path, &db); /* a ledger of the future */
+    sqlite3_exec(db, "CREATE TABLE requests (x); PRAGMA user_version = 2", NULL, NULL, NULL);
+    sqlite3_close(db);
+    assert_null(ledger_open(path, 10, &t));
+    assert_non_null(strstr(t.s, "newer"));
+}
+
+/* Root may write anything, so a child that is somebody else tries. */
+static void a_read_only_file_is_refused(void **state)
+{
+    (void)state;
+    ledger_close(open_ledger(10));
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(chmod(dir, 0555), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct err_text t = {""};
+        if (geteuid() == 0 && setuid(65534) != 0)
+            _exit(2);
+        struct ledger *l = ledger_open(path, 10, &t);
+        _exit(l ? 1 : t.s[0] == '\0');
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Another process holds the write lock for longer than the busy time-out: full is signalled, readers are not hindered, nothing is lost. */
+static void a_locked_database(void **state)
+{
+    struct ledger *l = open_ledger(50);
+    sqlite3 *db;
+    char id[32];
+    (void)state;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    for (int i = 0; i < 50; i++) {
+        assert_false(ledger_full(l));
+        snprintf(id, sizeof id, "req_%d", i);
+        ledger_post(l, record(id, 1));
+    }
+    assert_true(ledger_full(l));
+    assert_false(ledger_flush(l, 100));
+    UNTIL(metric(l, STAT_LEDGER_ERRORS) > 0);
+    assert_int_equal(ledger_queued(l), 50);
+    assert_int_equal(metric(l, STAT_LEDGER_QUEUE), 50);
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "0");
+    assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_true(ledger_flush(l, 20000));
+    assert_false(ledger_full(l));
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "50");
+    assert_string_equal(ask("SELECT count(*) FROM attempts"), "50");
+    assert_int_equal(metric(l, STAT_LEDGER_QUEUE), 0);
+    ledger_close(l);
+}
+
+/* A reader that takes its time in the middle of a transaction never stops the writer, and sees what it saw at its start. */
+static void a_reader_does_not_block_the_writer(void **state)
+{
+    struct ledger *l = open_ledger(1000);
+    sqlite3_stmt *stmt;
+    (void)state;
+    ledger_post(l, record("a", 1));
+    assert_true(ledger_flush(l, 10000));
+    sqlite3 *db = reader();
+    assert_int_equal(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM requests", -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    for (int i = 0; i < 100; i++)
+        ledger_post(l, record("b", 1));
+    assert_true(ledger_flush(l, 10000));
+    assert_int_equal(metric(l, STAT_LEDGER_ERRORS), 0);
+    assert_int_equal(sqlite3_reset(stmt), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(stmt, 0), 1);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "101");
+    ledger_close(l);
+}
+
+/* No room for a byte more (a limit on file sizes stands for the full disk): as with the lock. */
+static void a_full_disk(void **state)
+{
+    struct rlimit before, tight;
+    struct ledger *l = open_ledger(3000);
+    char id[32];
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    ledger_post(l, record("first", 1));
+    assert_true(ledger_flush(l, 10000));
+    tight = (struct rlimit){.rlim_cur = 100000, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &tight);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(id, sizeof id, "req_%d", i);
+        ledger_post(l, record(id, 2));
+    }
+    UNTIL(metric(l, STAT_LEDGER_ERRORS) > 2);
+    assert_true(ledger_queued(l) > 0);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_true(ledger_flush(l, 20000));
+    assert_string_equal(ask("SELECT count(DISTINCT request_id) FROM requests"), "3001");
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "3001"); /* none twice */
+    assert_string_equal(ask("SELECT count(*) FROM attempts"), "6001");
+    assert_string_equal(ask("PRAGMA integrity_check"), "ok");
+    ledger_close(l);
+}
+
+/* Rows that the file shows from outside; 0 while there is no table yet. */
+static int64_t rows_on_disk(void)
+{
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    int64_t n = 0;
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "SELECT count(*) FROM requests", -1, &stmt, NULL) == SQLITE_OK) {
+        if (sqlite3_step(stmt) == SQLITE_ROW)
+            n = sqlite3_column_int64(stmt, 0);
+        sqlite3_finalize(stmt);
+    }
+    sqlite3_close(db);
+    return n;
+}
+
+static void kill_9_leaves_whole_records_only(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        int64_t before = rows_on_disk();
+        pid_t child = fork();
+        if (child == 0) {
+            struct err_text t;
+            struct ledger *l = ledger_open(path, 1000000, &t);
+            for (int i = 0; l; i++) {
+                ledger_post(l, record("req", i % 5));
+                while (ledger_full(l) || ledger_queued(l) > 5000)
+                    usleep(100);
+            }
+            _exit(1);
+        }
+        UNTIL(rows_on_disk() > before + 2000);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        ledger_close(open_ledger(10)); /* opens, recovers */
+        assert_string_equal(ask("PRAGMA integrity_check"), "ok");
+        assert_string_equal(ask("SELECT count(*) FROM requests AS r WHERE attempts <>"
+                                " (SELECT count(*) FROM attempt_rows AS a WHERE a.request = r.id)"),
+                            "0");
+        assert_string_equal(ask("SELECT count(*) FROM attempt_rows WHERE request NOT IN (SELECT id FROM requests)"), "0");
+    }
+}
+
+enum { POSTERS = 4, EACH = 5000 };
+
+static void *post_many(void *arg)
+{
+    struct ledger *l = arg;
+    for (int i = 0; i < EACH; i++) {
+        ledger_post(l, record("req", 1));
+        if (i % 1000 == 999)
+            assert_true(ledger_flush(l, 20000));
+        (void)ledger_full(l);
+    }
+    return NULL;
+}
+
+static void posters_from_many_threads(void **state)
+{
+    struct ledger *l = open_ledger(1000000);
+    pthread_t threads[POSTERS];
+    (void)state;
+    for (int i = 0; i < POSTERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_many, l), 0);
+    for (int i = 0; i < POSTERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(ledger_queued(l), 0); /* each flushed after its last */
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "20000");
+    assert_int_equal(metric(l, STAT_LEDGER_ROWS), 40000);
+    ledger_close(l);
+}
+
+/* Batches, not one transaction per record: 100,000 records in seconds, though this build may be slowed down by sanitizers. */
+static void a_hundred_thousand_records(void **state)
+{
+    struct ledger *l = open_ledger(1000000);
+    char id[40];
+    (void)state;
+    int64_t began_us = clock_mono_us();
+    for (int i = 0; i < 100000; i++) {
+        snprintf(id, sizeof id, "req_%08d", i);
+        ledger_post(l, record(id, 1));
+    }
+    int64_t posted_us = clock_mono_us() - began_us;
+    assert_true(ledger_flush(l, 60000));
+    int64_t took_us = clock_mono_us() - began_us;
+    print_message("posting %.2f us, writing %.2f us per record\n", (double)posted_us / 1e5, (double)took_us / 1e5);
+    assert_true(took_us < 30000000);
+    assert_string_equal(ask("SELECT count(*) FROM requests"), "100000");
+    ledger_close(l);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup(fn, each_begins_without_files)
+    const struct CMUnitTest tests[] = {
+        TEST(a_record_is_stored_as_given),
+        TEST(records_without_attempts_and_with_unset_durations),
+        TEST(hostile_request_ids),
+        TEST(repeated_attempt_numbers_do_not_stop_the_writer),
+        TEST(closing_writes_what_is_queued_and_opening_goes_on),
+        TEST(what_cannot_be_opened),
+        TEST(a_read_only_file_is_refused),
+        TEST(a_locked_database),
+        TEST(a_reader_does_not_block_the_writer),
+        TEST(a_full_disk),
+        TEST(kill_9_leaves_whole_records_only),
+        TEST(posters_from_many_threads),
+        TEST(a_hundred_thousand_records),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
