@@ -110,8 +110,9 @@ const char *place_path(struct arena *a, const struct place *at)
     return arena_printf(a, "%s%s", before, path_step(a, at, !*before));
 }
 
-static void report(struct binder *b, enum diag_severity severity, const struct place *at, const char *hint,
-                   const char *fmt, va_list ap)
+static __attribute__((format(printf, 5, 0))) void report(struct binder *b, enum diag_severity severity,
+                                                         const struct place *at, const char *hint, const char *fmt,
+                                                         va_list ap)
 {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);

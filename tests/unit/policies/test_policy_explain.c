@@ -1,0 +1,115 @@
+/* Explanations say why, and what it would cost. */
+#include <cmocka.h>
+
+#include <jansson.h>
+#include "policies/policy_explain.h"
+#include "tests/unit/policies/policy_fixture.h"
+
+static const char text[] =
+    "version: 1\n" FIXTURE_BACKEND
+    "models:\n"
+    "  small: {backend: local, context: 200, max_output: 100, price: {input: 1, output: 2}}\n"
+    "  gpu: {backend: local, price: {gpu_second: 0.001}}\n"
+    "  embedder: {backend: local, capabilities: [embeddings], price: {input: 0.5}}\n"
+    "tenants: {a: {keys: [{env: A}]}}\n"
+    "aliases: {fast: auto}\n"
+    "routes:\n"
+    "  - {name: embed, match: {model: auto, api: embeddings}, cascade: [embedder]}\n"
+    "  - {name: for-a, match: {model: auto, tenant: a}, cascade: [gpu]}\n"
+    "  - {name: tagged, match: {model: auto, tags: [x, y]}, cascade: [gpu]}\n"
+    "  - {name: beta, match: {model: auto, headers: {x-beta: 'on*'}}, cascade: [gpu]}\n"
+    "  - {name: long, match: {model: auto, prompt_tokens: {min: 5000}}, cascade: [gpu]}\n"
+    "  - {name: auto, match: {model: auto}, cascade: [small], fallback: [gpu]}\n"
+    "  - {name: later, match: {model: other}, cascade: [gpu]}\n";
+
+static void test_taken(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(text);
+    struct slice tags[] = {SLICE("y")};
+    struct policy_query q = {.model = SLICE("fast"), .prompt_tokens = 1000, .tags = tags, .tag_count = 1};
+    struct policy_explanation e;
+    policy_explain(p, &q, 4001, &e);
+    assert_string_equal(e.canonical, "auto");
+    assert_int_equal(e.input_tokens, 1001);
+    assert_int_equal(e.route_count, 6); /* those after the taken one do not matter */
+    static const char *const why[] = {
+        "takes embeddings requests, and this is a chat request",
+        "takes tenant a, and this is nobody's",
+        "takes requests with the tag x, which this has not",
+        "takes requests with the header x-beta: on*, which this has not",
+        "takes prompts of at least 5000 tokens, and this is about 1000",
+        "takes the name (auto)",
+    };
+    for (size_t i = 0; i < 6; i++) {
+        assert_string_equal(e.routes[i].why, why[i]);
+        assert_int_equal(e.routes[i].taken, i == 5);
+    }
+    assert_int_equal(e.step_count, 2);
+    assert_int_equal(e.steps[0].output_tokens, 100); /* the model's own maximum */
+    assert_int_equal(e.steps[0].cost_nanousd, 1001 * 1000 + 100 * 2000);
+    assert_string_equal(e.steps[0].note, "the prompt is longer than its context of 200 tokens");
+    assert_true(e.steps[1].fallback);
+    assert_int_equal(e.steps[1].cost_nanousd, INT64_C(1000000) * EXPLAIN_OUTPUT_TOKENS / EXPLAIN_TOKENS_PER_SECOND);
+
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+    fixture_has(&out, "model 'fast', an alias of 'auto', chat\n");
+    fixture_has(&out, "-> auto");
+    fixture_has(&out, "1. small\n");
+    fixture_has(&out, "2. gpu  (fallback)\n");
+    fixture_has(&out, "http://127.0.0.1:9000/v1");
+    fixture_has(&out, "about $0.001201 for one attempt");
+    buf_reset(&out);
+    assert_int_equal(policy_explanation_write_json(&e, &out), ERR_OK);
+    json_t *o = json_loadb(buf_slice(&out).p, buf_len(&out), 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(o, "route")), "auto");
+    json_t *step = json_array_get(json_object_get(o, "steps"), 0);
+    assert_string_equal(json_string_value(json_object_get(step, "estimated_cost_usd")), "0.001201");
+    json_decref(o);
+    buf_reset(&out);
+    out.max_bytes = 100; /* a full buffer is an error, not a cut text */
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_TOO_LARGE);
+    buf_clear(&out);
+    policy_explanation_clear(&e);
+    policy_unref(p);
+}
+
+static void says(const struct policy *p, const char *model, const char *want)
+{
+    struct policy_query q = {.model = slice_str(model)};
+    struct policy_explanation e;
+    struct buf out;
+    buf_init(&out, 65536);
+    policy_explain(p, &q, 0, &e);
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+    fixture_has(&out, want);
+    assert_int_equal(e.step_count, 0);
+    buf_clear(&out);
+    policy_explanation_clear(&e);
+}
+
+static void test_not_taken(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(text);
+    says(p, "autoo", "did you mean 'auto'?");
+    says(p, "zzzz", "no model, alias or route has this name");
+    says(p, "embedder", "no route takes this request");
+    struct policy_query q = {.model = SLICE("\xff")}; /* not UTF-8: no JSON, no crash */
+    struct policy_explanation e;
+    struct buf out;
+    buf_init(&out, 65536);
+    policy_explain(p, &q, 0, &e);
+    assert_int_equal(policy_explanation_write_json(&e, &out), ERR_BAD_REQUEST);
+    policy_explanation_clear(&e);
+    buf_clear(&out);
+    policy_unref(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_not_taken)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,291 @@
+/* What a loaded policy holds: defaults, secrets, identity, the examples; and text that was cut or damaged. */
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "tests/unit/policies/policy_fixture.h"
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    const struct policy_server *s = &p->server;
+    assert_string_equal(s->listen.host, "127.0.0.1");
+    assert_int_equal(s->listen.port, 8080);
+    assert_int_equal(s->admin.port, 8081);
+    assert_int_equal(s->workers, POLICY_NONE);
+    assert_int_equal(s->max_body_bytes, 64 << 20);
+    assert_int_equal(s->stream_buffer_bytes, 256 << 10);
+    assert_int_equal(s->drain_ms, 30000);
+    assert_int_equal(s->sse_keepalive_ms, 15000);
+    assert_null(s->access_log);
+    assert_string_equal(s->log_level, "info");
+    assert_int_equal(s->cors_origin_count, 0);
+    const struct policy_backend *b = &p->backends[0];
+    assert_string_equal(b->name, "local");
+    assert_int_equal(b->timeouts.connect_ms, 5000);
+    assert_int_equal(b->timeouts.first_byte_ms, 120000);
+    assert_int_equal(b->timeouts.between_bytes_ms, 60000);
+    assert_int_equal(b->timeouts.total_ms, 900000);
+    assert_int_equal(b->max_in_flight, POLICY_NONE);
+    assert_int_equal(b->max_response_bytes, 64 << 20);
+    assert_true(b->tls_verify && b->stream_options);
+    assert_null(b->key);
+    assert_string_equal(b->key_source, "none");
+    const struct policy_model *m = &p->models[0];
+    assert_string_equal(m->upstream_name, "m");
+    assert_int_equal(m->context_tokens, POLICY_NONE);
+    assert_int_equal(m->capabilities, CAP_CHAT | CAP_COMPLETIONS | CAP_TOOLS | CAP_VISION | CAP_AUDIO | CAP_STRUCTURED |
+                                          CAP_LOGPROBS | CAP_REASONING);
+    assert_int_equal(m->prices[0].per_mtok[TOK_CACHED_INPUT], NANOUSD_PER_USD);
+    assert_int_equal(m->prices[0].per_mtok[TOK_REASONING], 2 * NANOUSD_PER_USD);
+    assert_int_equal(strlen(m->prices[0].version), 8);
+    const struct policy_route *r = &p->routes[0]; /* implied */
+    assert_string_equal(r->name, "m");
+    assert_int_equal(r->retry.max_attempts, 4);
+    assert_int_equal(r->retry.per_model, 2);
+    assert_int_equal(r->retry.backoff_base_ms, 100);
+    assert_int_equal(r->retry.backoff_max_ms, 2000);
+    assert_int_equal(r->retry.budget_percent, 20);
+    assert_int_equal(r->retry.budget_min_per_second, 3);
+    assert_int_equal(r->retry.max_retry_after_ms, 5000);
+    assert_int_equal(r->deadline_ms, POLICY_NONE);
+    assert_int_equal(strlen(p->version), 12);
+    assert_string_equal(p->source, "test.yaml");
+    policy_unref(p);
+}
+
+static void test_everything_written(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\n"
+        "server: {listen: '[::1]:1', admin: 2, workers: 3, state_dir: s, log_level: debug, access_log: stderr,\n"
+        "  reply_model: requested, cors: {origins: '*'}, drain: 1s, sse_keepalive: none,\n"
+        "  timeouts: {header: 1s, body: 2s, idle: 3s, write: 4s},\n"
+        "  limits: {body: 1MiB, headers: 8KiB, connections: 10, in_flight: 5, stream_buffer: 64KiB}}\n"
+        "backends:\n"
+        "  a: {dialect: openai, url: ['https://a.example/v1', 'https://b.example/v1'], balance: least_loaded, key_env: K,\n"
+        "    timeouts: {connect: 1s, first_byte: none, between_bytes: none, total: none}, http: 2, transport: curl,\n"
+        "    limits: {in_flight: 7, idle_connections: 0, response: 1KiB}, proxy: 'socks5h://proxy:1080',\n"
+        "    tls: {verify: false}, headers: {x-a: b}, stream_options: false}\n"
+        "models:\n"
+        "  m: {backend: a, name: up/m, context: 10, max_output: 5, capabilities: [chat], quantization: q4,\n"
+        "    price: [{from: 2026-01-01, input: 3, cached_input: 0.5, cache_write: 4, output: 2, reasoning: 9}, {gpu_second: 0.1}]}\n"
+        "retry: {max_attempts: 9, backoff: {max: 7s}}\n"
+        "tenants: {t: {keys: [{env: T}], tags: [x, y], admin: true}}\n"
+        "aliases: {other: auto}\n"
+        "routes:\n"
+        "  - {name: r, match: {model: auto, tenant: t, tags: x, headers: {x-h: 'a*', x-p: '*'}, api: chat, prompt_tokens: {min: 1}},\n"
+        "     cascade: [m], retry: {per_model: 5}, deadline: 1m}\n");
+    const struct policy_server *s = &p->server;
+    assert_string_equal(s->listen.host, "::1");
+    assert_int_equal(s->admin.port, 2);
+    assert_int_equal(s->workers, 3);
+    assert_int_equal(s->reply_model, REPLY_MODEL_REQUESTED);
+    assert_int_equal(s->sse_keepalive_ms, POLICY_NONE);
+    assert_string_equal(s->cors_origins[0], "*");
+    assert_int_equal(s->write_timeout_ms, 4000);
+    assert_int_equal(s->max_in_flight, 5);
+    const struct policy_backend *b = &p->backends[0];
+    assert_int_equal(b->endpoint_count, 2);
+    assert_string_equal(b->key, "value-of-K");
+    assert_string_equal(b->key_source, "env K");
+    assert_int_equal(b->timeouts.total_ms, POLICY_NONE);
+    assert_int_equal(b->http, HTTP_2);
+    assert_int_equal(b->transport, TRANSPORT_CURL);
+    assert_int_equal(b->max_idle_connections, 0);
+    assert_false(b->tls_verify || b->stream_options);
+    assert_string_equal(b->headers[0].value, "b");
+    const struct policy_model *m = &p->models[0];
+    assert_string_equal(m->upstream_name, "up/m");
+    assert_int_equal(m->capabilities, CAP_CHAT);
+    assert_int_equal(m->price_count, 2);
+    assert_true(m->prices[0].per_gpu_second && !m->prices[0].per_token); /* put in order of time */
+    assert_int_equal(m->prices[1].from_wall_us, INT64_C(1767225600000000));
+    assert_int_equal(m->prices[1].per_mtok[TOK_CACHED_INPUT], NANOUSD_PER_USD / 2);
+    assert_string_not_equal(m->prices[0].version, m->prices[1].version);
+    const struct policy_route *r = &p->routes[0];
+    assert_int_equal(r->retry.max_attempts, 9); /* from the top level */
+    assert_int_equal(r->retry.per_model, 5);    /* its own */
+    assert_int_equal(r->retry.backoff_base_ms, 100);
+    assert_int_equal(r->retry.backoff_max_ms, 7000);
+    assert_int_equal(r->deadline_ms, 60000);
+    assert_int_equal(r->line, 18);
+    assert_null(r->match.headers[1].value); /* present */
+    assert_int_equal(r->match.prompt_tokens.min, 1);
+    assert_int_equal(r->match.prompt_tokens.max, POLICY_NONE);
+    assert_int_equal(r->match.apis, 1u << POLICY_API_CHAT);
+    assert_int_equal(p->tenants[0].key_count, 1);
+    assert_true(p->tenants[0].admin);
+    assert_string_equal(p->aliases[0].canonical, "auto");
+    policy_unref(p);
+}
+
+static void test_price_version_depends_on_the_price_alone(void **state)
+{
+    (void)state;
+    struct policy *a = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    struct policy *b = fixture_load("version: 1\n" FIXTURE_BACKEND
+                                    "models: {n: {backend: local, context: 5, price: {output: 2.0, input: 1.00}}}\n");
+    assert_string_equal(a->models[0].prices[0].version, b->models[0].prices[0].version);
+    assert_string_not_equal(a->version, b->version);
+    policy_unref(a);
+    policy_unref(b);
+}
+
+/* A file in a fresh folder, and a policy beside it that refers to it by a relative path. */
+static void test_key_file(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/weir-policy-XXXXXX", path[64], key[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/weir.yaml", dir);
+    snprintf(key, sizeof key, "%s/key", dir);
+    FILE *f = fopen(key, "w");
+    fputs("  sk-from-file\r\n\n", f);
+    fclose(f);
+    f = fopen(path, "w");
+    fputs("version: 1\nbackends: {a: {dialect: openai, url: 'http://127.0.0.1/v1', key_file: key}}\n"
+          "models: {m: {backend: a, price: {input: 0, output: 0}}}\n"
+          "tenants: {t: {keys: [{file: key}]}}\n", f);
+    fclose(f);
+    struct diags d;
+    struct policy *p;
+    diags_init(&d);
+    assert_int_equal(policy_load_file(path, NULL, &d, &p), ERR_OK);
+    assert_string_equal(p->backends[0].key, "sk-from-file");
+    assert_int_equal(p->tenants[0].key_count, 1);
+    assert_int_equal(p->tenants[0].keys[0].sha256[0], 0x36); /* printf %s sk-from-file | sha256sum */
+    policy_unref(p);
+    unlink(key);
+    assert_int_equal(policy_load_file(path, NULL, &d, &p), ERR_INVALID_POLICY);
+    assert_null(p);
+    diags_clear(&d);
+    diags_init(&d);
+    struct policy_load_options no_secrets = {.resolve_secrets = false};
+    assert_int_equal(policy_load_file(path, &no_secrets, &d, &p), ERR_OK);
+    assert_null(p->backends[0].key);
+    assert_int_equal(p->tenants[0].key_count, 0);
+    policy_unref(p);
+    diags_clear(&d);
+    unlink(path);
+    rmdir(dir);
+}
+
+static void test_unreadable_file(void **state)
+{
+    (void)state;
+    struct diags d;
+    struct policy *p;
+    char line[512];
+    diags_init(&d);
+    assert_int_equal(policy_load_file("/nonexistent/weir.yaml", NULL, &d, &p), ERR_NOT_FOUND);
+    assert_null(p);
+    assert_int_equal(d.count, 1);
+    diag_format(&d.items[0], line, sizeof line);
+    assert_string_equal(line, "/nonexistent/weir.yaml: error: cannot be read: No such file or directory");
+    assert_int_equal(policy_load_file("/tmp", NULL, &d, &p), ERR_NOT_FOUND); /* a folder */
+    diags_clear(&d);
+}
+
+static void test_too_large(void **state)
+{
+    (void)state;
+    size_t n = ((size_t)4 << 20) + 1;
+    char *text = malloc(n);
+    memset(text, '#', n);
+    struct diags d;
+    struct policy *p;
+    diags_init(&d);
+    assert_int_equal(policy_load_text(slice_make(text, n), "big.yaml", NULL, &d, &p), ERR_INVALID_POLICY);
+    assert_int_equal(d.errors, 1);
+    diags_clear(&d);
+    free(text);
+}
+
+static void test_refcount(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    assert_ptr_equal(policy_ref(p), p);
+    policy_unref(p);
+    assert_string_equal(p->models[0].name, "m");
+    policy_unref(p);
+    policy_unref(NULL);
+}
+
+static void read_example(const char *name, char *out, size_t out_bytes, size_t *n)
+{
+    char path[256];
+    snprintf(path, sizeof path, "policies/examples/%s", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    *n = fread(out, 1, out_bytes, f);
+    fclose(f);
+}
+
+static enum err load_bytes(const char *text, size_t n, size_t *warnings)
+{
+    struct policy_load_options options = {.getenv_fn = fixture_getenv, .resolve_secrets = true};
+    struct diags d;
+    struct policy *p;
+    diags_init(&d);
+    enum err e = policy_load_text(slice_make(text, n), "example.yaml", &options, &d, &p);
+    assert_true((e == ERR_OK) == (p != NULL) && (e == ERR_OK) == (d.errors == 0));
+    *warnings = d.count - d.errors;
+    policy_unref(p);
+    diags_clear(&d);
+    return e;
+}
+
+static void test_examples(void **state)
+{
+    (void)state;
+    DIR *dir = opendir("policies/examples");
+    assert_non_null(dir);
+    int seen = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        char text[16384];
+        size_t n, warnings;
+        if (!strstr(e->d_name, ".yaml"))
+            continue;
+        read_example(e->d_name, text, sizeof text, &n);
+        if (load_bytes(text, n, &warnings) != ERR_OK || warnings)
+            fail_msg("%s is not clean", e->d_name);
+        seen++;
+    }
+    closedir(dir);
+    assert_true(seen >= 4);
+}
+
+/* Cut anywhere, and with any one byte replaced, a file gives a policy or diagnostics, never both or neither. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    char text[16384];
+    size_t n, warnings;
+    read_example("tenants.yaml", text, sizeof text, &n);
+    for (size_t cut = 0; cut <= n; cut += 3)
+        load_bytes(text, cut, &warnings);
+    static const char noise[] = {'\0', '\t', '\n', '{', '*', '&', '\xff', ':', '"', '-'};
+    for (size_t i = 0; i < n; i += 7) {
+        char was = text[i];
+        text[i] = noise[i / 7 % sizeof noise];
+        load_bytes(text, n, &warnings);
+        text[i] = was;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_everything_written),
+        cmocka_unit_test(test_price_version_depends_on_the_price_alone),
+        cmocka_unit_test(test_key_file),       cmocka_unit_test(test_unreadable_file),
+        cmocka_unit_test(test_too_large),      cmocka_unit_test(test_refcount),
+        cmocka_unit_test(test_examples),       cmocka_unit_test(test_damaged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
