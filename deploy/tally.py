@@ -16,6 +16,8 @@ from pathlib import Path
 
 CMOCKA = re.compile(r"^\[  (PASSED|FAILED)  \] (?:\S+: )?(\d+) test\(s\)|^\[  (SKIPPED) \] (?:\S+: )?(\d+) test\(s\)", re.M)
 PYTEST = re.compile(r"^=*\s*((?:\d+ (?:passed|failed|skipped|errors?|xfailed|xpassed|deselected|warnings?)(?:, )?)+) in [\d.]+", re.M)
+CMOCKA_SKIP = re.compile(r"^\[  SKIPPED \] (?!\d+ test\(s\))(?:\S+: )?(\S.*)$", re.M)
+PYTEST_SKIP = re.compile(r"^SKIPPED \[\d+\] (.*)$", re.M)
 KINDS = ("passed", "failed", "skipped")
 
 
@@ -40,7 +42,9 @@ def add_junit(path, sums, open_up):
     for case in ET.parse(path).getroot().iter("testcase"):
         skipped = case.find("skipped") is not None or case.get("status") in ("notrun", "disabled")
         failed = case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail"
-        counts = cases_inside(case.findtext("system-out") or "") if open_up else None
+        output = case.findtext("system-out") or ""
+        counts = cases_inside(output) if open_up else None
+        who = f"{path.stem}: {case.get('name')}"
         if counts is None:
             counts = dict.fromkeys(KINDS, 0)
             counts["failed" if failed else "skipped" if skipped else "passed"] = 1
@@ -49,7 +53,12 @@ def add_junit(path, sums, open_up):
         for kind in KINDS:
             sums[kind] += counts[kind]
         if failed:
-            sums["names"].append(f"{path.stem}: {case.get('classname', '')} {case.get('name')}".replace("  ", " "))
+            sums["names"].append(who)
+        if skipped:
+            sums["skips"].append(who)
+        elif open_up:
+            names = dict.fromkeys(CMOCKA_SKIP.findall(output) + PYTEST_SKIP.findall(output))  # cmocka says each twice
+            sums["skips"] += [f"{who}: {name}" for name in names]
 
 
 def add_tap(path, sums):
@@ -58,10 +67,11 @@ def add_tap(path, sums):
         found = re.findall(rf"^# {name} (\d+)$", text, re.M)
         sums[kind] += int(found[-1]) if found else 0
     sums["names"] += [f"{path.stem}: {name}" for name in re.findall(r"^\s*not ok \d+ - (.*)$", text, re.M)]
+    sums["skips"] += [f"{path.stem}: {name}" for name in re.findall(r"^\s*ok \d+ - (.*) # SKIP", text, re.M)]
 
 
 def main(folder):
-    sums = {kind: 0 for kind in KINDS} | {"names": []}
+    sums = {kind: 0 for kind in KINDS} | {"names": [], "skips": []}
     for path in sorted(folder.glob("*-ctest.xml")) + sorted(folder.glob("*-pytest.xml")):
         before = dict(sums)
         add_junit(path, sums, open_up=path.name.endswith("-ctest.xml"))
@@ -75,6 +85,8 @@ def main(folder):
         for name in steps.read_text().splitlines():
             sums["failed"] += 1
             sums["names"].append(f"step {name}")
+    for name in sums["skips"]:
+        print(f"skipped: {name}")
     for name in sums["names"]:
         print(f"failed: {name}")
     print(f"{sums['passed']} passed, {sums['failed']} failed, {sums['skipped']} skipped")

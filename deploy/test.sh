@@ -67,7 +67,7 @@ run_step() { # name command...
     heading "$name"
     local began=$SECONDS
     if "$@"; then
-        printf '%s: ok (%d s)\n' "$name" $((SECONDS - began))
+        printf '%s: done (%d s)\n' "$name" $((SECONDS - began)) # failed cases are the sum's business
     else
         printf '%s: FAILED (%d s)\n' "$name" $((SECONDS - began))
         printf '%s\n' "$name" >>"$out/failed-steps"
@@ -120,10 +120,11 @@ run_ctest() { # preset, further ctest options
 
 tree_for_clients() { if wanted asan; then echo "$root/build/asan"; else echo "$root/build/dev"; fi; }
 
-run_conformance() {
-    local status=0
-    WEIR_BUILD=$(tree_for_clients) "$python" -m pytest tests/conformance -q -rs --tb=short -p no:cacheprovider \
-        --junitxml="$out/conformance-pytest.xml" || status=$?
+run_conformance() { # build folder, name of the result, what it is run by
+    local build=$1 result=$2 status=0
+    shift 2
+    WEIR_BUILD=$build "$@" "$python" -m pytest tests/conformance -q -rs --tb=short -p no:cacheprovider \
+        --junitxml="$out/$result-pytest.xml" || status=$?
     # 0 all passed, 1 some failed: both are in the sum. The rest means that pytest itself did not work.
     [ "$status" -le 1 ]
 }
@@ -158,12 +159,15 @@ fi
 if wanted tsan; then
     run_step "tsan: build" build tsan
     # Pure codecs have no second thread; the fuzz replays and golden files would only cost time here.
-    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden'
+    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden|arch'
+    if wanted conformance; then
+        run_step "tsan: conformance" run_conformance "$root/build/tsan" tsan-conformance fixed_addresses
+    fi
 fi
 if wanted conformance || wanted node; then
     if ! wanted asan && ! wanted dev; then run_step "dev: build" build dev; fi
 fi
-if wanted conformance; then run_step "conformance: Python SDK and raw HTTP" run_conformance; fi
+if wanted conformance; then run_step "conformance: Python SDK and raw HTTP" run_conformance "$(tree_for_clients)" conformance env; fi
 if wanted node; then run_step "conformance: Node.js SDK" run_node; fi
 
 heading "sum"
