@@ -12,7 +12,9 @@
  *
  * Refused by the server itself, in the error format of options.error_body: malformed heads (400, 431, 501, 505), bodies too large (413, at once
  * from Content-Length), 408 on slow heads or bodies, 417. `Expect: 100-continue` is answered with 100 after on_head agreed.
- * Idle connections hold no buffers (well under 1 KB each apart from the kernel). */
+ * Idle connections hold no buffers (well under 1 KB each apart from the kernel).
+ * Dropped requests and connections are counted by reason: "client closed", "client reset", "write timeout", "too many connections",
+ * "server stopped", "out of memory", and what http_reply_abort gave (a static string, it becomes a metric's label). */
 #ifndef GATEWAY_HTTP_SERVER_H
 #define GATEWAY_HTTP_SERVER_H
 
@@ -30,16 +32,20 @@ struct http_exchange; /* owned by its connection */
 
 struct http_handler {
     /* The head is there, the body is not. Anything but ERR_OK refuses: the server answers with options.error_body and closes after it
-     * when a body was announced. Use it for auth, 404, 405 and for limits. May be NULL. */
+     * when a body was announced that has not come with it. Use it for auth, 404, 405 and for limits. May be NULL. */
     enum err (*on_head)(void *ctx, struct http_exchange *x);
     void (*on_request)(void *ctx, struct http_exchange *x);
     /* Unsent bytes fell below the low watermark (a quarter of high_watermark_bytes) after having been above the high one. May be NULL. */
     void (*on_writable)(void *ctx, struct http_exchange *x);
+    /* Only between on_request and the last reply call. */
     void (*on_gone)(void *ctx, struct http_exchange *x);
     /* Headers to add to every reply and error of this exchange (CORS, x-request-id ...): appends "Name: value\r\n" lines. May be NULL. */
     void (*extra_headers)(void *ctx, struct http_exchange *x, struct buf *out);
-    /* Every exchange that got a reply or was dropped, for the access log: called when its last byte was handed to the kernel or it died.
-     * May be NULL. No http_reply_* call may be made in it. */
+    /* Every exchange that got a reply or was dropped, for the access log: called when its last byte was handed to the kernel or it died
+     * (also one that was refused or died before on_request; its head is empty when it never had a proper one). The exchange, its arena
+     * and its user pointer are still there. status is the reply's, or 499 when it died before one began; bytes_sent counts all bytes that
+     * the kernel took, head and framing too; dropped_reason is NULL when the reply went out whole. May be NULL. No http_reply_* call may
+     * be made in it. */
     void (*on_finished)(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent, const char *dropped_reason);
 };
 
@@ -66,7 +72,7 @@ struct http_server *http_server_new(const struct http_server_options *opt, struc
 uint16_t http_server_port(const struct http_server *s);
 /* Stops accepting; idle connections are closed, busy ones close after their reply ("Connection: close"). */
 void http_server_drain(struct http_server *s);
-size_t http_server_active(const struct http_server *s); /* exchanges in progress */
+size_t http_server_active(const struct http_server *s); /* exchanges in progress, from a head's first byte to the reply's last */
 void http_server_free(struct http_server *s);           /* closes everything, without callbacks but on_finished */
 
 /* ---- the request: valid from on_head (body: on_request) to the last reply call or on_gone ---- */
@@ -91,7 +97,7 @@ void http_reply_error(struct http_exchange *x, enum err e, const char *message, 
                       const struct http1_header *headers, size_t header_count);
 /* Streamed reply: chunked, or close-delimited for HTTP/1.0. The head leaves together with the first write. */
 void http_reply_begin(struct http_exchange *x, int status, const struct http1_header *headers, size_t header_count);
-/* Sends or buffers; true while unsent bytes are at most the high watermark, false: stop until on_writable. Bytes are always taken. */
+/* Sends or buffers (empty data: only a head that still waits); true while unsent bytes are at most the high watermark, false: stop until on_writable. Bytes are always taken. */
 bool http_reply_write(struct http_exchange *x, struct slice data);
 void http_reply_end(struct http_exchange *x);
 /* Closes without the terminating chunk, after the bytes already written have left or 1 s has passed: the client sees a cut answer. */

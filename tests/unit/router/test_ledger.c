@@ -386,12 +386,13 @@ static void kill_9_leaves_whole_records_only(void **state)
         if (child == 0) {
             struct err_text t;
             struct ledger *l = ledger_open(path, 1000000, &t);
-            for (int i = 0; l; i++) {
+            if (!l)
+                _exit(1);
+            for (int i = 0;; i++) {
                 ledger_post(l, record("req", i % 5));
                 while (ledger_full(l) || ledger_queued(l) > 5000)
                     usleep(100);
             }
-            _exit(1);
         }
         UNTIL(rows_on_disk() > before + 2000);
         kill(child, SIGKILL);
