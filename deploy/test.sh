@@ -75,13 +75,17 @@ run_step() { # name command...
     fi
 }
 
-build() { # preset
+configure() { # preset
     local launcher=()
     if command -v ccache >/dev/null; then launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
     cmake --preset "$1" -DWEIR_WERROR=ON -DWEIR_PYTHON="$python" "${launcher[@]}" >"$out/$1-configure.log" || {
         cat "$out/$1-configure.log"
         return 1
     }
+}
+
+build() { # preset
+    configure "$1" || return 1
     ninja -C "build/$1" -j "$jobs" --quiet
 }
 
@@ -144,6 +148,10 @@ run_lint() {
     done
     shellcheck deploy/*.sh .ci/run || status=1
     "$python" -m compileall -q -f -x node_modules tests/conformance tests/bench deploy >/dev/null || status=1
+    # The product's own code; tests drive it into corners that look wrong on purpose.
+    configure dev && cppcheck --project=build/dev/compile_commands.json -itests -j "$jobs" --quiet --error-exitcode=1 \
+        --enable=warning,performance,portability --suppress=missingIncludeSystem \
+        --suppressions-list=deploy/cppcheck-suppressions.txt --template='{file}:{line}: {severity}: {id}: {message}' || status=1
     return "$status"
 }
 
