@@ -314,9 +314,9 @@ static void forget_written(struct ledger *l, int64_t records, int64_t rows)
     stats_add(l->rows_cell, rows);
     pthread_mutex_lock(&l->lock);
     atomic_fetch_add_explicit(&l->written, records, memory_order_release);
+    stats_set(l->queue_cell, ledger_queued(l)); /* whoever waited for the flush sees it */
     pthread_cond_broadcast(&l->progress);
     pthread_mutex_unlock(&l->lock);
-    stats_set(l->queue_cell, ledger_queued(l));
 }
 
 /* One line when it begins to fail or fails differently, one when it works again. */
