@@ -424,6 +424,16 @@ static void stop_workers(struct control *c)
         worker_join(c->workers[i]);
 }
 
+/* The loop that read the signalfd has ended: from here on a second signal does its default work. */
+static void release_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void free_event(struct event *e)
 {
     if (e)
@@ -440,9 +450,11 @@ static void clear(struct control *c)
     if (c->access_log)
         access_log_close(c->access_log);
     if (c->ledger) {
-        if (!ledger_flush(c->ledger, LEDGER_FLUSH_MS))
-            log_line(LOG_ERROR, "control", "ledger not flushed in time", "queued=%" PRId64,
+        if (!ledger_flush(c->ledger, LEDGER_FLUSH_MS)) {
+            log_line(LOG_ERROR, "control", "ledger not written out in time", "queued=%" PRId64,
                      ledger_queued(c->ledger));
+            c->exit_code = EXIT_CODE_RUNTIME;
+        }
         ledger_close(c->ledger);
     }
     policy_watch_free(c->watch);
@@ -484,6 +496,7 @@ int control_run(const struct control_options *opt)
         event_base_dispatch(c.base);
     else
         stop_workers(&c);
+    release_signals();
     clear(&c);
     if (ready)
         log_line(LOG_INFO, "control", "ended", "code=%d", c.exit_code);

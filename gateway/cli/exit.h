@@ -16,7 +16,8 @@
     X(EXIT_CODE_START, 4,                                                                          \
       "serve cannot listen or cannot use its state directory; another process may hold it.")       \
     X(EXIT_CODE_RUNTIME, 5,                                                                        \
-      "Something failed while running: the output could not be written, a server did not answer.")
+      "Something failed while running: the output could not be written, a server did not answer, " \
+      "serve ended without having written out its ledger.")
 
 enum exit_code {
 #define EXIT_CODE(name, status, meaning) name = (status),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -178,6 +179,46 @@ def test_reloading_under_load_loses_nothing(gateway, upstream, tmp_path):
     assert len(statuses) > 20
 
 
+def test_the_log_level_follows_the_policy(start, upstream, tmp_path):
+    gateway = start(policy(upstream.url, tmp_path))
+    assert gateway.put(policy(upstream.url, tmp_path, server=", log_level: debug"))[0] == 200
+    gateway.child.send_signal(signal.SIGHUP)
+    gateway.until(lambda: "level=debug" in gateway.tail(), "debug lines")
+
+
+def test_sighup_reopens_the_access_log(start, upstream, tmp_path):
+    log = tmp_path / "access.log"
+    gateway = start(policy(upstream.url, tmp_path, server=f', access_log: "{log}"'))
+    assert gateway.chat()[0] == 200
+    gateway.until(lambda: log.exists() and "status=200" in log.read_text(), "a line")
+    rotated = log.rename(tmp_path / "access.log.1")
+    gateway.child.send_signal(signal.SIGHUP)
+    gateway.until(log.exists, "a new file")
+    assert gateway.chat()[0] == 200
+    gateway.stop()
+    assert log.read_text().count("status=200") == 1 and rotated.read_text().count("status=200") == 1
+
+
+def test_a_storm_of_signals_and_writes(gateway, upstream, tmp_path):
+    for n in range(100):
+        gateway.policy_file.write_text(policy(upstream.url, tmp_path, price=f"{n % 7 + 1}.00"))
+        gateway.child.send_signal(signal.SIGHUP)
+    gateway.until(lambda: "input: 2.00" in gateway.get("/admin/policy").decode(), "the last text")  # 99 % 7 + 1
+    assert gateway.get("/readyz")["policy"]["stale"] is False
+    assert gateway.chat()[0] == 200
+
+
+def test_loopback_of_ipv6(start, upstream, tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    gateway = start(policy(upstream.url, tmp_path, listen="[::1]:0", admin="[::1]:0"))
+    assert gateway.base.startswith("http://[::1]:")
+    assert gateway.chat()[0] == 200
+    assert gateway.request("GET", "/admin/policy")[0] == 200
+
+
 # ---- the end ----
 
 def test_drain_lets_requests_in_flight_end(gateway, upstream):
@@ -224,6 +265,28 @@ def test_a_second_signal_ends_at_once(gateway, upstream):
     assert gateway.child.wait(10) == -signal.SIGINT
     thread.join()
     gateway.child.returncode = 0  # as expected: the fixture need not complain
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_ledger_that_cannot_be_written_is_no_clean_end(gateway, patient):
+    database = sqlite3.connect(gateway.state_dir / "ledger.sqlite", isolation_level=None)
+    database.execute("begin exclusive")
+    assert gateway.chat()[0] == 200
+    gateway.child.send_signal(signal.SIGTERM)
+    if patient:
+        assert gateway.child.wait(40) == 5
+        assert "ledger not written out" in gateway.tail()
+    else:
+        def admin_is_gone():
+            try:
+                return not gateway.request("GET", "/healthz")
+            except OSError:
+                return True
+        gateway.until(admin_is_gone, "the loop to end")
+        gateway.child.send_signal(signal.SIGTERM)
+        assert gateway.child.wait(5) == -signal.SIGTERM
+    gateway.child.returncode = 0  # as expected: the fixture need not complain
+    database.close()
 
 
 def test_sigint_drains_too(gateway):
