@@ -1,5 +1,6 @@
-/* A loaded policy: its life and its look-ups. The look-ups are on the request path: no allocation, no locks, names by hash,
- * routes in order. Owns the snapshot. Thread: any that holds a reference. */
+/* A loaded policy: its life and its look-ups. The look-ups are on the request path: no allocation,
+ * no locks, names by hash, routes in order. Owns the snapshot. Thread: any that holds a reference.
+ */
 #include "policies/policy_int.h"
 
 #include <stdlib.h>
@@ -93,7 +94,8 @@ void policy_snapshot_index(struct policy_snapshot *s)
         struct policy_alias *a = &p->aliases[i];
         size_t next, hops = 0;
         a->canonical = a->target;
-        while ((next = policy_alias_index(p, slice_str(a->canonical))) != NAMES_ABSENT && hops++ < POLICY_ALIAS_HOPS)
+        while ((next = policy_alias_index(p, slice_str(a->canonical))) != NAMES_ABSENT &&
+               hops++ < POLICY_ALIAS_HOPS)
             a->canonical = p->aliases[next].target;
         add_name(s, a->name, policy_find_model(p, slice_str(a->canonical)));
         s->names[names_get(&s->asked, slice_str(a->name))].canonical = a->canonical;
@@ -120,8 +122,8 @@ size_t policy_alias_index(const struct policy *p, struct slice name)
 
 /* ---- matching ---- */
 
-/* The name asked for, then what it is an alias of, to the end of the chain. Loading refuses cycles; the hops bound them
- * for the checks that run before. */
+/* The name asked for, then what it is an alias of, to the end of the chain. Loading refuses cycles;
+ * the hops bound them for the checks that run before. */
 static bool any_along_chain(const struct policy *p, const char *pattern, struct slice name)
 {
     for (size_t hops = 0; hops <= POLICY_ALIAS_HOPS; hops++) {
@@ -205,8 +207,8 @@ static bool in_range(struct policy_range r, int64_t v)
     return (r.min == POLICY_NONE || v >= r.min) && (r.max == POLICY_NONE || v <= r.max);
 }
 
-enum policy_miss policy_match_miss(const struct policy *p, const struct policy_match *m, const struct policy_query *q,
-                                   bool known)
+enum policy_miss policy_match_miss(const struct policy *p, const struct policy_match *m,
+                                   const struct policy_query *q, bool known)
 {
     if (m->model_count ? !policy_match_model(p, m, q->model) : !known)
         return POLICY_MISS_MODEL;
@@ -221,7 +223,8 @@ enum policy_miss policy_match_miss(const struct policy *p, const struct policy_m
     return in_range(m->prompt_tokens, q->prompt_tokens) ? POLICY_MISS_NONE : POLICY_MISS_TOKENS;
 }
 
-const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q, bool *known)
+const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q,
+                                        bool *known)
 {
     *known = policy_known(p, q->model);
     for (size_t i = 0; *known && i < p->route_count; i++)
@@ -249,7 +252,8 @@ static wide product(int64_t count, nanousd price)
     return count > 0 && price > 0 ? (wide)(uint64_t)count * (uint64_t)price : 0;
 }
 
-nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage, int64_t duration_us)
+nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage,
+                    int64_t duration_us)
 {
     wide sum = TOKENS_PER_MTOK / 2; /* half up */
     for (int k = 0; price->per_token && k < TOK_KINDS; k++)

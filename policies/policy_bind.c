@@ -1,5 +1,6 @@
-/* The walk over a file's nodes, driven by policy_spec: which key, which object, what is missing, unknown or reserved. The types
- * of single values are in policy_types. Owns the places of what was bound. Thread: the loader's. Called by policy_load. */
+/* The walk over a file's nodes, driven by policy_spec: which key, which object, what is missing,
+ * unknown or reserved. The types of single values are in policy_types. Owns the places of what was
+ * bound. Thread: the loader's. Called by policy_load. */
 #include "policies/policy_bind_int.h"
 
 #include <assert.h>
@@ -77,8 +78,8 @@ bool binder_written(const struct binder *b, const void *address)
     return binder_place(b, address) != &file_place;
 }
 
-struct place *bind_child(struct binder *b, const struct place *up, const struct node_entry *e, const char *key,
-                         size_t index)
+struct place *bind_child(struct binder *b, const struct place *up, const struct node_entry *e,
+                         const char *key, size_t index)
 {
     struct place *p = ARENA_NEW(b->scratch, struct place);
     *p = (struct place){.up = up, .key = key, .index = index, .node = e->value, .key_node = e->key};
@@ -110,14 +111,15 @@ const char *place_path(struct arena *a, const struct place *at)
     return arena_printf(a, "%s%s", before, path_step(a, at, !*before));
 }
 
-static __attribute__((format(printf, 5, 0))) void report(struct binder *b, enum diag_severity severity,
-                                                         const struct place *at, const char *hint, const char *fmt,
-                                                         va_list ap)
+static __attribute__((format(printf, 5, 0))) void report(struct binder *b,
+                                                         enum diag_severity severity,
+                                                         const struct place *at, const char *hint,
+                                                         const char *fmt, va_list ap)
 {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);
-    struct diag_place place = {b->file, at->node ? at->node->line : 0, at->node ? at->node->column : 0,
-                               place_path(b->scratch, at)};
+    struct diag_place place = {b->file, at->node ? at->node->line : 0,
+                               at->node ? at->node->column : 0, place_path(b->scratch, at)};
     diags_add(b->diags, severity, place, hint, "%s", text);
 }
 
@@ -135,6 +137,13 @@ void bind_warning(struct binder *b, const struct place *at, const char *hint, co
     va_start(ap, fmt);
     report(b, DIAG_WARNING, at, hint, fmt, ap);
     va_end(ap);
+}
+
+void bind_nearest_init(const struct binder *b, struct names_nearest *near, struct slice wanted)
+{
+    names_nearest_init(near, wanted);
+    if (b->diags->count >= DIAGS_MAX)
+        names_nearest_stop(near);
 }
 
 const char *bind_did_you_mean(struct binder *b, const struct names_nearest *near)
@@ -167,7 +176,7 @@ static const struct spec_key *key_of(const struct spec_object *o, struct slice n
 static const char *key_hint(struct binder *b, const struct spec_object *o, struct slice name)
 {
     struct names_nearest near;
-    names_nearest_init(&near, name);
+    bind_nearest_init(b, &near, name);
     const char *all = "";
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_key *k = &o->keys[i];
@@ -178,7 +187,8 @@ static const char *key_hint(struct binder *b, const struct spec_object *o, struc
         names_nearest_offer(&near, k->name);
         all = arena_printf(b->scratch, "%s%s%s", all, *all ? ", " : "", k->name);
     }
-    return near.best ? bind_did_you_mean(b, &near) : arena_printf(b->scratch, "known here: %s", all);
+    return near.best ? bind_did_you_mean(b, &near)
+                     : arena_printf(b->scratch, "known here: %s", all);
 }
 
 static bool uses_alias(const struct node *n)
@@ -201,7 +211,7 @@ static struct place *key_place(struct binder *b, const struct place *up, const s
 
 static void unknown_keys(struct binder *b, const struct spec_object *o, const struct place *at)
 {
-    for (size_t i = 0; i < at->node->count; i++) {
+    for (size_t i = 0; i < at->node->count && b->diags->count < DIAGS_MAX; i++) {
         const struct node_entry *e = &at->node->entries[i];
         if (key_of(o, e->key->text))
             continue;
@@ -212,7 +222,8 @@ static void unknown_keys(struct binder *b, const struct spec_object *o, const st
                        diag_quote(b->scratch, e->key->text));
         else if (!uses_alias(e->value))
             bind_error(b, p, "put an &anchor on it and use it with *anchor, or remove it",
-                       "keys that begin with x- hold anchors for use elsewhere, and nothing uses this one");
+                       "keys that begin with x- hold anchors for use elsewhere, and nothing uses "
+                       "this one");
     }
 }
 
@@ -229,8 +240,7 @@ static struct node *default_node(struct binder *b, const char *text)
     n->entries = ARENA_ARRAY(b->scratch, struct node_entry, strlen(text));
     for (const char *p = text + 1; *p && *p != ']'; n->count++) {
         size_t len = strcspn(p, ",]");
-        n->entries[n->count].value =
-            default_node(b, arena_strdup(b->scratch, slice_make(p, len)));
+        n->entries[n->count].value = default_node(b, arena_strdup(b->scratch, slice_make(p, len)));
         p += len + strspn(p + len, ", ");
     }
     return n;
@@ -251,7 +261,8 @@ static void bind_default(struct binder *b, const struct spec_key *k, void *base)
         bind_value(b, k, &at, base);
         assert(b->diags->errors == errors); /* the table contradicts itself */
         (void)errors;
-    } else if (k->type == SPEC_INT || k->type == SPEC_DURATION || k->type == SPEC_SIZE || k->type == SPEC_USD) {
+    } else if (k->type == SPEC_INT || k->type == SPEC_DURATION || k->type == SPEC_SIZE ||
+               k->type == SPEC_USD) {
         *(int64_t *)field = POLICY_NONE;
     } else if (k->type == SPEC_TIME) {
         *(int64_t *)field = INT64_MIN;
@@ -285,8 +296,8 @@ static void bind_key(struct binder *b, const struct spec_key *k, const struct pl
         return;
     }
     if (k->flags & SPEC_RESERVED) {
-        bind_error(b, key_place(b, at, e), "remove it until a version that does", "'%s' is not supported by this version",
-                   k->name);
+        bind_error(b, key_place(b, at, e), "remove it until a version that does",
+                   "'%s' is not supported by this version", k->name);
         return;
     }
     struct place *p = bind_child(b, at, e, k->name, 0);
@@ -299,12 +310,15 @@ static void bind_key(struct binder *b, const struct spec_key *k, const struct pl
     bind_value(b, k, p, base);
 }
 
-void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base, unsigned flags)
+void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base,
+                 unsigned flags)
 {
     if (!(flags & SPEC_INHERIT))
         bind_defaults(b, o, base);
     if (at->node->kind != NODE_MAP) {
-        bind_error(b, at, arena_printf(b->scratch, "write {%s: ..., ...} or one 'key: value' per line", o->keys[0].name),
+        bind_error(b, at,
+                   arena_printf(b->scratch, "write {%s: ..., ...} or one 'key: value' per line",
+                                o->keys[0].name),
                    "must be a mapping, not %s", node_what(at->node));
         return;
     }

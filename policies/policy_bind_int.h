@@ -1,7 +1,7 @@
 /* Binding nodes to structs as policy_spec says. Inside this room only. Single-threaded.
  *
- * Every value that is bound leaves a place behind, found again by the address it was stored at, so that the checks
- * that come later (policy_check) can say where a thing is written. */
+ * Every value that is bound leaves a place behind, found again by the address it was stored at, so
+ * that the checks that come later (policy_check) can say where a thing is written. */
 #ifndef POLICIES_POLICY_BIND_INT_H
 #define POLICIES_POLICY_BIND_INT_H
 
@@ -62,7 +62,8 @@ void binder_init(struct binder *b);
 /* Binds the whole file; false is never returned: what is wrong is in diags. */
 void binder_run(struct binder *b, const struct node *root);
 
-/* The outermost / innermost place whose value was stored at that address; never NULL (the file itself at worst). */
+/* The outermost / innermost place whose value was stored at that address; never NULL (the file
+ * itself at worst). */
 const struct place *binder_place(const struct binder *b, const void *address);
 const struct place *binder_place_inner(const struct binder *b, const void *address);
 /* Was this key of an object written (rather than filled in by default)? */
@@ -76,17 +77,21 @@ void bind_error(struct binder *b, const struct place *at, const char *hint, cons
     __attribute__((format(printf, 4, 5)));
 void bind_warning(struct binder *b, const struct place *at, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Begins the search for a hint; when the report is full there is none to find. */
+void bind_nearest_init(const struct binder *b, struct names_nearest *near, struct slice wanted);
 /* "did you mean 'x'?" in scratch memory, or NULL. */
 const char *bind_did_you_mean(struct binder *b, const struct names_nearest *near);
 
 /* Between policy_bind and policy_types. */
-struct place *bind_child(struct binder *b, const struct place *up, const struct node_entry *e, const char *key,
-                         size_t index);
+struct place *bind_child(struct binder *b, const struct place *up, const struct node_entry *e,
+                         const char *key, size_t index);
 void bind_keep(struct binder *b, struct place *at, const void *address);
-void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base, unsigned flags);
+void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base,
+                 unsigned flags);
 /* Stores the value at `at` into the member k of the struct at base. */
 void bind_value(struct binder *b, const struct spec_key *k, struct place *at, void *base);
-/* The node must be a scalar of text (not a number, boolean or null); reports and returns false otherwise. */
+/* The node must be a scalar of text (not a number, boolean or null); reports and returns false
+ * otherwise. */
 bool bind_text(struct binder *b, const struct place *at, struct slice *out);
 bool bind_name(struct binder *b, const struct place *at, struct slice text, bool glob);
 

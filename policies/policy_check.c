@@ -1,6 +1,6 @@
-/* Checks across keys. Each function takes one concern and says what it found at the place where it is written; none stops at the
- * first fault. Values that were refused while binding are skipped, so that one mistake is reported once.
- * Thread: the loader's. Called by policy_load. */
+/* Checks across keys. Each function takes one concern and says what it found at the place where it
+ * is written; none stops at the first fault. Values that were refused while binding are skipped, so
+ * that one mistake is reported once. Thread: the loader's. Called by policy_load. */
 #include "policies/policy_check_int.h"
 
 #include <stdlib.h>
@@ -27,25 +27,29 @@ static void inherit(struct policy_price *p, enum token_kind kind, enum token_kin
         p->per_mtok[kind] = p->per_mtok[from];
 }
 
-static void check_price(struct binder *b, const struct policy_model *m, const struct place *at, struct policy_price *p)
+static void check_price(struct binder *b, const struct policy_model *m, const struct place *at,
+                        struct policy_price *p)
 {
     bool input = given(at, "input"), output = given(at, "output"), gpu = given(at, "gpu_second");
     bool embeddings_only = !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS));
     if (!input && !output && !gpu && at->node && at->node->kind == NODE_MAP)
-        bind_error(b, at, "give input and output in USD per million tokens, or gpu_second; 0 is a price",
+        bind_error(b, at,
+                   "give input and output in USD per million tokens, or gpu_second; 0 is a price",
                    "the model has no price");
     else if (input && !output && !embeddings_only)
         bind_error(b, at, "0 is a price", "'output' is missing beside 'input'");
     else if (output && !input)
         bind_error(b, at, "0 is a price", "'input' is missing beside 'output'");
-    if (!input && !output && (given(at, "cached_input") || given(at, "cache_write") || given(at, "reasoning")))
+    if (!input && !output &&
+        (given(at, "cached_input") || given(at, "cache_write") || given(at, "reasoning")))
         bind_error(b, at, NULL, "prices of special tokens need 'input' and 'output'");
     p->per_token = input || output;
     p->per_gpu_second = gpu;
     inherit(p, TOK_CACHED_INPUT, TOK_INPUT);
     inherit(p, TOK_CACHE_WRITE, TOK_INPUT);
     inherit(p, TOK_REASONING, TOK_OUTPUT);
-    for (int k = 0; k < TOK_KINDS; k++) /* no token price at all, or the output of a model that only embeds */
+    for (int k = 0; k < TOK_KINDS;
+         k++) /* no token price at all, or the output of a model that only embeds */
         p->per_mtok[k] = p->per_mtok[k] == POLICY_NONE ? 0 : p->per_mtok[k];
     if (p->gpu_second == POLICY_NONE)
         p->gpu_second = 0;
@@ -67,13 +71,18 @@ static void check_price_times(struct binder *b, const struct policy_model *m)
         for (size_t j = 0; j < i && i < 1000; j++)
             if (m->prices[j].from_wall_us == p->from_wall_us) {
                 bind_error(b, binder_place(b, p), "give each entry of the list a 'from' of its own",
-                           "begins at the same moment as the price at line %d", line_of(b, &m->prices[j]));
+                           "begins at the same moment as the price at line %d",
+                           line_of(b, &m->prices[j]));
                 break;
             }
     }
     if (earliest->from_wall_us > b->now_wall_us)
-        bind_error(b, binder_below(b, binder_place(b, m->price_count > 1 ? (const void *)earliest : &m->prices), "from"),
-                   "add an entry without 'from' for the time before", "the model has no price until then");
+        bind_error(b,
+                   binder_below(
+                       b, binder_place(b, m->price_count > 1 ? (const void *)earliest : &m->prices),
+                       "from"),
+                   "add an entry without 'from' for the time before",
+                   "the model has no price until then");
 }
 
 void policy_check_prices(struct binder *b)
@@ -82,7 +91,8 @@ void policy_check_prices(struct binder *b)
         struct policy_model *m = &b->draft->models[i];
         for (size_t j = 0; j < m->price_count; j++) {
             bool list = binder_written(b, &m->prices[j]);
-            check_price(b, m, binder_place(b, list ? (const void *)&m->prices[j] : &m->prices), &m->prices[j]);
+            check_price(b, m, binder_place(b, list ? (const void *)&m->prices[j] : &m->prices),
+                        &m->prices[j]);
         }
         if (m->price_count == 0)
             continue;
@@ -106,7 +116,8 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
     const struct place *at = binder_place(b, k);
     size_t tls = tls_endpoints(k);
     if (k->endpoint_count && tls == 0 && given(at, "tls"))
-        bind_error(b, binder_below(b, at, "tls"), "remove it, or use https", "none of the URLs is https");
+        bind_error(b, binder_below(b, at, "tls"), "remove it, or use https",
+                   "none of the URLs is https");
     if (k->endpoint_count && tls < k->endpoint_count && k->http == HTTP_2)
         bind_error(b, binder_below(b, at, "http"), "use https, or http: auto",
                    "HTTP/2 is negotiated over TLS, and not all URLs are https");
@@ -114,9 +125,10 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
         bind_error(b, binder_below(b, at, "transport"), "use transport: auto or curl",
                    "the native transport speaks HTTP/1.1 and knows no proxy");
     const struct policy_timeouts *t = &k->timeouts;
-    if (t->total_ms != POLICY_NONE && t->first_byte_ms > t->total_ms && binder_written(b, &t->first_byte_ms) &&
-        binder_written(b, &t->total_ms))
-        bind_error(b, binder_place_inner(b, &t->first_byte_ms), NULL, "is longer than 'total', which ends the attempt first");
+    if (t->total_ms != POLICY_NONE && t->first_byte_ms > t->total_ms &&
+        binder_written(b, &t->first_byte_ms) && binder_written(b, &t->total_ms))
+        bind_error(b, binder_place_inner(b, &t->first_byte_ms), NULL,
+                   "is longer than 'total', which ends the attempt first");
     for (size_t i = 0; i < k->header_count; i++)
         if (k->key_source && strcmp(k->key_source, "none") != 0 &&
             slice_ieq(slice_str(k->headers[i].name), SLICE("authorization")))
@@ -125,10 +137,11 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
     /* Loopback excepted, where nobody listens in. */
     for (size_t i = 0; i < k->endpoint_count; i++)
         if (k->key_source && strcmp(k->key_source, "none") != 0 && !k->endpoints[i].tls &&
-            strcmp(k->endpoints[i].host, "localhost") != 0 && strncmp(k->endpoints[i].host, "127.", 4) != 0 &&
+            strcmp(k->endpoints[i].host, "localhost") != 0 &&
+            strncmp(k->endpoints[i].host, "127.", 4) != 0 &&
             strcmp(k->endpoints[i].host, "::1") != 0)
-            bind_warning(b, binder_place(b, &k->endpoints[i]), "use https", "the key is sent unencrypted to %s",
-                         k->endpoints[i].label);
+            bind_warning(b, binder_place(b, &k->endpoints[i]), "use https",
+                         "the key is sent unencrypted to %s", k->endpoints[i].label);
 }
 
 /* ---- models ---- */
@@ -136,8 +149,8 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
 static void check_model(struct binder *b, const struct policy_model *m)
 {
     if (m->context_tokens != POLICY_NONE && m->max_output_tokens > m->context_tokens)
-        bind_error(b, binder_place(b, &m->max_output_tokens), NULL, "is larger than 'context' (%lld)",
-                   (long long)m->context_tokens);
+        bind_error(b, binder_place(b, &m->max_output_tokens), NULL,
+                   "is larger than 'context' (%lld)", (long long)m->context_tokens);
     if (m->capabilities && !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS | CAP_EMBEDDINGS)))
         bind_error(b, binder_place(b, &m->capabilities), "add chat, completions or embeddings",
                    "a model without any API can never be asked");
@@ -145,43 +158,63 @@ static void check_model(struct binder *b, const struct policy_model *m)
 
 /* ---- aliases ---- */
 
-static void offer_names(struct names_nearest *near, const struct policy_snapshot *s, const char *except)
+static void offer_names(struct names_nearest *near, const struct policy_snapshot *s,
+                        const char *except)
 {
     for (size_t i = 0; i < s->name_count; i++)
         if (strcmp(s->names[i].name, except) != 0)
             names_nearest_offer(near, s->names[i].name);
 }
 
-/* Follows an alias to its end. False when there is none: it runs in a circle (said once, at the circle's first member in the file) or
- * on for too long. */
+/* "a -> b -> a" */
+static const char *chain_text(struct binder *b, const struct policy *p, const size_t *path,
+                              size_t n)
+{
+    const char *chain = p->aliases[path[0]].name;
+    for (size_t i = 0; i < n; i++)
+        chain = arena_printf(b->scratch, "%s -> %s", chain, p->aliases[path[i]].target);
+    return chain;
+}
+
+/* Is the alias that was met again the first of the path, and the first of its circle in the file?
+ * Then it speaks for it. */
+static bool speaks_for_circle(const size_t *path, size_t n, size_t met)
+{
+    for (size_t i = 0; i < n; i++)
+        if (path[i] < path[0])
+            return false;
+    return met == path[0];
+}
+
+/* Follows an alias to its end. False when there is none: it runs in a circle, which is said once,
+ * or on for too long. */
 static bool alias_ends(struct binder *b, const struct policy *p, size_t start)
 {
-    size_t path[POLICY_ALIAS_HOPS + 1], n = 0;
-    const char *chain = p->aliases[start].name;
-    for (size_t at = start; at != NAMES_ABSENT; at = policy_alias_index(p, slice_str(p->aliases[at].target))) {
+    size_t path[POLICY_ALIAS_HOPS], n = 0;
+    const struct place *place = binder_place(b, &p->aliases[start]);
+    for (size_t at = start; at != NAMES_ABSENT;
+         at = policy_alias_index(p, slice_str(p->aliases[at].target))) {
         for (size_t i = 0; i < n; i++) {
-            bool first = i == 0;
-            for (size_t j = 0; j < n; j++)
-                first = first && path[j] >= start;
-            if (path[i] == at && first)
-                bind_error(b, binder_place(b, &p->aliases[start]), "let one of them lead to a model",
-                           "aliases run in a circle: %s", chain);
-            if (path[i] == at)
-                return false;
+            if (path[i] != at)
+                continue;
+            if (speaks_for_circle(path, n, at))
+                bind_error(b, place, "let one of them lead to a model",
+                           "aliases run in a circle: %s", chain_text(b, p, path, n));
+            return false;
         }
         if (n == POLICY_ALIAS_HOPS) {
-            bind_error(b, binder_place(b, &p->aliases[start]), NULL, "leads through more than %d aliases", POLICY_ALIAS_HOPS);
+            bind_error(b, place, NULL, "leads through more than %d aliases", POLICY_ALIAS_HOPS);
             return false;
         }
         path[n++] = at;
-        chain = arena_printf(b->scratch, "%s -> %s", chain, p->aliases[at].target);
     }
     return true;
 }
 
 static bool leads_somewhere(const struct policy_snapshot *s, const char *name)
 {
-    return names_get(&s->models, slice_str(name)) != NAMES_ABSENT || policy_known(&s->policy, slice_str(name));
+    return names_get(&s->models, slice_str(name)) != NAMES_ABSENT ||
+           policy_known(&s->policy, slice_str(name));
 }
 
 static void check_alias(struct binder *b, const struct policy_snapshot *s, size_t i)
@@ -196,9 +229,10 @@ static void check_alias(struct binder *b, const struct policy_snapshot *s, size_
     if (!alias_ends(b, p, i) || leads_somewhere(s, a->target))
         return;
     struct names_nearest near;
-    names_nearest_init(&near, slice_str(a->target));
+    bind_nearest_init(b, &near, slice_str(a->target));
     offer_names(&near, s, a->name);
-    bind_error(b, at, bind_did_you_mean(b, &near), "no model, alias or route takes the name '%s'", a->target);
+    bind_error(b, at, bind_did_you_mean(b, &near), "no model, alias or route takes the name '%s'",
+               a->target);
 }
 
 /* ---- routes ---- */
@@ -210,18 +244,20 @@ static void check_tenants_of_route(struct binder *b, const struct policy_match *
         if (names_get(&b->tenant_names, name) != NAMES_ABSENT)
             continue;
         struct names_nearest near;
-        names_nearest_init(&near, name);
+        bind_nearest_init(b, &near, name);
         for (size_t j = 0; j < b->draft->tenant_count; j++)
             names_nearest_offer(&near, b->draft->tenants[j].name);
         const struct place *item = binder_place(b, &m->tenants[i]);
-        bind_error(b, item->node ? item : binder_place(b, &m->tenants), bind_did_you_mean(b, &near), "no tenant '%s'",
-                   m->tenants[i]);
+        bind_error(b, item->node ? item : binder_place(b, &m->tenants), bind_did_you_mean(b, &near),
+                   "no tenant '%s'", m->tenants[i]);
     }
 }
 
 static const char *api_name(enum policy_api api)
 {
-    return api == POLICY_API_CHAT ? "chat" : api == POLICY_API_COMPLETIONS ? "completions" : "embeddings";
+    return api == POLICY_API_CHAT          ? "chat"
+           : api == POLICY_API_COMPLETIONS ? "completions"
+                                           : "embeddings";
 }
 
 static unsigned capabilities_of_apis(unsigned apis)
@@ -238,11 +274,13 @@ static const char *api_list(struct binder *b, unsigned apis)
     const char *all = "";
     for (unsigned a = 0; a < POLICY_APIS; a++)
         if (apis & 1u << a)
-            all = arena_printf(b->scratch, "%s%s%s", all, *all ? " or " : "", api_name((enum policy_api)a));
+            all = arena_printf(b->scratch, "%s%s%s", all, *all ? " or " : "",
+                               api_name((enum policy_api)a));
     return all;
 }
 
-static void check_step(struct binder *b, const struct policy *p, const struct policy_route *r, size_t i)
+static void check_step(struct binder *b, const struct policy *p, const struct policy_route *r,
+                       size_t i)
 {
     const struct policy_step *step = &r->steps[i];
     const struct policy_model *m = &p->models[step->model];
@@ -254,11 +292,16 @@ static void check_step(struct binder *b, const struct policy *p, const struct po
                    "'%s' is already asked in this route", m->name);
         break;
     }
-    if (r->match.apis && m->capabilities && !(m->capabilities & capabilities_of_apis(r->match.apis)))
-        bind_error(b, at, arena_printf(b->scratch, "see the capabilities of '%s' at line %d", m->name, line_of(b, m)),
-                   "the route takes %s requests only, and '%s' cannot answer these", api_list(b, r->match.apis), m->name);
+    if (r->match.apis && m->capabilities &&
+        !(m->capabilities & capabilities_of_apis(r->match.apis)))
+        bind_error(b, at,
+                   arena_printf(b->scratch, "see the capabilities of '%s' at line %d", m->name,
+                                line_of(b, m)),
+                   "the route takes %s requests only, and '%s' cannot answer these",
+                   api_list(b, r->match.apis), m->name);
     if (m->context_tokens != POLICY_NONE && r->match.prompt_tokens.min > m->context_tokens)
-        bind_error(b, at, NULL, "the route takes prompts from %lld tokens, and the context of '%s' is %lld",
+        bind_error(b, at, NULL,
+                   "the route takes prompts from %lld tokens, and the context of '%s' is %lld",
                    (long long)r->match.prompt_tokens.min, m->name, (long long)m->context_tokens);
 }
 
@@ -266,7 +309,8 @@ static void check_route(struct binder *b, const struct policy *p, const struct p
 {
     const struct policy_range *range = &r->match.prompt_tokens;
     if (range->max != POLICY_NONE && range->min > range->max)
-        bind_error(b, binder_place(b, range), "swap them", "min is larger than max: nothing can match");
+        bind_error(b, binder_place(b, range), "swap them",
+                   "min is larger than max: nothing can match");
     check_tenants_of_route(b, &r->match);
     for (size_t i = 0; i < r->step_count && i < 1000; i++)
         check_step(b, p, r, i);
@@ -277,9 +321,11 @@ static void check_retry(struct binder *b, const struct policy_retry *r)
     if (r->backoff_base_ms <= r->backoff_max_ms)
         return;
     char max[32];
-    const void *written = binder_written(b, &r->backoff_base_ms) ? &r->backoff_base_ms : &r->backoff_max_ms;
+    const void *written =
+        binder_written(b, &r->backoff_base_ms) ? &r->backoff_base_ms : &r->backoff_max_ms;
     if (binder_written(b, written))
-        bind_error(b, binder_place(b, written), "a wait grows from base to max", "base is longer than max (%s)",
+        bind_error(b, binder_place(b, written), "a wait grows from base to max",
+                   "base is longer than max (%s)",
                    value_format_duration(r->backoff_max_ms, max, sizeof max));
 }
 
@@ -291,8 +337,8 @@ static void check_route_names(struct binder *b, const struct policy *p)
         const struct policy_route *r = &p->routes[i];
         size_t first = r->name ? names_add(&seen, slice_str(r->name), i) : i;
         if (first != i)
-            bind_error(b, binder_place_inner(b, &r->name), NULL, "the route at line %d is also called '%s'",
-                       p->routes[first].line, r->name);
+            bind_error(b, binder_place_inner(b, &r->name), NULL,
+                       "the route at line %d is also called '%s'", p->routes[first].line, r->name);
     }
 }
 
@@ -308,12 +354,14 @@ static void check_tenant_keys(struct binder *b, const struct policy *p)
     for (size_t i = 0; i < p->tenant_count; i++)
         for (size_t j = 0; j < p->tenants[i].key_count; j++) {
             const struct policy_key *k = &p->tenants[i].keys[j];
-            size_t first = names_add(&seen, slice_make((const char *)k->sha256, sizeof k->sha256), i << 20 | j);
+            size_t first = names_add(&seen, slice_make((const char *)k->sha256, sizeof k->sha256),
+                                     i << 20 | j);
             if (first == (i << 20 | j))
                 continue;
             size_t owner = first >> 20;
-            bind_error(b, binder_place(b, k), "a key belongs to one tenant, once", "this key is the one of '%s' at line %d",
-                       p->tenants[owner].name, line_of(b, &p->tenants[owner].keys[first & 0xfffff]));
+            bind_error(b, binder_place(b, k), "a key belongs to one tenant, once",
+                       "this key is the one of '%s' at line %d", p->tenants[owner].name,
+                       line_of(b, &p->tenants[owner].keys[first & 0xfffff]));
         }
 }
 
@@ -330,7 +378,8 @@ static void check_listeners(struct binder *b)
     for (size_t i = 0; i < d->tenant_count; i++)
         any_admin = any_admin || d->tenants[i].admin;
     if (!listen->loopback && d->tenant_count == 0)
-        bind_error(b, binder_place_inner(b, listen), "add tenants with keys, or listen on 127.0.0.1",
+        bind_error(b, binder_place_inner(b, listen),
+                   "add tenants with keys, or listen on 127.0.0.1",
                    "without tenants anyone who reaches %s could spend your money", listen->host);
     if (!admin->loopback && !any_admin)
         bind_error(b, binder_place(b, admin), "give a tenant 'admin: true', or use 127.0.0.1",
@@ -339,8 +388,8 @@ static void check_listeners(struct binder *b)
         return;
     if (strcmp(listen->host, admin->host) == 0 || is_wildcard(listen) || is_wildcard(admin)) {
         const void *later = binder_written(b, admin) ? admin : listen;
-        bind_error(b, binder_place_inner(b, later), "give them different ports", "listen and admin both take port %u",
-                   (unsigned)listen->port);
+        bind_error(b, binder_place_inner(b, later), "give them different ports",
+                   "listen and admin both take port %u", (unsigned)listen->port);
     }
 }
 
@@ -360,7 +409,8 @@ static void check_unused(struct binder *b, const struct policy *p)
             bind_warning(b, binder_place(b, &p->backends[i]), NULL, "no model uses this backend");
     for (size_t i = 0; i < p->model_count; i++)
         if (!models[i])
-            bind_warning(b, binder_place(b, &p->models[i]), "name it in a cascade or fallback, or remove it",
+            bind_warning(b, binder_place(b, &p->models[i]),
+                         "name it in a cascade or fallback, or remove it",
                          "no route uses this model");
 }
 

@@ -1,5 +1,6 @@
 /* The diagnostics of one load: collected in any order, handed over in the order of the file.
- * Thread: the loader's. Called by policy_node, policy_bind and policy_check; read by the CLI and the admin API. */
+ * Thread: the loader's. Called by policy_node, policy_bind and policy_check; read by the CLI and
+ * the admin API. */
 #include "policies/policy_diag_int.h"
 
 #include <stdarg.h>
@@ -36,8 +37,8 @@ static const char *one_line(struct arena *a, const char *text)
     return copy;
 }
 
-void diags_add(struct diags *d, enum diag_severity severity, struct diag_place place, const char *hint,
-               const char *fmt, ...)
+void diags_add(struct diags *d, enum diag_severity severity, struct diag_place place,
+               const char *hint, const char *fmt, ...)
 {
     if (severity == DIAG_ERROR)
         d->errors++;
@@ -99,8 +100,8 @@ size_t diag_format(const struct diag *d, char *out, size_t out_bytes)
         snprintf(at, sizeof at, ":%d:%d", d->line, d->column);
     const char *path = d->path ? d->path : "";
     int n = snprintf(out, out_bytes, "%s%s: %s: %s%s%s%s%s", d->file, at,
-                     d->severity == DIAG_ERROR ? "error" : "warning", path, *path ? ": " : "", d->message,
-                     d->hint ? "; " : "", d->hint ? d->hint : "");
+                     d->severity == DIAG_ERROR ? "error" : "warning", path, *path ? ": " : "",
+                     d->message, d->hint ? "; " : "", d->hint ? d->hint : "");
     return n < 0 ? 0 : (size_t)n;
 }
 

@@ -1,5 +1,6 @@
-/* Collecting what is wrong with a policy. Inside this room only; policy_load.h has the public part. Single-threaded.
- * A diagnostic is always one line; longer text from the file enters it through diag_quote or diag_clean, which cut. */
+/* Collecting what is wrong with a policy. Inside this room only; policy_load.h has the public part.
+ * Single-threaded. A diagnostic is always one line; longer text from the file enters it through
+ * diag_quote or diag_clean, which cut. */
 #ifndef POLICIES_POLICY_DIAG_INT_H
 #define POLICIES_POLICY_DIAG_INT_H
 
@@ -15,8 +16,8 @@ struct diag_place {
 };
 
 /* hint may be NULL; it is copied. */
-void diags_add(struct diags *d, enum diag_severity severity, struct diag_place place, const char *hint,
-               const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void diags_add(struct diags *d, enum diag_severity severity, struct diag_place place,
+               const char *hint, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Sorts by place and drops what an alias made appear twice. */
 void diags_finish(struct diags *d);
 

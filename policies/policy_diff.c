@@ -1,7 +1,8 @@
-/* Comparing two policies. What they say is compared key by key as policy_spec lists them, so that a new key is compared from the day it exists.
- * For whom it matters is found by asking both policies the same questions: every name a client may use, as every tenant, on every API,
- * with the sizes, tags and headers at which some route of either begins or ends to match. Owns only the diff. Any thread.
- * Called by 'weir diff', the admin API and the reload. */
+/* Comparing two policies. What they say is compared key by key as policy_spec lists them, so that a
+ * new key is compared from the day it exists. For whom it matters is found by asking both policies
+ * the same questions: every name a client may use, as every tenant, on every API, with the sizes,
+ * tags and headers at which some route of either begins or ends to match. Owns only the diff. Any
+ * thread. Called by 'weir diff', the admin API and the reload. */
 #include "policies/policy_diff.h"
 
 #include <assert.h>
@@ -31,8 +32,8 @@ static void add_change(struct policy_diff *d, struct policy_change c)
 }
 
 /* Two objects of the same spec: the fields come out in the same order. */
-static void compare_fields(struct policy_diff *d, const struct spec_object *o, const char *kind, const char *name,
-                           const void *before, const void *after)
+static void compare_fields(struct policy_diff *d, const struct spec_object *o, const char *kind,
+                           const char *name, const void *before, const void *after)
 {
     struct print_fields a = policy_print_object(&d->arena, d->old, o, before);
     struct print_fields b = policy_print_object(&d->arena, d->new, o, after);
@@ -40,25 +41,32 @@ static void compare_fields(struct policy_diff *d, const struct spec_object *o, c
     for (size_t i = 0; i < a.count; i++) {
         if (strcmp(a.items[i].value, b.items[i].value) == 0)
             continue;
-        add_change(d, (struct policy_change){
-                          .how = CHANGE_CHANGED,
-                          .kind = kind,
-                          .name = name,
-                          .key = a.items[i].key,
-                          .before = a.items[i].value,
-                          .after = b.items[i].value,
-                          .restart = strcmp(kind, "server") == 0 && !(a.items[i].flags & SPEC_RELOAD),
-                      });
+        add_change(d,
+                   (struct policy_change){
+                       .how = CHANGE_CHANGED,
+                       .kind = kind,
+                       .name = name,
+                       .key = a.items[i].key,
+                       .before = a.items[i].value,
+                       .after = b.items[i].value,
+                       .restart = strcmp(kind, "server") == 0 && !(a.items[i].flags & SPEC_RELOAD),
+                   });
     }
 }
 
 /* The value behind key_env or key_file: that it changed is said, what it is never. */
-static void compare_secret(struct policy_diff *d, const struct policy_backend *a, const struct policy_backend *b)
+static void compare_secret(struct policy_diff *d, const struct policy_backend *a,
+                           const struct policy_backend *b)
 {
-    if (strcmp(a->key_source, b->key_source) != 0 || !a->key || !b->key || strcmp(a->key, b->key) == 0)
+    if (strcmp(a->key_source, b->key_source) != 0 || !a->key || !b->key ||
+        strcmp(a->key, b->key) == 0)
         return;
-    add_change(d, (struct policy_change){.how = CHANGE_CHANGED, .kind = "backend", .name = a->name, .key = "key",
-                                         .before = a->key_source, .after = "another value from the same place"});
+    add_change(d, (struct policy_change){.how = CHANGE_CHANGED,
+                                         .kind = "backend",
+                                         .name = a->name,
+                                         .key = "key",
+                                         .before = a->key_source,
+                                         .after = "another value from the same place"});
 }
 
 /* Arrays of named things. Every element begins with its name. */
@@ -74,7 +82,8 @@ static const char *item_name(const char *items, const struct group *g, size_t i)
     return *(const char *const *)(const void *)(items + i * g->item_bytes);
 }
 
-static void index_names(struct policy_diff *d, struct names *t, const char *items, const struct group *g, size_t n)
+static void index_names(struct policy_diff *d, struct names *t, const char *items,
+                        const struct group *g, size_t n)
 {
     names_init(t, &d->arena, n);
     for (size_t i = 0; i < n; i++)
@@ -112,32 +121,39 @@ static void compare_aliases(struct policy_diff *d)
         if (j == NAMES_ABSENT)
             continue;
         if (strcmp(a->target, d->new->aliases[j].target) != 0)
-            add_change(d, (struct policy_change){CHANGE_CHANGED, "alias", a->name, "target", a->target,
-                                                 d->new->aliases[j].target, false});
+            add_change(d, (struct policy_change){CHANGE_CHANGED, "alias", a->name, "target",
+                                                 a->target, d->new->aliases[j].target, false});
     }
 }
 
 /* The order of the routes that both have: the first match wins, so it matters. */
-static const char *common_order(struct policy_diff *d, const struct policy *p, const struct policy *other)
+static const char *common_order(struct policy_diff *d, const struct policy *p,
+                                const struct policy *other)
 {
-    const char *all = "";
+    struct print_list all = {.arena = &d->arena};
+    struct names names;
+    names_init(&names, &d->arena, other->route_count);
+    for (size_t i = 0; i < other->route_count; i++)
+        names_add(&names, slice_str(other->routes[i].name), i);
     for (size_t i = 0; i < p->route_count; i++)
-        for (size_t j = 0; j < other->route_count; j++)
-            if (strcmp(p->routes[i].name, other->routes[j].name) == 0)
-                all = arena_printf(&d->arena, "%s%s%s", all, *all ? ", " : "", p->routes[i].name);
-    return all;
+        if (names_get(&names, slice_str(p->routes[i].name)) != NAMES_ABSENT)
+            print_list_add(&all, p->routes[i].name);
+    return print_list_text(&all);
 }
 
 static void compare_order(struct policy_diff *d)
 {
     const char *before = common_order(d, d->old, d->new), *after = common_order(d, d->new, d->old);
     if (strcmp(before, after) != 0)
-        add_change(d, (struct policy_change){CHANGE_CHANGED, "route", "", "order", before, after, false});
+        add_change(
+            d, (struct policy_change){CHANGE_CHANGED, "route", "", "order", before, after, false});
 }
 
-#define GROUP(kind_, spec_, array, count_) \
-    {kind_, spec_, (const char *)d->old->array, (const char *)d->new->array, d->old->count_, d->new->count_, \
-     sizeof *d->old->array}
+#define GROUP(kind_, spec_, array, count_)                                                         \
+    {                                                                                              \
+        kind_, spec_, (const char *)d->old->array, (const char *)d->new->array, d->old->count_,    \
+            d->new->count_, sizeof *d->old->array                                                  \
+    }
 
 static void compare_words(struct policy_diff *d)
 {
@@ -157,14 +173,15 @@ static void compare_words(struct policy_diff *d)
 
 /* ---- for whom ---- */
 
-#define VARIANTS_MAX  16      /* of sizes, of tag sets, of header sets */
-#define QUESTIONS_MAX 1000000 /* asked of both policies */
+#define VARIANTS_MAX  16       /* of sizes, of tag sets, of header sets */
+#define QUESTIONS_MAX 300000   /* asked of both policies */
+#define WORK_MAX      30000000 /* questions times routes */
 #define NO_KEY        "(no key)"
 
 struct variants {
     int64_t sizes[VARIANTS_MAX];
     size_t size_count;
-    const struct policy_match *tags[VARIANTS_MAX];    /* NULL: no tags */
+    const struct policy_match *tags[VARIANTS_MAX]; /* NULL: no tags */
     size_t tag_count;
     const struct policy_match *headers[VARIANTS_MAX]; /* NULL: no headers */
     size_t header_count;
@@ -193,7 +210,8 @@ static void add_size(struct policy_diff *d, struct variants *v, int64_t size)
         v->sizes[v->size_count++] = size;
 }
 
-static void add_match(struct policy_diff *d, const struct policy_match **list, size_t *count, const struct policy_match *m)
+static void add_match(struct policy_diff *d, const struct policy_match **list, size_t *count,
+                      const struct policy_match *m)
 {
     if (*count == VARIANTS_MAX)
         d->truncated = true;
@@ -277,8 +295,12 @@ static struct policy_outcome ask(struct arena *a, const struct policy *p, const 
     const struct policy_tenant *tenant = find_tenant(p, q->tenant);
     if (p->tenant_count && !tenant)
         return (struct policy_outcome){NULL, "refused: the key is not known (401)"};
-    struct policy_query query = {.model = slice_str(q->name), .api = q->api, .tenant = tenant, .tags = tags,
-                                 .headers = headers, .prompt_tokens = q->size};
+    struct policy_query query = {.model = slice_str(q->name),
+                                 .api = q->api,
+                                 .tenant = tenant,
+                                 .tags = tags,
+                                 .headers = headers,
+                                 .prompt_tokens = q->size};
     for (size_t i = 0; q->tags && i < q->tags->tag_count && i < 64; i++)
         tags[query.tag_count++] = slice_str(q->tags->tags[i]);
     for (size_t i = 0; q->headers && i < q->headers->header_count && i < 64; i++)
@@ -287,10 +309,12 @@ static struct policy_outcome ask(struct arena *a, const struct policy *p, const 
     bool known;
     const struct policy_route *r = policy_match(p, &query, &known);
     if (!r)
-        return (struct policy_outcome){NULL, known ? "no route takes it (404)" : "no such model (404)"};
+        return (struct policy_outcome){NULL,
+                                       known ? "no route takes it (404)" : "no such model (404)"};
     const char *models = "";
     for (size_t i = 0; i < r->step_count; i++)
-        models = arena_printf(a, "%s%s%s", models, i ? ", " : "", p->models[r->steps[i].model].name);
+        models =
+            arena_printf(a, "%s%s%s", models, i ? ", " : "", p->models[r->steps[i].model].name);
     return (struct policy_outcome){r->name, models};
 }
 
@@ -310,7 +334,8 @@ static const char *when_text(struct arena *a, const struct question *q, bool siz
     for (size_t i = 0; q->tags && i < q->tags->tag_count; i++)
         all = arena_printf(a, "%s%s%s", all, *all ? ", " : "with tag ", q->tags->tags[i]);
     for (size_t i = 0; q->headers && i < q->headers->header_count; i++)
-        all = arena_printf(a, "%s%s%s: %s", all, *all ? ", " : "with header ", q->headers->headers[i].name,
+        all = arena_printf(a, "%s%s%s: %s", all, *all ? ", " : "with header ",
+                           q->headers->headers[i].name,
                            q->headers->headers[i].value ? q->headers->headers[i].value : "*");
     if (sized)
         all = arena_printf(a, "%s%s%lld prompt tokens", all, *all ? ", " : "", (long long)q->size);
@@ -326,21 +351,25 @@ struct row {
 static bool uniform(const struct row *rows, size_t n)
 {
     for (size_t i = 1; i < n; i++)
-        if (!same_outcome(&rows[i].before, &rows[0].before) || !same_outcome(&rows[i].after, &rows[0].after))
+        if (!same_outcome(&rows[i].before, &rows[0].before) ||
+            !same_outcome(&rows[i].after, &rows[0].after))
             return false;
     return true;
 }
 
-static void add_effect(struct policy_diff *d, const struct row *r, const char *tenant, const char *api, const char *when)
+static void add_effect(struct policy_diff *d, const struct row *r, const char *tenant,
+                       const char *api, const char *when)
 {
     if (same_outcome(&r->before, &r->after))
         return;
     d->effects = grown(&d->arena, d->effects, d->effect_count, &d->effect_cap, sizeof *d->effects);
-    d->effects[d->effect_count++] = (struct policy_effect){r->q.name, tenant, api, when, r->before, r->after};
+    d->effects[d->effect_count++] =
+        (struct policy_effect){r->q.name, tenant, api, when, r->before, r->after};
 }
 
 /* Rows come as tenants x APIs x circumstances; said as shortly as is true. */
-static void condense(struct policy_diff *d, const struct row *rows, const struct variants *v, size_t per_api)
+static void condense(struct policy_diff *d, const struct row *rows, const struct variants *v,
+                     size_t per_api)
 {
     static const char *const apis[POLICY_APIS] = {"chat", "completions", "embeddings"};
     size_t per_tenant = per_api * POLICY_APIS;
@@ -397,15 +426,19 @@ static void ask_name(struct policy_diff *d, const struct variants *v, const char
 
 static void compare_effects(struct policy_diff *d)
 {
-    struct variants v = {.size_count = 1, .tag_count = 1, .header_count = 1}; /* an empty prompt, no tags, no headers */
+    struct variants v = {.size_count = 1,
+                         .tag_count = 1,
+                         .header_count = 1}; /* an empty prompt, no tags, no headers */
     gather_routes(d, &v, d->old);
     gather_routes(d, &v, d->new);
     gather_names(d, &v);
     gather_tenants(d, &v);
-    size_t per_name = v.size_count * v.tag_count * v.header_count * POLICY_APIS * v.tenant_count, asked = 0;
+    size_t per_name = v.size_count * v.tag_count * v.header_count * POLICY_APIS * v.tenant_count,
+           asked = 0;
+    size_t routes = d->old->route_count + d->new->route_count;
     for (size_t i = 0; i < v.name_count; i++) {
         asked += per_name;
-        if (asked > QUESTIONS_MAX) {
+        if (asked > QUESTIONS_MAX || asked * routes > WORK_MAX) {
             d->truncated = true;
             return;
         }
@@ -434,8 +467,8 @@ bool policy_restart_needed(const struct policy *old, const struct policy *new, s
     const char *keys = "";
     for (size_t i = 0; i < d.change_count; i++)
         if (d.changes[i].restart)
-            keys = arena_printf(&d.arena, "%s%sserver.%s (%s -> %s)", keys, *keys ? ", " : "", d.changes[i].key,
-                                d.changes[i].before, d.changes[i].after);
+            keys = arena_printf(&d.arena, "%s%sserver.%s (%s -> %s)", keys, *keys ? ", " : "",
+                                d.changes[i].key, d.changes[i].before, d.changes[i].after);
     if (*keys)
         err_say(why, "a restart is needed to change %s", keys);
     arena_clear(&d.arena);
@@ -444,19 +477,21 @@ bool policy_restart_needed(const struct policy *old, const struct policy *new, s
 
 /* ---- for people ---- */
 
-#define SAY(...) \
-    do { \
-        enum err say_err = buf_printf(out, __VA_ARGS__); \
-        if (say_err != ERR_OK) \
-            return say_err; \
+#define SAY(...)                                                                                   \
+    do {                                                                                           \
+        enum err say_err = buf_printf(out, __VA_ARGS__);                                           \
+        if (say_err != ERR_OK)                                                                     \
+            return say_err;                                                                        \
     } while (0)
 
 static enum err write_change(const struct policy_change *c, struct buf *out)
 {
-    static const char mark[] = {[CHANGE_ADDED] = '+', [CHANGE_REMOVED] = '-', [CHANGE_CHANGED] = '~'};
+    static const char mark[] = {
+        [CHANGE_ADDED] = '+', [CHANGE_REMOVED] = '-', [CHANGE_CHANGED] = '~'};
     SAY("%c %s%s%s", mark[c->how], c->kind, *c->name ? " " : "", c->name);
     if (c->how == CHANGE_CHANGED)
-        SAY("  %s: %s -> %s", c->key, *c->before ? c->before : "(not given)", *c->after ? c->after : "(not given)");
+        SAY("  %s: %s -> %s", c->key, *c->before ? c->before : "(not given)",
+            *c->after ? c->after : "(not given)");
     SAY("%s\n", c->restart ? "   [needs a restart]" : "");
     return ERR_OK;
 }
@@ -506,7 +541,8 @@ enum err policy_diff_write_text(const struct policy_diff *d, struct buf *out)
         if ((err = write_effect(&d->effects[i], out)) != ERR_OK)
             return err;
     if (d->truncated)
-        SAY("\nthe policies tell more kinds of requests apart than were tried: there may be further differences\n");
+        SAY("\nthe policies tell more kinds of requests apart than were tried: there may be "
+            "further differences\n");
     if (d->restart)
         SAY("\na restart is needed: a reload refuses this change\n");
     return ERR_OK;
@@ -522,12 +558,13 @@ static json_t *outcome_json(const struct policy_outcome *o)
 
 enum err policy_diff_write_json(const struct policy_diff *d, struct buf *out)
 {
-    static const char *const how[] = {[CHANGE_ADDED] = "added", [CHANGE_REMOVED] = "removed", [CHANGE_CHANGED] = "changed"};
+    static const char *const how[] = {
+        [CHANGE_ADDED] = "added", [CHANGE_REMOVED] = "removed", [CHANGE_CHANGED] = "changed"};
     json_t *changes = json_array(), *effects = json_array();
     for (size_t i = 0; i < d->change_count; i++) {
         const struct policy_change *c = &d->changes[i];
-        json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "how", how[c->how], "kind", c->kind, "name", c->name, "restart",
-                              c->restart);
+        json_t *o = json_pack("{s:s, s:s, s:s, s:b}", "how", how[c->how], "kind", c->kind, "name",
+                              c->name, "restart", c->restart);
         if (c->how == CHANGE_CHANGED) {
             json_object_set_new(o, "key", json_string(c->key));
             json_object_set_new(o, "before", json_string(c->before));
@@ -537,12 +574,14 @@ enum err policy_diff_write_json(const struct policy_diff *d, struct buf *out)
     }
     for (size_t i = 0; i < d->effect_count; i++) {
         const struct policy_effect *e = &d->effects[i];
-        json_array_append_new(effects, json_pack("{s:s, s:s?, s:s?, s:s?, s:o, s:o}", "model", e->model, "tenant", e->tenant,
-                                                 "api", e->api, "when", e->when, "before", outcome_json(&e->before),
-                                                 "after", outcome_json(&e->after)));
+        json_array_append_new(
+            effects, json_pack("{s:s, s:s?, s:s?, s:s?, s:o, s:o}", "model", e->model, "tenant",
+                               e->tenant, "api", e->api, "when", e->when, "before",
+                               outcome_json(&e->before), "after", outcome_json(&e->after)));
     }
-    json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "old", d->old->version, "new", d->new->version,
-                          "restart_needed", d->restart, "truncated", d->truncated, "changes", changes, "effects", effects);
+    json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "old", d->old->version, "new",
+                          d->new->version, "restart_needed", d->restart, "truncated", d->truncated,
+                          "changes", changes, "effects", effects);
     char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
     enum err err = text ? buf_printf(out, "%s\n", text) : ERR_INTERNAL;

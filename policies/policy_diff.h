@@ -1,4 +1,5 @@
-/* What changes between two policies: in what they say, and for whom. Any thread; allocates. Secrets are compared, never shown. */
+/* What changes between two policies: in what they say, and for whom. Any thread; allocates. Secrets
+ * are compared, never shown. */
 #ifndef POLICIES_POLICY_DIFF_H
 #define POLICIES_POLICY_DIFF_H
 
@@ -10,11 +11,11 @@ enum policy_change_how { CHANGE_ADDED, CHANGE_REMOVED, CHANGE_CHANGED };
 
 struct policy_change {
     enum policy_change_how how;
-    const char *kind;          /* "server", "backend", "model", "alias", "route", "tenant" */
-    const char *name;          /* "" for the server */
-    const char *key;           /* "timeouts.connect"; "" when the whole thing came or went */
+    const char *kind;           /* "server", "backend", "model", "alias", "route", "tenant" */
+    const char *name;           /* "" for the server */
+    const char *key;            /* "timeouts.connect"; "" when the whole thing came or went */
     const char *before, *after; /* "" when there is none */
-    bool restart;              /* takes effect only after a restart */
+    bool restart;               /* takes effect only after a restart */
 };
 
 /* What a request gets: the route and its models in order. */
@@ -32,7 +33,7 @@ struct policy_effect {
 };
 
 struct policy_diff {
-    struct arena arena; /* owns what follows */
+    struct arena arena;             /* owns what follows */
     const struct policy *old, *new; /* borrowed: must outlive this */
     struct policy_change *changes;
     size_t change_count;
@@ -48,7 +49,9 @@ void policy_diff_clear(struct policy_diff *d);
 enum err policy_diff_write_text(const struct policy_diff *d, struct buf *out) MUST_CHECK;
 enum err policy_diff_write_json(const struct policy_diff *d, struct buf *out) MUST_CHECK;
 
-/* Would a reload from old to new change what only a restart can? why (may be NULL) then names the keys. */
-bool policy_restart_needed(const struct policy *old, const struct policy *new, struct err_text *why);
+/* Would a reload from old to new change what only a restart can? why (may be NULL) then names the
+ * keys. */
+bool policy_restart_needed(const struct policy *old, const struct policy *new,
+                           struct err_text *why);
 
 #endif

@@ -1,4 +1,5 @@
-/* Explaining a decision. Owns only the explanation. Any thread. Called by 'weir explain', the admin API and policy_diff's readers. */
+/* Explaining a decision. Owns only the explanation. Any thread. Called by 'weir explain', the admin
+ * API and policy_diff's readers. */
 #include "policies/policy_explain.h"
 
 #include <inttypes.h>
@@ -55,7 +56,8 @@ static bool query_has_tag(const struct policy_query *q, const char *tag)
     return false;
 }
 
-static const char *missing_tags(struct arena *a, const struct policy_match *m, const struct policy_query *q)
+static const char *missing_tags(struct arena *a, const struct policy_match *m,
+                                const struct policy_query *q)
 {
     const char *all = "";
     for (size_t i = 0; i < m->tag_count; i++)
@@ -64,7 +66,8 @@ static const char *missing_tags(struct arena *a, const struct policy_match *m, c
     return all;
 }
 
-static const char *missed_header(struct arena *a, const struct policy_match *m, const struct policy_query *q)
+static const char *missed_header(struct arena *a, const struct policy_match *m,
+                                 const struct policy_query *q)
 {
     for (size_t i = 0; i < m->header_count; i++) {
         const struct policy_header *want = &m->headers[i];
@@ -78,46 +81,54 @@ static const char *missed_header(struct arena *a, const struct policy_match *m, 
     return "";
 }
 
-static const char *miss_text(struct arena *a, const struct policy_match *m, const struct policy_query *q,
-                             enum policy_miss miss)
+static const char *miss_text(struct arena *a, const struct policy_match *m,
+                             const struct policy_query *q, enum policy_miss miss)
 {
     switch (miss) {
     case POLICY_MISS_NONE:
-        return m->model_count ? arena_printf(a, "takes the name (%s)", join(a, m->models, m->model_count, ", "))
+        return m->model_count ? arena_printf(a, "takes the name (%s)",
+                                             join(a, m->models, m->model_count, ", "))
                               : "takes any name that this policy knows";
     case POLICY_MISS_MODEL:
-        return m->model_count ? arena_printf(a, "takes %s", join(a, m->models, m->model_count, ", "))
-                              : "takes only names that this policy knows";
+        return m->model_count
+                   ? arena_printf(a, "takes %s", join(a, m->models, m->model_count, ", "))
+                   : "takes only names that this policy knows";
     case POLICY_MISS_API:
-        return arena_printf(a, "takes %s requests, and this is a %s request", api_names(a, m->apis), api_name(q->api));
+        return arena_printf(a, "takes %s requests, and this is a %s request", api_names(a, m->apis),
+                            api_name(q->api));
     case POLICY_MISS_TENANT:
-        return arena_printf(a, "takes tenant %s, and this is %s", join(a, m->tenants, m->tenant_count, " or "),
+        return arena_printf(a, "takes tenant %s, and this is %s",
+                            join(a, m->tenants, m->tenant_count, " or "),
                             q->tenant ? q->tenant->name : "nobody's");
     case POLICY_MISS_TAGS:
-        return arena_printf(a, "takes requests with the tag %s, which this has not", missing_tags(a, m, q));
+        return arena_printf(a, "takes requests with the tag %s, which this has not",
+                            missing_tags(a, m, q));
     case POLICY_MISS_HEADERS:
-        return arena_printf(a, "takes requests with the header %s, which this has not", missed_header(a, m, q));
+        return arena_printf(a, "takes requests with the header %s, which this has not",
+                            missed_header(a, m, q));
     case POLICY_MISS_TOKENS:
-        return arena_printf(a, "takes prompts of %s tokens, and this is about %" PRId64, range_text(a, m->prompt_tokens),
-                            q->prompt_tokens);
+        return arena_printf(a, "takes prompts of %s tokens, and this is about %" PRId64,
+                            range_text(a, m->prompt_tokens), q->prompt_tokens);
     }
     return "";
 }
 
 /* ---- the explanation ---- */
 
-static const char *step_note(struct arena *a, const struct policy_model *m, unsigned api, int64_t input_tokens)
+static const char *step_note(struct arena *a, const struct policy_model *m, unsigned api,
+                             int64_t input_tokens)
 {
     static const unsigned wanted[POLICY_APIS] = {CAP_CHAT, CAP_COMPLETIONS, CAP_EMBEDDINGS};
     if (api < POLICY_APIS && !(m->capabilities & wanted[api]))
         return arena_printf(a, "is not written to answer %s requests", api_name(api));
     if (m->context_tokens != POLICY_NONE && input_tokens > m->context_tokens)
-        return arena_printf(a, "the prompt is longer than its context of %" PRId64 " tokens", m->context_tokens);
+        return arena_printf(a, "the prompt is longer than its context of %" PRId64 " tokens",
+                            m->context_tokens);
     return NULL;
 }
 
-static void explain_step(struct policy_explanation *e, const struct policy_query *q, const struct policy_route *r,
-                         size_t i, int64_t now_us)
+static void explain_step(struct policy_explanation *e, const struct policy_query *q,
+                         const struct policy_route *r, size_t i, int64_t now_us)
 {
     const struct policy *p = e->policy;
     struct policy_explained_step *s = &e->steps[i];
@@ -194,21 +205,23 @@ static const struct policy_explained_route *taken_route(const struct policy_expl
 
 /* ---- for people ---- */
 
-#define SAY(...) \
-    do { \
-        enum err say_err = buf_printf(out, __VA_ARGS__); \
-        if (say_err != ERR_OK) \
-            return say_err; \
+#define SAY(...)                                                                                   \
+    do {                                                                                           \
+        enum err say_err = buf_printf(out, __VA_ARGS__);                                           \
+        if (say_err != ERR_OK)                                                                     \
+            return say_err;                                                                        \
     } while (0)
 
 static enum err write_price(const struct policy_price *price, struct buf *out)
 {
     char a[32], b[32];
     if (price->per_token)
-        SAY("$%s in, $%s out per million tokens", money_format_usd(price->per_mtok[TOK_INPUT], a, sizeof a),
+        SAY("$%s in, $%s out per million tokens",
+            money_format_usd(price->per_mtok[TOK_INPUT], a, sizeof a),
             money_format_usd(price->per_mtok[TOK_OUTPUT], b, sizeof b));
     if (price->per_gpu_second)
-        SAY("%s$%s per second", price->per_token ? " and " : "", money_format_usd(price->gpu_second, a, sizeof a));
+        SAY("%s$%s per second", price->per_token ? " and " : "",
+            money_format_usd(price->gpu_second, a, sizeof a));
     return ERR_OK;
 }
 
@@ -229,7 +242,8 @@ static enum err write_step(const struct policy_explained_step *s, size_t number,
     return ERR_OK;
 }
 
-static enum err write_route(const struct policy_explanation *e, const struct policy_route *r, struct buf *out)
+static enum err write_route(const struct policy_explanation *e, const struct policy_route *r,
+                            struct buf *out)
 {
     char ms[32];
     SAY("\nroute '%s' (%s:%d), asked in this order:\n", r->name, e->policy->source, r->line);
@@ -238,9 +252,11 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
         if (err != ERR_OK)
             return err;
     }
-    SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n", r->retry.max_attempts, r->retry.per_model,
+    SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n",
+        r->retry.max_attempts, r->retry.per_model,
         value_format_duration(r->deadline_ms, ms, sizeof ms));
-    SAY("costs assume %" PRId64 " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
+    SAY("costs assume %" PRId64
+        " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
         "%d tokens per second where hardware is priced\n",
         e->input_tokens, EXPLAIN_OUTPUT_TOKENS, EXPLAIN_TOKENS_PER_SECOND);
     return ERR_OK;
@@ -292,9 +308,10 @@ static json_t *step_json(const struct policy_explained_step *s)
     json_t *urls = json_array();
     for (size_t i = 0; i < s->backend->endpoint_count; i++)
         json_array_append_new(urls, json_string(s->backend->endpoints[i].url));
-    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:I, s:o, s:s?}", "model", s->model->name, "backend", s->backend->name,
-                     "urls", urls, "fallback", s->fallback, "price", price_json(s->price), "assumed_output_tokens",
-                     (json_int_t)s->output_tokens, "estimated_cost_usd", usd(s->cost_nanousd), "note", s->note);
+    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:I, s:o, s:s?}", "model", s->model->name,
+                     "backend", s->backend->name, "urls", urls, "fallback", s->fallback, "price",
+                     price_json(s->price), "assumed_output_tokens", (json_int_t)s->output_tokens,
+                     "estimated_cost_usd", usd(s->cost_nanousd), "note", s->note);
 }
 
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
@@ -302,17 +319,20 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
     json_t *routes = json_array(), *steps = json_array();
     for (size_t i = 0; i < e->route_count; i++) {
         const struct policy_explained_route *r = &e->routes[i];
-        json_array_append_new(routes, json_pack("{s:s, s:i, s:b, s:s}", "name", r->route->name, "line", r->route->line,
-                                                "taken", r->taken, "why", r->why));
+        json_array_append_new(routes,
+                              json_pack("{s:s, s:i, s:b, s:s}", "name", r->route->name, "line",
+                                        r->route->line, "taken", r->taken, "why", r->why));
     }
     for (size_t i = 0; i < e->step_count; i++)
         json_array_append_new(steps, step_json(&e->steps[i]));
     const struct policy_explained_route *taken = taken_route(e);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:s?, s:o, s:o, s:s}", "model", e->model, "canonical",
-                          e->canonical, "api", e->api, "known", e->known, "nearest", e->nearest, "input_tokens",
-                          (json_int_t)e->input_tokens, "route", taken ? taken->route->name : NULL, "routes", routes,
-                          "steps", steps, "policy", e->policy->version);
-    char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
+    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:s?, s:o, s:o, s:s}", "model", e->model,
+                          "canonical", e->canonical, "api", e->api, "known", e->known, "nearest",
+                          e->nearest, "input_tokens", (json_int_t)e->input_tokens, "route",
+                          taken ? taken->route->name : NULL, "routes", routes, "steps", steps,
+                          "policy", e->policy->version);
+    char *text =
+        o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);
     enum err err = text ? buf_printf(out, "%s\n", text) : ERR_BAD_REQUEST;
     free(text);

@@ -1,5 +1,5 @@
-/* Glob matching with one remembered star: on a mismatch the last '*' takes one character more. Pure.
- * Called by policy (on the request path), policy_check and policy_reach. */
+/* Glob matching with one remembered star: on a mismatch the last '*' takes one character more.
+ * Pure. Called by policy (on the request path), policy_check and policy_reach. */
 #include "policies/policy_glob.h"
 
 bool glob_match(struct slice pattern, struct slice text)

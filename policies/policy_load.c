@@ -1,5 +1,6 @@
-/* Text -> nodes -> bound structs -> checks -> snapshot. Owns the order of these and the scratch memory of a load.
- * Thread: the control thread or a CLI command. Called by the gateway's reload, the admin API and the sub-commands. */
+/* Text -> nodes -> bound structs -> checks -> snapshot. Owns the order of these and the scratch
+ * memory of a load. Thread: the control thread or a CLI command. Called by the gateway's reload,
+ * the admin API and the sub-commands. */
 #include "policies/policy_load.h"
 
 #include <errno.h>
@@ -96,8 +97,8 @@ static void identify(struct policy_snapshot *s, struct slice text, const char *f
     p->loaded_wall_us = clock_wall_us();
 }
 
-static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const struct node *root, const char *file,
-                       const struct policy_load_options *opt, struct diags *d)
+static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const struct node *root,
+                       const char *file, const struct policy_load_options *opt, struct diags *d)
 {
     struct draft draft = {.policy = &s->policy};
     struct binder b = {
@@ -121,13 +122,15 @@ static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const s
     policy_check(&b, s);
 }
 
-enum err policy_load_text(struct slice text, const char *file, const struct policy_load_options *opt, struct diags *d,
+enum err policy_load_text(struct slice text, const char *file,
+                          const struct policy_load_options *opt, struct diags *d,
                           struct policy **out)
 {
     static const struct policy_load_options usual = {.resolve_secrets = true};
     *out = NULL;
     if (text.n > POLICY_MAX_BYTES) {
-        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL, "the policy is larger than 4 MiB");
+        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL,
+                  "the policy is larger than 4 MiB");
         return ERR_INVALID_POLICY;
     }
     struct arena scratch;
@@ -167,13 +170,15 @@ static char *read_file(const char *file, size_t *n)
     return NULL;
 }
 
-enum err policy_load_file(const char *file, const struct policy_load_options *opt, struct diags *d, struct policy **out)
+enum err policy_load_file(const char *file, const struct policy_load_options *opt, struct diags *d,
+                          struct policy **out)
 {
     size_t n = 0;
     *out = NULL;
     char *text = read_file(file, &n);
     if (!text) {
-        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL, "cannot be read: %s", strerror(errno));
+        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""}, NULL, "cannot be read: %s",
+                  strerror(errno));
         return ERR_NOT_FOUND;
     }
     enum err e = policy_load_text(slice_make(text, n), file, opt, d, out);

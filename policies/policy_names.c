@@ -1,10 +1,12 @@
 /* Names: the hash table behind every look-up by name, and the edit distance behind "did you mean".
- * Thread: built by the loader, read by any. Called by policy_node (duplicates), policy_bind, policy_check and policy. */
+ * Thread: built by the loader, read by any. Called by policy_node (duplicates), policy_bind,
+ * policy_check and policy. */
 #include "policies/policy_names.h"
 
 #include <stdint.h>
 
-#define NEAREST_MAX_BYTES 64
+#define NEAREST_MAX_BYTES  64
+#define NEAREST_MAX_OFFERS 500
 
 /* FNV-1a, 64 bit. The operator chooses the names, so a keyed hash is not needed. */
 static uint64_t hash(struct slice s)
@@ -90,10 +92,16 @@ void names_nearest_init(struct names_nearest *n, struct slice wanted)
     *n = (struct names_nearest){.wanted = wanted, .distance = SIZE_MAX};
 }
 
+void names_nearest_stop(struct names_nearest *n)
+{
+    n->offers = NEAREST_MAX_OFFERS;
+}
+
 void names_nearest_offer(struct names_nearest *n, const char *candidate)
 {
     struct slice c = slice_str(candidate);
-    if (c.n == 0 || c.n > NEAREST_MAX_BYTES || n->wanted.n == 0 || n->wanted.n > NEAREST_MAX_BYTES)
+    if (n->offers++ >= NEAREST_MAX_OFFERS || c.n == 0 || c.n > NEAREST_MAX_BYTES ||
+        n->wanted.n == 0 || n->wanted.n > NEAREST_MAX_BYTES)
         return;
     size_t d = distance(n->wanted, c);
     size_t longer = c.n > n->wanted.n ? c.n : n->wanted.n, shorter = c.n + n->wanted.n - longer;

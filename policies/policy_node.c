@@ -1,9 +1,10 @@
-/* YAML events -> nodes with places. Owns nothing: nodes go into the caller's arena. Thread: the loader's.
- * Called by policy_load only.
+/* YAML events -> nodes with places. Owns nothing: nodes go into the caller's arena. Thread: the
+ * loader's. Called by policy_load only.
  *
- * libyaml's event interface is used instead of its document interface because that one neither keeps the order and
- * place of what it drops (duplicate keys) nor bounds what aliases multiply. Number and boolean forms are those of the
- * YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema). */
+ * libyaml's event interface is used instead of its document interface because that one neither
+ * keeps the order and place of what it drops (duplicate keys) nor bounds what aliases multiply.
+ * Number and boolean forms are those of the YAML 1.2 core schema
+ * (https://yaml.org/spec/1.2.2/#103-core-schema). */
 #include "policies/policy_node.h"
 
 #include <assert.h>
@@ -25,13 +26,16 @@ struct reader {
     struct diags *diags;
     const char *file;
     struct slice text;
-    struct anchor *anchors; /* newest first: a repeated anchor replaces the older one from there on */
-    bool failed;            /* a fault after which the events make no sense */
+    struct anchor
+        *anchors; /* newest first: a repeated anchor replaces the older one from there on */
+    int anchor_count;
+    bool failed; /* a fault after which the events make no sense */
 };
 
 static void fault_at(struct reader *r, int line, int column, const char *hint, const char *message)
 {
-    diags_add(r->diags, DIAG_ERROR, (struct diag_place){r->file, line, column, ""}, hint, "%s", message);
+    diags_add(r->diags, DIAG_ERROR, (struct diag_place){r->file, line, column, ""}, hint, "%s",
+              message);
 }
 
 static void fault(struct reader *r, yaml_mark_t mark, const char *hint, const char *message)
@@ -39,7 +43,8 @@ static void fault(struct reader *r, yaml_mark_t mark, const char *hint, const ch
     fault_at(r, (int)mark.line + 1, (int)mark.column + 1, hint, message);
 }
 
-/* Line and column (in characters) of a byte offset: libyaml gives only the offset for encoding faults. */
+/* Line and column (in characters) of a byte offset: libyaml gives only the offset for encoding
+ * faults. */
 static void place_of_offset(struct slice text, size_t offset, int *line, int *column)
 {
     *line = *column = 1;
@@ -64,7 +69,8 @@ static void syntax_fault(struct reader *r)
         place_of_offset(r->text, y->problem_offset, &line, &column);
         hint = "a policy is UTF-8 text without control characters";
     }
-    size_t at = y->problem_mark.index; /* in characters; exact for ASCII, which is enough for a hint */
+    size_t at =
+        y->problem_mark.index; /* in characters; exact for ASCII, which is enough for a hint */
     if (strstr(problem, "cannot start any token") && at < r->text.n) {
         char c = r->text.p[at];
         if (c == '\t')
@@ -80,7 +86,8 @@ static void syntax_fault(struct reader *r)
     }
     if (y->context && y->context_mark.line + 1 != (size_t)line)
         diags_add(r->diags, DIAG_ERROR, (struct diag_place){r->file, line, column, ""}, hint,
-                  "not valid YAML: %s (%s that began at line %zu)", problem, y->context, y->context_mark.line + 1);
+                  "not valid YAML: %s (%s that began at line %zu)", problem, y->context,
+                  y->context_mark.line + 1);
     else
         diags_add(r->diags, DIAG_ERROR, (struct diag_place){r->file, line, column, ""}, hint,
                   "not valid YAML: %s", problem);
@@ -110,6 +117,11 @@ static void anchor_add(struct reader *r, const yaml_char_t *name, struct node *n
 {
     if (!name)
         return;
+    if (r->anchor_count++ == NODE_MAX_ANCHORS) {
+        fault_at(r, n->line, n->column, NULL,
+                 arena_printf(r->arena, "more than %d anchors", NODE_MAX_ANCHORS));
+        r->failed = true;
+    }
     struct anchor *a = ARENA_NEW(r->arena, struct anchor);
     *a = (struct anchor){r->anchors, arena_dup(r->arena, slice_str((const char *)name)), n};
     r->anchors = a;
@@ -118,8 +130,6 @@ static void anchor_add(struct reader *r, const yaml_char_t *name, struct node *n
 static struct node *alias_resolve(struct reader *r, const yaml_event_t *ev)
 {
     struct slice name = slice_str((const char *)ev->data.alias.anchor);
-    struct names_nearest near;
-    names_nearest_init(&near, name);
     for (struct anchor *a = r->anchors; a; a = a->next) {
         if (slice_eq(a->name, name)) {
             if (a->node->open) {
@@ -132,16 +142,23 @@ static struct node *alias_resolve(struct reader *r, const yaml_event_t *ev)
             a->node->used = true;
             return a->node;
         }
-        names_nearest_offer(&near, arena_strdup(r->arena, a->name));
     }
+    struct names_nearest near;
+    names_nearest_init(&near, name);
+    for (struct anchor *a = r->anchors; a; a = a->next)
+        names_nearest_offer(&near, arena_strdup(r->arena, a->name));
     fault(r, ev->start_mark,
-          near.best ? arena_printf(r->arena, "did you mean *%s?", diag_clean(r->arena, slice_str(near.best))) : NULL,
-          arena_printf(r->arena, "no anchor &%s comes before this alias", diag_clean(r->arena, name)));
+          near.best ? arena_printf(r->arena, "did you mean *%s?",
+                                   diag_clean(r->arena, slice_str(near.best)))
+                    : NULL,
+          arena_printf(r->arena, "no anchor &%s comes before this alias",
+                       diag_clean(r->arena, name)));
     r->failed = true;
     return NULL;
 }
 
-/* Adds a child's weight, and stops the reading before aliases multiply into more than anyone would write. */
+/* Adds a child's weight, and stops the reading before aliases multiply into more than anyone would
+ * write. */
 static bool weigh(struct reader *r, struct node *parent, const struct node *child, yaml_mark_t mark)
 {
     parent->weight += child->weight;
@@ -157,10 +174,12 @@ static bool tag_is(const yaml_char_t *tag, const char *name)
 {
     static const char prefix[] = "tag:yaml.org,2002:";
     const char *t = (const char *)tag;
-    return t && strncmp(t, prefix, sizeof prefix - 1) == 0 && strcmp(t + sizeof prefix - 1, name) == 0;
+    return t && strncmp(t, prefix, sizeof prefix - 1) == 0 &&
+           strcmp(t + sizeof prefix - 1, name) == 0;
 }
 
-static void check_tag(struct reader *r, const yaml_event_t *ev, const yaml_char_t *tag, const char *allowed)
+static void check_tag(struct reader *r, const yaml_event_t *ev, const yaml_char_t *tag,
+                      const char *allowed)
 {
     if (tag && strcmp((const char *)tag, "!") != 0 && !tag_is(tag, allowed))
         fault(r, ev->start_mark, "remove the tag",
@@ -172,7 +191,8 @@ static struct node *read_scalar(struct reader *r, const yaml_event_t *ev)
 {
     struct node *n = node_new(r, NODE_SCALAR, ev->start_mark);
     check_tag(r, ev, ev->data.scalar.tag, "str");
-    n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !tag_is(ev->data.scalar.tag, "str");
+    n->plain =
+        ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !tag_is(ev->data.scalar.tag, "str");
     struct slice text = {(const char *)ev->data.scalar.value, ev->data.scalar.length};
     n->text = slice_make(arena_strdup(r->arena, text), text.n);
     if (memchr(n->text.p, '\0', n->text.n))
@@ -188,7 +208,8 @@ struct entries {
     size_t count, cap;
 };
 
-static void entries_push(struct reader *r, struct entries *e, const struct node *key, struct node *value)
+static void entries_push(struct reader *r, struct entries *e, const struct node *key,
+                         struct node *value)
 {
     if (e->count == e->cap) {
         size_t cap = e->cap ? e->cap * 2 : 8;
@@ -244,9 +265,11 @@ static void merge_map(struct reader *r, struct node *n, struct entries *e, struc
     }
 }
 
-/* '<<': explicit keys win over merged ones, earlier merged maps over later ones (https://yaml.org/type/merge.html).
- * Values are taken whole: a nested mapping is replaced, not merged. */
-static void merge(struct reader *r, struct node *n, struct entries *e, struct names *seen, const struct node *value)
+/* '<<': explicit keys win over merged ones, earlier merged maps over later ones
+ * (https://yaml.org/type/merge.html). Values are taken whole: a nested mapping is replaced, not
+ * merged. */
+static void merge(struct reader *r, struct node *n, struct entries *e, struct names *seen,
+                  const struct node *value)
 {
     yaml_mark_t mark = {0, (size_t)value->line - 1, (size_t)value->column - 1};
     if (value->kind == NODE_MAP) {
@@ -258,7 +281,8 @@ static void merge(struct reader *r, struct node *n, struct entries *e, struct na
         maps = value->entries[i].value->kind == NODE_MAP;
     if (!maps) {
         fault(r, mark, "write <<: *anchor or <<: [*one, *two]",
-              arena_printf(r->arena, "'<<' merges a mapping or a list of mappings, not %s", node_what(value)));
+              arena_printf(r->arena, "'<<' merges a mapping or a list of mappings, not %s",
+                           node_what(value)));
         return;
     }
     for (size_t i = 0; i < value->count; i++)
@@ -273,7 +297,8 @@ static size_t merged_count(const struct node *value)
     return n;
 }
 
-/* Duplicates are faults; merges are resolved after the whole mapping is known, since their place does not matter. */
+/* Duplicates are faults; merges are resolved after the whole mapping is known, since their place
+ * does not matter. */
 static void settle_map(struct reader *r, struct node *n, const struct entries *raw)
 {
     size_t room = raw->count;
@@ -298,7 +323,8 @@ static void settle_map(struct reader *r, struct node *n, const struct entries *r
         }
         if (first)
             fault_at(r, key->line, key->column, is_merge_key(key) ? "write <<: [*one, *two]" : NULL,
-                     arena_printf(r->arena, "duplicate key %s; it is already given at line %d, column %d",
+                     arena_printf(r->arena,
+                                  "duplicate key %s; it is already given at line %d, column %d",
                                   diag_quote(r->arena, key->text), first->line, first->column));
     }
     for (size_t i = 0; i < raw->count && !r->failed; i++)
@@ -310,9 +336,12 @@ static void settle_map(struct reader *r, struct node *n, const struct entries *r
 
 static bool key_ok(struct reader *r, const struct node *key)
 {
-    const char *what = key->kind != NODE_SCALAR ? node_what(key) : node_is_null(key) ? "null" : NULL;
+    const char *what = key->kind != NODE_SCALAR ? node_what(key)
+                       : node_is_null(key)      ? "null"
+                                                : NULL;
     if (what)
-        fault_at(r, key->line, key->column, NULL, arena_printf(r->arena, "a key must be a name, not %s", what));
+        fault_at(r, key->line, key->column, NULL,
+                 arena_printf(r->arena, "a key must be a name, not %s", what));
     return !what;
 }
 
@@ -370,7 +399,8 @@ static struct node *read_node(struct reader *r, const yaml_event_t *ev, int dept
     return n;
 }
 
-/* Documents without content are skipped wherever they stand; the first with content is the policy. */
+/* Documents without content are skipped wherever they stand; the first with content is the policy.
+ */
 static struct node *read_stream(struct reader *r)
 {
     struct node *root = NULL;
@@ -383,6 +413,7 @@ static struct node *read_stream(struct reader *r)
         yaml_event_type_t type = ev.type;
         if (type == YAML_DOCUMENT_START_EVENT) {
             r->anchors = NULL; /* an anchor ends with its document */
+            r->anchor_count = 0;
             mark = ev.start_mark;
         } else if (type == YAML_SCALAR_EVENT || type == YAML_SEQUENCE_START_EVENT ||
                    type == YAML_MAPPING_START_EVENT || type == YAML_ALIAS_EVENT) {
@@ -422,9 +453,10 @@ struct node *node_read(struct arena *a, struct slice text, const char *file, str
     struct node *root = read_stream(&r);
     yaml_parser_delete(&r.yaml);
     if (!root && d->errors == errors_before)
-        diags_add(d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""},
-                  "a policy begins with 'version: 1'; policies/examples/minimal.yaml is a small one",
-                  "the file is empty");
+        diags_add(
+            d, DIAG_ERROR, (struct diag_place){file, 0, 0, ""},
+            "a policy begins with 'version: 1'; policies/examples/minimal.yaml is a small one",
+            "the file is empty");
     return r.failed ? NULL : root;
 }
 

@@ -1,4 +1,5 @@
-/* Printing bound values by their type: the way back of policy_types. Pure but for the arena. Called by policy_diff and policy_explain. */
+/* Printing bound values by their type: the way back of policy_types. Pure but for the arena. Called
+ * by policy_diff and policy_explain. */
 #include "policies/policy_print.h"
 
 #include <inttypes.h>
@@ -8,9 +9,25 @@
 #define FIELD(type) ((type const *)(const void *)((const char *)base + k->at))
 #define LENGTH()    (*(const size_t *)(const void *)((const char *)base + k->count_at))
 
-static const char *add(struct arena *a, const char *list, const char *item)
+void print_list_add(struct print_list *l, const char *item)
 {
-    return arena_printf(a, "%s%s%s", list, *list ? ", " : "", item);
+    const char *between = l->n ? ", " : "";
+    size_t gap = strlen(between), n = strlen(item);
+    if (l->n + gap + n + 1 > l->cap) { /* doubling: lists may have thousands of items */
+        l->cap = 2 * (l->n + gap + n + 1);
+        char *grown = arena_alloc(l->arena, l->cap);
+        if (l->n)
+            memcpy(grown, l->text, l->n);
+        l->text = grown;
+    }
+    memcpy(l->text + l->n, between, gap);
+    memcpy(l->text + l->n + gap, item, n + 1);
+    l->n += gap + n;
+}
+
+const char *print_list_text(const struct print_list *l)
+{
+    return l->n ? l->text : "";
 }
 
 static const char *print_int64(struct arena *a, const struct spec_key *k, int64_t v)
@@ -37,35 +54,35 @@ static const char *print_enum(const struct spec_key *k, int v)
 
 static const char *print_flags(struct arena *a, const struct spec_key *k, unsigned bits)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (const struct spec_word *w = k->words; w->word; w++)
         if (bits & (unsigned)w->value)
-            all = add(a, all, w->word);
-    return *all ? all : "any";
+            print_list_add(&all, w->word);
+    return all.n ? all.text : "any";
 }
 
 static const char *print_names(struct arena *a, const char *const *items, size_t n)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (size_t i = 0; i < n; i++)
-        all = add(a, all, items[i]);
-    return all;
+        print_list_add(&all, items[i]);
+    return print_list_text(&all);
 }
 
 static const char *print_headers(struct arena *a, const struct policy_header *h, size_t n)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (size_t i = 0; i < n; i++)
-        all = add(a, all, arena_printf(a, "%s: %s", h[i].name, h[i].value ? h[i].value : "*"));
-    return all;
+        print_list_add(&all, arena_printf(a, "%s: %s", h[i].name, h[i].value ? h[i].value : "*"));
+    return print_list_text(&all);
 }
 
 static const char *print_endpoints(struct arena *a, const struct policy_endpoint *e, size_t n)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (size_t i = 0; i < n; i++)
-        all = add(a, all, e[i].url);
-    return all;
+        print_list_add(&all, e[i].url);
+    return print_list_text(&all);
 }
 
 static const char *print_address(struct arena *a, const struct policy_address *v)
@@ -77,13 +94,14 @@ static const char *print_address(struct arena *a, const struct policy_address *v
 const char *policy_print_price(struct arena *a, const struct policy_price *price)
 {
     char usd[32];
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (int k = 0; price->per_token && k < TOK_KINDS; k++)
-        all = add(a, all, arena_printf(a, "%s %s", token_kind_name((enum token_kind)k),
-                                       money_format_usd(price->per_mtok[k], usd, sizeof usd)));
+        print_list_add(&all, arena_printf(a, "%s %s", token_kind_name((enum token_kind)k),
+                                          money_format_usd(price->per_mtok[k], usd, sizeof usd)));
     if (price->per_gpu_second)
-        all = add(a, all, arena_printf(a, "gpu_second %s", money_format_usd(price->gpu_second, usd, sizeof usd)));
-    return all;
+        print_list_add(&all, arena_printf(a, "gpu_second %s",
+                                          money_format_usd(price->gpu_second, usd, sizeof usd)));
+    return print_list_text(&all);
 }
 
 /* Days to a civil date: the inverse of policy_value's, by search over years (a few dozen steps). */
@@ -105,38 +123,41 @@ static const char *print_day(struct arena *a, int64_t wall_us)
     }
     const char *day = arena_printf(a, "%04" PRId64 "-%02d-%02" PRId64, year, month + 1, days + 1);
     return seconds == 0 ? day
-                        : arena_printf(a, "%sT%02" PRId64 ":%02" PRId64 ":%02" PRId64 "Z", day, seconds / 3600,
-                                       seconds / 60 % 60, seconds % 60);
+                        : arena_printf(a, "%sT%02" PRId64 ":%02" PRId64 ":%02" PRId64 "Z", day,
+                                       seconds / 3600, seconds / 60 % 60, seconds % 60);
 }
 
 static const char *print_prices(struct arena *a, const struct policy_price *prices, size_t n)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (size_t i = 0; i < n; i++) {
         const char *from = prices[i].from_wall_us == INT64_MIN
                                ? ""
                                : arena_printf(a, "from %s: ", print_day(a, prices[i].from_wall_us));
-        all = arena_printf(a, "%s%s%s%s", all, i ? "; " : "", from, policy_print_price(a, &prices[i]));
+        const char *price = policy_print_price(a, &prices[i]);
+        print_list_add(&all, n == 1 && !*from ? price : arena_printf(a, "%s{%s}", from, price));
     }
-    return all;
+    return print_list_text(&all);
 }
 
-static const char *print_steps(struct arena *a, const struct policy *p, const struct policy_route *r, bool cascade)
+static const char *print_steps(struct arena *a, const struct policy *p,
+                               const struct policy_route *r, bool cascade)
 {
-    const char *all = "";
-    for (size_t i = cascade ? 0 : r->cascade_count; i < (cascade ? r->cascade_count : r->step_count); i++)
-        all = add(a, all, p->models[r->steps[i].model].name);
-    return all;
+    struct print_list all = {.arena = a};
+    for (size_t i = cascade ? 0 : r->cascade_count;
+         i < (cascade ? r->cascade_count : r->step_count); i++)
+        print_list_add(&all, p->models[r->steps[i].model].name);
+    return print_list_text(&all);
 }
 
 /* Keys by the first bytes of their hashes: enough to see which came and went. */
 static const char *print_tenant_keys(struct arena *a, const struct policy_key *keys, size_t n)
 {
-    const char *all = "";
+    struct print_list all = {.arena = a};
     for (size_t i = 0; i < n; i++)
-        all = add(a, all, arena_printf(a, "sha256 %02x%02x%02x%02x...", keys[i].sha256[0], keys[i].sha256[1],
-                                       keys[i].sha256[2], keys[i].sha256[3]));
-    return all;
+        print_list_add(&all, arena_printf(a, "sha256 %02x%02x%02x%02x...", keys[i].sha256[0],
+                                          keys[i].sha256[1], keys[i].sha256[2], keys[i].sha256[3]));
+    return print_list_text(&all);
 }
 
 static const char *key_source(const struct policy_backend *k, const char *kind)
@@ -144,7 +165,8 @@ static const char *key_source(const struct policy_backend *k, const char *kind)
     return strncmp(k->key_source, kind, strlen(kind)) == 0 ? k->key_source : "";
 }
 
-static const char *print_value(struct arena *a, const struct policy *p, const struct spec_key *k, const void *base)
+static const char *print_value(struct arena *a, const struct policy *p, const struct spec_key *k,
+                               const void *base)
 {
     const char *text;
     switch (k->type) {
@@ -188,9 +210,9 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
         return print_steps(a, p, base, strcmp(k->name, "cascade") == 0);
     case SPEC_TENANT_KEYS:
         return print_tenant_keys(a, *FIELD(struct policy_key *), LENGTH());
-    case SPEC_USD:     /* inside prices */
+    case SPEC_USD: /* inside prices */
     case SPEC_TIME:
-    case SPEC_OBJECT:  /* walked by the caller */
+    case SPEC_OBJECT: /* walked by the caller */
     case SPEC_MAP:
     case SPEC_LIST:
     case SPEC_ALIASES:
@@ -200,8 +222,8 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
     return "";
 }
 
-static void print_keys(struct arena *a, const struct policy *p, const struct spec_object *o, const void *base,
-                       const char *prefix, struct print_fields *out)
+static void print_keys(struct arena *a, const struct policy *p, const struct spec_object *o,
+                       const void *base, const char *prefix, struct print_fields *out)
 {
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_key *k = &o->keys[i];
@@ -211,7 +233,8 @@ static void print_keys(struct arena *a, const struct policy *p, const struct spe
         if (k->type == SPEC_OBJECT)
             print_keys(a, p, k->object, (const char *)base + k->at, key, out);
         else
-            out->items[out->count++] = (struct print_field){key, print_value(a, p, k, base), k->flags};
+            out->items[out->count++] =
+                (struct print_field){key, print_value(a, p, k, base), k->flags};
     }
 }
 
@@ -224,8 +247,8 @@ static size_t key_count(const struct spec_object *o)
     return n;
 }
 
-struct print_fields policy_print_object(struct arena *a, const struct policy *p, const struct spec_object *o,
-                                        const void *base)
+struct print_fields policy_print_object(struct arena *a, const struct policy *p,
+                                        const struct spec_object *o, const void *base)
 {
     struct print_fields out = {ARENA_ARRAY(a, struct print_field, key_count(o)), 0};
     print_keys(a, p, o, base, "", &out);

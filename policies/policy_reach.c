@@ -1,24 +1,28 @@
 /* Routes that no request can reach, because earlier ones take all that they would.
  *
- * A route is the set of requests for which every clause of its match holds. Each name that the later route takes is looked at alone:
- * it is covered if some earlier route takes that name and is no narrower in every other clause. When all names are
- * covered, and so for each of its tenants and APIs, the later route is dead. This finds every dead route that a reader would
- * call one; unions over header values and sizes are not searched for. Thread: the loader's. Called by policy_check. */
+ * A route is the set of requests for which every clause of its match holds. Each name that the
+ * later route takes is looked at alone: it is covered if some earlier route takes that name and is
+ * no narrower in every other clause. When all names are covered, and so for each of its tenants and
+ * APIs, the later route is dead. This finds every dead route that a reader would call one; unions
+ * over header values and sizes are not searched for. Thread: the loader's. Called by policy_check.
+ */
 #include "policies/policy_check_int.h"
 #include "policies/policy_glob.h"
 
-/* A pathological file (thousands of routes with hundreds of names) ends the search instead of the patience. */
+/* A pathological file (thousands of routes with hundreds of names) ends the search instead of the
+ * patience. */
 #define WORK_MAX 20000000
 
 struct search {
     struct binder *binder;
     const struct policy_snapshot *snapshot;
     size_t work;
-    const char *takers; /* names of the routes that cover, for the message */
-    size_t last_taker;
+    const char *takers; /* names of the first few routes that cover, for the message */
+    size_t taker_count, last_taker;
 };
 
-static bool covers_name(const struct policy *p, const struct policy_match *wide, const char *pattern)
+static bool covers_name(const struct policy *p, const struct policy_match *wide,
+                        const char *pattern)
 {
     if (wide->model_count == 0)
         return true;
@@ -33,7 +37,8 @@ static bool covers_tenant(const struct policy_match *wide, const char *tenant)
     return wide->tenant_count == 0;
 }
 
-/* All the tags that wide asks for are among those that narrow has (the tenant's own count as well). */
+/* All the tags that wide asks for are among those that narrow has (the tenant's own count as well).
+ */
 static bool covers_tags(const struct policy_match *wide, const struct policy_match *narrow)
 {
     for (size_t i = 0; i < wide->tag_count; i++) {
@@ -53,8 +58,9 @@ static bool covers_headers(const struct policy_match *wide, const struct policy_
         bool found = false;
         for (size_t j = 0; j < narrow->header_count && !found; j++) {
             const struct policy_header *n = &narrow->headers[j];
-            found = slice_ieq(slice_str(w->name), slice_str(n->name)) &&
-                    (!w->value || (n->value && glob_match(slice_str(w->value), slice_str(n->value))));
+            found =
+                slice_ieq(slice_str(w->name), slice_str(n->name)) &&
+                (!w->value || (n->value && glob_match(slice_str(w->value), slice_str(n->value))));
         }
         if (!found)
             return false;
@@ -70,7 +76,8 @@ static bool covers_range(struct policy_range wide, struct policy_range narrow)
 }
 
 /* Does an earlier route take all requests of `later` for this name, tenant (NULL: any) and API? */
-static bool covered(struct search *s, size_t later, const char *pattern, const char *tenant, unsigned api)
+static bool covered(struct search *s, size_t later, const char *pattern, const char *tenant,
+                    unsigned api)
 {
     const struct policy *p = &s->snapshot->policy;
     const struct policy_match *narrow = &p->routes[later].match;
@@ -78,12 +85,14 @@ static bool covered(struct search *s, size_t later, const char *pattern, const c
         const struct policy_match *wide = &p->routes[i].match;
         s->work += 1 + wide->model_count + wide->tenant_count;
         if (!covers_tenant(wide, tenant) || (wide->apis && !(wide->apis & 1u << api)) ||
-            !covers_range(wide->prompt_tokens, narrow->prompt_tokens) || !covers_tags(wide, narrow) ||
-            !covers_headers(wide, narrow) || !covers_name(p, wide, pattern))
+            !covers_range(wide->prompt_tokens, narrow->prompt_tokens) ||
+            !covers_tags(wide, narrow) || !covers_headers(wide, narrow) ||
+            !covers_name(p, wide, pattern))
             continue;
-        if (!s->takers || s->last_taker != i)
-            s->takers = arena_printf(s->binder->scratch, "%s%s'%s' (line %d)", s->takers ? s->takers : "",
-                                     s->takers ? ", " : "", p->routes[i].name, p->routes[i].line);
+        if ((!s->takers || s->last_taker != i) && s->taker_count++ < 8)
+            s->takers =
+                arena_printf(s->binder->scratch, "%s%s'%s' (line %d)", s->takers ? s->takers : "",
+                             s->takers ? ", " : "", p->routes[i].name, p->routes[i].line);
         s->last_taker = i;
         return true;
     }
@@ -102,7 +111,8 @@ static bool covered_by_all(struct search *s, size_t later, const char *pattern)
     return true;
 }
 
-/* Any name that the policy knows: those that can be listed, and those that some route takes by a pattern. */
+/* Any name that the policy knows: those that can be listed, and those that some route takes by a
+ * pattern. */
 static bool every_name_covered(struct search *s, size_t later)
 {
     const struct policy *p = &s->snapshot->policy;
@@ -121,6 +131,7 @@ static bool dead(struct search *s, size_t later)
 {
     const struct policy_match *m = &s->snapshot->policy.routes[later].match;
     s->takers = NULL;
+    s->taker_count = 0;
     if (m->model_count == 0)
         return every_name_covered(s, later);
     for (size_t i = 0; i < m->model_count; i++)
@@ -136,7 +147,8 @@ void policy_check_reach(struct binder *b, const struct policy_snapshot *snapshot
     for (size_t i = 1; i < p->route_count && s.work < WORK_MAX; i++)
         if (dead(&s, i))
             bind_error(b, binder_place(b, &p->routes[i]), "move it up, or narrow the earlier route",
-                       "the route '%s' can never match; before it comes %s", p->routes[i].name, s.takers);
+                       "the route '%s' can never match; before it comes %s", p->routes[i].name,
+                       s.takers);
     if (s.work >= WORK_MAX)
         bind_warning(b, binder_place(b, &p->routes[0]), NULL,
                      "too many routes to look for those that can never match");

@@ -1,4 +1,5 @@
-/* policy_spec -> Markdown. Pure. Called by 'weir schema --markdown' and the documentation's build. */
+/* policy_spec -> Markdown. Pure. Called by 'weir schema --markdown' and the documentation's build.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,11 +7,11 @@
 #include "policies/policy_spec.h"
 #include "policies/policy_value.h"
 
-#define SAY(...) \
-    do { \
-        enum err say_err = buf_printf(out, __VA_ARGS__); \
-        if (say_err != ERR_OK) \
-            return say_err; \
+#define SAY(...)                                                                                   \
+    do {                                                                                           \
+        enum err say_err = buf_printf(out, __VA_ARGS__);                                           \
+        if (say_err != ERR_OK)                                                                     \
+            return say_err;                                                                        \
     } while (0)
 
 static const char *type_name(const struct spec_key *k)
@@ -108,8 +109,9 @@ static enum err write_key(const struct spec_key *k, struct buf *out)
 
 static enum err write_object(const struct spec_object *o, struct buf *out)
 {
-    SAY("\n## <a id=\"%s\"></a>%s\n\n%s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", o->name, o->name,
-        o->help);
+    SAY("\n## <a id=\"%s\"></a>%s\n\n%s\n\n| key | value | default | meaning "
+        "|\n|---|---|---|---|\n",
+        o->name, o->name, o->help);
     for (size_t i = 0; i < o->count; i++) {
         enum err e = write_key(&o->keys[i], out);
         if (e != ERR_OK)
@@ -119,7 +121,8 @@ static enum err write_object(const struct spec_object *o, struct buf *out)
 }
 
 /* Each object once, after the first that mentions it. */
-static enum err write_below(const struct spec_object *o, const struct spec_object **done, size_t *count, struct buf *out)
+static enum err write_below(const struct spec_object *o, const struct spec_object **done,
+                            size_t *count, struct buf *out)
 {
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_object *below = o->keys[i].object;
@@ -143,11 +146,16 @@ enum err policy_reference_write(struct buf *out)
     const struct spec_object *done[64];
     size_t count = 0;
     SAY("# The policy file\n\n"
-        "YAML 1.2. A duration is a number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, `KiB`, `MiB`, `GiB` (or `KB`,\n"
-        "`MB`, `GB`, which are powers of ten). Numbers are plain decimal: `0x10`, `010`, `1_000` and `1e3` are refused, and so are\n"
-        "`yes`, `no`, `on` and `off` where `true` or `false` is wanted. Anchors, aliases and merge keys (`<<`) work; a top-level key\n"
-        "that begins with `x-` may hold anchors for use elsewhere. Names hold letters, digits and `. _ - : / @ +`.\n"
-        "Paths of keys and certificates are relative to the policy file. This page is generated from the parser's own table.\n");
+        "YAML 1.2. A duration is a number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, "
+        "`KiB`, `MiB`, `GiB` (or `KB`,\n"
+        "`MB`, `GB`, which are powers of ten). Numbers are plain decimal: `0x10`, `010`, `1_000` "
+        "and `1e3` are refused, and so are\n"
+        "`yes`, `no`, `on` and `off` where `true` or `false` is wanted. Anchors, aliases and merge "
+        "keys (`<<`) work; a top-level key\n"
+        "that begins with `x-` may hold anchors for use elsewhere. Names hold letters, digits and "
+        "`. _ - : / @ +`.\n"
+        "Paths of keys and certificates are relative to the policy file. This page is generated "
+        "from the parser's own table.\n");
     enum err e = write_object(&spec_policy, out);
     return e == ERR_OK ? write_below(&spec_policy, done, &count, out) : e;
 }

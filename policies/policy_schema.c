@@ -1,4 +1,5 @@
-/* policy_spec -> JSON Schema. Each object becomes a definition, each type a small schema. Pure but for the heap. Called by 'weir schema'. */
+/* policy_spec -> JSON Schema. Each object becomes a definition, each type a small schema. Pure but
+ * for the heap. Called by 'weir schema'. */
 #include "policies/policy_schema.h"
 
 #include <jansson.h>
@@ -9,11 +10,13 @@
 #define GLOB_PATTERN     "^[A-Za-z0-9._:/@+*-]{1,128}$"
 #define DURATION_PATTERN "^[0-9]+(\\.[0-9]{1,9})?(ms|s|m|h|d)$"
 #define SIZE_PATTERN     "^[0-9]+(\\.[0-9]{1,9})?(B|KiB|MiB|GiB|KB|MB|GB)$"
-#define TIME_PATTERN     "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2}))?$"
-#define URL_PATTERN      "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s]+(/[^?#@\\s]*)?$"
-#define PROXY_PATTERN    "^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh]?)://[^/?#@\\s]+/?$"
-#define ORIGIN_PATTERN   "^(\\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\s]+)$"
-#define ENV_PATTERN      "^[A-Za-z_][A-Za-z0-9_]*$"
+#define TIME_PATTERN                                                                               \
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]" \
+    "{2}))?$"
+#define URL_PATTERN    "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s]+(/[^?#@\\s]*)?$"
+#define PROXY_PATTERN  "^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh]?)://[^/?#@\\s]+/?$"
+#define ORIGIN_PATTERN "^(\\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\s]+)$"
+#define ENV_PATTERN    "^[A-Za-z_][A-Za-z0-9_]*$"
 
 static json_t *pattern(const char *regex)
 {
@@ -43,8 +46,8 @@ static json_t *one_or_list(json_t *item)
 
 static json_t *names_to(json_t *value)
 {
-    return json_pack("{s:s, s:o, s:o}", "type", "object", "propertyNames", pattern(NAME_PATTERN), "additionalProperties",
-                     value);
+    return json_pack("{s:s, s:o, s:o}", "type", "object", "propertyNames", pattern(NAME_PATTERN),
+                     "additionalProperties", value);
 }
 
 /* The words themselves; 1.1 and 2 are numbers unless they are quoted. */
@@ -67,18 +70,21 @@ static json_t *open_or(const struct spec_key *k, json_t *schema)
 {
     if (!(k->flags & (SPEC_NONE | SPEC_AUTO)) || k->type == SPEC_TEXT)
         return schema;
-    return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "const", k->flags & SPEC_NONE ? "none" : "auto");
+    return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "const",
+                     k->flags & SPEC_NONE ? "none" : "auto");
 }
 
 static json_t *integer(const struct spec_key *k)
 {
-    return json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum", (json_int_t)k->min, "maximum", (json_int_t)k->max);
+    return json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum", (json_int_t)k->min, "maximum",
+                     (json_int_t)k->max);
 }
 
 static json_t *address(void)
 {
-    return json_pack("{s:[{s:s, s:i, s:i}, {s:s, s:s}]}", "anyOf", "type", "integer", "minimum", 0, "maximum", 65535,
-                     "type", "string", "pattern", "^([^:*\\s]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$|^[0-9]{1,5}$");
+    return json_pack("{s:[{s:s, s:i, s:i}, {s:s, s:s}]}", "anyOf", "type", "integer", "minimum", 0,
+                     "maximum", 65535, "type", "string", "pattern",
+                     "^([^:*\\s]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$|^[0-9]{1,5}$");
 }
 
 static json_t *steps(const struct spec_key *k)
@@ -202,8 +208,8 @@ static json_t *object(const struct spec_object *o)
         if (k->flags & SPEC_REQUIRED)
             json_array_append_new(required, json_string(k->name));
     }
-    json_t *s = json_pack("{s:s, s:s, s:o, s:b}", "type", "object", "description", o->help, "properties", properties,
-                          "additionalProperties", 0);
+    json_t *s = json_pack("{s:s, s:s, s:o, s:b}", "type", "object", "description", o->help,
+                          "properties", properties, "additionalProperties", 0);
     if (json_array_size(required))
         json_object_set_new(s, "required", required);
     else
@@ -228,8 +234,9 @@ static void define(json_t *defs, const struct spec_object *o)
 
 enum err policy_schema_write(struct buf *out)
 {
-    json_t *root = json_pack("{s:s, s:s}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title",
-                             "weir policy");
+    json_t *root =
+        json_pack("{s:s, s:s}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title",
+                  "weir policy");
     json_t *top = object(&spec_policy), *defs = json_object();
     json_object_update(root, top);
     json_decref(top);

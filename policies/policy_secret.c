@@ -1,5 +1,6 @@
-/* Reading keys from the environment and from files, and hashing those of tenants. What is read is never part of a message,
- * and the copy made here is wiped after use. Thread: the loader's. Called by policy_types. */
+/* Reading keys from the environment and from files, and hashing those of tenants. What is read is
+ * never part of a message, and the copy made here is wiped after use. Thread: the loader's. Called
+ * by policy_types. */
 #include "policies/policy_secret_int.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ static struct slice trimmed(struct slice s)
     return s;
 }
 
-static struct slice usable(struct binder *b, const struct place *at, const char *source, struct slice secret)
+static struct slice usable(struct binder *b, const struct place *at, const char *source,
+                           struct slice secret)
 {
     secret = trimmed(secret);
     if (secret.n == 0)
@@ -56,14 +58,17 @@ static struct slice usable(struct binder *b, const struct place *at, const char 
 struct slice secret_from_env(struct binder *b, const struct place *at, struct slice name)
 {
     if (!env_name_ok(name)) { /* may be the key itself: not echoed */
-        bind_error(b, at, "give the variable's name, such as OPENAI_API_KEY, not the key and no dollar sign",
-                   "is not the name of an environment variable");
+        bind_error(
+            b, at,
+            "give the variable's name, such as OPENAI_API_KEY, not the key and no dollar sign",
+            "is not the name of an environment variable");
         return (struct slice){0};
     }
     if (!b->options->resolve_secrets)
         return (struct slice){0};
     const char *text = arena_strdup(b->scratch, name);
-    const char *value = b->options->getenv_fn ? b->options->getenv_fn(text, b->options->ctx) : getenv(text);
+    const char *value =
+        b->options->getenv_fn ? b->options->getenv_fn(text, b->options->ctx) : getenv(text);
     if (!value) {
         bind_error(b, at, "set it for this process, or check the file without secrets",
                    "the environment variable %s is not set", text);

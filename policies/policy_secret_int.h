@@ -4,7 +4,8 @@
 
 #include "policies/policy_bind_int.h"
 
-/* The secret's text in b->scratch, or an empty slice: reported, or not to be read (resolve_secrets off). */
+/* The secret's text in b->scratch, or an empty slice: reported, or not to be read (resolve_secrets
+ * off). */
 struct slice secret_from_env(struct binder *b, const struct place *at, struct slice name);
 struct slice secret_from_file(struct binder *b, const struct place *at, const char *path);
 /* path as written -> relative to the policy file's folder; in b->arena. */

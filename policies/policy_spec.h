@@ -1,6 +1,7 @@
-/* The language of policy files as one table: each key of each object with its type, range, default and help. The parser
- * (policy_bind), the JSON Schema (policy_schema) and the reference (policy_reference) are all driven by it, so that they
- * cannot disagree. Constant data; any thread. */
+/* The language of policy files as one table: each key of each object with its type, range, default
+ * and help. The parser (policy_bind), the JSON Schema (policy_schema) and the reference
+ * (policy_reference) are all driven by it, so that they cannot disagree. Constant data; any thread.
+ */
 #ifndef POLICIES_POLICY_SPEC_H
 #define POLICIES_POLICY_SPEC_H
 
@@ -25,17 +26,18 @@ enum spec_type {
     SPEC_FLAGS,    /* unsigned, a list of .words or'ed */
     SPEC_WORD,     /* const char *, from .words */
     SPEC_TIME,     /* int64_t, wall clock us: a date or RFC 3339 */
-    SPEC_HEADERS,  /* header name -> value: struct policy_header array; with SPEC_GLOB a condition */
-    SPEC_ORIGINS,  /* one or a list: '*' or scheme://host[:port] */
-    SPEC_ADDRESS,  /* struct policy_address: host:port or port */
+    SPEC_HEADERS, /* header name -> value: struct policy_header array; with SPEC_GLOB a condition */
+    SPEC_ORIGINS, /* one or a list: '*' or scheme://host[:port] */
+    SPEC_ADDRESS, /* struct policy_address: host:port or port */
     SPEC_ENDPOINTS, /* one or a list of http(s) URLs: struct policy_endpoint array */
-    SPEC_PROXY,    /* const char *: a proxy's URL */
-    SPEC_KEY_ENV, SPEC_KEY_FILE, /* struct policy_backend: where its secret comes from */
-    SPEC_BACKEND,  /* size_t: index of a backend, by name */
-    SPEC_MODEL,    /* size_t: index of a model, by name */
-    SPEC_PRICES,   /* one or a list of .object: struct policy_price array */
-    SPEC_ALIASES,  /* name -> name: struct policy_alias array */
-    SPEC_STEPS,    /* a list of names or .object: appended to struct policy_route's steps */
+    SPEC_PROXY,     /* const char *: a proxy's URL */
+    SPEC_KEY_ENV,
+    SPEC_KEY_FILE,    /* struct policy_backend: where its secret comes from */
+    SPEC_BACKEND,     /* size_t: index of a backend, by name */
+    SPEC_MODEL,       /* size_t: index of a model, by name */
+    SPEC_PRICES,      /* one or a list of .object: struct policy_price array */
+    SPEC_ALIASES,     /* name -> name: struct policy_alias array */
+    SPEC_STEPS,       /* a list of names or .object: appended to struct policy_route's steps */
     SPEC_TENANT_KEYS, /* a list of .object: struct policy_key array */
     SPEC_TYPES
 };
@@ -47,7 +49,7 @@ enum {
     SPEC_GLOB = 1 << 3,     /* '*' stands for any characters */
     SPEC_RESERVED = 1 << 4, /* belongs to a later version: refused with a message of its own */
     SPEC_INHERIT = 1 << 5,  /* the object arrives filled in: its keys' defaults do not apply */
-    SPEC_RELOAD = 1 << 6,   /* of the server's keys: a reload may change it; others need a restart */
+    SPEC_RELOAD = 1 << 6, /* of the server's keys: a reload may change it; others need a restart */
 };
 
 struct spec_word {
@@ -61,21 +63,21 @@ struct spec_key {
     const char *name;
     enum spec_type type;
     unsigned flags;
-    size_t at;         /* offset in the object's struct */
-    size_t count_at;   /* of an array's length */
-    const char *deflt; /* as one would write it; NULL: none */
-    int64_t min, max;  /* SPEC_INT, SPEC_DURATION, SPEC_SIZE */
-    const struct spec_word *words;     /* ends with a NULL word */
+    size_t at;                     /* offset in the object's struct */
+    size_t count_at;               /* of an array's length */
+    const char *deflt;             /* as one would write it; NULL: none */
+    int64_t min, max;              /* SPEC_INT, SPEC_DURATION, SPEC_SIZE */
+    const struct spec_word *words; /* ends with a NULL word */
     const struct spec_object *object;
-    const char *also;  /* what people call it elsewhere, separated by blanks; for hints only */
-    const char *help;  /* one sentence */
+    const char *also; /* what people call it elsewhere, separated by blanks; for hints only */
+    const char *help; /* one sentence */
 };
 
 struct spec_object {
-    const char *name;  /* heading in the reference, definition name in the schema */
+    const char *name; /* heading in the reference, definition name in the schema */
     const struct spec_key *keys;
     size_t count;
-    size_t bytes;      /* of the struct its keys are bound to */
+    size_t bytes; /* of the struct its keys are bound to */
     const char *help;
 };
 

@@ -1,6 +1,6 @@
-/* How each spec_type is read. Every function here takes the value at a place, checks it alone (what depends on other keys is
- * policy_check's) and stores it in the struct at base. A value that is refused leaves what was there, the default.
- * Thread: the loader's. Called through bind_value. */
+/* How each spec_type is read. Every function here takes the value at a place, checks it alone (what
+ * depends on other keys is policy_check's) and stores it in the struct at base. A value that is
+ * refused leaves what was there, the default. Thread: the loader's. Called through bind_value. */
 #include "policies/policy_bind_int.h"
 
 #include <stdio.h>
@@ -38,7 +38,8 @@ bool bind_text(struct binder *b, const struct place *at, struct slice *out)
     if (!bind_scalar(b, at, "text"))
         return false;
     if (node_is_null(at->node) || node_is_number(at->node) || node_bool(at->node, &ignored)) {
-        bind_error(b, at, "put it in quotes if text is meant", "must be text, not %s", node_what(at->node));
+        bind_error(b, at, "put it in quotes if text is meant", "must be text, not %s",
+                   node_what(at->node));
         return false;
     }
     *out = at->node->text;
@@ -63,8 +64,9 @@ bool bind_name(struct binder *b, const struct place *at, struct slice text, bool
         ok = alnum || (c && strchr(allowed, c));
     }
     if (!ok)
-        bind_error(b, at, glob ? "names hold letters, digits and . _ - : / @ +, and * for any characters"
-                               : "names hold letters, digits and . _ - : / @ +, at most 128",
+        bind_error(b, at,
+                   glob ? "names hold letters, digits and . _ - : / @ +, and * for any characters"
+                        : "names hold letters, digits and . _ - : / @ +, at most 128",
                    "%s is not a name", diag_quote(b->scratch, text));
     return ok;
 }
@@ -77,7 +79,8 @@ static bool word_is(const struct place *at, unsigned flags, unsigned flag, struc
 /* none and auto, where they are allowed, are POLICY_NONE. */
 static bool is_open(const struct spec_key *k, const struct place *at)
 {
-    return word_is(at, k->flags, SPEC_NONE, SLICE("none")) || word_is(at, k->flags, SPEC_AUTO, SLICE("auto"));
+    return word_is(at, k->flags, SPEC_NONE, SLICE("none")) ||
+           word_is(at, k->flags, SPEC_AUTO, SLICE("auto"));
 }
 
 static const char *open_word(const struct spec_key *k)
@@ -98,7 +101,8 @@ static bool in_range(struct binder *b, const struct spec_key *k, const struct pl
     if (k->min == k->max)
         bind_error(b, at, hint, "%s is not supported; it must be %s", shown(b, at), low);
     else
-        bind_error(b, at, hint, "%s is out of range; it must be between %s and %s", shown(b, at), low, high);
+        bind_error(b, at, hint, "%s is out of range; it must be between %s and %s", shown(b, at),
+                   low, high);
     return false;
 }
 
@@ -110,8 +114,9 @@ static const char *format_int(int64_t v, char *out, size_t out_bytes)
 
 typedef const char *(*parse_fn)(struct slice, int64_t *, const char **);
 
-static void bind_number(struct binder *b, const struct spec_key *k, struct place *at, void *base, const char *wanted,
-                        parse_fn parse, const char *(*format)(int64_t, char *, size_t))
+static void bind_number(struct binder *b, const struct spec_key *k, struct place *at, void *base,
+                        const char *wanted, parse_fn parse,
+                        const char *(*format)(int64_t, char *, size_t))
 {
     int64_t v;
     const char *hint = NULL;
@@ -192,7 +197,8 @@ static void bind_usd(struct binder *b, const struct spec_key *k, struct place *a
         return;
     }
     if (!money_parse_usd(at->node->text, &v)) {
-        bind_error(b, at, money_hint(at->node->text), "must be an amount of USD; %s is not", shown(b, at));
+        bind_error(b, at, money_hint(at->node->text), "must be an amount of USD; %s is not",
+                   shown(b, at));
         return;
     }
     bool per_token = k->at != offsetof(struct policy_price, gpu_second);
@@ -218,11 +224,14 @@ static void bind_bool(struct binder *b, const struct spec_key *k, struct place *
     if (!bind_scalar(b, at, "true or false"))
         return;
     struct slice s = at->node->text;
-    bool yes = slice_ieq(s, SLICE("yes")) || slice_ieq(s, SLICE("on")) || slice_ieq(s, SLICE("y")) ||
-               slice_ieq(s, SLICE("true")) || slice_eq(s, SLICE("1"));
+    bool yes = slice_ieq(s, SLICE("yes")) || slice_ieq(s, SLICE("on")) ||
+               slice_ieq(s, SLICE("y")) || slice_ieq(s, SLICE("true")) || slice_eq(s, SLICE("1"));
     bool no = slice_ieq(s, SLICE("no")) || slice_ieq(s, SLICE("off")) || slice_ieq(s, SLICE("n")) ||
               slice_ieq(s, SLICE("false")) || slice_eq(s, SLICE("0"));
-    bind_error(b, at, yes ? "write true, without quotes" : no ? "write false, without quotes" : NULL,
+    bind_error(b, at,
+               yes  ? "write true, without quotes"
+               : no ? "write false, without quotes"
+                    : NULL,
                "must be true or false, not %s", shown(b, at));
 }
 
@@ -261,12 +270,13 @@ static void bind_path(struct binder *b, const struct spec_key *k, struct place *
 
 /* ---- words ---- */
 
-static const struct spec_word *find_word(struct binder *b, const struct spec_key *k, const struct place *at)
+static const struct spec_word *find_word(struct binder *b, const struct spec_key *k,
+                                         const struct place *at)
 {
     if (!bind_scalar(b, at, "one word"))
         return NULL;
     struct names_nearest near;
-    names_nearest_init(&near, at->node->text);
+    bind_nearest_init(b, &near, at->node->text);
     const char *all = "";
     for (const struct spec_word *w = k->words; w->word; w++) {
         if (slice_eq(at->node->text, slice_str(w->word))) {
@@ -319,7 +329,8 @@ static struct place *list_item(struct binder *b, struct place *at, size_t i)
     return at->node->kind == NODE_LIST ? bind_child(b, at, &at->node->entries[i], NULL, i) : at;
 }
 
-static bool repeated(struct binder *b, struct names *seen, const struct place *at, struct slice text, size_t i)
+static bool repeated(struct binder *b, struct names *seen, const struct place *at,
+                     struct slice text, size_t i)
 {
     if (names_add(seen, text, i) == i)
         return false;
@@ -343,7 +354,8 @@ static void bind_flags(struct binder *b, const struct spec_key *k, struct place 
     bind_keep(b, at, FIELD(unsigned));
 }
 
-static void bind_list_of_text(struct binder *b, const struct spec_key *k, struct place *at, void *base, bool origins)
+static void bind_list_of_text(struct binder *b, const struct spec_key *k, struct place *at,
+                              void *base, bool origins)
 {
     size_t n = list_length(b, at, "a name or a list of names");
     const char **items = ARENA_ARRAY(b->arena, const char *, n ? n : 1);
@@ -445,8 +457,8 @@ static void bind_proxy(struct binder *b, const struct spec_key *k, struct place 
 
 static const char *header_refusal(struct slice name, const char **hint)
 {
-    static const char *const ours[] = {"content-length", "content-type", "content-encoding", "accept-encoding",
-                                       "expect", NULL};
+    static const char *const ours[] = {"content-length",  "content-type", "content-encoding",
+                                       "accept-encoding", "expect",       NULL};
     static const struct http1_head no_head;
     if (!http1_valid_name(name))
         return "is not a header name";
@@ -462,13 +474,14 @@ static const char *header_refusal(struct slice name, const char **hint)
     return NULL;
 }
 
-static void bind_header(struct binder *b, const struct spec_key *k, struct place *item, struct policy_header *out,
-                        size_t *count)
+static void bind_header(struct binder *b, const struct spec_key *k, struct place *item,
+                        struct policy_header *out, size_t *count)
 {
     bool condition = k->flags & SPEC_GLOB;
     struct slice name = item->key_node->text, value;
     const char *hint = NULL;
-    const char *why = condition ? (http1_valid_name(name) ? NULL : "is not a header name") : header_refusal(name, &hint);
+    const char *why = condition ? (http1_valid_name(name) ? NULL : "is not a header name")
+                                : header_refusal(name, &hint);
     if (why) {
         bind_error(b, item, hint, "%s %s", diag_quote(b->scratch, name), why);
         return;
@@ -484,7 +497,8 @@ static void bind_header(struct binder *b, const struct spec_key *k, struct place
         return;
     }
     bool present = condition && slice_eq(value, SLICE("*"));
-    *out = (struct policy_header){arena_strdup(b->arena, name), present ? NULL : arena_strdup(b->arena, value)};
+    *out = (struct policy_header){arena_strdup(b->arena, name),
+                                  present ? NULL : arena_strdup(b->arena, value)};
     bind_keep(b, item, out);
     ++*count;
 }
@@ -492,7 +506,8 @@ static void bind_header(struct binder *b, const struct spec_key *k, struct place
 static void bind_headers(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     if (at->node->kind != NODE_MAP) {
-        bind_error(b, at, "write {x-name: value}", "must be a mapping, not %s", node_what(at->node));
+        bind_error(b, at, "write {x-name: value}", "must be a mapping, not %s",
+                   node_what(at->node));
         return;
     }
     struct policy_header *items = ARENA_ARRAY(b->arena, struct policy_header, at->node->count + 1);
@@ -504,8 +519,8 @@ static void bind_headers(struct binder *b, const struct spec_key *k, struct plac
         for (size_t j = 0; j < *LENGTH() && j < 256; j++)
             again = again || slice_ieq(slice_str(items[j].name), e->key->text);
         if (again)
-            bind_error(b, item, "header names do not tell upper and lower case apart", "%s is given twice",
-                       diag_quote(b->scratch, e->key->text));
+            bind_error(b, item, "header names do not tell upper and lower case apart",
+                       "%s is given twice", diag_quote(b->scratch, e->key->text));
         else
             bind_header(b, k, item, &items[*LENGTH()], LENGTH());
     }
@@ -528,8 +543,8 @@ static struct names *index_of(struct binder *b, const void *array_field)
 static void bind_map(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     if (at->node->kind != NODE_MAP) {
-        bind_error(b, at, "write one 'name: {...}' per line", "must be a mapping from names, not %s",
-                   node_what(at->node));
+        bind_error(b, at, "write one 'name: {...}' per line",
+                   "must be a mapping from names, not %s", node_what(at->node));
         return;
     }
     size_t n = at->node->count;
@@ -561,12 +576,14 @@ static void bind_map(struct binder *b, const struct spec_key *k, struct place *a
 static void bind_list(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     if (at->node->kind != NODE_LIST) {
-        bind_error(b, at, "begin each entry with '- '", "must be a list, not %s", node_what(at->node));
+        bind_error(b, at, "begin each entry with '- '", "must be a list, not %s",
+                   node_what(at->node));
         return;
     }
     size_t n = at->node->count;
     if (n == 0)
-        bind_error(b, at, "leave the key out to serve each model under its own name", "the list is empty");
+        bind_error(b, at, "leave the key out to serve each model under its own name",
+                   "the list is empty");
     char *items = arena_zalloc(b->arena, k->object->bytes * (n ? n : 1));
     *FIELD(void *) = items;
     *LENGTH() = n;
@@ -594,8 +611,8 @@ static void bind_in_place(struct binder *b, const struct spec_key *k, struct pla
 static void bind_aliases(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     if (at->node->kind != NODE_MAP) {
-        bind_error(b, at, "write one 'alias: name' per line", "must be a mapping from names, not %s",
-                   node_what(at->node));
+        bind_error(b, at, "write one 'alias: name' per line",
+                   "must be a mapping from names, not %s", node_what(at->node));
         return;
     }
     struct policy_alias *items = ARENA_ARRAY(b->arena, struct policy_alias, at->node->count + 1);
@@ -634,7 +651,7 @@ static void bind_reference(struct binder *b, const struct spec_key *k, struct pl
     if (!bind_text(b, at, &text) || (*FIELD(size_t) = names_get(index, text)) != NAMES_ABSENT)
         return;
     struct names_nearest near;
-    names_nearest_init(&near, text);
+    bind_nearest_init(b, &near, text);
     bool models = index == &b->model_names;
     size_t n = models ? b->draft->model_count : b->draft->backend_count;
     const char *all = "";
@@ -665,15 +682,17 @@ static size_t count_below(const struct place *at, const char *key)
     return e && e->value->kind == NODE_LIST ? e->value->count : 0;
 }
 
-/* The cascade and then the fall-backs go into one array, made large enough at the first of the two. */
+/* The cascade and then the fall-backs go into one array, made large enough at the first of the two.
+ */
 static void bind_steps(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     struct policy_route *route = base;
     bool cascade = strcmp(k->name, "cascade") == 0;
     if (at->node->kind != NODE_LIST || at->node->count == 0) {
-        const char *hint = at->node->kind == NODE_SCALAR ? arena_printf(b->scratch, "write [%s]",
-                                                                        diag_clean(b->scratch, at->node->text))
-                                                         : "write [first-model, second-model]";
+        const char *hint =
+            at->node->kind == NODE_SCALAR
+                ? arena_printf(b->scratch, "write [%s]", diag_clean(b->scratch, at->node->text))
+                : "write [first-model, second-model]";
         if (at->node->kind == NODE_LIST)
             bind_error(b, at, hint, "the list is empty");
         else
@@ -681,8 +700,9 @@ static void bind_steps(struct binder *b, const struct spec_key *k, struct place 
         return;
     }
     if (!route->steps)
-        route->steps = ARENA_ARRAY(b->arena, struct policy_step,
-                                   count_below(at->up, "cascade") + count_below(at->up, "fallback") + 1);
+        route->steps =
+            ARENA_ARRAY(b->arena, struct policy_step,
+                        count_below(at->up, "cascade") + count_below(at->up, "fallback") + 1);
     for (size_t i = 0; i < at->node->count; i++) {
         struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
         struct policy_step *step = &route->steps[route->step_count];
@@ -707,8 +727,10 @@ static void bind_prices(struct binder *b, const struct spec_key *k, struct place
     bool list = at->node->kind == NODE_LIST;
     size_t n = list ? at->node->count : 1;
     if (at->node->kind == NODE_SCALAR || n == 0) {
-        bind_error(b, at, "write {input: 2.00, output: 8.00}, in USD per million tokens, or {gpu_second: 0.0004}",
-                   n ? "must be a mapping, not %s" : "the list is empty", node_what(at->node));
+        bind_error(
+            b, at,
+            "write {input: 2.00, output: 8.00}, in USD per million tokens, or {gpu_second: 0.0004}",
+            n ? "must be a mapping, not %s" : "the list is empty", node_what(at->node));
         return;
     }
     struct policy_price *items = ARENA_ARRAY(b->arena, struct policy_price, n);
@@ -764,7 +786,10 @@ static bool hex_32(struct slice s, uint8_t out[32])
 {
     for (size_t i = 0; i < s.n && i < 64; i++) {
         char c = s.p[i];
-        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int v = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (v < 0)
             return false;
         out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] << 4 | v : v);
@@ -773,11 +798,13 @@ static bool hex_32(struct slice s, uint8_t out[32])
 }
 
 /* One key of a tenant; true when its hash is known. */
-static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct place *item, struct policy_key *out)
+static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct place *item,
+                            struct policy_key *out)
 {
     struct tenant_key_source source = {0};
     if (item->node->kind != NODE_MAP) { /* may be the key itself: not echoed */
-        bind_error(b, item, "write {env: NAME}, {file: path} or {sha256: hex}", "a key is not written into a policy");
+        bind_error(b, item, "write {env: NAME}, {file: path} or {sha256: hex}",
+                   "a key is not written into a policy");
         return false;
     }
     bind_object(b, k->object, item, &source, 0);
@@ -785,7 +812,8 @@ static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct p
     for (size_t i = 0; i < k->object->count; i++)
         given += node_find(item->node, slice_str(k->object->keys[i].name)) != NULL;
     if (given != 1)
-        bind_error(b, item, NULL, "exactly one of env, file and sha256 must be given, not %d", given);
+        bind_error(b, item, NULL, "exactly one of env, file and sha256 must be given, not %d",
+                   given);
     if (given != 1)
         return false;
     if (source.sha256 && !hex_32(slice_str(source.sha256), out->sha256))
@@ -797,18 +825,21 @@ static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct p
     if (source.env)
         secret = secret_from_env(b, binder_below(b, item, "env"), slice_str(source.env));
     if (source.file)
-        secret = secret_from_file(b, binder_below(b, item, "file"), secret_path(b, slice_str(source.file)));
+        secret = secret_from_file(b, binder_below(b, item, "file"),
+                                  secret_path(b, slice_str(source.file)));
     if (secret.n)
         secret_sha256(secret, out->sha256);
     secret_wipe(secret);
     return secret.n > 0;
 }
 
-static void bind_tenant_keys(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+static void bind_tenant_keys(struct binder *b, const struct spec_key *k, struct place *at,
+                             void *base)
 {
     if (at->node->kind != NODE_LIST || at->node->count == 0) {
         bind_error(b, at, "write [{env: NAME}], [{file: path}] or [{sha256: hex}]",
-                   at->node->kind == NODE_LIST ? "the list is empty" : "must be a list, not %s", node_what(at->node));
+                   at->node->kind == NODE_LIST ? "the list is empty" : "must be a list, not %s",
+                   node_what(at->node));
         return;
     }
     struct policy_key *items = ARENA_ARRAY(b->arena, struct policy_key, at->node->count);
@@ -827,20 +858,34 @@ static void bind_tenant_keys(struct binder *b, const struct spec_key *k, struct 
 void bind_value(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     static const bind_fn by_type[SPEC_TYPES] = {
-        [SPEC_OBJECT] = bind_in_place,   [SPEC_MAP] = bind_map,
-        [SPEC_LIST] = bind_list,         [SPEC_INT] = bind_int,
-        [SPEC_DURATION] = bind_duration, [SPEC_SIZE] = bind_size,
-        [SPEC_USD] = bind_usd,           [SPEC_BOOL] = bind_bool,
-        [SPEC_TEXT] = bind_string,       [SPEC_NAME] = bind_one_name,
-        [SPEC_PATH] = bind_path,         [SPEC_NAMES] = bind_names,
-        [SPEC_ENUM] = bind_enum,         [SPEC_FLAGS] = bind_flags,
-        [SPEC_WORD] = bind_word,         [SPEC_TIME] = bind_time,
-        [SPEC_HEADERS] = bind_headers,   [SPEC_ORIGINS] = bind_origins,
-        [SPEC_ADDRESS] = bind_address,   [SPEC_ENDPOINTS] = bind_endpoints,
-        [SPEC_PROXY] = bind_proxy,       [SPEC_KEY_ENV] = bind_key_env,
-        [SPEC_KEY_FILE] = bind_key_file, [SPEC_BACKEND] = bind_backend,
-        [SPEC_MODEL] = bind_model,       [SPEC_PRICES] = bind_prices,
-        [SPEC_ALIASES] = bind_aliases,   [SPEC_STEPS] = bind_steps,
+        [SPEC_OBJECT] = bind_in_place,
+        [SPEC_MAP] = bind_map,
+        [SPEC_LIST] = bind_list,
+        [SPEC_INT] = bind_int,
+        [SPEC_DURATION] = bind_duration,
+        [SPEC_SIZE] = bind_size,
+        [SPEC_USD] = bind_usd,
+        [SPEC_BOOL] = bind_bool,
+        [SPEC_TEXT] = bind_string,
+        [SPEC_NAME] = bind_one_name,
+        [SPEC_PATH] = bind_path,
+        [SPEC_NAMES] = bind_names,
+        [SPEC_ENUM] = bind_enum,
+        [SPEC_FLAGS] = bind_flags,
+        [SPEC_WORD] = bind_word,
+        [SPEC_TIME] = bind_time,
+        [SPEC_HEADERS] = bind_headers,
+        [SPEC_ORIGINS] = bind_origins,
+        [SPEC_ADDRESS] = bind_address,
+        [SPEC_ENDPOINTS] = bind_endpoints,
+        [SPEC_PROXY] = bind_proxy,
+        [SPEC_KEY_ENV] = bind_key_env,
+        [SPEC_KEY_FILE] = bind_key_file,
+        [SPEC_BACKEND] = bind_backend,
+        [SPEC_MODEL] = bind_model,
+        [SPEC_PRICES] = bind_prices,
+        [SPEC_ALIASES] = bind_aliases,
+        [SPEC_STEPS] = bind_steps,
         [SPEC_TENANT_KEYS] = bind_tenant_keys,
     };
     by_type[k->type](b, k, at, base);

@@ -57,7 +57,9 @@ static const char *split_authority(struct slice s, struct parts *p, const char *
             return "does not hold an IPv6 address between its brackets";
         struct slice rest = slice_from(s, (size_t)(end - s.p) + 1);
         p->port = slice_from(rest, 1);
-        return rest.n && (rest.p[0] != ':' || p->port.n == 0) ? "has something other than a port behind the address" : NULL;
+        return rest.n && (rest.p[0] != ':' || p->port.n == 0)
+                   ? "has something other than a port behind the address"
+                   : NULL;
     }
     const char *colon = s.n ? memchr(s.p, ':', s.n) : NULL;
     if (colon && is_ipv6(s)) {
@@ -76,7 +78,8 @@ static const char *split_authority(struct slice s, struct parts *p, const char *
 static const char *split(struct slice s, struct parts *p, const char **hint)
 {
     for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f || strchr("\"<>\\^`{|}", s.p[i])) {
+        if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f ||
+            strchr("\"<>\\^`{|}", s.p[i])) {
             if (s.p[i] == '{')
                 *hint = "variables are not expanded in a policy";
             return "holds a character that URLs may not have";
@@ -109,7 +112,8 @@ static bool ends_with(struct slice s, struct slice end)
     return s.n >= end.n && memcmp(s.p + s.n - end.n, end.p, end.n) == 0;
 }
 
-const char *url_endpoint(struct slice text, struct arena *a, struct policy_endpoint *out, const char **hint)
+const char *url_endpoint(struct slice text, struct arena *a, struct policy_endpoint *out,
+                         const char **hint)
 {
     struct parts p = {0};
     while (text.n > 8 && text.p[text.n - 1] == '/') /* not into "https://" */
@@ -190,7 +194,8 @@ static bool is_loopback(struct slice host)
     return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-const char *url_address(struct slice text, struct arena *a, struct policy_address *out, const char **hint)
+const char *url_address(struct slice text, struct arena *a, struct policy_address *out,
+                        const char **hint)
 {
     struct parts p = {.host = SLICE("127.0.0.1"), .port = text};
     uint16_t port;

@@ -1,4 +1,5 @@
-/* Numbers with units. Pure. Called by policy_types, and by policy_explain and policy_diff for the way back. */
+/* Numbers with units. Pure. Called by policy_types, and by policy_explain and policy_diff for the
+ * way back. */
 #include "policies/policy_value.h"
 
 #include <inttypes.h>
@@ -12,8 +13,9 @@ struct unit {
 
 static const struct unit durations[] = {{"ms", 1},          {"s", 1000},         {"m", 60 * 1000},
                                         {"h", 3600 * 1000}, {"d", 86400 * 1000}, {NULL, 0}};
-static const struct unit sizes[] = {{"B", 1},           {"KiB", 1 << 10},  {"MiB", 1 << 20}, {"GiB", 1 << 30},
-                                    {"KB", 1000},       {"MB", 1000000},   {"GB", 1000000000}, {NULL, 0}};
+static const struct unit sizes[] = {{"B", 1},           {"KiB", 1 << 10}, {"MiB", 1 << 20},
+                                    {"GiB", 1 << 30},   {"KB", 1000},     {"MB", 1000000},
+                                    {"GB", 1000000000}, {NULL, 0}};
 
 static bool is_digit(char c)
 {
@@ -44,7 +46,8 @@ const char *value_int(struct slice text, int64_t *out, const char **hint)
     struct slice s = slice_from(text, negative);
     if (s.n == 0 || digits(s, 0) != s.n) {
         bool starts = s.n && is_digit(s.p[0]);
-        bool hex = slice_starts(s, SLICE("0x")) || slice_starts(s, SLICE("0o")) || slice_starts(s, SLICE("0b"));
+        bool hex = slice_starts(s, SLICE("0x")) || slice_starts(s, SLICE("0o")) ||
+                   slice_starts(s, SLICE("0b"));
         bool exponent = starts && (memchr(s.p, 'e', s.n) || memchr(s.p, 'E', s.n));
         if (hex || exponent || (starts && (memchr(s.p, '_', s.n) || memchr(s.p, ',', s.n))))
             *hint = "write it as plain decimal digits, e.g. 1000";
@@ -97,7 +100,8 @@ const char *value_duration(struct slice text, int64_t *out_ms, const char **hint
     bool no_unit = false;
     const char *why = with_unit(text, durations, out_ms, &no_unit);
     if (why)
-        *hint = no_unit ? "say which unit: 250ms, 30s, 15m or 24h" : "write one number and ms, s, m, h or d, e.g. 90s";
+        *hint = no_unit ? "say which unit: 250ms, 30s, 15m or 24h"
+                        : "write one number and ms, s, m, h or d, e.g. 90s";
     return why;
 }
 
@@ -159,7 +163,8 @@ static bool clock_of_day(struct slice s, int64_t *seconds, int64_t *us)
     struct slice zone = slice_from(s, i);
     int64_t offset = 0;
     if (zone.n == 6 && (shaped(zone, "+dd:dd") || shaped(zone, "-dd:dd")))
-        offset = (zone.p[0] == '-' ? -1 : 1) * (number_at(zone, 1, 2) * 3600 + number_at(zone, 4, 2) * 60);
+        offset = (zone.p[0] == '-' ? -1 : 1) *
+                 (number_at(zone, 1, 2) * 3600 + number_at(zone, 4, 2) * 60);
     else if (!slice_eq(zone, SLICE("Z")))
         return false;
     *seconds = h * 3600 + m * 60 + sec - offset;
@@ -186,7 +191,8 @@ const char *value_time(struct slice text, int64_t *out_us, const char **hint)
     return NULL;
 }
 
-static const char *largest_unit(int64_t v, const struct unit *const *units, char *out, size_t out_bytes)
+static const char *largest_unit(int64_t v, const struct unit *const *units, char *out,
+                                size_t out_bytes)
 {
     for (; *units; units++) {
         if (v >= (*units)->scale && v % (*units)->scale == 0) {
@@ -200,7 +206,8 @@ static const char *largest_unit(int64_t v, const struct unit *const *units, char
 
 const char *value_format_duration(int64_t ms, char *out, size_t out_bytes)
 {
-    static const struct unit *const order[] = {&durations[3], &durations[2], &durations[1], &durations[0], NULL};
+    static const struct unit *const order[] = {&durations[3], &durations[2], &durations[1],
+                                               &durations[0], NULL};
     if (ms <= 0) {
         snprintf(out, out_bytes, ms < 0 ? "none" : "0s");
         return out;

@@ -1,6 +1,6 @@
 /* Scalars of the policy language, from text to numbers. Pure; any thread.
- * Each returns NULL when the text is well formed, else what is wrong with it, as the end of a sentence; *hint may then be set
- * to a static advice. Ranges are the caller's. */
+ * Each returns NULL when the text is well formed, else what is wrong with it, as the end of a
+ * sentence; *hint may then be set to a static advice. Ranges are the caller's. */
 #ifndef POLICIES_POLICY_VALUE_H
 #define POLICIES_POLICY_VALUE_H
 

@@ -1,5 +1,6 @@
-/* Policy files: any bytes give either a policy or at least one diagnostic, each on one line. A policy that loads is explained,
- * compared with itself and asked for every name it knows. Secrets are not read, so that inputs cannot open files. */
+/* Policy files: any bytes give either a policy or at least one diagnostic, each on one line. A
+ * policy that loads is explained, compared with itself and asked for every name it knows. Secrets
+ * are not read, so that inputs cannot open files. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -35,13 +36,15 @@ static void use(const struct policy *p)
     struct buf out;
     buf_init(&out, 16 << 20);
     for (size_t i = 0; i < n && i < 16; i++) {
-        struct policy_query q = {.model = slice_str(names[i].name), .prompt_tokens = (int64_t)i * 1000};
+        struct policy_query q = {.model = slice_str(names[i].name),
+                                 .prompt_tokens = (int64_t)i * 1000};
         struct policy_explanation e;
         bool known;
         policy_match(p, &q, &known);
         check(known);
         policy_explain(p, &q, 100, &e);
-        check(policy_explanation_write_text(&e, &out) == ERR_OK && policy_explanation_write_json(&e, &out) == ERR_OK);
+        check(policy_explanation_write_text(&e, &out) == ERR_OK &&
+              policy_explanation_write_json(&e, &out) == ERR_OK);
         policy_explanation_clear(&e);
         buf_reset(&out);
     }
@@ -60,7 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct diags d;
     struct policy *p;
     diags_init(&d);
-    enum err e = policy_load_text(slice_make((const char *)data, size), "fuzz.yaml", &options, &d, &p);
+    enum err e =
+        policy_load_text(slice_make((const char *)data, size), "fuzz.yaml", &options, &d, &p);
     check((e == ERR_OK) == (p != NULL));
     check_diags(&d, e);
     if (p)

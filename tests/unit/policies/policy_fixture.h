@@ -1,4 +1,5 @@
-/* What the policy tests share: loading text with a fixed environment, failing with the diagnostics. */
+/* What the policy tests share: loading text with a fixed environment, failing with the diagnostics.
+ */
 #ifndef TESTS_UNIT_POLICIES_POLICY_FIXTURE_H
 #define TESTS_UNIT_POLICIES_POLICY_FIXTURE_H
 
@@ -19,7 +20,8 @@ static inline const char *fixture_getenv(const char *name, void *ctx)
 
 static inline struct policy *fixture_load_as(const char *text, char *secret_suffix)
 {
-    struct policy_load_options options = {.getenv_fn = fixture_getenv, .ctx = secret_suffix, .resolve_secrets = true};
+    struct policy_load_options options = {
+        .getenv_fn = fixture_getenv, .ctx = secret_suffix, .resolve_secrets = true};
     struct diags d;
     struct policy *p;
     diags_init(&d);

@@ -5,7 +5,9 @@
 #include "policies/policy_diff.h"
 #include "tests/unit/policies/policy_fixture.h"
 
-#define MODELS "models: {m: {backend: local, price: {input: 1, output: 2}}, n: {backend: local, price: {input: 1, output: 2}}}\n"
+#define MODELS                                                                                     \
+    "models: {m: {backend: local, price: {input: 1, output: 2}}, n: {backend: local, price: "      \
+    "{input: 1, output: 2}}}\n"
 #define ROUTES "routes: [{name: r, match: {model: auto}, cascade: [m], fallback: [n]}]\n"
 #define BASE   "version: 1\n" FIXTURE_BACKEND MODELS ROUTES
 
@@ -51,7 +53,8 @@ static void test_price(void **state)
     struct pair x;
     pair_init(&x, BASE,
               "version: 1\n" FIXTURE_BACKEND
-              "models: {m: {backend: local, price: {input: 1.5, output: 2}}, n: {backend: local, price: {input: 1, output: 2}}}\n" ROUTES);
+              "models: {m: {backend: local, price: {input: 1.5, output: 2}}, n: {backend: local, "
+              "price: {input: 1, output: 2}}}\n" ROUTES);
     assert_int_equal(x.diff.change_count, 1);
     fixture_has(&x.text, "~ model m  price: input 1.00,");
     fixture_has(&x.text, "-> input 1.50,");
@@ -65,15 +68,20 @@ static void test_every_kind(void **state)
     struct pair x;
     pair_init(&x,
               "version: 1\n" FIXTURE_BACKEND
-              "models: {m: {backend: local, price: {input: 1, output: 2}}, gone: {backend: local, price: {input: 1, output: 2}}}\n"
+              "models: {m: {backend: local, price: {input: 1, output: 2}}, gone: {backend: local, "
+              "price: {input: 1, output: 2}}}\n"
               "aliases: {a: m, b: m}\ntenants: {t: {keys: [{env: T}]}}\n"
               "routes: [{name: r, cascade: [m, gone], retry: {max_attempts: 3}}]\n",
-              "version: 1\nbackends: {local: {dialect: openai, url: ['http://127.0.0.1:9000/v1', 'http://127.0.0.1:9001/v1'],\n"
-              "  timeouts: {total: none}, headers: {x-a: b}}, more: {dialect: openai, url: 'http://127.0.0.1:9002/v1'}}\n"
-              "models: {m: {backend: more, context: 5, price: {gpu_second: 1}}, new: {backend: local, price: {input: 1, output: 2}}}\n"
+              "version: 1\nbackends: {local: {dialect: openai, url: ['http://127.0.0.1:9000/v1', "
+              "'http://127.0.0.1:9001/v1'],\n"
+              "  timeouts: {total: none}, headers: {x-a: b}}, more: {dialect: openai, url: "
+              "'http://127.0.0.1:9002/v1'}}\n"
+              "models: {m: {backend: more, context: 5, price: {gpu_second: 1}}, new: {backend: "
+              "local, price: {input: 1, output: 2}}}\n"
               "aliases: {a: new, c: m}\ntenants: {t: {keys: [{env: T}, {env: U}], admin: true}}\n"
               "routes: [{name: r, cascade: [new, m], deadline: 5s}]\n");
-    fixture_has(&x.text, "~ backend local  url: http://127.0.0.1:9000/v1 -> http://127.0.0.1:9000/v1, http://127.0.0.1:9001/v1\n");
+    fixture_has(&x.text, "~ backend local  url: http://127.0.0.1:9000/v1 -> "
+                         "http://127.0.0.1:9000/v1, http://127.0.0.1:9001/v1\n");
     fixture_has(&x.text, "~ backend local  timeouts.total: 15m -> none\n");
     fixture_has(&x.text, "~ backend local  headers: (not given) -> x-a: b\n");
     fixture_has(&x.text, "+ backend more\n");
@@ -90,7 +98,8 @@ static void test_every_kind(void **state)
     fixture_has(&x.text, "~ route r  cascade: m, gone -> new, m\n");
     fixture_has(&x.text, "~ route r  retry.max_attempts: 3 -> 4\n");
     fixture_has(&x.text, "~ route r  deadline: none -> 5s\n");
-    fixture_has(&x.text, "'b'\n      before: route 'r': m, gone\n      after:  no such model (404)\n");
+    fixture_has(&x.text,
+                "'b'\n      before: route 'r': m, gone\n      after:  no such model (404)\n");
     fixture_has_not(&x.text, "value-of-"); /* no secret, in no form */
     buf_reset(&x.text);
     assert_int_equal(policy_diff_write_json(&x.diff, &x.text), ERR_OK);
@@ -105,11 +114,14 @@ static void test_every_kind(void **state)
 static void test_for_whom(void **state)
 {
     (void)state;
-    static const char head[] = "version: 1\n" FIXTURE_BACKEND MODELS "tenants: {a: {keys: [{env: A}]}, b: {keys: [{env: B}]}}\n";
+    static const char head[] = "version: 1\n" FIXTURE_BACKEND MODELS
+                               "tenants: {a: {keys: [{env: A}]}, b: {keys: [{env: B}]}}\n";
     char old[2048], new[2048];
-    snprintf(old, sizeof old, "%sroutes: [{name: r, match: {model: [auto, m]}, cascade: [m, n]}]\n", head);
+    snprintf(old, sizeof old, "%sroutes: [{name: r, match: {model: [auto, m]}, cascade: [m, n]}]\n",
+             head);
     snprintf(new, sizeof new,
-             "%sroutes: [{name: big, match: {model: auto, tenant: a, api: chat, prompt_tokens: {min: 1000}}, cascade: [n]},\n"
+             "%sroutes: [{name: big, match: {model: auto, tenant: a, api: chat, prompt_tokens: "
+             "{min: 1000}}, cascade: [n]},\n"
              "  {name: r, match: {model: [auto, m]}, cascade: [m, n]}]\n",
              head);
     struct pair x;
@@ -131,7 +143,8 @@ static void test_tenants_come(void **state)
     struct pair x;
     pair_init(&x, BASE, BASE "tenants: {a: {keys: [{env: A}]}}\n");
     fixture_has(&x.text, "+ tenant a\n");
-    fixture_has(&x.text, "by (no key)\n      before: route 'r': m, n\n      after:  refused: the key is not known (401)\n");
+    fixture_has(&x.text, "by (no key)\n      before: route 'r': m, n\n      after:  refused: the "
+                         "key is not known (401)\n");
     pair_clear(&x);
 }
 
@@ -141,9 +154,11 @@ static void test_order(void **state)
     struct pair x;
     pair_init(&x,
               "version: 1\n" FIXTURE_BACKEND MODELS
-              "routes: [{name: x, match: {model: auto, tags: [t]}, cascade: [m]}, {name: y, match: {model: auto, headers: {h: v}}, cascade: [n]}]\n",
+              "routes: [{name: x, match: {model: auto, tags: [t]}, cascade: [m]}, {name: y, match: "
+              "{model: auto, headers: {h: v}}, cascade: [n]}]\n",
               "version: 1\n" FIXTURE_BACKEND MODELS
-              "routes: [{name: y, match: {model: auto, headers: {h: v}}, cascade: [n]}, {name: x, match: {model: auto, tags: [t]}, cascade: [m]}]\n");
+              "routes: [{name: y, match: {model: auto, headers: {h: v}}, cascade: [n]}, {name: x, "
+              "match: {model: auto, tags: [t]}, cascade: [m]}]\n");
     assert_int_equal(x.diff.change_count, 1);
     fixture_has(&x.text, "~ route  order: x, y -> y, x\n");
     fixture_has(&x.text, "'auto' by (no key), chat, with tag t, h: v");
@@ -187,7 +202,8 @@ static void test_restart(void **state)
 static void test_secret_changed(void **state)
 {
     (void)state;
-    static const char text[] = "version: 1\nbackends: {local: {dialect: openai, url: 'https://x.example/v1', key_env: K}}\n" MODELS ROUTES;
+    static const char text[] = "version: 1\nbackends: {local: {dialect: openai, url: "
+                               "'https://x.example/v1', key_env: K}}\n" MODELS ROUTES;
     struct policy *old = fixture_load_as(text, "-1"), *new = fixture_load_as(text, "-2");
     struct policy_diff d;
     policy_diff(old, new, &d);
@@ -202,9 +218,10 @@ static void test_secret_changed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same),     cmocka_unit_test(test_price),        cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_for_whom), cmocka_unit_test(test_tenants_come), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_restart),  cmocka_unit_test(test_secret_changed),
+        cmocka_unit_test(test_same),         cmocka_unit_test(test_price),
+        cmocka_unit_test(test_every_kind),   cmocka_unit_test(test_for_whom),
+        cmocka_unit_test(test_tenants_come), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_restart),      cmocka_unit_test(test_secret_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,7 @@
 #include "tests/unit/policies/policy_fixture.h"
 
 static const char text[] =
-    "version: 1\n" FIXTURE_BACKEND
-    "models:\n"
+    "version: 1\n" FIXTURE_BACKEND "models:\n"
     "  small: {backend: local, context: 200, max_output: 100, price: {input: 1, output: 2}}\n"
     "  gpu: {backend: local, price: {gpu_second: 0.001}}\n"
     "  embedder: {backend: local, capabilities: [embeddings], price: {input: 0.5}}\n"
@@ -27,7 +26,8 @@ static void test_taken(void **state)
     (void)state;
     struct policy *p = fixture_load(text);
     struct slice tags[] = {SLICE("y")};
-    struct policy_query q = {.model = SLICE("fast"), .prompt_tokens = 1000, .tags = tags, .tag_count = 1};
+    struct policy_query q = {
+        .model = SLICE("fast"), .prompt_tokens = 1000, .tags = tags, .tag_count = 1};
     struct policy_explanation e;
     policy_explain(p, &q, 4001, &e);
     assert_string_equal(e.canonical, "auto");
@@ -50,7 +50,8 @@ static void test_taken(void **state)
     assert_int_equal(e.steps[0].cost_nanousd, 1001 * 1000 + 100 * 2000);
     assert_string_equal(e.steps[0].note, "the prompt is longer than its context of 200 tokens");
     assert_true(e.steps[1].fallback);
-    assert_int_equal(e.steps[1].cost_nanousd, INT64_C(1000000) * EXPLAIN_OUTPUT_TOKENS / EXPLAIN_TOKENS_PER_SECOND);
+    assert_int_equal(e.steps[1].cost_nanousd,
+                     INT64_C(1000000) * EXPLAIN_OUTPUT_TOKENS / EXPLAIN_TOKENS_PER_SECOND);
 
     struct buf out;
     buf_init(&out, 65536);
@@ -110,6 +111,7 @@ static void test_not_taken(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_not_taken)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken),
+                                       cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
-/* Every tests/golden/policy/NAME.yaml is loaded and its diagnostics are compared, line by line, with NAME.expected (empty: a valid
- * policy without warnings). Diagnostics name the file as NAME.yaml. The environment is fixed: OPENAI_API_KEY, TEAM_A_KEY
- * and TEAM_B_KEY are set, TEAM_C_KEY equals TEAM_A_KEY, EMPTY_KEY is empty, anything else is not set.
- * WEIR_GOLDEN_UPDATE=1 writes the .expected files instead; read the difference before committing it. */
+/* Every tests/golden/policy/NAME.yaml is loaded and its diagnostics are compared, line by line,
+ * with NAME.expected (empty: a valid policy without warnings). Diagnostics name the file as
+ * NAME.yaml. The environment is fixed: OPENAI_API_KEY, TEAM_A_KEY and TEAM_B_KEY are set,
+ * TEAM_C_KEY equals TEAM_A_KEY, EMPTY_KEY is empty, anything else is not set. WEIR_GOLDEN_UPDATE=1
+ * writes the .expected files instead; read the difference before committing it. */
 #include <cmocka.h>
 
 #include <dirent.h>
@@ -11,7 +12,7 @@
 #include "base/buf.h"
 #include "policies/policy_load.h"
 
-#define FOLDER  "tests/golden/policy"
+#define FOLDER    "tests/golden/policy"
 #define CASES_MIN 60
 
 static const char *fake_getenv(const char *name, void *ctx)
@@ -75,7 +76,8 @@ static int run_case(const char *name)
     char path[512], expected_path[512];
     struct buf text, expected, got;
     snprintf(path, sizeof path, "%s/%s", FOLDER, name);
-    snprintf(expected_path, sizeof expected_path, "%s/%.*s.expected", FOLDER, (int)(strlen(name) - 5), name);
+    snprintf(expected_path, sizeof expected_path, "%s/%.*s.expected", FOLDER,
+             (int)(strlen(name) - 5), name);
     read_all(path, &text);
     read_all(expected_path, &expected);
     diagnose(name, buf_slice(&text), &got);

@@ -1,4 +1,5 @@
-/* What a loaded policy holds: defaults, secrets, identity, the examples; and text that was cut or damaged. */
+/* What a loaded policy holds: defaults, secrets, identity, the examples; and text that was cut or
+ * damaged. */
 #include <cmocka.h>
 
 #include <dirent.h>
@@ -9,7 +10,9 @@
 static void test_defaults(void **state)
 {
     (void)state;
-    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    struct policy *p =
+        fixture_load("version: 1\n" FIXTURE_BACKEND
+                     "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
     const struct policy_server *s = &p->server;
     assert_string_equal(s->listen.host, "127.0.0.1");
     assert_int_equal(s->listen.port, 8080);
@@ -36,8 +39,9 @@ static void test_defaults(void **state)
     const struct policy_model *m = &p->models[0];
     assert_string_equal(m->upstream_name, "m");
     assert_int_equal(m->context_tokens, POLICY_NONE);
-    assert_int_equal(m->capabilities, CAP_CHAT | CAP_COMPLETIONS | CAP_TOOLS | CAP_VISION | CAP_AUDIO | CAP_STRUCTURED |
-                                          CAP_LOGPROBS | CAP_REASONING);
+    assert_int_equal(m->capabilities, CAP_CHAT | CAP_COMPLETIONS | CAP_TOOLS | CAP_VISION |
+                                          CAP_AUDIO | CAP_STRUCTURED | CAP_LOGPROBS |
+                                          CAP_REASONING);
     assert_int_equal(m->prices[0].per_mtok[TOK_CACHED_INPUT], NANOUSD_PER_USD);
     assert_int_equal(m->prices[0].per_mtok[TOK_REASONING], 2 * NANOUSD_PER_USD);
     assert_int_equal(strlen(m->prices[0].version), 8);
@@ -61,23 +65,31 @@ static void test_everything_written(void **state)
     (void)state;
     struct policy *p = fixture_load(
         "version: 1\n"
-        "server: {listen: '[::1]:1', admin: 2, workers: 3, state_dir: s, log_level: debug, access_log: stderr,\n"
+        "server: {listen: '[::1]:1', admin: 2, workers: 3, state_dir: s, log_level: debug, "
+        "access_log: stderr,\n"
         "  reply_model: requested, cors: {origins: '*'}, drain: 1s, sse_keepalive: none,\n"
         "  timeouts: {header: 1s, body: 2s, idle: 3s, write: 4s},\n"
-        "  limits: {body: 1MiB, headers: 8KiB, connections: 10, in_flight: 5, stream_buffer: 64KiB}}\n"
+        "  limits: {body: 1MiB, headers: 8KiB, connections: 10, in_flight: 5, stream_buffer: "
+        "64KiB}}\n"
         "backends:\n"
-        "  a: {dialect: openai, url: ['https://a.example/v1', 'https://b.example/v1'], balance: least_loaded, key_env: K,\n"
-        "    timeouts: {connect: 1s, first_byte: none, between_bytes: none, total: none}, http: 2, transport: curl,\n"
-        "    limits: {in_flight: 7, idle_connections: 0, response: 1KiB}, proxy: 'socks5h://proxy:1080',\n"
+        "  a: {dialect: openai, url: ['https://a.example/v1', 'https://b.example/v1'], balance: "
+        "least_loaded, key_env: K,\n"
+        "    timeouts: {connect: 1s, first_byte: none, between_bytes: none, total: none}, http: 2, "
+        "transport: curl,\n"
+        "    limits: {in_flight: 7, idle_connections: 0, response: 1KiB}, proxy: "
+        "'socks5h://proxy:1080',\n"
         "    tls: {verify: false}, headers: {x-a: b}, stream_options: false}\n"
         "models:\n"
-        "  m: {backend: a, name: up/m, context: 10, max_output: 5, capabilities: [chat], quantization: q4,\n"
-        "    price: [{from: 2026-01-01, input: 3, cached_input: 0.5, cache_write: 4, output: 2, reasoning: 9}, {gpu_second: 0.1}]}\n"
+        "  m: {backend: a, name: up/m, context: 10, max_output: 5, capabilities: [chat], "
+        "quantization: q4,\n"
+        "    price: [{from: 2026-01-01, input: 3, cached_input: 0.5, cache_write: 4, output: 2, "
+        "reasoning: 9}, {gpu_second: 0.1}]}\n"
         "retry: {max_attempts: 9, backoff: {max: 7s}}\n"
         "tenants: {t: {keys: [{env: T}], tags: [x, y], admin: true}}\n"
         "aliases: {other: auto}\n"
         "routes:\n"
-        "  - {name: r, match: {model: auto, tenant: t, tags: x, headers: {x-h: 'a*', x-p: '*'}, api: chat, prompt_tokens: {min: 1}},\n"
+        "  - {name: r, match: {model: auto, tenant: t, tags: x, headers: {x-h: 'a*', x-p: '*'}, "
+        "api: chat, prompt_tokens: {min: 1}},\n"
         "     cascade: [m], retry: {per_model: 5}, deadline: 1m}\n");
     const struct policy_server *s = &p->server;
     assert_string_equal(s->listen.host, "::1");
@@ -126,9 +138,12 @@ static void test_everything_written(void **state)
 static void test_price_version_depends_on_the_price_alone(void **state)
 {
     (void)state;
-    struct policy *a = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
-    struct policy *b = fixture_load("version: 1\n" FIXTURE_BACKEND
-                                    "models: {n: {backend: local, context: 5, price: {output: 2.0, input: 1.00}}}\n");
+    struct policy *a =
+        fixture_load("version: 1\n" FIXTURE_BACKEND
+                     "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    struct policy *b = fixture_load(
+        "version: 1\n" FIXTURE_BACKEND
+        "models: {n: {backend: local, context: 5, price: {output: 2.0, input: 1.00}}}\n");
     assert_string_equal(a->models[0].prices[0].version, b->models[0].prices[0].version);
     assert_string_not_equal(a->version, b->version);
     policy_unref(a);
@@ -147,9 +162,11 @@ static void test_key_file(void **state)
     fputs("  sk-from-file\r\n\n", f);
     fclose(f);
     f = fopen(path, "w");
-    fputs("version: 1\nbackends: {a: {dialect: openai, url: 'http://127.0.0.1/v1', key_file: key}}\n"
-          "models: {m: {backend: a, price: {input: 0, output: 0}}}\n"
-          "tenants: {t: {keys: [{file: key}]}}\n", f);
+    fputs(
+        "version: 1\nbackends: {a: {dialect: openai, url: 'http://127.0.0.1/v1', key_file: key}}\n"
+        "models: {m: {backend: a, price: {input: 0, output: 0}}}\n"
+        "tenants: {t: {keys: [{file: key}]}}\n",
+        f);
     fclose(f);
     struct diags d;
     struct policy *p;
@@ -157,7 +174,8 @@ static void test_key_file(void **state)
     assert_int_equal(policy_load_file(path, NULL, &d, &p), ERR_OK);
     assert_string_equal(p->backends[0].key, "sk-from-file");
     assert_int_equal(p->tenants[0].key_count, 1);
-    assert_int_equal(p->tenants[0].keys[0].sha256[0], 0x36); /* printf %s sk-from-file | sha256sum */
+    assert_int_equal(p->tenants[0].keys[0].sha256[0],
+                     0x36); /* printf %s sk-from-file | sha256sum */
     policy_unref(p);
     unlink(key);
     assert_int_equal(policy_load_file(path, NULL, &d, &p), ERR_INVALID_POLICY);
@@ -185,7 +203,8 @@ static void test_unreadable_file(void **state)
     assert_null(p);
     assert_int_equal(d.count, 1);
     diag_format(&d.items[0], line, sizeof line);
-    assert_string_equal(line, "/nonexistent/weir.yaml: error: cannot be read: No such file or directory");
+    assert_string_equal(line,
+                        "/nonexistent/weir.yaml: error: cannot be read: No such file or directory");
     assert_int_equal(policy_load_file("/tmp", NULL, &d, &p), ERR_NOT_FOUND); /* a folder */
     diags_clear(&d);
 }
@@ -199,7 +218,8 @@ static void test_too_large(void **state)
     struct diags d;
     struct policy *p;
     diags_init(&d);
-    assert_int_equal(policy_load_text(slice_make(text, n), "big.yaml", NULL, &d, &p), ERR_INVALID_POLICY);
+    assert_int_equal(policy_load_text(slice_make(text, n), "big.yaml", NULL, &d, &p),
+                     ERR_INVALID_POLICY);
     assert_int_equal(d.errors, 1);
     diags_clear(&d);
     free(text);
@@ -208,7 +228,9 @@ static void test_too_large(void **state)
 static void test_refcount(void **state)
 {
     (void)state;
-    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    struct policy *p =
+        fixture_load("version: 1\n" FIXTURE_BACKEND
+                     "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
     assert_ptr_equal(policy_ref(p), p);
     policy_unref(p);
     assert_string_equal(p->models[0].name, "m");
@@ -260,7 +282,8 @@ static void test_examples(void **state)
     assert_true(seen >= 4);
 }
 
-/* Cut anywhere, and with any one byte replaced, a file gives a policy or diagnostics, never both or neither. */
+/* Cut anywhere, and with any one byte replaced, a file gives a policy or diagnostics, never both or
+ * neither. */
 static void test_damaged(void **state)
 {
     (void)state;
@@ -281,11 +304,15 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_everything_written),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_everything_written),
         cmocka_unit_test(test_price_version_depends_on_the_price_alone),
-        cmocka_unit_test(test_key_file),       cmocka_unit_test(test_unreadable_file),
-        cmocka_unit_test(test_too_large),      cmocka_unit_test(test_refcount),
-        cmocka_unit_test(test_examples),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_key_file),
+        cmocka_unit_test(test_unreadable_file),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_refcount),
+        cmocka_unit_test(test_examples),
+        cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

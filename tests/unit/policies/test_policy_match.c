@@ -4,8 +4,7 @@
 #include "tests/unit/policies/policy_fixture.h"
 
 static const char text[] =
-    "version: 1\n" FIXTURE_BACKEND
-    "models:\n"
+    "version: 1\n" FIXTURE_BACKEND "models:\n"
     "  small: {backend: local, capabilities: [chat, embeddings], price: {input: 1, output: 2}}\n"
     "  large: {backend: local, price: {input: 1, output: 2}}\n"
     "tenants:\n"
@@ -16,8 +15,10 @@ static const char text[] =
     "  - {name: embed, match: {model: small, api: embeddings}, cascade: [small]}\n"
     "  - {name: gold, match: {model: auto, tags: [gold]}, cascade: [large]}\n"
     "  - {name: b-only, match: {model: [auto, 'b-*'], tenant: b}, cascade: [large]}\n"
-    "  - {name: beta, match: {model: auto, headers: {X-Beta: 'on*', x-any: '*'}}, cascade: [large]}\n"
-    "  - {name: long, match: {model: auto, prompt_tokens: {min: 100, max: 200}}, cascade: [large]}\n"
+    "  - {name: beta, match: {model: auto, headers: {X-Beta: 'on*', x-any: '*'}}, cascade: "
+    "[large]}\n"
+    "  - {name: long, match: {model: auto, prompt_tokens: {min: 100, max: 200}}, cascade: "
+    "[large]}\n"
     "  - {name: auto, match: {model: auto}, cascade: [small], fallback: [large]}\n"
     "  - {name: small, match: {model: small}, cascade: [small]}\n";
 
@@ -35,46 +36,57 @@ static void test_routes(void **state)
     struct policy *p = fixture_load(text);
     const struct policy_tenant *a = &p->tenants[0], *b = &p->tenants[1];
     struct slice tags[] = {SLICE("silver"), SLICE("gold")};
-    struct policy_query_header beta[] = {{SLICE("x-beta"), SLICE("on-monday")}, {SLICE("X-ANY"), SLICE("")}};
+    struct policy_query_header beta[] = {{SLICE("x-beta"), SLICE("on-monday")},
+                                         {SLICE("X-ANY"), SLICE("")}};
 #define Q(...) ((struct policy_query){__VA_ARGS__})
     assert_string_equal(route(p, Q(.model = SLICE("auto"))), "auto");
     assert_string_equal(route(p, Q(.model = SLICE("small"))), "small");
-    assert_string_equal(route(p, Q(.model = SLICE("small"), .api = POLICY_API_EMBEDDINGS)), "embed");
+    assert_string_equal(route(p, Q(.model = SLICE("small"), .api = POLICY_API_EMBEDDINGS)),
+                        "embed");
     assert_string_equal(route(p, Q(.model = SLICE("fast"), .api = POLICY_API_EMBEDDINGS)), "embed");
     assert_string_equal(route(p, Q(.model = SLICE("fast"))), "small"); /* two aliases deep */
-    assert_string_equal(route(p, Q(.model = SLICE("smart"))), "auto"); /* an alias of a route's name */
-    assert_string_equal(route(p, Q(.model = SLICE("auto"), .tenant = a)), "gold"); /* the tenant's tag */
+    assert_string_equal(route(p, Q(.model = SLICE("smart"))),
+                        "auto"); /* an alias of a route's name */
+    assert_string_equal(route(p, Q(.model = SLICE("auto"), .tenant = a)),
+                        "gold"); /* the tenant's tag */
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .tags = tags, .tag_count = 2)), "gold");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .tags = tags, .tag_count = 1)), "auto");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .tenant = b)), "b-only");
-    assert_string_equal(route(p, Q(.model = SLICE("auto"), .headers = beta, .header_count = 2)), "beta");
-    assert_string_equal(route(p, Q(.model = SLICE("auto"), .headers = beta, .header_count = 1)), "auto");
+    assert_string_equal(route(p, Q(.model = SLICE("auto"), .headers = beta, .header_count = 2)),
+                        "beta");
+    assert_string_equal(route(p, Q(.model = SLICE("auto"), .headers = beta, .header_count = 1)),
+                        "auto");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .prompt_tokens = 99)), "auto");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .prompt_tokens = 100)), "long");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .prompt_tokens = 200)), "long");
     assert_string_equal(route(p, Q(.model = SLICE("auto"), .prompt_tokens = 201)), "auto");
     assert_string_equal(route(p, Q(.model = SLICE("b-anything"), .tenant = b)), "b-only");
-    assert_string_equal(route(p, Q(.model = SLICE("b-anything"))), "none"); /* known by the pattern, not for everyone */
-    assert_string_equal(route(p, Q(.model = SLICE("large"))), "none");      /* a model that no route names */
+    assert_string_equal(route(p, Q(.model = SLICE("b-anything"))),
+                        "none"); /* known by the pattern, not for everyone */
+    assert_string_equal(route(p, Q(.model = SLICE("large"))),
+                        "none"); /* a model that no route names */
     assert_string_equal(route(p, Q(.model = SLICE("gpt-9"))), "unknown");
     assert_string_equal(route(p, Q(.model = {0})), "unknown");
     assert_string_equal(route(p, Q(.model = SLICE("aut"))), "unknown");
     assert_string_equal(route(p, Q(.model = SLICE("auto\0x"))), "unknown");
     assert_string_equal(route(p, Q(.model = SLICE("AUTO"))), "unknown"); /* names are exact */
-    assert_string_equal(route(p, Q(.model = SLICE("b-*"))), "none");     /* a client's star is a character */
+    assert_string_equal(route(p, Q(.model = SLICE("b-*"))),
+                        "none"); /* a client's star is a character */
     policy_unref(p);
 }
 
 static void test_catch_all_takes_known_names_only(void **state)
 {
     (void)state;
-    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n"
+    struct policy *p = fixture_load("version: 1\n" FIXTURE_BACKEND
+                                    "models: {m: {backend: local, price: {input: 1, output: 2}}}\n"
                                     "aliases: {x: m}\nroutes: [{name: all, cascade: [m]}]\n");
     assert_string_equal(route(p, Q(.model = SLICE("m"))), "all");
     assert_string_equal(route(p, Q(.model = SLICE("x"))), "all");
     assert_string_equal(route(p, Q(.model = SLICE("y"))), "unknown");
     policy_unref(p);
-    p = fixture_load("version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: 2}}}\n"
+    p = fixture_load("version: 1\n" FIXTURE_BACKEND
+                     "models: {m: {backend: local, price: {input: 1, output: 2}}}\n"
                      "routes: [{name: any, match: {model: '*'}, cascade: [m]}]\n");
     assert_string_equal(route(p, Q(.model = SLICE("whatever"))), "any");
     policy_unref(p);
@@ -102,7 +114,8 @@ static void test_names(void **state)
 static void test_price_at(void **state)
 {
     (void)state;
-    struct policy_price prices[] = {{.from_wall_us = INT64_MIN}, {.from_wall_us = 1000}, {.from_wall_us = 2000}};
+    struct policy_price prices[] = {
+        {.from_wall_us = INT64_MIN}, {.from_wall_us = 1000}, {.from_wall_us = 2000}};
     struct policy_model m = {.prices = prices, .price_count = 3};
     assert_ptr_equal(policy_price_at(&m, INT64_MIN), &prices[0]);
     assert_ptr_equal(policy_price_at(&m, 999), &prices[0]);
@@ -117,28 +130,36 @@ static void test_cost(void **state)
 {
     (void)state;
     struct policy_price price = {.per_token = true,
-                                 .per_mtok = {[TOK_INPUT] = 2000000000, [TOK_CACHED_INPUT] = 500000000,
-                                              [TOK_CACHE_WRITE] = 2500000000, [TOK_OUTPUT] = 8000000000,
+                                 .per_mtok = {[TOK_INPUT] = 2000000000,
+                                              [TOK_CACHED_INPUT] = 500000000,
+                                              [TOK_CACHE_WRITE] = 2500000000,
+                                              [TOK_OUTPUT] = 8000000000,
                                               [TOK_REASONING] = 8000000000}};
-    struct token_usage usage = {.n = {[TOK_INPUT] = 1000, [TOK_CACHED_INPUT] = 100, [TOK_OUTPUT] = 10, [TOK_REASONING] = 1}};
+    struct token_usage usage = {
+        .n = {
+            [TOK_INPUT] = 1000, [TOK_CACHED_INPUT] = 100, [TOK_OUTPUT] = 10, [TOK_REASONING] = 1}};
     assert_int_equal(policy_cost(&price, &usage, 0), 2000000 + 50000 + 80000 + 8000);
-    assert_int_equal(policy_cost(&price, &(struct token_usage){0}, 1000000), 0); /* time is not priced */
+    assert_int_equal(policy_cost(&price, &(struct token_usage){0}, 1000000),
+                     0); /* time is not priced */
 
-    price = (struct policy_price){.per_token = true, .per_mtok = {[TOK_INPUT] = 1}}; /* a billionth per million */
+    price = (struct policy_price){.per_token = true,
+                                  .per_mtok = {[TOK_INPUT] = 1}}; /* a billionth per million */
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {499999}}, 0), 0);
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {500000}}, 0), 1); /* half up */
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {1499999}}, 0), 1);
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {-5}}, 0), 0);
 
     /* Rounded once: two halves of a nano-dollar, tokens and time, make one. */
-    price = (struct policy_price){.per_token = true, .per_gpu_second = true, .per_mtok = {[TOK_INPUT] = 1}, .gpu_second = 1};
+    price = (struct policy_price){
+        .per_token = true, .per_gpu_second = true, .per_mtok = {[TOK_INPUT] = 1}, .gpu_second = 1};
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {250000}}, 250000), 1);
     assert_int_equal(policy_cost(&price, &(struct token_usage){.n = {0}}, -1), 0);
 
     price = (struct policy_price){.per_gpu_second = true, .gpu_second = 400000}; /* USD 0.0004 */
     assert_int_equal(policy_cost(&price, &usage, 2500000), 1000000);
 
-    price = (struct policy_price){.per_token = true, .per_mtok = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}};
+    price = (struct policy_price){
+        .per_token = true, .per_mtok = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}};
     usage = (struct token_usage){.n = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}};
     assert_true(policy_cost(&price, &usage, 0) == INT64_MAX);
 }

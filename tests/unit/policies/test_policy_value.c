@@ -33,8 +33,23 @@ static void test_int(void **state)
     reads(value_int, "0", 0);
     reads(value_int, "-7", -7);
     reads(value_int, "9223372036854775807", INT64_MAX);
-    static const char *const bad[] = {"", "-", "+1", "01", "00", "0x10", "0o7", "1_000", "1,000", "1e3", "1.0", " 1", "1 ",
-                                      "9223372036854775808", "99999999999999999999999", "--1", "one"};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+1",
+                                      "01",
+                                      "00",
+                                      "0x10",
+                                      "0o7",
+                                      "1_000",
+                                      "1,000",
+                                      "1e3",
+                                      "1.0",
+                                      " 1",
+                                      "1 ",
+                                      "9223372036854775808",
+                                      "99999999999999999999999",
+                                      "--1",
+                                      "one"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuses(value_int, bad[i]);
 }
@@ -50,8 +65,22 @@ static void test_duration(void **state)
     reads(value_duration, "24h", 86400000);
     reads(value_duration, "7d", 604800000);
     reads(value_duration, "0s", 0);
-    static const char *const bad[] = {"", "5", "s", "5 s", "5S", "5sec", "1h30m", ".5s", "5.s", "-5s", "0.5ms", "0.0001s",
-                                      "9223372036854775807s", "1.0000000000s", "99999999999999999999ms", "1e3ms"};
+    static const char *const bad[] = {"",
+                                      "5",
+                                      "s",
+                                      "5 s",
+                                      "5S",
+                                      "5sec",
+                                      "1h30m",
+                                      ".5s",
+                                      "5.s",
+                                      "-5s",
+                                      "0.5ms",
+                                      "0.0001s",
+                                      "9223372036854775807s",
+                                      "1.0000000000s",
+                                      "99999999999999999999ms",
+                                      "1e3ms"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuses(value_duration, bad[i]);
 }
@@ -65,7 +94,8 @@ static void test_size(void **state)
     reads(value_size, "2GiB", INT64_C(2147483648));
     reads(value_size, "10MB", 10000000);
     reads(value_size, "0.5KiB", 512);
-    static const char *const bad[] = {"", "64", "64K", "64kb", "64 MiB", "0.5B", "0.0001KiB", "9999999999999GiB", "-1B"};
+    static const char *const bad[] = {
+        "", "64", "64K", "64kb", "64 MiB", "0.5B", "0.0001KiB", "9999999999999GiB", "-1B"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuses(value_size, bad[i]);
 }
@@ -79,10 +109,24 @@ static void test_time(void **state)
     reads(value_time, "2000-03-01T00:00:00Z", INT64_C(951868800000000));
     reads(value_time, "2026-01-01T02:00:00.25+02:00", INT64_C(1767225600250000));
     reads(value_time, "2025-12-31T19:00:00-05:00", INT64_C(1767225600000000));
-    static const char *const bad[] = {"", "2026", "2026-1-1", "2026-13-01", "2026-00-10", "2025-02-29", "2100-02-29",
-                                      "2026-04-31", "1969-12-31", "2026-01-01T00:00:00", "2026-01-01T24:00:00Z",
-                                      "2026-01-01T00:60:00Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00.1234567Z",
-                                      "2026-01-01Z", "2026-01-01T00:00:00+2:00", "2026-01-01T00:00:00Zz", "2026-01-01 "};
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-1-1",
+                                      "2026-13-01",
+                                      "2026-00-10",
+                                      "2025-02-29",
+                                      "2100-02-29",
+                                      "2026-04-31",
+                                      "1969-12-31",
+                                      "2026-01-01T00:00:00",
+                                      "2026-01-01T24:00:00Z",
+                                      "2026-01-01T00:60:00Z",
+                                      "2026-01-01T00:00:00.Z",
+                                      "2026-01-01T00:00:00.1234567Z",
+                                      "2026-01-01Z",
+                                      "2026-01-01T00:00:00+2:00",
+                                      "2026-01-01T00:00:00Zz",
+                                      "2026-01-01 "};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuses(value_time, bad[i]);
 }
@@ -110,12 +154,16 @@ static void test_endpoint(void **state)
         unsigned port;
         bool tls;
     } good[] = {
-        {"https://api.openai.com/v1", "api.openai.com", "api.openai.com", "/v1", "api.openai.com:443", 443, true},
-        {"https://api.openai.com:443/v1/", "api.openai.com", "api.openai.com", "/v1", "api.openai.com:443", 443, true},
-        {"http://10.0.0.5:8000/v1", "10.0.0.5", "10.0.0.5:8000", "/v1", "10.0.0.5:8000", 8000, false},
+        {"https://api.openai.com/v1", "api.openai.com", "api.openai.com", "/v1",
+         "api.openai.com:443", 443, true},
+        {"https://api.openai.com:443/v1/", "api.openai.com", "api.openai.com", "/v1",
+         "api.openai.com:443", 443, true},
+        {"http://10.0.0.5:8000/v1", "10.0.0.5", "10.0.0.5:8000", "/v1", "10.0.0.5:8000", 8000,
+         false},
         {"HTTP://localhost", "localhost", "localhost", "", "localhost:80", 80, false},
         {"http://[::1]:9100/a/b//", "::1", "[::1]:9100", "/a/b", "[::1]:9100", 9100, false},
-        {"http://a_b.internal:1/v1", "a_b.internal", "a_b.internal:1", "/v1", "a_b.internal:1", 1, false},
+        {"http://a_b.internal:1/v1", "a_b.internal", "a_b.internal:1", "/v1", "a_b.internal:1", 1,
+         false},
     };
     struct arena a;
     arena_init(&a, 512);
@@ -130,12 +178,38 @@ static void test_endpoint(void **state)
         assert_int_equal(e.port, good[i].port);
         assert_int_equal(e.tls, good[i].tls);
     }
-    static const char *const bad[] = {
-        "", "/", "http://", "https:///", "http:/x/v1", "://x/v1", "ftp://x/v1", "http://u@x/v1", "http://u:p@x/v1",
-        "http://x/v1?a=b", "http://x/v1#f", "http://x?a", "http://x:0/v1", "http://x:65536/v1", "http://x:/v1", "http://x:8a/v1",
-        "http://x y/v1", "http://x/\tv1", "http://x/v\x7f", "http://\xc3\xbc.example/v1", "http://[::1/v1", "http://[zz]/v1",
-        "http://[::1]x/v1", "http://[::1]:/v1", "http://::1/v1", "http://-x/v1", "http://.x/v1", "http://x/{a}", "http://x\\v1",
-        "http://x/v1/chat/completions", "http://x/v1/completions", "http://x/v1/embeddings/"};
+    static const char *const bad[] = {"",
+                                      "/",
+                                      "http://",
+                                      "https:///",
+                                      "http:/x/v1",
+                                      "://x/v1",
+                                      "ftp://x/v1",
+                                      "http://u@x/v1",
+                                      "http://u:p@x/v1",
+                                      "http://x/v1?a=b",
+                                      "http://x/v1#f",
+                                      "http://x?a",
+                                      "http://x:0/v1",
+                                      "http://x:65536/v1",
+                                      "http://x:/v1",
+                                      "http://x:8a/v1",
+                                      "http://x y/v1",
+                                      "http://x/\tv1",
+                                      "http://x/v\x7f",
+                                      "http://\xc3\xbc.example/v1",
+                                      "http://[::1/v1",
+                                      "http://[zz]/v1",
+                                      "http://[::1]x/v1",
+                                      "http://[::1]:/v1",
+                                      "http://::1/v1",
+                                      "http://-x/v1",
+                                      "http://.x/v1",
+                                      "http://x/{a}",
+                                      "http://x\\v1",
+                                      "http://x/v1/chat/completions",
+                                      "http://x/v1/completions",
+                                      "http://x/v1/embeddings/"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct policy_endpoint e;
         const char *hint = NULL;
@@ -152,11 +226,16 @@ static void test_address(void **state)
         const char *text, *host;
         unsigned port;
         bool loopback;
-    } good[] = {{"8080", "127.0.0.1", 8080, true},    {"0", "127.0.0.1", 0, true},
-                {"127.9.9.9:1", "127.9.9.9", 1, true}, {"[::1]:8080", "::1", 8080, true},
-                {"localhost:1", "localhost", 1, true}, {"0.0.0.0:80", "0.0.0.0", 80, false},
-                {"[::]:80", "::", 80, false},          {"10.1.2.3:80", "10.1.2.3", 80, false},
-                {"weir.example:80", "weir.example", 80, false}, {"127.example:80", "127.example", 80, false}};
+    } good[] = {{"8080", "127.0.0.1", 8080, true},
+                {"0", "127.0.0.1", 0, true},
+                {"127.9.9.9:1", "127.9.9.9", 1, true},
+                {"[::1]:8080", "::1", 8080, true},
+                {"localhost:1", "localhost", 1, true},
+                {"0.0.0.0:80", "0.0.0.0", 80, false},
+                {"[::]:80", "::", 80, false},
+                {"10.1.2.3:80", "10.1.2.3", 80, false},
+                {"weir.example:80", "weir.example", 80, false},
+                {"127.example:80", "127.example", 80, false}};
     struct arena a;
     arena_init(&a, 512);
     struct policy_address out;
@@ -167,8 +246,9 @@ static void test_address(void **state)
         assert_int_equal(out.port, good[i].port);
         assert_int_equal(out.loopback, good[i].loopback);
     }
-    static const char *const bad[] = {"", ":80", "*:80", "x", "x:", "x:99999", "::1:80", "[::1]", "[::1]80", "99999", "123456",
-                                      "-1", "a b:80", "x:8o", "http://x:80"};
+    static const char *const bad[] = {
+        "",        ":80",   "*:80",   "x",  "x:",     "x:99999", "::1:80",     "[::1]",
+        "[::1]80", "99999", "123456", "-1", "a b:80", "x:8o",    "http://x:80"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         if (!url_address(slice_str(bad[i]), &a, &out, &hint))
             fail_msg("'%s' was accepted", bad[i]);
@@ -181,12 +261,28 @@ static void test_glob(void **state)
     static const struct {
         const char *pattern, *text;
         bool match;
-    } cases[] = {{"", "", true},           {"", "a", false},          {"*", "", true},         {"*", "abc", true},
-                 {"a*", "a", true},        {"a*", "ba", false},       {"*a", "ba", true},      {"*a", "ab", false},
-                 {"a*c", "abbc", true},    {"a*c", "abcb", false},    {"a*b*c", "aXbYbc", true}, {"**", "x", true},
-                 {"gpt-4*", "gpt-4.1", true}, {"gpt-4*", "gpt-3", false}, {"a", "*", false},    {"*b*", "a*b", true},
-                 {"gpt-*", "gpt-4*", true}, {"gpt-4*", "gpt-*", false}, {"*-4*", "*-4", true},  {"a*a", "a", false},
-                 {"*aab", "aaaab", true},  {"ab*ab", "ab", false}};
+    } cases[] = {{"", "", true},
+                 {"", "a", false},
+                 {"*", "", true},
+                 {"*", "abc", true},
+                 {"a*", "a", true},
+                 {"a*", "ba", false},
+                 {"*a", "ba", true},
+                 {"*a", "ab", false},
+                 {"a*c", "abbc", true},
+                 {"a*c", "abcb", false},
+                 {"a*b*c", "aXbYbc", true},
+                 {"**", "x", true},
+                 {"gpt-4*", "gpt-4.1", true},
+                 {"gpt-4*", "gpt-3", false},
+                 {"a", "*", false},
+                 {"*b*", "a*b", true},
+                 {"gpt-*", "gpt-4*", true},
+                 {"gpt-4*", "gpt-*", false},
+                 {"*-4*", "*-4", true},
+                 {"a*a", "a", false},
+                 {"*aab", "aaaab", true},
+                 {"ab*ab", "ab", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (glob_match(slice_str(cases[i].pattern), slice_str(cases[i].text)) != cases[i].match)
             fail_msg("'%s' and '%s'", cases[i].pattern, cases[i].text);
@@ -227,7 +323,8 @@ static const char *nearest(const char *wanted, const char *const *candidates)
 static void test_nearest(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"dialect", "url", "balance", "timeouts", "limits", "gpt-4.1", NULL};
+    static const char *const keys[] = {"dialect", "url",     "balance", "timeouts",
+                                       "limits",  "gpt-4.1", NULL};
     assert_string_equal(nearest("dialekt", keys), "dialect");
     assert_string_equal(nearest("tiemouts", keys), "timeouts"); /* swapped */
     assert_string_equal(nearest("Limits", keys), "limits");
@@ -244,10 +341,11 @@ static void test_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int),      cmocka_unit_test(test_duration), cmocka_unit_test(test_size),
-        cmocka_unit_test(test_time),     cmocka_unit_test(test_format),   cmocka_unit_test(test_endpoint),
-        cmocka_unit_test(test_address),  cmocka_unit_test(test_glob),     cmocka_unit_test(test_names),
-        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_int),     cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_size),    cmocka_unit_test(test_time),
+        cmocka_unit_test(test_format),  cmocka_unit_test(test_endpoint),
+        cmocka_unit_test(test_address), cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
