@@ -219,7 +219,7 @@ def bar(bench, extra):
         ("added p50 at low load, x nginx", quotient(bench.added("weir", "p50"), bench.added("nginx", "p50")), 1.4, 1.0, "x"),
         ("CPU at 1 KB, of Portkey's", ratio("1k", "weir", "portkey", norm), 1 / 40, 1 / 80, "x"),
         ("memory per stream in flight", extra.get("kb_per_stream", {}).get("weir"), 25, 8, "KB"),
-        ("RSS at rest after the runs", extra.get("rss_mb", {}).get("weir"), 25, None, "MB"),
+        ("RSS after the request runs", extra.get("rss_mb", {}).get("weir"), 25, None, "MB"),
         (f"of {STREAMS_HELD} streams at once, not whole", extra.get("streams_not_whole"), 0, None, ""),
         ("their worst delay of a chunk", extra.get("worst_delay_ms"), 1000, None, "ms"),
         ("client leaves early -> upstream cancelled, worst", extra.get("cancel_worst_ms"), 100, None, "ms"),
@@ -270,9 +270,10 @@ def print_report(bench, systems, extra, absent):
     print("\nadded latency over direct at 200 requests/s, p50 / p99 us")
     for n in names:
         if n != "direct" and bench.added(n, "p50") is not None:
-            print(f"  {n:10}{bench.added(n, 'p50'):8.0f} / {bench.added(n, 'p99'):.0f}")
+            kept_up = bench.median("low", n, lambda r: r["report"]["req_per_s"]) > 0.9 * SCENARIOS["low"][1]["rate"]
+            print(f"  {n:10}{bench.added(n, 'p50'):8.0f} / {bench.added(n, 'p99'):.0f}{'' if kept_up else '   (did not keep up)'}")
 
-    print("\nmemory: MB at rest after the runs, KB per stream in flight")
+    print("\nmemory: MB after the request runs, KB per stream in flight")
     for n in names:
         if n in extra["rss_mb"]:
             print(f"  {n:10}{extra['rss_mb'][n]:8.1f} {shown(extra['kb_per_stream'].get(n), 1):>10}")
