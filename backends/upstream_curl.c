@@ -710,8 +710,9 @@ static struct engine *engine_new(struct upstream *u)
     e->multi = curl_multi_init();
     e->timer = event_new(u->base, -1, 0, on_timer, e);
     e->turn = event_new(u->base, -1, 0, turn, e);
-    if (!e->multi || !e->timer || !e->turn)
-        abort(); /* control-size memory, as in mem.h */
+    mem_need(e->multi);
+    mem_need(e->timer);
+    mem_need(e->turn);
     curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);

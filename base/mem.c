@@ -46,3 +46,9 @@ char *mem_strdup(struct slice s)
     p[s.n] = '\0';
     return p;
 }
+
+void mem_need(const void *p)
+{
+    if (!p)
+        out_of_memory(1, 0);
+}

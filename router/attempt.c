@@ -31,6 +31,7 @@ static void forget_answer(struct request *r)
     r->pass = NULL;
     r->pass_count = 0;
     r->retry_after_ms = -1;
+    r->no_retry = false;
     r->answer_bytes = 0;
     r->done_written = false;
     buf_reset(&r->body);
@@ -167,7 +168,7 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
 static void fail(struct request *r, enum err err, const struct upstream_result *res)
 {
     attempt_end(r, err, res);
-    request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = r->retry_after_ms});
+    request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = r->retry_after_ms, .no_retry = r->no_retry});
 }
 
 /* ---- reading the answer ---- */
@@ -182,11 +183,13 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
     struct request *r = request_of(c);
     struct attempt *at = r->attempt;
     const struct http1_header *type = http1_find(head, SLICE("content-type"));
+    const struct http1_header *should = http1_find(head, SLICE("x-should-retry"));
 
     at->status = head->status;
     at->first_byte_us = clock_mono_us() - at->started_us;
     r->pass_count = headers_to_client(head, &r->arena, ROOM_FOR_OWN_HEADERS, &r->pass);
     r->retry_after_ms = retry_after_ms(head, clock_wall_us());
+    r->no_retry = should && slice_ieq(should->value, SLICE("false"));
     if (head->status == 200 && r->ask.stream && type && type->value.n >= 17 &&
         strncasecmp(type->value.p, "text/event-stream", 17) == 0) {
         const struct policy_server *s = &r->snap->policy->server;

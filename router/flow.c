@@ -90,9 +90,11 @@ static bool other_endpoint(const struct flow *f)
 }
 
 /* Before the commit: the same endpoint, another one, the next model, or the end, as the error's table entry allows. */
-static struct flow_action flow_failed(struct flow *f, enum err err, int64_t retry_after_ms)
+static struct flow_action flow_failed(struct flow *f, const struct flow_event *ev)
 {
+    enum err err = ev->err;
     enum err_retry how = err_retry(err);
+    int64_t retry_after_ms = ev->retry_after_ms;
     bool last_model = f->step + 1 >= f->limits.steps;
 
     f->last_err = err;
@@ -101,7 +103,7 @@ static struct flow_action flow_failed(struct flow *f, enum err err, int64_t retr
         return finish(f, FLOW_CUT, err); /* bytes of this answer are with the client: no other attempt can follow */
     if (how == ERR_RETRY_NEVER)
         return finish(f, FLOW_FAIL, err);
-    if (how == ERR_RETRY_NEXT || f->attempts >= f->limits.max_attempts ||
+    if (how == ERR_RETRY_NEXT || ev->no_retry || f->attempts >= f->limits.max_attempts ||
         f->attempts_on_model >= f->limits.per_model)
         return next_model(f);
 
@@ -128,7 +130,7 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
     case FLOW_EV_ANSWER:
         return finish(f, FLOW_REPLY, ERR_OK);
     case FLOW_EV_FAILED:
-        return flow_failed(f, ev->err, ev->retry_after_ms);
+        return flow_failed(f, ev);
     case FLOW_EV_NO_ENDPOINT: /* an earlier failure tells the client more than "busy" does: last_err stays */
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
@@ -163,7 +165,7 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
         if (ev->kind == FLOW_EV_ANSWER)
             return finish(f, FLOW_END, ERR_OK);
         if (ev->kind == FLOW_EV_FAILED)
-            return flow_failed(f, ev->err, ev->retry_after_ms);
+            return flow_failed(f, ev);
         return act(FLOW_WAIT);
     case FLOW_DONE:
         break;

@@ -36,6 +36,7 @@ struct flow_event {
     enum flow_event_kind kind;
     enum err err;           /* FAILED, STOP */
     int64_t retry_after_ms; /* FAILED: from the upstream; -1 none */
+    bool no_retry;          /* FAILED: the upstream said x-should-retry: false; the next model may still be asked */
 };
 
 enum flow_action_kind {

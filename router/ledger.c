@@ -1,13 +1,17 @@
-/* The ledger's writer. Owns the database connection, the records from post to commit, and one thread. The only file of the room that
- * includes SQLite. Called by workers (post, full), by control (open, flush, close).
+/* The ledger's writer. Owns the database connection, the records from post to commit, and one
+ * thread. The only file of the room that includes SQLite. Called by workers (post, full), by
+ * control (open, flush, close).
  *
- *   worker: record_new -> post ----.                                                     requests ---.
- *   worker: record_new -> post ----+--> mailbox --> (50 ms pass) --> pending --> one transaction --> attempt_rows
- *                                                                       ^------- failed: back off, try again
+ *   worker: record_new -> post ----.                                                     requests
+ * ---. worker: record_new -> post ----+--> mailbox --> (50 ms pass) --> pending --> one transaction
+ * --> attempt_rows
+ *                                                                       ^------- failed: back off,
+ * try again
  *
- * The first record after a pause wakes the writer, which then sleeps until the batch is due without looking at the mailbox: under load a
- * post costs no system call. Indices are the greater part of an insert's cost, and one on random text the greatest: request ids
- * that grow with time make an insert here three times cheaper than random ones. */
+ * The first record after a pause wakes the writer, which then sleeps until the batch is due without
+ * looking at the mailbox: under load a post costs no system call. Indices are the greater part of
+ * an insert's cost, and one on random text the greatest: request ids that grow with time make an
+ * insert here three times cheaper than random ones. */
 #include "router/ledger.h"
 
 #include <assert.h>
@@ -24,16 +28,18 @@
 #include "base/mem.h"
 #include "base/stats.h"
 
-#define SCHEMA_VERSION  1
-#define BATCH_MS        50
-#define BATCH_RECORDS   1000
-#define BUSY_MS         1000 /* another process holds the write lock (a checkpoint, a careless shell) */
-#define BACKOFF_MIN_MS  50
-#define BACKOFF_MAX_MS  5000
-#define CLOSE_TRY_MS    10000 /* a disk that stays full must not hold up the end of the process for ever */
+#define SCHEMA_VERSION 1
+#define BATCH_MS       50
+#define BATCH_RECORDS  1000
+#define BUSY_MS        1000 /* another process holds the write lock (a checkpoint, a careless shell) */
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 5000
+#define CLOSE_TRY_MS                                                                               \
+    10000 /* a disk that stays full must not hold up the end of the process for ever */
 
-/* Times are Unix microseconds, durations microseconds (NULL: there was none), money nano-dollars. Attempts are clustered by their request;
- * the view adds its request_id, which is the client's to choose and therefore neither unique nor a key. */
+/* Times are Unix microseconds, durations microseconds (NULL: there was none), money nano-dollars.
+ * Attempts are clustered by their request; the view adds its request_id, which is the client's to
+ * choose and therefore neither unique nor a key. */
 static const char schema[] =
     "CREATE TABLE requests (\n"
     "  id INTEGER PRIMARY KEY,\n"
@@ -94,17 +100,21 @@ static const char schema[] =
     "PRAGMA user_version = 1;\n";
 
 static const char insert_request_sql[] =
-    "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, policy_version, served_model,"
-    " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, "
+    "policy_version, served_model,"
+    " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us) VALUES "
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_attempt_sql[] =
-    "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, backend, endpoint, outcome,"
-    " http_status, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, usage_source,"
+    "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, "
+    "backend, endpoint, outcome,"
+    " http_status, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, "
+    "reasoning_tokens, usage_source,"
     " cost_nanousd, price_version, first_byte_us, duration_us, served)"
     " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
 enum statement { BEGIN, INSERT_REQUEST, INSERT_ATTEMPT, COMMIT, ROLLBACK, STATEMENTS };
-static const char *const statement_sql[STATEMENTS] = {"BEGIN IMMEDIATE", insert_request_sql, insert_attempt_sql, "COMMIT",
-                                                      "ROLLBACK"};
+static const char *const statement_sql[STATEMENTS] = {"BEGIN IMMEDIATE", insert_request_sql,
+                                                      insert_attempt_sql, "COMMIT", "ROLLBACK"};
 
 struct ledger_record { /* one block: this, the attempts, their strings */
     struct message msg;
@@ -136,12 +146,15 @@ struct ledger {
 
 /* ---- records ---- */
 
-#define REQUEST_STRINGS(F, r)                                                                                                  \
-    F((r)->request_id)                                                                                                         \
-    F((r)->api) F((r)->requested_model) F((r)->tenant) F((r)->route) F((r)->policy_version) F((r)->served_model) F((r)->outcome)
-#define ATTEMPT_STRINGS(F, a)                                                                                                  \
-    F((a)->role)                                                                                                               \
-    F((a)->model) F((a)->upstream_model) F((a)->backend) F((a)->endpoint) F((a)->outcome) F((a)->price_version)
+#define REQUEST_STRINGS(F, r)                                                                      \
+    F((r)->request_id)                                                                             \
+    F((r)->api)                                                                                    \
+    F((r)->requested_model) F((r)->tenant) F((r)->route) F((r)->policy_version)                    \
+        F((r)->served_model) F((r)->outcome)
+#define ATTEMPT_STRINGS(F, a)                                                                      \
+    F((a)->role)                                                                                   \
+    F((a)->model)                                                                                  \
+    F((a)->upstream_model) F((a)->backend) F((a)->endpoint) F((a)->outcome) F((a)->price_version)
 
 static void discard_record(struct message *m)
 {
@@ -154,15 +167,16 @@ static void deliver_record(struct message *m, void *ctx)
     list_push_back(&l->pending, &m->link);
 }
 
-struct ledger_record *ledger_record_new(const struct ledger_request *r, const struct ledger_attempt *attempts, size_t n)
+struct ledger_record *ledger_record_new(const struct ledger_request *r,
+                                        const struct ledger_attempt *attempts, size_t n)
 {
     size_t bytes = sizeof(struct ledger_record) + n * sizeof *attempts;
 #define ADD_LENGTH(s) bytes += strlen(s) + 1;
-#define MOVE_STRING(s)                                                                                                         \
-    {                                                                                                                          \
-        size_t len = strlen(s) + 1;                                                                                            \
-        (s) = memcpy(p, (s), len);                                                                                             \
-        p += len;                                                                                                              \
+#define MOVE_STRING(s)                                                                             \
+    {                                                                                              \
+        size_t len = strlen(s) + 1;                                                                \
+        (s) = memcpy(p, (s), len);                                                                 \
+        p += len;                                                                                  \
     }
     REQUEST_STRINGS(ADD_LENGTH, r)
     for (size_t i = 0; i < n; i++) {
@@ -191,8 +205,9 @@ struct ledger_record *ledger_record_new(const struct ledger_request *r, const st
 
 /* ---- writing ---- */
 
-/* Parameters are bound in the order of the statement's columns. The strings outlive the step, hence SQLITE_STATIC. A failed bind (out of
- * memory) leaves a NULL behind, which every text column refuses, so that the step reports it. */
+/* Parameters are bound in the order of the statement's columns. The strings outlive the step, hence
+ * SQLITE_STATIC. A failed bind (out of memory) leaves a NULL behind, which every text column
+ * refuses, so that the step reports it. */
 struct binder {
     sqlite3_stmt *stmt;
     int column;
@@ -269,8 +284,8 @@ static int insert_attempt(struct ledger *l, int64_t request, const struct ledger
     bind_int(&b, a->served);
     return run(l, INSERT_ATTEMPT);
 }
-_Static_assert(TOK_INPUT == 0 && TOK_CACHED_INPUT == 1 && TOK_CACHE_WRITE == 2 && TOK_OUTPUT == 3 && TOK_REASONING == 4 &&
-                   TOK_KINDS == 5,
+_Static_assert(TOK_INPUT == 0 && TOK_CACHED_INPUT == 1 && TOK_CACHE_WRITE == 2 && TOK_OUTPUT == 3 &&
+                   TOK_REASONING == 4 && TOK_KINDS == 5,
                "insert_attempt_sql names the token columns in this order");
 
 static int insert_record(struct ledger *l, const struct ledger_record *rec)
@@ -282,13 +297,13 @@ static int insert_record(struct ledger *l, const struct ledger_record *rec)
     return rc;
 }
 
-/* The oldest BATCH_RECORDS pending ones in one transaction; *rows and *records say how much it was. */
+/* The oldest BATCH_RECORDS pending ones in one transaction; *rows and *records say how much it was.
+ */
 static int write_transaction(struct ledger *l, int64_t *records, int64_t *rows)
 {
     *records = *rows = 0;
     int rc = run(l, BEGIN);
-    LIST_FOREACH(it, &l->pending)
-    {
+    LIST_FOREACH (it, &l->pending) {
         if (rc != SQLITE_OK || *records == BATCH_RECORDS)
             break;
         const struct ledger_record *rec =
@@ -331,8 +346,10 @@ static void note_result(struct ledger *l, int rc)
         stats_add(l->errors_cell, 1);
         stats_set(l->queue_cell, ledger_queued(l));
         if (rc != l->last_rc)
-            log_line(LOG_ERROR, "ledger", "cannot write; nothing is lost, trying again", "error=%s queued=%lld",
-                     log_quote(slice_str(sqlite3_errmsg(l->db)), why, sizeof why), (long long)ledger_queued(l));
+            log_line(LOG_ERROR, "ledger", "cannot write; nothing is lost, trying again",
+                     "error=%s queued=%lld",
+                     log_quote(slice_str(sqlite3_errmsg(l->db)), why, sizeof why),
+                     (long long)ledger_queued(l));
         l->backoff_ms = l->backoff_ms ? l->backoff_ms * 2 : BACKOFF_MIN_MS;
         if (l->backoff_ms > BACKOFF_MAX_MS)
             l->backoff_ms = BACKOFF_MAX_MS;
@@ -367,10 +384,12 @@ static bool is_closing(struct ledger *l)
     return atomic_load_explicit(&l->closing, memory_order_acquire);
 }
 
-/* Until woken (true), or timeout_ms have passed; with any_post (and nothing else to do) also until a record is posted. */
+/* Until woken (true), or timeout_ms have passed; with any_post (and nothing else to do) also until
+ * a record is posted. */
 static bool rest(struct ledger *l, int timeout_ms, bool any_post)
 {
-    struct pollfd fds[2] = {{.fd = l->wake_fd, .events = POLLIN}, {.fd = l->mailbox.fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = l->wake_fd, .events = POLLIN},
+                            {.fd = l->mailbox.fd, .events = POLLIN}};
     if (poll(fds, any_post ? 2 : 1, timeout_ms) <= 0 || !fds[0].revents)
         return false;
     uint64_t count;
@@ -426,7 +445,8 @@ static int64_t query_int(struct ledger *l, const char *sql)
 {
     sqlite3_stmt *stmt;
     int64_t v = -1;
-    if (sqlite3_prepare_v2(l->db, sql, -1, &stmt, NULL) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(l->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
         v = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     return v;
@@ -448,7 +468,8 @@ static bool check_schema(struct ledger *l, struct err_text *t)
         return false;
     int64_t version = query_int(l, "PRAGMA user_version");
     if (version > SCHEMA_VERSION) {
-        err_say(t, "a newer weir wrote it (schema %lld, this one knows %d)", (long long)version, SCHEMA_VERSION);
+        err_say(t, "a newer weir wrote it (schema %lld, this one knows %d)", (long long)version,
+                SCHEMA_VERSION);
         return false;
     }
     if (version < SCHEMA_VERSION && !create_schema(l, t))
@@ -458,7 +479,8 @@ static bool check_schema(struct ledger *l, struct err_text *t)
 
 static bool open_database(struct ledger *l, const char *path, struct err_text *t)
 {
-    /* One thread at a time uses the connection: control until the writer starts, then the writer. */
+    /* One thread at a time uses the connection: control until the writer starts, then the writer.
+     */
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &l->db, flags, NULL) != SQLITE_OK) {
         err_say(t, "%s", l->db ? sqlite3_errmsg(l->db) : "out of memory");
@@ -469,11 +491,15 @@ static bool open_database(struct ledger *l, const char *path, struct err_text *t
         err_say(t, "it cannot be written");
         return false;
     }
-    if (!exec(l, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864", t) ||
+    if (!exec(l,
+              "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = "
+              "67108864",
+              t) ||
         !check_schema(l, t))
         return false;
     for (int i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(l->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &l->statements[i], NULL)) {
+        if (sqlite3_prepare_v3(l->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &l->statements[i], NULL)) {
             err_say(t, "%s", sqlite3_errmsg(l->db));
             return false;
         }
@@ -571,7 +597,8 @@ struct stats *ledger_stats(struct ledger *l)
     return l->stats;
 }
 
-/* Counting is enough: the mailbox keeps the order, and whatever it holds before the caller's records was counted before. */
+/* Counting is enough: the mailbox keeps the order, and whatever it holds before the caller's
+ * records was counted before. */
 bool ledger_flush(struct ledger *l, int64_t timeout_ms)
 {
     int64_t until_us = clock_mono_us() + timeout_ms * 1000;
@@ -596,7 +623,8 @@ void ledger_close(struct ledger *l)
     pthread_join(l->thread, NULL);
     int64_t lost = ledger_queued(l);
     if (lost)
-        log_line(LOG_ERROR, "ledger", "closed without having been able to write", "records=%lld", (long long)lost);
+        log_line(LOG_ERROR, "ledger", "closed without having been able to write", "records=%lld",
+                 (long long)lost);
     while (!list_empty(&l->pending)) {
         struct message *m = CONTAINER_OF(l->pending.next, struct message, link);
         list_remove(&m->link);

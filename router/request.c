@@ -160,8 +160,8 @@ static void send_whole(struct request *r)
     record_release(r);
 }
 
-/* Did the upstream's own error body come, and is it the client's business? Faults of weir's key or configuration are not. */
-static bool error_passes(const struct request *r, enum err e)
+/* The upstream's own error object, if it came and is the client's business: faults of weir's key or configuration are not. */
+static bool upstream_error(const struct request *r, enum err e, struct json_value *error)
 {
     struct json_member m;
     struct slice body = buf_slice(&r->body);
@@ -171,16 +171,40 @@ static bool error_passes(const struct request *r, enum err e)
     if (e != ERR_UPSTREAM_REJECTED && e != ERR_UPSTREAM_CONTEXT_LENGTH && e != ERR_UPSTREAM_CONTENT_FILTER &&
         e != ERR_UPSTREAM_RATE_LIMITED && e != ERR_UPSTREAM_OVERLOADED && e != ERR_UPSTREAM_SERVER_ERROR)
         return false;
-    return json_validate(body, NULL) && json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) &&
-           m.value.type == JSON_OBJECT;
+    if (!json_validate(body, NULL) || !json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) ||
+        m.value.type != JSON_OBJECT)
+        return false;
+    *error = m.value;
+    return true;
+}
+
+/* Clients act on the code of a context-length or content-filter refusal (agents compact their history). Servers that give another code,
+ * or only words, get it put right: then the upstream's message goes on in an error of weir's own. */
+static bool code_is_right(struct json_value error, enum err e, struct arena *a, const char **message)
+{
+    struct json_member code, text;
+
+    if (e != ERR_UPSTREAM_CONTEXT_LENGTH && e != ERR_UPSTREAM_CONTENT_FILTER)
+        return true;
+    if (json_get(error, SLICE("code"), &code) && code.value.type == JSON_STRING &&
+        slice_eq(code.value.text, slice_str(arena_printf(a, "\"%s\"", err_openai_code(e)))))
+        return true;
+    if (json_get(error, SLICE("message"), &text) && text.value.type == JSON_STRING) {
+        char *decoded = arena_zalloc(a, text.value.text.n + 1);
+
+        json_string_decode(text.value.text, decoded, text.value.text.n);
+        *message = decoded;
+    }
+    return false;
 }
 
 static void send_failure(struct request *r, enum err e, const char *message, const char *param, int64_t retry_after)
 {
     struct reply_head head;
     struct reply *reply;
+    struct json_value error;
 
-    if (error_passes(r, e)) {
+    if (upstream_error(r, e, &error) && code_is_right(error, e, &r->arena, &message)) {
         struct slice body = buf_slice(&r->body);
         int status = r->attempts[r->attempt_count - 1].status;
 

@@ -61,7 +61,8 @@ struct request {
     int64_t answer_bytes;      /* of the whole answer's texts */
     struct json_member answer_model;
     struct buf out;            /* filtered stream bytes on their way to the client */
-    int64_t retry_after_ms;
+    int64_t retry_after_ms;    /* what the upstream's headers say about another try */
+    bool no_retry;
     bool done_written;         /* [DONE] has gone to the client */
     bool paused;
 

@@ -134,6 +134,21 @@ static void test_refusals_never_return_to_the_same_model(void **state)
     }
 }
 
+static void test_upstream_may_forbid_retries(void **state)
+{
+    struct flow_event ev = {.kind = FLOW_EV_FAILED, .err = ERR_UPSTREAM_SERVER_ERROR, .retry_after_ms = -1, .no_retry = true};
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(2, 3, 9, 3));
+    a = flow_next(&f, &ev);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    flow_called(&f, 0);
+    assert_int_equal(flow_next(&f, &ev).kind, FLOW_FAIL);
+}
+
 static void test_rejections_are_final(void **state)
 {
     struct flow f;
@@ -322,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_same_endpoint_backs_off),
         cmocka_unit_test(test_long_retry_after_goes_on_or_tells_the_client),
         cmocka_unit_test(test_refusals_never_return_to_the_same_model),
+        cmocka_unit_test(test_upstream_may_forbid_retries),
         cmocka_unit_test(test_rejections_are_final),
         cmocka_unit_test(test_budget_refusal_moves_on),
         cmocka_unit_test(test_lonely_endpoint_is_asked_again),

@@ -1,4 +1,5 @@
-/* router/ledger: everything posted is written, once and whole, whatever the disk, other processes and kill -9 do. */
+/* router/ledger: everything posted is written, once and whole, whatever the disk, other processes
+ * and kill -9 do. */
 #include <cmocka.h>
 #include <pthread.h>
 #include <signal.h>
@@ -102,7 +103,8 @@ static sqlite3 *reader(void)
     return db;
 }
 
-/* The first column of the first row as text, "NULL" for NULL, "" for no row; overwritten by the next call. */
+/* The first column of the first row as text, "NULL" for NULL, "" for no row; overwritten by the
+ * next call. */
 static const char *ask(const char *sql)
 {
     static char out[256];
@@ -143,19 +145,31 @@ static void a_record_is_stored_as_given(void **state)
     assert_true(ledger_flush(l, 10000));
     assert_int_equal(ledger_queued(l), 0);
     assert_int_equal(metric(l, STAT_LEDGER_ROWS), 3);
-    assert_string_equal(ask("SELECT request_id||'|'||received_wall_us||'|'||api||'|'||requested_model||'|'||tenant||'|'||route||'|'||"
-                            "policy_version||'|'||served_model||'|'||stream||'|'||status||'|'||outcome||'|'||attempts||'|'||cost_nanousd"
-                            "||'|'||ttft_us||'|'||duration_us FROM requests"),
-                        "req_1|1795000000000000|chat|auto|acme|default|p1|big|1|200|ok|2|3000|12|345");
-    assert_string_equal(ask("SELECT request_id||'|'||seq||'|'||role||'|'||started_wall_us||'|'||model||'|'||upstream_model||'|'||backend"
-                            "||'|'||endpoint||'|'||outcome||'|'||http_status||'|'||input_tokens||'|'||cached_input_tokens||'|'||"
-                            "cache_write_tokens||'|'||output_tokens||'|'||reasoning_tokens||'|'||usage_source||'|'||cost_nanousd||'|'||"
-                            "price_version||'|'||ifnull(first_byte_us,'none')||'|'||duration_us||'|'||served FROM attempts WHERE seq = 1"),
-                        "req_1|1|serve|1795000000000001|small|up|b|h:1|upstream_reset|200|1|2|3|4|5|reported|1500|v|none|7|0");
-    assert_string_equal(ask("SELECT model||' '||attempts||' '||served||' '||printf('%.7f', cost_usd) FROM spend_by_model"
+    assert_string_equal(
+        ask("SELECT "
+            "request_id||'|'||received_wall_us||'|'||api||'|'||requested_model||'|'||tenant||'|'||"
+            "route||'|'||"
+            "policy_version||'|'||served_model||'|'||stream||'|'||status||'|'||outcome||'|'||"
+            "attempts||'|'||cost_nanousd"
+            "||'|'||ttft_us||'|'||duration_us FROM requests"),
+        "req_1|1795000000000000|chat|auto|acme|default|p1|big|1|200|ok|2|3000|12|345");
+    assert_string_equal(ask("SELECT "
+                            "request_id||'|'||seq||'|'||role||'|'||started_wall_us||'|'||model||'|'"
+                            "||upstream_model||'|'||backend"
+                            "||'|'||endpoint||'|'||outcome||'|'||http_status||'|'||input_tokens||'|"
+                            "'||cached_input_tokens||'|'||"
+                            "cache_write_tokens||'|'||output_tokens||'|'||reasoning_tokens||'|'||"
+                            "usage_source||'|'||cost_nanousd||'|'||"
+                            "price_version||'|'||ifnull(first_byte_us,'none')||'|'||duration_us||'|"
+                            "'||served FROM attempts WHERE seq = 1"),
+                        "req_1|1|serve|1795000000000001|small|up|b|h:1|upstream_reset|200|1|2|3|4|"
+                        "5|reported|1500|v|none|7|0");
+    assert_string_equal(ask("SELECT model||' '||attempts||' '||served||' '||printf('%.7f', "
+                            "cost_usd) FROM spend_by_model"
                             " ORDER BY model"),
                         "big 1 1 0.0000015");
-    assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"), "2026-11-18 acme 2");
+    assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
+                        "2026-11-18 acme 2");
     assert_string_equal(ask("PRAGMA user_version"), "1");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
@@ -163,13 +177,24 @@ static void a_record_is_stored_as_given(void **state)
 
 static void records_without_attempts_and_with_unset_durations(void **state)
 {
-    struct ledger_request r = {.request_id = "", .api = "", .requested_model = "", .tenant = "", .route = "", .policy_version = "",
-                               .served_model = "", .outcome = "not_found", .status = 404, .ttft_us = -1, .duration_us = -1};
+    struct ledger_request r = {.request_id = "",
+                               .api = "",
+                               .requested_model = "",
+                               .tenant = "",
+                               .route = "",
+                               .policy_version = "",
+                               .served_model = "",
+                               .outcome = "not_found",
+                               .status = 404,
+                               .ttft_us = -1,
+                               .duration_us = -1};
     struct ledger *l = open_ledger(100);
     (void)state;
     ledger_post(l, ledger_record_new(&r, NULL, 0));
     assert_true(ledger_flush(l, 10000));
-    assert_string_equal(ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL) FROM requests"), "404 11");
+    assert_string_equal(
+        ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL) FROM requests"),
+        "404 11");
     assert_string_equal(ask("SELECT count(*) FROM attempts"), "0");
     ledger_close(l);
 }
@@ -177,7 +202,8 @@ static void records_without_attempts_and_with_unset_durations(void **state)
 /* Clients choose request ids: neither repeated nor hostile ones may stop the writer. */
 static void hostile_request_ids(void **state)
 {
-    static const char *const ids[] = {"same", "same", "'; DROP TABLE requests; --", "\xff\xfe not UTF-8", "%s%n"};
+    static const char *const ids[] = {"same", "same", "'; DROP TABLE requests; --",
+                                      "\xff\xfe not UTF-8", "%s%n"};
     struct ledger *l = open_ledger(100);
     char *huge = malloc(100001);
     (void)state;
@@ -198,13 +224,25 @@ static void hostile_request_ids(void **state)
 static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
 {
     struct ledger_attempt a[3];
-    struct ledger_request r = {.request_id = "r", .api = "", .requested_model = "", .tenant = "", .route = "", .policy_version = "",
-                               .served_model = "", .outcome = "ok"};
+    struct ledger_request r = {.request_id = "r",
+                               .api = "",
+                               .requested_model = "",
+                               .tenant = "",
+                               .route = "",
+                               .policy_version = "",
+                               .served_model = "",
+                               .outcome = "ok"};
     struct ledger *l = open_ledger(100);
     (void)state;
     for (int i = 0; i < 3; i++)
-        a[i] = (struct ledger_attempt){.seq = 7, .role = "", .model = "", .upstream_model = "", .backend = "", .endpoint = "",
-                                       .outcome = "", .price_version = ""};
+        a[i] = (struct ledger_attempt){.seq = 7,
+                                       .role = "",
+                                       .model = "",
+                                       .upstream_model = "",
+                                       .backend = "",
+                                       .endpoint = "",
+                                       .outcome = "",
+                                       .price_version = ""};
     ledger_post(l, ledger_record_new(&r, a, 3));
     assert_true(ledger_flush(l, 10000));
     assert_string_equal(ask("SELECT group_concat(seq) FROM attempts"), "7,8,9");
@@ -237,7 +275,9 @@ static void what_cannot_be_opened(void **state)
     assert_null(ledger_open(dir, 10, &t));
 
     FILE *f = fopen(path, "w"); /* not a database */
-    fputs("this is a text file, long enough to be looked at as a database header by anyone who cares to", f);
+    fputs("this is a text file, long enough to be looked at as a database header by anyone who "
+          "cares to",
+          f);
     fclose(f);
     assert_null(ledger_open(path, 10, &t));
     remove_files();
@@ -278,7 +318,8 @@ static void a_read_only_file_is_refused(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* Another process holds the write lock for longer than the busy time-out: full is signalled, readers are not hindered, nothing is lost. */
+/* Another process holds the write lock for longer than the busy time-out: full is signalled,
+ * readers are not hindered, nothing is lost. */
 static void a_locked_database(void **state)
 {
     struct ledger *l = open_ledger(50);
@@ -308,7 +349,8 @@ static void a_locked_database(void **state)
     ledger_close(l);
 }
 
-/* A reader that takes its time in the middle of a transaction never stops the writer, and sees what it saw at its start. */
+/* A reader that takes its time in the middle of a transaction never stops the writer, and sees what
+ * it saw at its start. */
 static void a_reader_does_not_block_the_writer(void **state)
 {
     struct ledger *l = open_ledger(1000);
@@ -318,7 +360,8 @@ static void a_reader_does_not_block_the_writer(void **state)
     assert_true(ledger_flush(l, 10000));
     sqlite3 *db = reader();
     assert_int_equal(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM requests", -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM requests", -1, &stmt, NULL),
+                     SQLITE_OK);
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
     for (int i = 0; i < 100; i++)
         ledger_post(l, record("b", 1));
@@ -402,7 +445,9 @@ static void kill_9_leaves_whole_records_only(void **state)
         assert_string_equal(ask("SELECT count(*) FROM requests AS r WHERE attempts <>"
                                 " (SELECT count(*) FROM attempt_rows AS a WHERE a.request = r.id)"),
                             "0");
-        assert_string_equal(ask("SELECT count(*) FROM attempt_rows WHERE request NOT IN (SELECT id FROM requests)"), "0");
+        assert_string_equal(
+            ask("SELECT count(*) FROM attempt_rows WHERE request NOT IN (SELECT id FROM requests)"),
+            "0");
     }
 }
 
@@ -435,7 +480,8 @@ static void posters_from_many_threads(void **state)
     ledger_close(l);
 }
 
-/* Batches, not one transaction per record: 100,000 records in seconds, though this build may be slowed down by sanitizers. */
+/* Batches, not one transaction per record: 100,000 records in seconds, though this build may be
+ * slowed down by sanitizers. */
 static void a_hundred_thousand_records(void **state)
 {
     struct ledger *l = open_ledger(1000000);
@@ -449,7 +495,8 @@ static void a_hundred_thousand_records(void **state)
     int64_t posted_us = clock_mono_us() - began_us;
     assert_true(ledger_flush(l, 60000));
     int64_t took_us = clock_mono_us() - began_us;
-    print_message("posting %.2f us, writing %.2f us per record\n", (double)posted_us / 1e5, (double)took_us / 1e5);
+    print_message("posting %.2f us, writing %.2f us per record\n", (double)posted_us / 1e5,
+                  (double)took_us / 1e5);
     assert_true(took_us < 30000000);
     assert_string_equal(ask("SELECT count(*) FROM requests"), "100000");
     ledger_close(l);
