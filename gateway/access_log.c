@@ -1,7 +1,9 @@
-/* Owns the log's file descriptor (struct access_log, shared) and each worker's waiting lines (struct access_log_writer). Thread: a
- * writer is its worker's; opening and reopening are control's. Called by gateway/api_openai for each finished request.
+/* Owns the log's file descriptor (struct access_log, shared) and each worker's waiting lines
+ * (struct access_log_writer). Thread: a writer is its worker's; opening and reopening are
+ * control's. Called by gateway/api_openai for each finished request.
  *
- * Reopening replaces what the descriptor refers to (dup3) and keeps its number, so that writers need no lock. */
+ * Reopening replaces what the descriptor refers to (dup3) and keeps its number, so that writers
+ * need no lock. */
 #include "gateway/access_log.h"
 
 #include <errno.h>
@@ -62,7 +64,8 @@ void access_log_close(struct access_log *a)
     free(a);
 }
 
-/* One write(2) unless the kernel takes less than all. What a full disk refuses is lost; that is said once. */
+/* One write(2) unless the kernel takes less than all. What a full disk refuses is lost; that is
+ * said once. */
 static void write_out(struct access_log *a, struct slice s)
 {
     while (s.n) {
@@ -108,7 +111,7 @@ void access_log_line(struct access_log_writer *w, struct slice line, int64_t now
     size_t room_bytes;
     if (!w->log)
         return;
-    if (line.n > PENDING_MAX_BYTES - 1) /* no request of ours makes one; whole lines matter more than its end */
+    if (line.n > PENDING_MAX_BYTES - 1) /* no request of ours makes one this long */
         line.n = PENDING_MAX_BYTES - 1;
     if (buf_len(&w->pending) + line.n + 1 > PENDING_MAX_BYTES)
         access_log_flush(w);

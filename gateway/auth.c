@@ -1,11 +1,12 @@
-/* Owns nothing. Called per request by gateway/api_openai and gateway/api_admin, on the worker's or the control thread. */
+/* Owns nothing. Called per request by gateway/api_openai and gateway/api_admin, on the worker's or
+ * the control thread. */
 #include "gateway/auth.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
-/* A key as the client gave it. Clients that know several dialects may send it in several headers; differing ones are a sign of
- * confusion (which would be billed?) and are refused. */
+/* A key as the client gave it. Clients that know several dialects may send it in several headers;
+ * differing ones are a sign of confusion (which would be billed?) and are refused. */
 struct given_key {
     struct slice key;
     bool found, conflict, other_scheme;
@@ -24,7 +25,8 @@ static void note_key(struct given_key *g, struct slice key)
 static void note_authorization(struct given_key *g, struct slice value)
 {
     static const struct slice bearer = {"Bearer", 6};
-    if (value.n > bearer.n && value.p[bearer.n] == ' ' && strncasecmp(value.p, bearer.p, bearer.n) == 0)
+    if (value.n > bearer.n && value.p[bearer.n] == ' ' &&
+        strncasecmp(value.p, bearer.p, bearer.n) == 0)
         note_key(g, slice_trim(slice_from(value, bearer.n)));
     else if (!slice_ieq(value, bearer))
         g->other_scheme = true;
@@ -43,7 +45,8 @@ static struct given_key find_key(const struct http1_head *head)
     return g;
 }
 
-/* All keys are compared whatever is found, so that time tells neither which tenant nor how much of a key was right. */
+/* All keys are compared whatever is found, so that time tells neither which tenant nor how much of
+ * a key was right. */
 static const struct policy_tenant *find_tenant(const struct policy *p, struct slice key)
 {
     const struct policy_tenant *found = NULL;
@@ -56,8 +59,8 @@ static const struct policy_tenant *find_tenant(const struct policy *p, struct sl
     return found;
 }
 
-enum err auth_check(const struct policy *p, const struct http1_head *head, const struct policy_tenant **tenant,
-                    const char **message)
+enum err auth_check(const struct policy *p, const struct http1_head *head,
+                    const struct policy_tenant **tenant, const char **message)
 {
     *tenant = NULL;
     *message = NULL;
@@ -69,8 +72,9 @@ enum err auth_check(const struct policy *p, const struct http1_head *head, const
         return ERR_UNAUTHORIZED;
     }
     if (!g.found) {
-        *message = g.other_scheme ? "The Authorization header must have the form 'Bearer KEY'."
-                                  : "No API key was given. Send it in the header 'Authorization: Bearer KEY'.";
+        *message = g.other_scheme
+                       ? "The Authorization header must have the form 'Bearer KEY'."
+                       : "No API key was given. Send it in the header 'Authorization: Bearer KEY'.";
         return ERR_UNAUTHORIZED;
     }
     *tenant = find_tenant(p, g.key);
@@ -80,8 +84,8 @@ enum err auth_check(const struct policy *p, const struct http1_head *head, const
     return ERR_UNAUTHORIZED;
 }
 
-enum err auth_check_admin(const struct policy *p, const struct http1_head *head, const struct policy_tenant **tenant,
-                          const char **message)
+enum err auth_check_admin(const struct policy *p, const struct http1_head *head,
+                          const struct policy_tenant **tenant, const char **message)
 {
     enum err e = auth_check(p, head, tenant, message);
     if (e || !*tenant || (*tenant)->admin)

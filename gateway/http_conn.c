@@ -1,9 +1,11 @@
-/* One client connection and the exchange on it: reading, framing, the hand-over to the handler, the end. Owns the socket's read
- * side. Thread: the server's loop. Called by libevent, by http_server.c (deadlines, deferred work) and, through the accessors, by handlers.
+/* One client connection and the exchange on it: reading, framing, the hand-over to the handler, the
+ * end. Owns the socket's read side. Thread: the server's loop. Called by libevent, by http_server.c
+ * (deadlines, deferred work) and, through the accessors, by handlers.
  *
- * Reads go into the server's scratch buffer; a request that arrives whole is parsed there and copied once, head and body together,
- * into the exchange's arena. Only what must wait is kept in c->in. EV_READ stays added for the life of the connection, so that a
- * request costs no epoll_ctl and a client that leaves is noticed while the handler works. */
+ * Reads go into the server's scratch buffer; a request that arrives whole is parsed there and
+ * copied once, head and body together, into the exchange's arena. Only what must wait is kept in
+ * c->in. EV_READ stays added for the life of the connection, so that a request costs no epoll_ctl
+ * and a client that leaves is noticed while the handler works. */
 #include "gateway/http_server_int.h"
 
 #include <arpa/inet.h>
@@ -17,11 +19,11 @@
 #include "base/mem.h"
 #include "gateway/http_target.h"
 
-#define ARENA_FIRST_BYTES   3072                /* a usual request's copy and the handler's own records */
-#define INLINE_BODY_MAX     ((size_t)16 << 10)  /* larger bodies get storage of their own size */
-#define BODY_READ_BYTES     ((size_t)256 << 10) /* of one turn, so that one upload does not hold up the others */
-#define LINGER_MAX_BYTES    ((size_t)64 << 20)
-#define LINGER_MAX_US       INT64_C(10000000)
+#define ARENA_FIRST_BYTES 3072 /* a usual request's copy and the handler's own records */
+#define INLINE_BODY_MAX   ((size_t)16 << 10)  /* larger bodies get storage of their own size */
+#define BODY_READ_BYTES   ((size_t)256 << 10) /* per turn: an upload must not hold up others */
+#define LINGER_MAX_BYTES  ((size_t)64 << 20)
+#define LINGER_MAX_US     INT64_C(10000000)
 
 static const struct http1_head no_head = {.method = {"", 0}, .target = {"", 0}};
 
@@ -29,7 +31,8 @@ static const struct http1_head no_head = {.method = {"", 0}, .target = {"", 0}};
 
 static bool is_active(enum http_conn_state state)
 {
-    return state == CONN_HEAD || state == CONN_BODY || state == CONN_SERVING || state == CONN_FLUSHING;
+    return state == CONN_HEAD || state == CONN_BODY || state == CONN_SERVING ||
+           state == CONN_FLUSHING;
 }
 
 void http_conn_set_state(struct http_conn *c, enum http_conn_state state)
@@ -48,7 +51,8 @@ void http_conn_lose(struct http_conn *c, const char *reason)
 
 static void exchange_init(struct http_exchange *x)
 {
-    *x = (struct http_exchange){.head = &no_head, .path = {"", 0}, .query = {"", 0}, .body = {"", 0}};
+    *x = (struct http_exchange){
+        .head = &no_head, .path = {"", 0}, .query = {"", 0}, .body = {"", 0}};
     arena_init(&x->arena, ARENA_FIRST_BYTES);
 }
 
@@ -60,8 +64,9 @@ static void exchange_end(struct http_conn *c, const char *reason)
     if (reason)
         http_server_count_drop(c->server, reason);
     if (opt->handler->on_finished)
-        opt->handler->on_finished(opt->ctx, x, x->status ? x->status : err_http_status(ERR_CLIENT_GONE), x->sent_bytes,
-                                  reason);
+        opt->handler->on_finished(opt->ctx, x,
+                                  x->status ? x->status : err_http_status(ERR_CLIENT_GONE),
+                                  x->sent_bytes, reason);
     buf_clear(&x->body_buf);
     arena_clear(&x->arena);
 }
@@ -71,9 +76,10 @@ static void exchange_end(struct http_conn *c, const char *reason)
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-/* While paused the unread bytes must not wake the loop for ever: edge-triggered, and EV_CLOSED for the FIN (EPOLLRDHUP). EV_CLOSED
- * alone would not do: libevent reports a reset as EV_READ|EV_WRITE, an event without these is never told and the loop
- * spins on EPOLLERR. libevent wants both events of a socket to be of one kind. */
+/* While paused the unread bytes must not wake the loop for ever: edge-triggered, and EV_CLOSED for
+ * the FIN (EPOLLRDHUP). EV_CLOSED alone would not do: libevent reports a reset as EV_READ|EV_WRITE,
+ * an event without these is never told and the loop spins on EPOLLERR. libevent wants both events
+ * of a socket to be of one kind. */
 static void watch(struct http_conn *c, bool paused)
 {
     struct event_base *base = c->server->opt.base;
@@ -83,7 +89,8 @@ static void watch(struct http_conn *c, bool paused)
         event_del(&c->write_ev);
     }
     c->paused = paused;
-    event_assign(&c->read_ev, base, c->fd, (short)(EV_READ | EV_PERSIST | edge | closed), on_readable, c);
+    event_assign(&c->read_ev, base, c->fd, (short)(EV_READ | EV_PERSIST | edge | closed),
+                 on_readable, c);
     event_assign(&c->write_ev, base, c->fd, (short)(EV_WRITE | EV_PERSIST | edge), on_writable, c);
     event_add(&c->read_ev, NULL);
     if (c->blocked)
@@ -115,7 +122,8 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sock
     list_push_back(&s->conns, &c->link);
     http_server_count_connection(s, +1);
     buf_init(&c->in, s->opt.max_header_bytes + HTTP_SCRATCH_BYTES + HTTP_PIPELINE_BYTES);
-    buf_init(&c->out, SIZE_MAX / 4); /* bounded by what the handler writes above the watermark it is told of */
+    /* What waits here is bounded by the handler, who is told of the watermark. */
+    buf_init(&c->out, SIZE_MAX / 4);
     format_peer(peer, c->peer);
     watch(c, false);
     http_server_wait(c, WAIT_IDLE);
@@ -146,7 +154,8 @@ void http_conn_free(struct http_conn *c)
     free(c);
 }
 
-/* Closing a socket with unread input sends RST, which may destroy the reply before the client reads it (RFC 9112 9.6). */
+/* Closing a socket with unread input sends RST, which may destroy the reply before the client reads
+ * it (RFC 9112 9.6). */
 static bool may_have_unread_input(struct http_conn *c)
 {
     if (c->unread || buf_len(&c->in))
@@ -177,7 +186,8 @@ static void end_connection(struct http_conn *c, bool reset)
 /* The exchange's last byte is with the kernel. */
 static void finish(struct http_conn *c)
 {
-    /* Without chunks the end of the connection is the end of the body: only a reset tells a cut from an end. */
+    /* Without chunks the end of the connection is the end of the body: only a reset tells a cut
+     * from an end. */
     bool reset = c->x.abort_reason && c->x.status && !c->x.chunked_reply && !c->x.bodyless_reply;
     exchange_end(c, c->x.abort_reason);
     c->served = true;
@@ -200,7 +210,8 @@ static void drop(struct http_conn *c)
 {
     const struct http_server_options *opt = &c->server->opt;
     enum http_conn_state state = c->state;
-    http_conn_set_state(c, CONN_FLUSHING); /* a reply call from on_gone would be a bug of the handler's */
+    /* A reply call from on_gone would be a bug of the handler's, and is caught by the state. */
+    http_conn_set_state(c, CONN_FLUSHING);
     if (state == CONN_SERVING && opt->handler->on_gone)
         opt->handler->on_gone(opt->ctx, &c->x);
     if (state == CONN_BODY || state == CONN_SERVING || state == CONN_FLUSHING)
@@ -210,7 +221,8 @@ static void drop(struct http_conn *c)
     close_now(c);
 }
 
-/* Draws the consequences of whatever just happened to c. Called when no function of the handler's is running for c. */
+/* Draws the consequences of whatever just happened to c. Called when no function of the handler's
+ * is running for c. */
 static void settle(struct http_conn *c)
 {
     if (c->state == CONN_CLOSED)
@@ -235,7 +247,10 @@ static void refuse(struct http_conn *c, enum err e, const char *message, const c
 
 static void refuse_malformed(struct http_conn *c, enum err e, const char *why)
 {
-    refuse(c, e, e == ERR_BAD_HTTP ? arena_printf(&c->x.arena, "The HTTP request is malformed: %s.", why) : NULL, NULL);
+    refuse(c, e,
+           e == ERR_BAD_HTTP ? arena_printf(&c->x.arena, "The HTTP request is malformed: %s.", why)
+                             : NULL,
+           NULL);
 }
 
 /* ---- bodies ---- */
@@ -252,17 +267,20 @@ static void complete(struct http_conn *c, struct slice body)
     c->x.complete = true;
 }
 
-/* Returns how much of data was used. A refusal uses everything: nothing behind it will be read as a request. */
+/* Returns how much of data was used. A refusal uses everything: nothing behind it will be read as a
+ * request. */
 static size_t take_chunks(struct http_conn *c, struct slice data)
 {
     struct http_exchange *x = &c->x;
     for (size_t pos = 0;;) {
         size_t used;
         struct slice payload;
-        enum http1_parse found = http1_chunked_feed(&x->chunked, slice_from(data, pos), &used, &payload);
+        enum http1_parse found =
+            http1_chunked_feed(&x->chunked, slice_from(data, pos), &used, &payload);
         enum err e = found == HTTP1_BAD ? ERR_BAD_HTTP : buf_append_slice(&x->body_buf, payload);
         if (e) {
-            refuse(c, e, e == ERR_BAD_HTTP ? "The HTTP request is malformed: a bad chunk." : NULL, NULL);
+            refuse(c, e, e == ERR_BAD_HTTP ? "The HTTP request is malformed: a bad chunk." : NULL,
+                   NULL);
             return data.n;
         }
         pos += used;
@@ -309,7 +327,8 @@ static enum err reserve_body(struct http_conn *c)
     return buf_reserve(&c->x.body_buf, (size_t)head->content_length, &room, &room_bytes);
 }
 
-/* The head was accepted; rest is what came behind it. Returns how much of rest belongs to the exchange. */
+/* The head was accepted; rest is what came behind it. Returns how much of rest belongs to the
+ * exchange. */
 static size_t begin_body(struct http_conn *c, struct slice rest)
 {
     enum err e = reserve_body(c);
@@ -331,7 +350,8 @@ static void dispatch(struct http_conn *c)
     const struct http_server_options *opt = &c->server->opt;
     c->x.received_us = clock_mono_us();
     http_conn_set_state(c, CONN_SERVING);
-    http_server_wait(c, c->blocked ? WAIT_WRITE : WAIT_NONE); /* blocked: a 100 Continue is still leaving */
+    /* Blocked: a 100 Continue is still leaving. */
+    http_server_wait(c, c->blocked ? WAIT_WRITE : WAIT_NONE);
     opt->handler->on_request(opt->ctx, &c->x);
 }
 
@@ -342,18 +362,21 @@ static struct slice moved(struct slice s, const char *from, const char *to)
     return slice_make(to + (s.p - from), s.n);
 }
 
-/* Copies head and, when it is all there and small, body out of data, which will not last. Returns the bytes copied. */
+/* Copies head and, when it is all there and small, body out of data, which will not last. Returns
+ * the bytes copied. */
 static size_t keep_request(struct http_conn *c, struct slice data)
 {
     const struct http1_head *seen = c->server->head;
     struct http_exchange *x = &c->x;
     size_t copy = seen->head_bytes;
-    bool small = seen->body == HTTP1_BODY_NONE ||
-                 (seen->body == HTTP1_BODY_LENGTH && seen->content_length <= data.n - seen->head_bytes &&
-                  seen->content_length <= INLINE_BODY_MAX && seen->content_length <= max_body_bytes(c));
+    bool small =
+        seen->body == HTTP1_BODY_NONE ||
+        (seen->body == HTTP1_BODY_LENGTH && seen->content_length <= data.n - seen->head_bytes &&
+         seen->content_length <= INLINE_BODY_MAX && seen->content_length <= max_body_bytes(c));
     if (small)
         copy += (size_t)seen->content_length;
-    size_t struct_bytes = offsetof(struct http1_head, headers) + seen->header_count * sizeof seen->headers[0];
+    size_t struct_bytes =
+        offsetof(struct http1_head, headers) + seen->header_count * sizeof seen->headers[0];
     struct http1_head *head = arena_alloc(&x->arena, struct_bytes);
     memcpy(head, seen, struct_bytes);
     char *raw = arena_alloc(&x->arena, copy);
@@ -370,7 +393,8 @@ static size_t keep_request(struct http_conn *c, struct slice data)
     return copy;
 }
 
-/* A complete head is in server->head, its bytes in data. Returns how much of data belongs to this exchange. */
+/* A complete head is in server->head, its bytes in data. Returns how much of data belongs to this
+ * exchange. */
 static size_t accept_head(struct http_conn *c, struct slice data)
 {
     const struct http_server_options *opt = &c->server->opt;
@@ -378,7 +402,8 @@ static size_t accept_head(struct http_conn *c, struct slice data)
     const char *why;
     size_t used = keep_request(c, data);
     if (!http_target_split(x->head->method, x->head->target, &x->path, &x->query, &why)) {
-        refuse_malformed(c, x->head->target.n > HTTP_TARGET_MAX_BYTES ? ERR_HEADERS_TOO_LARGE : ERR_BAD_HTTP, why);
+        bool long_one = x->head->target.n > HTTP_TARGET_MAX_BYTES;
+        refuse_malformed(c, long_one ? ERR_HEADERS_TOO_LARGE : ERR_BAD_HTTP, why);
         return x->complete ? used : data.n;
     }
     enum err e = opt->handler->on_head ? opt->handler->on_head(opt->ctx, x) : ERR_OK;
@@ -442,8 +467,8 @@ static size_t receive(struct http_conn *c, char *to, size_t n)
     return 0;
 }
 
-/* Bytes outside a body: of the next request when c is idle, otherwise of requests to come. fresh may be empty: then what was kept is
- * looked at again. */
+/* Bytes outside a body: of the next request when c is idle, otherwise of requests to come. fresh
+ * may be empty: then what was kept is looked at again. */
 static void input(struct http_conn *c, struct slice fresh)
 {
     bool kept = buf_len(&c->in) > 0;
@@ -533,7 +558,8 @@ static void read_and_drop(struct http_conn *c)
         http_server_wait(c, WAIT_SHORT);
 }
 
-/* Reading is paused: the edge means more bytes, a FIN or a reset. recv would still return the bytes before a reset. */
+/* Reading is paused: the edge means more bytes, a FIN or a reset. recv would still return the bytes
+ * before a reset. */
 static void look_while_paused(struct http_conn *c, short what)
 {
     int error = 0;
@@ -615,7 +641,8 @@ void http_conn_expire(struct http_conn *c)
     settle(c);
 }
 
-/* A request may already be here or in the socket, and a newcomer's is probably on its way: none is turned away. */
+/* A request may already be here or in the socket, and a newcomer's is probably on its way: none is
+ * turned away. */
 void http_conn_dismiss(struct http_conn *c)
 {
     if (buf_len(&c->in) == 0)
@@ -664,7 +691,8 @@ struct arena *http_exchange_arena(struct http_exchange *x)
 
 struct slice http_exchange_peer(const struct http_exchange *x)
 {
-    const struct http_conn *c = (const struct http_conn *)(const void *)((const char *)x - offsetof(struct http_conn, x));
+    const struct http_conn *c =
+        (const struct http_conn *)(const void *)((const char *)x - offsetof(struct http_conn, x));
     return slice_str(c->peer);
 }
 

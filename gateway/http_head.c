@@ -1,5 +1,5 @@
-/* Owns nothing. Called by gateway/http_reply once per reply, on the hot path: one reservation that is large enough for
- * everything, then copies. */
+/* Owns nothing. Called by gateway/http_reply once per reply, on the hot path: one reservation that
+ * is large enough for everything, then copies. */
 #include "gateway/http_head.h"
 
 #define STATUS_LINE_MAX 64
@@ -135,7 +135,8 @@ static bool is_servers_own(struct slice name)
     }
 }
 
-/* What splits a head is refused here; the finer rules of RFC 9110 5.5 are kept where headers are read or configured. */
+/* What splits a head is refused here; the finer rules of RFC 9110 5.5 are kept where headers are
+ * read or configured. */
 static bool is_safe(const struct http1_header *h)
 {
     if (!http1_valid_name(h->name))
@@ -148,8 +149,8 @@ static bool is_safe(const struct http1_header *h)
     return true;
 }
 
-enum err http_head_open(struct buf *out, int status, struct slice date_line, const struct http1_header *headers,
-                        size_t header_count)
+enum err http_head_open(struct buf *out, int status, struct slice date_line,
+                        const struct http1_header *headers, size_t header_count)
 {
     size_t need = STATUS_LINE_MAX + date_line.n, room_bytes;
     for (size_t i = 0; i < header_count; i++)

@@ -1,5 +1,6 @@
-/* The head of a reply as bytes, rendered without printf: status line, Date, the handler's headers, framing. Pure.
- * http_head_open, then any "Name: value\r\n" lines appended by the caller, then http_head_close. */
+/* The head of a reply as bytes, rendered without printf: status line, Date, the handler's headers,
+ * framing. Pure. http_head_open, then any "Name: value\r\n" lines appended by the caller, then
+ * http_head_close. */
 #ifndef GATEWAY_HTTP_HEAD_H
 #define GATEWAY_HTTP_HEAD_H
 
@@ -13,16 +14,18 @@
 /* RFC 9110 5.6.7; out has room for HTTP_DATE_LINE_BYTES; no NUL is written. */
 void http_head_date_line(time_t now, char *out);
 
-/* Left out: headers that are the server's own business (Connection, Keep-Alive, Content-Length, Date, Transfer-Encoding, TE,
- * Trailer, Upgrade, Proxy-*) and any whose name or value could not stand in a head (control characters: they would let
- * a value end the head). ERR_TOO_LARGE beyond out's maximum. */
-enum err http_head_open(struct buf *out, int status, struct slice date_line, const struct http1_header *headers,
-                        size_t header_count) MUST_CHECK;
+/* Left out: headers that are the server's own business (Connection, Keep-Alive, Content-Length,
+ * Date, Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*) and any whose name or value could not
+ * stand in a head (control characters: they would let a value end the head). ERR_TOO_LARGE beyond
+ * out's maximum. */
+enum err http_head_open(struct buf *out, int status, struct slice date_line,
+                        const struct http1_header *headers, size_t header_count) MUST_CHECK;
 
 enum http_head_framing {
     HTTP_HEAD_LENGTH,  /* Content-Length */
     HTTP_HEAD_CHUNKED, /* Transfer-Encoding: chunked */
-    HTTP_HEAD_BARE     /* neither: 204 and 304 (RFC 9110 8.6), or a body that ends with the connection */
+    HTTP_HEAD_BARE /* neither: 204 and 304 (RFC 9110 8.6), or a body that ends with the connection
+                    */
 };
 enum http_head_connection {
     HTTP_HEAD_IMPLIED, /* the version says it */

@@ -1,9 +1,10 @@
-/* The writing half of a connection: reply heads and bodies, what the socket does not take, back-pressure. Thread: the server's
- * loop. Called by handlers (http_reply_*) and by http_conn.c. Nothing in here calls a handler back, extra_headers apart: what a
- * call has changed is drawn conclusions from in http_conn.c, after the caller has returned.
+/* The writing half of a connection: reply heads and bodies, what the socket does not take,
+ * back-pressure. Thread: the server's loop. Called by handlers (http_reply_*) and by http_conn.c.
+ * Nothing in here calls a handler back, extra_headers apart: what a call has changed is drawn
+ * conclusions from in http_conn.c, after the caller has returned.
  *
- * Bytes go to sendmsg straight from where they are; c->out holds only what the kernel refused, and the head of a streamed
- * reply until its first write. */
+ * Bytes go to sendmsg straight from where they are; c->out holds only what the kernel refused, and
+ * the head of a streamed reply until its first write. */
 #include "gateway/http_server_int.h"
 
 #include <assert.h>
@@ -83,7 +84,8 @@ void http_reply_flush(struct http_conn *c)
 }
 
 /* Keeps what lies behind the first skip bytes. */
-static void keep(struct http_conn *c, const struct iovec *iov, size_t count, size_t skip, size_t total)
+static void keep(struct http_conn *c, const struct iovec *iov, size_t count, size_t skip,
+                 size_t total)
 {
     char *room;
     size_t room_bytes;
@@ -126,7 +128,8 @@ static struct iovec iov_of(struct slice s)
     return (struct iovec){.iov_base = u.out, .iov_len = s.n};
 }
 
-static void transmit_pieces(struct http_conn *c, struct slice first, const struct slice *pieces, size_t piece_count)
+static void transmit_pieces(struct http_conn *c, struct slice first, const struct slice *pieces,
+                            size_t piece_count)
 {
     struct iovec iov[IOV_MAX_PIECES];
     size_t n = 0, i = 0;
@@ -168,12 +171,13 @@ static enum http_head_connection connection_header(const struct http_conn *c)
 /* RFC 9110 6.4.1; and the body of a HEAD's answer is only described. */
 static bool is_bodyless(const struct http_conn *c, int status)
 {
-    return status < 200 || status == 204 || status == 304 || slice_eq(c->x.head->method, SLICE("HEAD"));
+    return status < 200 || status == 204 || status == 304 ||
+           slice_eq(c->x.head->method, SLICE("HEAD"));
 }
 
 /* Renders the head into server->head_out. streamed: length is not known. */
-static struct slice render_head(struct http_conn *c, int status, const struct http1_header *headers, size_t header_count,
-                                bool streamed, uint64_t length)
+static struct slice render_head(struct http_conn *c, int status, const struct http1_header *headers,
+                                size_t header_count, bool streamed, uint64_t length)
 {
     struct http_server *s = c->server;
     struct http_exchange *x = &c->x;
@@ -186,7 +190,8 @@ static struct slice render_head(struct http_conn *c, int status, const struct ht
         framing = HTTP_HEAD_BARE;
     else if (streamed)
         framing = x->chunked_reply ? HTTP_HEAD_CHUNKED : HTTP_HEAD_BARE;
-    if (!x->head->keep_alive || s->draining || (streamed && !x->chunked_reply && !x->bodyless_reply))
+    if (!x->head->keep_alive || s->draining ||
+        (streamed && !x->chunked_reply && !x->bodyless_reply))
         c->closing = true;
 
     buf_reset(&s->head_out);
@@ -200,7 +205,8 @@ static struct slice render_head(struct http_conn *c, int status, const struct ht
     return buf_slice(&s->head_out);
 }
 
-/* After the last reply call: when nothing is left to send, the exchange ends as soon as the caller has returned. */
+/* After the last reply call: when nothing is left to send, the exchange ends as soon as the caller
+ * has returned. */
 static void reply_over(struct http_conn *c)
 {
     http_conn_set_state(c, CONN_FLUSHING);
@@ -210,8 +216,8 @@ static void reply_over(struct http_conn *c)
 
 /* ---- what handlers call ---- */
 
-void http_reply_whole(struct http_exchange *x, int status, const struct http1_header *headers, size_t header_count,
-                      const struct slice *pieces, size_t piece_count)
+void http_reply_whole(struct http_exchange *x, int status, const struct http1_header *headers,
+                      size_t header_count, const struct slice *pieces, size_t piece_count)
 {
     struct http_conn *c = conn_of(x);
     uint64_t length = 0;
@@ -222,8 +228,9 @@ void http_reply_whole(struct http_exchange *x, int status, const struct http1_he
     reply_over(c);
 }
 
-void http_reply_error(struct http_exchange *x, enum err e, const char *message, const char *param, int64_t retry_after_ms,
-                      const struct http1_header *headers, size_t header_count)
+void http_reply_error(struct http_exchange *x, enum err e, const char *message, const char *param,
+                      int64_t retry_after_ms, const struct http1_header *headers,
+                      size_t header_count)
 {
     struct buf *body = &conn_of(x)->server->error_out;
     struct http1_header all[HTTP1_MAX_HEADERS + 3];
@@ -233,7 +240,8 @@ void http_reply_error(struct http_exchange *x, enum err e, const char *message, 
         memcpy(all, headers, n * sizeof *all);
     all[n++] = (struct http1_header){SLICE("Content-Type"), SLICE("application/json")};
     if (retry_after_ms >= 0) {
-        snprintf(seconds, sizeof seconds, "%lld", (long long)(retry_after_ms / 1000 + (retry_after_ms % 1000 != 0)));
+        snprintf(seconds, sizeof seconds, "%lld",
+                 (long long)(retry_after_ms / 1000 + (retry_after_ms % 1000 != 0)));
         snprintf(ms, sizeof ms, "%lld", (long long)retry_after_ms);
         all[n++] = (struct http1_header){SLICE("Retry-After"), slice_str(seconds)};
         all[n++] = (struct http1_header){SLICE("retry-after-ms"), slice_str(ms)};
@@ -245,7 +253,8 @@ void http_reply_error(struct http_exchange *x, enum err e, const char *message, 
     http_reply_whole(x, err_http_status(e), all, n, &text, 1);
 }
 
-void http_reply_begin(struct http_exchange *x, int status, const struct http1_header *headers, size_t header_count)
+void http_reply_begin(struct http_exchange *x, int status, const struct http1_header *headers,
+                      size_t header_count)
 {
     struct http_conn *c = conn_of(x);
     struct slice head = render_head(c, status, headers, header_count, true, 0);

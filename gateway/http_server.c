@@ -1,8 +1,10 @@
-/* The listener, the clocks and the deferred work of an HTTP server. Owns the connections' lists, not their contents (http_conn.c).
- * Thread: one event loop's. Called by gateway/worker and gateway/control.
+/* The listener, the clocks and the deferred work of an HTTP server. Owns the connections' lists,
+ * not their contents (http_conn.c). Thread: one event loop's. Called by gateway/worker and
+ * gateway/control.
  *
- * Deadlines: one list per kind of wait. All waits of a kind are equally long, so that appending keeps a list ordered and a coarse
- * sweep looks only at the fronts; a request costs two pointer moves instead of two timer-heap operations. */
+ * Deadlines: one list per kind of wait. All waits of a kind are equally long, so that appending
+ * keeps a list ordered and a coarse sweep looks only at the fronts; a request costs two pointer
+ * moves instead of two timer-heap operations. */
 #include "gateway/http_server_int.h"
 
 #include <errno.h>
@@ -16,12 +18,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define LISTEN_BACKLOG   4096 /* the kernel cuts it to net.core.somaxconn */
-#define ACCEPT_BATCH     64   /* then the connections that are there get their turn */
-#define SWEEP_MAX_MS     250
-#define SWEEP_MIN_MS     5
-#define REPLY_HEAD_MAX   ((size_t)1 << 20)
-#define ERROR_BODY_MAX   ((size_t)1 << 20)
+#define LISTEN_BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
+#define ACCEPT_BATCH   64   /* then the connections that are there get their turn */
+#define SWEEP_MAX_MS   250
+#define SWEEP_MIN_MS   5
+#define REPLY_HEAD_MAX ((size_t)1 << 20)
+#define ERROR_BODY_MAX ((size_t)1 << 20)
 
 /* ---- waiting ---- */
 
@@ -68,7 +70,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     arm_sweep(s);
 }
 
-/* A quarter of the shortest timeout, so that short ones (tests, impatient operators) are kept well enough. */
+/* A quarter of the shortest timeout, so that short ones (tests, impatient operators) are kept well
+ * enough. */
 static int64_t sweep_interval_ms(const struct http_server *s)
 {
     int64_t ms = SWEEP_MAX_MS;
@@ -93,14 +96,15 @@ void http_server_defer(struct http_conn *c)
 static void dismiss_idle(struct http_server *s)
 {
     s->idle_dismissed = true;
-    LIST_FOREACH_SAFE(it, &s->conns) {
+    LIST_FOREACH_SAFE (it, &s->conns) {
         struct http_conn *c = CONTAINER_OF(it, struct http_conn, link);
         if (c->state == CONN_IDLE)
             http_conn_dismiss(c);
     }
 }
 
-/* Only what was there at the start: a connection that defers again has its turn after the others. */
+/* Only what was there at the start: a connection that defers again has its turn after the others.
+ */
 static void on_todo(evutil_socket_t fd, short what, void *arg)
 {
     struct http_server *s = arg;
@@ -153,12 +157,14 @@ static bool is_full(const struct http_server *s)
     int64_t max = s->opt.max_connections;
     if (max < 0)
         return false;
-    int64_t now = s->opt.connections ? atomic_load_explicit(s->opt.connections, memory_order_relaxed)
-                                     : (int64_t)s->conn_count;
+    int64_t now = s->opt.connections
+                      ? atomic_load_explicit(s->opt.connections, memory_order_relaxed)
+                      : (int64_t)s->conn_count;
     return now >= max;
 }
 
-/* Out of descriptors or kernel memory: the clients wait in the backlog until some are free again. */
+/* Out of descriptors or kernel memory: the clients wait in the backlog until some are free again.
+ */
 static void pause_listening(struct http_server *s, int error)
 {
     log_line(LOG_WARN, "http", "not accepting for a moment", "errno=%d", error);
@@ -172,7 +178,8 @@ static bool accept_one(struct http_server *s)
 {
     struct sockaddr_storage peer;
     socklen_t peer_bytes = sizeof peer;
-    int fd = accept4(s->listen_fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd =
+        accept4(s->listen_fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             pause_listening(s, errno);
@@ -218,7 +225,8 @@ static int listen_on(const struct addrinfo *ai, bool reuse_port)
 
 static int open_listener(const struct http_server_options *opt, struct err_text *t)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *found;
     char port[8];
     int fd = -1;
     snprintf(port, sizeof port, "%u", (unsigned)opt->port);
@@ -230,7 +238,8 @@ static int open_listener(const struct http_server_options *opt, struct err_text 
     for (const struct addrinfo *ai = found; ai && fd < 0; ai = ai->ai_next)
         fd = listen_on(ai, opt->reuse_port);
     if (fd < 0)
-        err_say(t, "cannot listen on %s port %u: %s", opt->host, (unsigned)opt->port, strerror(errno));
+        err_say(t, "cannot listen on %s port %u: %s", opt->host, (unsigned)opt->port,
+                strerror(errno));
     freeaddrinfo(found);
     return fd;
 }
@@ -323,9 +332,9 @@ void http_server_free(struct http_server *s)
     if (!s)
         return;
     stop_listening(s);
-    LIST_FOREACH_SAFE(it, &s->conns)
+    LIST_FOREACH_SAFE (it, &s->conns)
         http_conn_stop(CONTAINER_OF(it, struct http_conn, link));
-    LIST_FOREACH_SAFE(closed, &s->todo)
+    LIST_FOREACH_SAFE (closed, &s->todo)
         http_conn_free(CONTAINER_OF(closed, struct http_conn, todo_link));
     event_del(&s->sweep_ev);
     event_del(&s->todo_ev);

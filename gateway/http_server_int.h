@@ -1,17 +1,20 @@
-/* What the three files of the HTTP server share: http_server.c (listener, deadlines, deferred work), http_conn.c (reading, the
- * life of a connection and its exchange) and http_reply.c (writing). Nobody else includes this.
+/* What the three files of the HTTP server share: http_server.c (listener, deadlines, deferred
+ * work), http_conn.c (reading, the life of a connection and its exchange) and http_reply.c
+ * (writing). Nobody else includes this.
  *
- *            accept                 first byte          head read           body read
- *   (kernel) ------> CONN_IDLE -----------> CONN_HEAD -----------> CONN_BODY -----------> CONN_SERVING
- *                       ^  ^                    | refused              | refused               | last reply call
- *                       |  |                    v                      v                       v
- *                       |  '--------------- CONN_FLUSHING <------------------------------------'
- *                       |   last byte sent      | not kept alive
- *   CONN_CLOSED <-------'---- CONN_LINGERING <--'
+ *            accept             first byte         head read          body read
+ *   (kernel) ------> CONN_IDLE ----------> CONN_HEAD ---------> CONN_BODY ---------.
+ *                      ^  |                    | refused            | refused      v
+ *                      |  | client gone        v                    v         CONN_SERVING
+ *                      '--|-------------- CONN_FLUSHING <-----------------------'
+ *          last byte sent |                    |               last reply call
+ *                         v                    v not kept alive
+ *                    CONN_CLOSED <------- CONN_LINGERING
  *
- * A connection moves on only in http_conn_settle and in the callbacks of its own events; http_reply_* calls just note what is to be
- * done and, when they come from elsewhere, put the connection on the server's list of deferred work. Memory of a closed
- * connection is released from that list too, so nothing is freed below a function that still uses it. */
+ * A connection moves on only in settle (http_conn.c) and in the callbacks of its own events;
+ * http_reply_* calls just note what is to be done and, when they come from elsewhere, put the
+ * connection on the server's list of deferred work. Memory of a closed connection is released from
+ * that list too, so nothing is freed below a function that still uses it. */
 #ifndef GATEWAY_HTTP_SERVER_INT_H
 #define GATEWAY_HTTP_SERVER_INT_H
 
@@ -24,7 +27,7 @@
 #include "gateway/http_server.h"
 
 #define HTTP_SCRATCH_BYTES  ((size_t)64 << 10) /* one recv */
-#define HTTP_PIPELINE_BYTES ((size_t)64 << 10) /* read ahead while an exchange is served; then reading pauses */
+#define HTTP_PIPELINE_BYTES ((size_t)64 << 10) /* read ahead while serving; then reading pauses */
 #define HTTP_PEER_BYTES     56                 /* "[" IPv6 "]:65535" */
 
 enum http_conn_state {
@@ -33,30 +36,41 @@ enum http_conn_state {
     CONN_BODY,      /* the head was accepted, the body is being read */
     CONN_SERVING,   /* on_request was called, the handler's last reply call has not been made */
     CONN_FLUSHING,  /* it has been made */
-    CONN_LINGERING, /* write side shut; what the client still sends is read and dropped, so that it can read the reply */
+    CONN_LINGERING, /* write side shut; input is read and dropped until the client has the reply */
     CONN_CLOSED     /* on the deferred list, to be freed */
 };
 
-/* What a connection waits for; one list each, ordered by deadline because a list's timeout is constant. */
-enum http_wait { WAIT_IDLE, WAIT_HEAD, WAIT_BODY, WAIT_WRITE, WAIT_SHORT, WAIT_LISTS, WAIT_NONE = WAIT_LISTS };
-#define HTTP_SHORT_WAIT_MS 1000 /* lingering without input, the last bytes of an aborted reply, a silent newcomer at drain */
+/* What a connection waits for; one list each, ordered by deadline because a list's timeout is
+ * constant. */
+enum http_wait {
+    WAIT_IDLE,
+    WAIT_HEAD,
+    WAIT_BODY,
+    WAIT_WRITE,
+    WAIT_SHORT,
+    WAIT_LISTS,
+    WAIT_NONE = WAIT_LISTS
+};
+/* Lingering without input, the last bytes of an aborted reply, a silent newcomer at drain. */
+#define HTTP_SHORT_WAIT_MS 1000
 
 struct http_exchange {
-    const struct http1_head *head; /* in the arena, cut after header_count headers; an empty one before there is any */
+    const struct http1_head
+        *head; /* in the arena, cut after header_count headers; an empty one before there is any */
     struct slice path, query;
-    struct slice body;          /* complete; inside the arena or body_buf */
-    struct buf body_buf;        /* bodies that did not come together with their head */
+    struct slice body;   /* complete; inside the arena or body_buf */
+    struct buf body_buf; /* bodies that did not come together with their head */
     struct http1_chunked chunked;
     struct arena arena;
-    void *user;                 /* the handler's */
+    void *user; /* the handler's */
     int64_t received_us;
     const char *refuse_message, *refuse_param;
     const char *abort_reason;
     uint64_t sent_bytes;
-    int status;                 /* of the reply; 0 before */
-    bool complete;              /* head and body are there */
+    int status;    /* of the reply; 0 before */
+    bool complete; /* head and body are there */
     bool chunked_reply;
-    bool bodyless_reply;        /* HEAD, 204, 304 */
+    bool bodyless_reply; /* HEAD, 204, 304 */
 };
 
 struct http_conn {
@@ -70,7 +84,7 @@ struct http_conn {
     int64_t deadline_us;
     int64_t linger_until_us;
     size_t linger_bytes;
-    size_t scanned; /* see http1_parse_request */
+    size_t scanned;      /* see http1_parse_request */
     const char *dropped; /* why the connection must go; NULL: it need not */
     int fd;
     enum http_conn_state state;
@@ -125,7 +139,8 @@ void http_conn_set_state(struct http_conn *c, enum http_conn_state state);
 void http_conn_lose(struct http_conn *c, const char *reason); /* the first reason stays */
 
 /* ---- http_reply.c ---- */
-void http_reply_flush(struct http_conn *c); /* sends what is queued, as far as the socket takes it */
+void http_reply_flush(
+    struct http_conn *c); /* sends what is queued, as far as the socket takes it */
 void http_reply_continue(struct http_conn *c); /* 100 Continue */
 
 #endif

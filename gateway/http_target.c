@@ -1,4 +1,5 @@
-/* Owns nothing. Called by gateway/http_conn for each head; base/http1 has already refused bytes outside 0x21..0x7E. */
+/* Owns nothing. Called by gateway/http_conn for each head; base/http1 has already refused bytes
+ * outside 0x21..0x7E. */
 #include "gateway/http_target.h"
 
 static void split_query(struct slice s, struct slice *path, struct slice *query)
@@ -19,8 +20,8 @@ static struct slice after_scheme(struct slice target)
     return slice_make("", 0);
 }
 
-bool http_target_split(struct slice method, struct slice target, struct slice *path, struct slice *query,
-                       const char **why)
+bool http_target_split(struct slice method, struct slice target, struct slice *path,
+                       struct slice *query, const char **why)
 {
     if (target.n > HTTP_TARGET_MAX_BYTES) {
         *why = "the request target is too long";

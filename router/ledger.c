@@ -2,11 +2,10 @@
  * thread. The only file of the room that includes SQLite. Called by workers (post, full), by
  * control (open, flush, close).
  *
- *   worker: record_new -> post ----.                                                     requests
- * ---. worker: record_new -> post ----+--> mailbox --> (50 ms pass) --> pending --> one transaction
- * --> attempt_rows
- *                                                                       ^------- failed: back off,
- * try again
+ *   worker: record_new -> post --.                                         requests
+ *   worker: record_new -> post --+-> mailbox -> (50 ms) -> pending --------> attempt_rows
+ *                                                             ^   one transaction |
+ *                                                             '-- failed: back off'
  *
  * The first record after a pause wakes the writer, which then sleeps until the batch is due without
  * looking at the mailbox: under load a post costs no system call. Indices are the greater part of
@@ -31,11 +30,10 @@
 #define SCHEMA_VERSION 1
 #define BATCH_MS       50
 #define BATCH_RECORDS  1000
-#define BUSY_MS        1000 /* another process holds the write lock (a checkpoint, a careless shell) */
+#define BUSY_MS        1000 /* another process may hold the write lock (a careless shell) */
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 5000
-#define CLOSE_TRY_MS                                                                               \
-    10000 /* a disk that stays full must not hold up the end of the process for ever */
+#define CLOSE_TRY_MS   10000 /* a disk that stays full must not keep the process for ever */
 
 /* Times are Unix microseconds, durations microseconds (NULL: there was none), money nano-dollars.
  * Attempts are clustered by their request; the view adds its request_id, which is the client's to
@@ -149,12 +147,20 @@ struct ledger {
 #define REQUEST_STRINGS(F, r)                                                                      \
     F((r)->request_id)                                                                             \
     F((r)->api)                                                                                    \
-    F((r)->requested_model) F((r)->tenant) F((r)->route) F((r)->policy_version)                    \
-        F((r)->served_model) F((r)->outcome)
+    F((r)->requested_model)                                                                        \
+    F((r)->tenant)                                                                                 \
+    F((r)->route)                                                                                  \
+    F((r)->policy_version)                                                                         \
+    F((r)->served_model)                                                                           \
+    F((r)->outcome)
 #define ATTEMPT_STRINGS(F, a)                                                                      \
     F((a)->role)                                                                                   \
     F((a)->model)                                                                                  \
-    F((a)->upstream_model) F((a)->backend) F((a)->endpoint) F((a)->outcome) F((a)->price_version)
+    F((a)->upstream_model)                                                                         \
+    F((a)->backend)                                                                                \
+    F((a)->endpoint)                                                                               \
+    F((a)->outcome)                                                                                \
+    F((a)->price_version)
 
 static void discard_record(struct message *m)
 {

@@ -41,14 +41,16 @@ static enum err on_head(void *ctx, struct http_exchange *x)
     note(ctx, "head %.*s;", SLICE_ARG(path));
     if (!is_path(x, "/refuse"))
         return ERR_OK;
-    http_exchange_refuse(x, arena_printf(http_exchange_arena(x), "no %.*s here", SLICE_ARG(path)), "path");
+    http_exchange_refuse(x, arena_printf(http_exchange_arena(x), "no %.*s here", SLICE_ARG(path)),
+                         "path");
     return ERR_NOT_FOUND;
 }
 
 static void echo(struct http_exchange *x)
 {
     const struct http1_head *head = http_exchange_head(x);
-    struct slice path = http_exchange_path(x), query = http_exchange_query(x), body = http_exchange_body(x);
+    struct slice path = http_exchange_path(x), query = http_exchange_query(x),
+                 body = http_exchange_body(x);
     struct slice pieces[6] = {head->method, SLICE(" "), path, SLICE("?"), query, SLICE(" ")};
     struct slice all[7];
     memcpy(all, pieces, sizeof pieces);
@@ -94,7 +96,8 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
     assert_int_equal(buf_printf(out, "X-Extra: yes\r\n"), ERR_OK);
 }
 
-static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent, const char *reason)
+static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent,
+                        const char *reason)
 {
     struct fixture *f = ctx;
     assert_true(slice_starts(http_exchange_peer(x), SLICE("127.0.0.1:")));
@@ -105,7 +108,8 @@ static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t
 
 static enum err error_body(enum err e, const char *message, const char *param, struct buf *out)
 {
-    return buf_printf(out, "{\"error\":\"%s\",\"param\":\"%s\"}", message ? message : err_text(e), param ? param : "");
+    return buf_printf(out, "{\"error\":\"%s\",\"param\":\"%s\"}", message ? message : err_text(e),
+                      param ? param : "");
 }
 
 /* ---- the fixture ---- */
@@ -206,7 +210,8 @@ void fixture_turn(struct fixture *f)
 
 void fixture_poll(struct fixture *f)
 {
-    /* Loopback delivers within send(2); two rounds, because accepting makes the first readable event. */
+    /* Loopback delivers within send(2); two rounds, because accepting makes the first readable
+     * event. */
     event_base_loop(f->base, EVLOOP_NONBLOCK);
     event_base_loop(f->base, EVLOOP_NONBLOCK);
     clients_read(f);
@@ -339,7 +344,8 @@ struct slice reply_header(const struct reply *r, const char *name)
     struct http1_head head;
     size_t scanned = 0;
     const char *why;
-    assert_int_equal(http1_parse_response(buf_slice(&r->head), &scanned, false, &head, &why), HTTP1_DONE);
+    assert_int_equal(http1_parse_response(buf_slice(&r->head), &scanned, false, &head, &why),
+                     HTTP1_DONE);
     const struct http1_header *h = http1_find(&head, slice_str(name));
     return h ? h->value : SLICE("");
 }

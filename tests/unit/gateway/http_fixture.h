@@ -1,10 +1,9 @@
-/* An HTTP server on 127.0.0.1 with a scripted handler, and clients, all in one thread and one loop: tests wait for conditions, never
- * for time. Paths of the handler:
- *   /echo    answered at once: 200, body "METHOD path?query body"
- *   /hold    kept in fixture->held until the test answers it
- *   /refuse  refused in on_head with ERR_NOT_FOUND
- * What the handler saw is written to fixture->journal: "head /echo;" "request /echo;" "gone /hold;" "writable /hold;" "finished 200;"
- * or "finished 499 client closed;". */
+/* An HTTP server on 127.0.0.1 with a scripted handler, and clients, all in one thread and one loop:
+ * tests wait for conditions, never for time. Paths of the handler: /echo    answered at once: 200,
+ * body "METHOD path?query body" /hold    kept in fixture->held until the test answers it /refuse
+ * refused in on_head with ERR_NOT_FOUND What the handler saw is written to fixture->journal: "head
+ * /echo;" "request /echo;" "gone /hold;" "writable /hold;" "finished 200;" or "finished 499 client
+ * closed;". */
 #ifndef TESTS_HTTP_FIXTURE_H
 #define TESTS_HTTP_FIXTURE_H
 
@@ -44,7 +43,8 @@ struct fixture {
 void fixture_init(struct fixture *f);
 void fixture_start(struct fixture *f);
 void fixture_stop(struct fixture *f); /* clients, server (if still there), loop */
-void fixture_turn(struct fixture *f); /* one turn of the loop (at most 1 ms idle), then every client reads */
+void fixture_turn(
+    struct fixture *f); /* one turn of the loop (at most 1 ms idle), then every client reads */
 void fixture_poll(struct fixture *f); /* what is ready now, without waiting */
 int64_t fixture_metric(struct fixture *f, enum stats_family family, const char *label);
 
@@ -71,13 +71,15 @@ struct reply {
     bool complete; /* as its framing says */
 };
 void reply_clear(struct reply *r);
-/* Takes one whole reply from what the client has read. false: it is not whole (yet, or never when c->eof). */
+/* Takes one whole reply from what the client has read. false: it is not whole (yet, or never when
+ * c->eof). */
 bool client_reply(struct client *c, bool to_head, struct reply *r);
 /* The value of a header of the reply, "" when absent. */
 struct slice reply_header(const struct reply *r, const char *name);
 /* Waits for a reply and checks it. body NULL: not looked at. */
 void expect_reply(struct fixture *f, struct client *c, int status, const char *body);
-void expect_closed(struct fixture *f, struct client *c); /* FIN, not RST, and nothing unread before it */
+void expect_closed(struct fixture *f,
+                   struct client *c); /* FIN, not RST, and nothing unread before it */
 bool journal_has(const struct fixture *f, const char *text);
 
 void answer(struct http_exchange *x, int status, struct slice body);

@@ -22,10 +22,11 @@ static int hash_keys(void **state)
     return 0;
 }
 
-typedef enum err (*check_fn)(const struct policy *, const struct http1_head *, const struct policy_tenant **,
-                             const char **);
+typedef enum err (*check_fn)(const struct policy *, const struct http1_head *,
+                             const struct policy_tenant **, const char **);
 
-static enum err check(check_fn fn, const struct policy *p, const char *header_lines, const char **tenant, const char **message)
+static enum err check(check_fn fn, const struct policy *p, const char *header_lines,
+                      const char **tenant, const char **message)
 {
     char text[1024];
     struct http1_head head;
@@ -98,7 +99,9 @@ static void without_tenants_everyone_is_welcome(void **state)
     (void)state;
     assert_int_equal(check(auth_check, &without_keys, "", &tenant, &message), ERR_OK);
     assert_null(tenant);
-    assert_int_equal(check(auth_check, &without_keys, "Authorization: Bearer any\r\n", &tenant, &message), ERR_OK);
+    assert_int_equal(
+        check(auth_check, &without_keys, "Authorization: Bearer any\r\n", &tenant, &message),
+        ERR_OK);
     assert_int_equal(check(auth_check_admin, &without_keys, "", &tenant, &message), ERR_OK);
 }
 
@@ -106,12 +109,17 @@ static void admin(void **state)
 {
     const char *tenant, *message;
     (void)state;
-    assert_int_equal(check(auth_check_admin, &with_keys, "Authorization: Bearer sk-ops\r\n", &tenant, &message), ERR_OK);
+    assert_int_equal(
+        check(auth_check_admin, &with_keys, "Authorization: Bearer sk-ops\r\n", &tenant, &message),
+        ERR_OK);
     assert_string_equal(tenant, "ops");
-    assert_int_equal(check(auth_check_admin, &with_keys, "Authorization: Bearer sk-one\r\n", &tenant, &message), ERR_FORBIDDEN);
+    assert_int_equal(
+        check(auth_check_admin, &with_keys, "Authorization: Bearer sk-one\r\n", &tenant, &message),
+        ERR_FORBIDDEN);
     assert_non_null(message);
-    assert_int_equal(check(auth_check_admin, &with_keys, "Authorization: Bearer sk-no\r\n", &tenant, &message),
-                     ERR_UNAUTHORIZED);
+    assert_int_equal(
+        check(auth_check_admin, &with_keys, "Authorization: Bearer sk-no\r\n", &tenant, &message),
+        ERR_UNAUTHORIZED);
     assert_int_equal(check(auth_check_admin, &with_keys, "", &tenant, &message), ERR_UNAUTHORIZED);
 }
 

@@ -22,8 +22,9 @@ static void date_is_imf_fixdate(void **state)
     }
 }
 
-static void expect_head(int status, const struct http1_header *headers, size_t n, enum http_head_framing framing,
-                        uint64_t length, enum http_head_connection connection, const char *expected)
+static void expect_head(int status, const struct http1_header *headers, size_t n,
+                        enum http_head_framing framing, uint64_t length,
+                        enum http_head_connection connection, const char *expected)
 {
     struct buf out;
     buf_init(&out, 4096);
@@ -39,13 +40,18 @@ static void heads_are_rendered(void **state)
     struct http1_header type = {SLICE("Content-Type"), SLICE("text/event-stream")};
     (void)state;
     expect_head(200, &type, 1, HTTP_HEAD_LENGTH, 0, HTTP_HEAD_IMPLIED,
-                "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n");
+                "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Type: text/event-stream\r\nContent-Length: "
+                "0\r\n\r\n");
     expect_head(503, NULL, 0, HTTP_HEAD_LENGTH, UINT64_MAX, HTTP_HEAD_CLOSE,
-                "HTTP/1.1 503 Service Unavailable\r\nDate: x\r\nContent-Length: 18446744073709551615\r\nConnection: close\r\n\r\n");
+                "HTTP/1.1 503 Service Unavailable\r\nDate: x\r\nContent-Length: "
+                "18446744073709551615\r\nConnection: close\r\n\r\n");
     expect_head(200, NULL, 0, HTTP_HEAD_CHUNKED, 7, HTTP_HEAD_KEEP_ALIVE,
-                "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n");
-    expect_head(204, NULL, 0, HTTP_HEAD_BARE, 7, HTTP_HEAD_IMPLIED, "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n");
-    expect_head(298, NULL, 0, HTTP_HEAD_BARE, 0, HTTP_HEAD_IMPLIED, "HTTP/1.1 298 \r\nDate: x\r\n\r\n");
+                "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\nConnection: "
+                "keep-alive\r\n\r\n");
+    expect_head(204, NULL, 0, HTTP_HEAD_BARE, 7, HTTP_HEAD_IMPLIED,
+                "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n");
+    expect_head(298, NULL, 0, HTTP_HEAD_BARE, 0, HTTP_HEAD_IMPLIED,
+                "HTTP/1.1 298 \r\nDate: x\r\n\r\n");
 }
 
 static void what_could_split_or_contradict_a_head_is_left_out(void **state)
@@ -70,8 +76,9 @@ static void what_could_split_or_contradict_a_head_is_left_out(void **state)
         {SLICE("X-Good"), SLICE("caf\xc3\xa9\t!")},
     };
     (void)state;
-    expect_head(200, hostile, sizeof hostile / sizeof *hostile, HTTP_HEAD_LENGTH, 1, HTTP_HEAD_IMPLIED,
-                "HTTP/1.1 200 OK\r\nDate: x\r\nX-Good: caf\xc3\xa9\t!\r\nContent-Length: 1\r\n\r\n");
+    expect_head(
+        200, hostile, sizeof hostile / sizeof *hostile, HTTP_HEAD_LENGTH, 1, HTTP_HEAD_IMPLIED,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nX-Good: caf\xc3\xa9\t!\r\nContent-Length: 1\r\n\r\n");
 }
 
 static void a_head_beyond_the_maximum_is_an_error(void **state)

@@ -1,4 +1,5 @@
-/* gateway/http_server: clients that leave, clients that are slow, draining, stopping, many connections. */
+/* gateway/http_server: clients that leave, clients that are slow, draining, stopping, many
+ * connections. */
 #include "http_fixture.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 
-#define H "Host: h\r\n"
+#define H    "Host: h\r\n"
 #define HOLD "GET /hold HTTP/1.1\r\n" H "\r\n"
 #define ECHO "GET /echo HTTP/1.1\r\n" H "\r\n"
 
@@ -43,8 +44,9 @@ static void send_hold(struct fixture *f, struct client *c)
 
 static void leaving_before_a_request(void **state)
 {
-    static const char *const parts[] = {"", "GET /hol", "POST /hold HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\n12345",
-                                        "POST /hold HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\n12"};
+    static const char *const parts[] = {
+        "", "GET /hol", "POST /hold HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\n12345",
+        "POST /hold HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\n12"};
     struct fixture *f = begin();
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -57,8 +59,9 @@ static void leaving_before_a_request(void **state)
             UNTIL(f, f->connections == 0);
         }
     assert_false(journal_has(f, "request"));
-    assert_false(journal_has(f, "gone"));               /* no handler was at work */
-    assert_true(journal_has(f, "finished 499 client closed;")); /* what had a head is accounted for */
+    assert_false(journal_has(f, "gone")); /* no handler was at work */
+    /* What had a head is accounted for. */
+    assert_true(journal_has(f, "finished 499 client closed;"));
     assert_true(journal_has(f, "finished 499 client reset;"));
     assert_int_equal(f->finished, 4);
     assert_int_equal(http_server_active(f->server), 0);
@@ -80,8 +83,9 @@ static void leaving_while_the_handler_works(void **state)
         assert_true(clock_mono_us() - began_us < 100000);
         UNTIL(f, f->connections == 0);
     }
-    assert_string_equal(f->journal, "head /hold;request /hold;gone /hold;finished 499 client closed;"
-                                    "head /hold;request /hold;gone /hold;finished 499 client reset;");
+    assert_string_equal(f->journal,
+                        "head /hold;request /hold;gone /hold;finished 499 client closed;"
+                        "head /hold;request /hold;gone /hold;finished 499 client reset;");
     end(f);
 }
 
@@ -103,7 +107,8 @@ static void leaving_in_mid_stream(void **state)
     end(f);
 }
 
-/* The write finds out first: on_gone follows, but not from inside the call; a handler that ends its reply meanwhile is not called. */
+/* The write finds out first: on_gone follows, but not from inside the call; a handler that ends its
+ * reply meanwhile is not called. */
 static void leaving_is_noticed_by_a_write(void **state)
 {
     struct fixture *f = begin();
@@ -124,12 +129,14 @@ static void leaving_is_noticed_by_a_write(void **state)
             f->held_count = 0;
         }
         UNTIL(f, f->connections == 0);
-        assert_string_equal(f->journal, ended ? "finished 200 client reset;" : "gone /hold;finished 200 client reset;");
+        assert_string_equal(f->journal, ended ? "finished 200 client reset;"
+                                              : "gone /hold;finished 200 client reset;");
     }
     end(f);
 }
 
-/* With the read-ahead buffer full nothing is read any more; FIN and RST are still seen, and the loop sleeps meanwhile. */
+/* With the read-ahead buffer full nothing is read any more; FIN and RST are still seen, and the
+ * loop sleeps meanwhile. */
 static void leaving_while_reading_is_paused(void **state)
 {
     enum { BYTES = 150000 };
@@ -153,7 +160,8 @@ static void leaving_while_reading_is_paused(void **state)
             turns++;
         }
         getrusage(RUSAGE_SELF, &after);
-        assert_true(turns < 1000); /* the tick's, one per ms; a spinning loop makes tens of thousands */
+        /* The tick's turns, one per ms; a spinning loop makes tens of thousands. */
+        assert_true(turns < 1000);
         began_us = clock_mono_us();
         reset ? client_reset(c) : client_close(c);
         UNTIL(f, f->held_count == 0);
@@ -218,7 +226,8 @@ static void timeouts(void **state)
 
     struct client *head = client_open(f);
     int64_t began_us = clock_mono_us(), last_us = 0;
-    while (!head->eof && clock_mono_us() - began_us < 1000000) /* does not help: the clock runs from the first byte */
+    /* A trickle does not help: the clock runs from the first byte. */
+    while (!head->eof && clock_mono_us() - began_us < 1000000)
         trickle(f, head, "G", &last_us);
     assert_true(clock_mono_us() - began_us < 900000);
     expect_reply(f, head, 408, NULL);
@@ -268,7 +277,8 @@ static void write_timeout(void **state)
 static void drain(void **state)
 {
     struct fixture *f = begin();
-    struct client *idle = client_open(f), *half = client_open(f), *busy = client_open(f), *sent = client_open(f);
+    struct client *idle = client_open(f), *half = client_open(f), *busy = client_open(f),
+                  *sent = client_open(f);
     struct reply r;
     (void)state;
     client_send(f, idle, SLICE(ECHO));
@@ -309,9 +319,14 @@ static void drain(void **state)
 
 static void stop_in_every_state(void **state)
 {
-    static const char *const parts[] = {"", "GET /ho", "POST /hold HTTP/1.1\r\n" H "Content-Length: 30\r\n\r\n12345",
-                                        "POST /hold HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\n12", HOLD,
-                                        HOLD ECHO "GET /mo", ECHO};
+    static const char *const parts[] = {
+        "",
+        "GET /ho",
+        "POST /hold HTTP/1.1\r\n" H "Content-Length: 30\r\n\r\n12345",
+        "POST /hold HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\n12",
+        HOLD,
+        HOLD ECHO "GET /mo",
+        ECHO};
     struct fixture *f = begin();
     struct client *lingering, *blocked;
     char *big = calloc(1, 20 << 20);
@@ -396,7 +411,8 @@ static void too_many_connections(void **state)
     end(f);
 }
 
-/* Out of descriptors: nothing spins, nothing is refused, accepting goes on when there are some again. */
+/* Out of descriptors: nothing spins, nothing is refused, accepting goes on when there are some
+ * again. */
 static void out_of_descriptors(void **state)
 {
     struct fixture *f = begin();

@@ -1,11 +1,12 @@
-/* gateway/http_server, the writing half: whole and streamed replies, back-pressure, errors, cut answers. */
+/* gateway/http_server, the writing half: whole and streamed replies, back-pressure, errors, cut
+ * answers. */
 #include "http_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
 
-#define H "Host: h\r\n"
+#define H    "Host: h\r\n"
 #define HOLD "GET /hold HTTP/1.1\r\n" H "\r\n"
 
 static struct fixture *begin(void)
@@ -157,14 +158,16 @@ static void errors_and_retry_after(void **state)
     static const struct {
         int64_t retry_after_ms;
         const char *seconds, *ms;
-    } cases[] = {{-1, "", ""}, {0, "0", "0"}, {1, "1", "1"}, {1000, "1", "1000"}, {1001, "2", "1001"}};
+    } cases[] = {
+        {-1, "", ""}, {0, "0", "0"}, {1, "1", "1"}, {1000, "1", "1000"}, {1001, "2", "1001"}};
     struct fixture *f = begin();
     struct client *c = client_open(f);
     struct reply r;
     struct http1_header more = {SLICE("x-weir-route"), SLICE("r")};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        http_reply_error(held(f, c, HOLD), ERR_OVERLOADED, "busy", "p", cases[i].retry_after_ms, &more, 1);
+        http_reply_error(held(f, c, HOLD), ERR_OVERLOADED, "busy", "p", cases[i].retry_after_ms,
+                         &more, 1);
         UNTIL(f, client_reply(c, false, &r));
         assert_int_equal(r.status, 503);
         assert_true(slice_eq(buf_slice(&r.body), SLICE("{\"error\":\"busy\",\"param\":\"p\"}")));
@@ -189,7 +192,8 @@ static void an_aborted_stream_is_seen_as_cut(void **state)
     http_reply_abort(x, "upstream cut");
     UNTIL(f, c->eof);
     assert_false(client_reply(c, false, &r));
-    assert_non_null(memmem(buf_slice(&c->in).p, buf_len(&c->in), "data: 1\n\n", 9)); /* what was written did arrive */
+    assert_non_null(memmem(buf_slice(&c->in).p, buf_len(&c->in), "data: 1\n\n",
+                           9)); /* what was written did arrive */
     assert_true(journal_has(f, "finished 200 upstream cut;"));
 
     /* without chunks only a reset can say so */
@@ -233,8 +237,8 @@ static void an_aborted_stream_does_not_wait_for_a_deaf_client(void **state)
     end(f);
 }
 
-/* 50 MB to a client that reads nothing, then everything: a writer that honours the watermark never has more than it and one chunk
- * waiting, is told when to go on, and every byte arrives. */
+/* 50 MB to a client that reads nothing, then everything: a writer that honours the watermark never
+ * has more than it and one chunk waiting, is told when to go on, and every byte arrives. */
 static void back_pressure(void **state)
 {
     enum { CHUNK = 16384, TOTAL = 50 << 20 };
@@ -254,7 +258,8 @@ static void back_pressure(void **state)
         written += CHUNK;
         assert_true(written < TOTAL); /* or nothing ever pushed back */
     }
-    size_t taken_by_kernel = written; /* it buffers some MB; ours is at most the watermark and one chunk */
+    size_t taken_by_kernel =
+        written; /* it buffers some MB; ours is at most the watermark and one chunk */
     for (int i = 0; i < 20; i++)
         fixture_turn(f);
     assert_false(journal_has(f, "writable"));
@@ -291,7 +296,8 @@ static void back_pressure(void **state)
     end(f);
 }
 
-/* A reply call for another exchange from inside a callback, and replies in the order of neither arrival nor anything else. */
+/* A reply call for another exchange from inside a callback, and replies in the order of neither
+ * arrival nor anything else. */
 static void replies_from_elsewhere(void **state)
 {
     struct fixture *f = begin();

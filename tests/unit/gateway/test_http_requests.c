@@ -1,4 +1,5 @@
-/* gateway/http_server, the reading half: requests in every form and cut at every byte, what is refused and how. */
+/* gateway/http_server, the reading half: requests in every form and cut at every byte, what is
+ * refused and how. */
 #include "http_fixture.h"
 
 #include <stdio.h>
@@ -22,16 +23,20 @@ static const struct row rows[] = {
     {"OPTIONS * HTTP/1.1\r\n" H "\r\n", 200, "OPTIONS *? ", false},
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello", 200, "POST /echo? hello", false},
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 200, "POST /echo? ", false},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n", 200,
-     "POST /echo? abcde", false},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, "POST /echo? ", false},
+    {"POST /echo HTTP/1.1\r\n" H
+     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n",
+     200, "POST /echo? abcde", false},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, "POST /echo? ",
+     false},
     {"GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200, "GET /echo? ", true},
     {"GET /echo HTTP/1.0\r\n\r\n", 200, "GET /echo? ", true},
     {"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "GET /echo? ", false},
     {"POST /echo HTTP/1.0\r\nContent-Length: 2\r\n\r\nok", 200, "POST /echo? ok", true},
-    {"POST /echo HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nok", 200, "POST /echo? ok", false},
+    {"POST /echo HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nok", 200,
+     "POST /echo? ok", false},
     /* refused in on_head */
-    {"GET /refuse HTTP/1.1\r\n" H "\r\n", 404, "{\"error\":\"no /refuse here\",\"param\":\"path\"}", false},
+    {"GET /refuse HTTP/1.1\r\n" H "\r\n", 404, "{\"error\":\"no /refuse here\",\"param\":\"path\"}",
+     false},
     /* refused by the server */
     {"GET /echo HTTP/1.1\r\n\r\n", 400, NULL, true},
     {"GET /echo HTTP/1.1\r\n" H H "\r\n", 400, NULL, true},
@@ -51,20 +56,31 @@ static const struct row rows[] = {
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\n", 400, NULL, true},
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5, 5\r\n\r\n", 400, NULL, true},
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: 99999999999999999999\r\n\r\n", 400, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400, NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400,
+     NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+     400, NULL, true},
     {"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400, NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400,
+     NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400,
+     NULL, true},
     {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", 400, NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", 400, NULL,
+     true},
     /* a refused body is not read as the next request */
-    {"POST /refuse HTTP/1.1\r\n" H "Content-Length: 100\r\n\r\nGET /echo HTTP/1.1\r\n" H "\r\n", 404, NULL, true},
-    {"POST /refuse HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nGET /echo HTTP/1.1\r\n" H "\r\n", 404, NULL, true},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 999999999999\r\n\r\nGET /echo HTTP/1.1\r\n" H "\r\n", 413, NULL, true},
+    {"POST /refuse HTTP/1.1\r\n" H "Content-Length: 100\r\n\r\nGET /echo HTTP/1.1\r\n" H "\r\n",
+     404, NULL, true},
+    {"POST /refuse HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nGET /echo HTTP/1.1\r\n" H
+     "\r\n",
+     404, NULL, true},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 999999999999\r\n\r\nGET /echo HTTP/1.1\r\n" H
+     "\r\n",
+     413, NULL, true},
 };
 
-/* An early refusal may come before the client has sent everything; a 100 Continue before the real reply is skipped. */
+/* An early refusal may come before the client has sent everything; a 100 Continue before the real
+ * reply is skipped. */
 static void expect_row(struct fixture *f, struct client *c, const struct row *row)
 {
     if (strstr(row->request, "100-continue")) {
@@ -81,7 +97,8 @@ static void expect_row(struct fixture *f, struct client *c, const struct row *ro
     expect_reply(f, c, 200, "GET /echo?next ");
 }
 
-static void rows_sent_in_parts(struct fixture *f, const struct row *row, size_t first, bool bytewise)
+static void rows_sent_in_parts(struct fixture *f, const struct row *row, size_t first,
+                               bool bytewise)
 {
     struct slice all = slice_str(row->request);
     struct client *c = client_open(f);
@@ -152,12 +169,13 @@ static void requests_split_at_every_byte(void **state)
     }
 }
 
-static const char pipeline[] = "GET /echo?1 HTTP/1.1\r\n" H "\r\n"
-                               "POST /echo?2 HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc"
-                               "POST /echo?3 HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
-                               "GET /refuse HTTP/1.1\r\n" H "\r\n"
-                               "GET /echo?5 HTTP/1.1\r\n" H "Connection: close\r\n\r\n"
-                               "GET /echo?never HTTP/1.1\r\n" H "\r\n";
+static const char pipeline[] =
+    "GET /echo?1 HTTP/1.1\r\n" H "\r\n"
+    "POST /echo?2 HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc"
+    "POST /echo?3 HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    "GET /refuse HTTP/1.1\r\n" H "\r\n"
+    "GET /echo?5 HTTP/1.1\r\n" H "Connection: close\r\n\r\n"
+    "GET /echo?never HTTP/1.1\r\n" H "\r\n";
 
 static void expect_pipeline(struct fixture *f, struct client *c)
 {
@@ -188,11 +206,13 @@ static void pipelined_requests_are_answered_in_order(void **state)
     with_fixture(pipelined_split);
 }
 
-/* The second waits for the first, also when that is answered much later and from outside on_request. */
+/* The second waits for the first, also when that is answered much later and from outside
+ * on_request. */
 static void pipelined_behind_a_waiting_one(struct fixture *f)
 {
     struct client *c = client_open(f);
-    client_send(f, c, SLICE("GET /hold HTTP/1.1\r\n" H "\r\nGET /echo?2 HTTP/1.1\r\n" H "\r\nGET /ho"));
+    client_send(f, c,
+                SLICE("GET /hold HTTP/1.1\r\n" H "\r\nGET /echo?2 HTTP/1.1\r\n" H "\r\nGET /ho"));
     UNTIL(f, f->held_count == 1);
     for (int i = 0; i < 5; i++)
         fixture_turn(f);
@@ -215,7 +235,8 @@ static void pipelining_waits(void **state)
     with_fixture(pipelined_behind_a_waiting_one);
 }
 
-/* More than the read-ahead buffer holds: reading pauses, nothing is lost, nothing is out of order. */
+/* More than the read-ahead buffer holds: reading pauses, nothing is lost, nothing is out of order.
+ */
 static void flood(struct fixture *f)
 {
     enum { N = 10000 };
@@ -226,7 +247,8 @@ static void flood(struct fixture *f)
         n += (size_t)snprintf(all + n, 64, "GET /echo?%d HTTP/1.1\r\n" H "\r\n", i);
     client_send(f, c, SLICE("GET /hold HTTP/1.1\r\n" H "\r\n"));
     UNTIL(f, f->held_count == 1);
-    while (sent < n && sent < 200000) { /* above the 64 KB that are read ahead, below what the kernel takes */
+    while (sent < n &&
+           sent < 200000) { /* above the 64 KB that are read ahead, below what the kernel takes */
         client_send(f, c, slice_make(all + sent, 10000));
         sent += 10000;
         fixture_poll(f);
@@ -253,7 +275,9 @@ static void continue_100(struct fixture *f)
 {
     struct client *c = client_open(f);
     struct reply r;
-    client_send(f, c, SLICE("POST /echo HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    client_send(
+        f, c,
+        SLICE("POST /echo HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
     UNTIL(f, client_reply(c, false, &r));
     assert_int_equal(r.status, 100);
     reply_clear(&r);
@@ -261,14 +285,18 @@ static void continue_100(struct fixture *f)
     client_send(f, c, SLICE("ok"));
     expect_reply(f, c, 200, "POST /echo? ok");
 
-    /* a refusal comes instead of the 100, and the connection ends because the body may still follow */
-    client_send(f, c, SLICE("POST /refuse HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    /* a refusal comes instead of the 100, and the connection ends because the body may still follow
+     */
+    client_send(
+        f, c,
+        SLICE("POST /refuse HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
     expect_reply(f, c, 404, NULL);
     expect_closed(f, c);
 
     /* HTTP/1.0 knows no 100 */
     c = client_open(f);
-    client_send(f, c, SLICE("POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    client_send(f, c,
+                SLICE("POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
     fixture_poll(f);
     assert_int_equal(buf_len(&c->in), 0);
     client_send(f, c, SLICE("ok"));
@@ -310,8 +338,9 @@ static void big_bodies(struct fixture *f)
         body[i] = (char)('a' + i * 2654435761u % 26);
     for (int chunked = 0; chunked <= 1; chunked++) {
         struct client *c = client_open(f);
-        int n = snprintf(line, sizeof line, "POST /hold HTTP/1.1\r\n" H "%s%s\r\n\r\n",
-                         chunked ? "Transfer-Encoding: " : "Content-Length: ", chunked ? "chunked" : "20971520");
+        int n = snprintf(
+            line, sizeof line, "POST /hold HTTP/1.1\r\n" H "%s%s\r\n\r\n",
+            chunked ? "Transfer-Encoding: " : "Content-Length: ", chunked ? "chunked" : "20971520");
         assert_true(client_send(f, c, slice_make(line, (size_t)n)));
         for (size_t pos = 0; pos < BYTES; pos += CHUNK) {
             size_t take = BYTES - pos < CHUNK ? BYTES - pos : CHUNK;
@@ -345,12 +374,14 @@ static void just_too_large(struct fixture *f)
     memset(body, 'b', sizeof body);
     for (int over = 0; over <= 1; over++) {
         struct client *c = client_open(f);
-        int n = snprintf(line, sizeof line, "POST /echo HTTP/1.1\r\n" H "Content-Length: %d\r\n\r\n", 1000 + over);
+        int n = snprintf(line, sizeof line,
+                         "POST /echo HTTP/1.1\r\n" H "Content-Length: %d\r\n\r\n", 1000 + over);
         client_send(f, c, slice_make(line, (size_t)n));
         client_send(f, c, slice_make(body, 1000 + (size_t)over));
         expect_reply(f, c, over ? 413 : 200, NULL);
         c = client_open(f);
-        client_send(f, c, SLICE("POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1f4\r\n"));
+        client_send(f, c,
+                    SLICE("POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1f4\r\n"));
         client_send(f, c, slice_make(body, 500));
         client_send(f, c, over ? SLICE("\r\n1f5\r\n") : SLICE("\r\n1f4\r\n"));
         client_send(f, c, slice_make(body, 500 + (size_t)over));

@@ -34,7 +34,8 @@ static void forms(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct slice path, query;
         const char *why = NULL;
-        bool ok = http_target_split(slice_str(cases[i].method), slice_str(cases[i].target), &path, &query, &why);
+        bool ok = http_target_split(slice_str(cases[i].method), slice_str(cases[i].target), &path,
+                                    &query, &why);
         if (ok != (cases[i].path != NULL))
             fail_msg("%s: %s", cases[i].target, ok ? "accepted" : why);
         if (!ok) {
@@ -54,8 +55,10 @@ static void length(void **state)
     (void)state;
     memset(target, 'a', sizeof target);
     target[0] = '/';
-    assert_true(http_target_split(SLICE("GET"), slice_make(target, HTTP_TARGET_MAX_BYTES), &path, &query, &why));
-    assert_false(http_target_split(SLICE("GET"), slice_make(target, sizeof target), &path, &query, &why));
+    assert_true(http_target_split(SLICE("GET"), slice_make(target, HTTP_TARGET_MAX_BYTES), &path,
+                                  &query, &why));
+    assert_false(
+        http_target_split(SLICE("GET"), slice_make(target, sizeof target), &path, &query, &why));
 }
 
 int main(void)
