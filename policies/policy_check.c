@@ -414,6 +414,17 @@ static void check_unused(struct binder *b, const struct policy *p)
                          "no route uses this model");
 }
 
+/* With tenants the admin API wants an admin's key, also on loopback. */
+static void check_admin(struct binder *b, const struct policy *p)
+{
+    for (size_t i = 0; i < p->tenant_count; i++)
+        if (p->tenants[i].admin)
+            return;
+    if (p->tenant_count)
+        bind_warning(b, binder_place(b, &b->draft->tenants), "give one of them 'admin: true'",
+                     "no tenant may use the admin API");
+}
+
 void policy_check(struct binder *b, const struct policy_snapshot *s)
 {
     const struct policy *p = &s->policy;
@@ -436,4 +447,5 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
         return;
     policy_check_reach(b, s);
     check_unused(b, p);
+    check_admin(b, p);
 }
