@@ -1,6 +1,7 @@
-/* Per-request memory: allocate, never free one by one, drop everything at once. Blocks grow from first_bytes; allocation
- * failure aborts the process with a message (control-size memory); whatever a peer can size is bounded by the caller.
- * Single-threaded. Alignment is that of max_align_t. Under ASan each allocation is separated so that overruns are found. */
+/* Per-request memory: allocate, never free one by one, drop everything at once. Blocks grow from
+ * first_bytes; allocation failure aborts the process with a message (control-size memory); whatever
+ * a peer can size is bounded by the caller. Single-threaded. Alignment is that of max_align_t.
+ * Under ASan each allocation is separated so that overruns are found. */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 
@@ -21,7 +22,7 @@ char *arena_strdup(struct arena *a, struct slice s);  /* NUL-terminated copy */
 struct slice arena_dup(struct arena *a, struct slice s);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define ARENA_NEW(a, type)        ((type *)arena_zalloc((a), sizeof(type)))
-#define ARENA_ARRAY(a, type, n)   ((type *)arena_zalloc((a), sizeof(type) * (size_t)(n)))
+#define ARENA_NEW(a, type)      ((type *)arena_zalloc((a), sizeof(type)))
+#define ARENA_ARRAY(a, type, n) ((type *)arena_zalloc((a), sizeof(type) * (size_t)(n)))
 
 #endif

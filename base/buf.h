@@ -1,6 +1,6 @@
-/* A growable byte buffer that can never grow beyond the maximum given at init. Heap-backed, embedded by value.
- * Readable bytes are data[head..tail). Consuming moves head; storage is compacted on the next reserve.
- * Single-threaded. A failed append leaves the buffer as it was. */
+/* A growable byte buffer that can never grow beyond the maximum given at init. Heap-backed,
+ * embedded by value. Readable bytes are data[head..tail). Consuming moves head; storage is
+ * compacted on the next reserve. Single-threaded. A failed append leaves the buffer as it was. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -17,8 +17,10 @@ void buf_clear(struct buf *b); /* frees storage; usable again with the same maxi
 /* ERR_TOO_LARGE beyond max_bytes. */
 enum err buf_append(struct buf *b, const void *p, size_t n) MUST_CHECK;
 enum err buf_append_slice(struct buf *b, struct slice s) MUST_CHECK;
-enum err buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3))) MUST_CHECK;
-/* At least n writable bytes at *room (for recv); commit with buf_commit. ERR_TOO_LARGE beyond max_bytes. */
+enum err buf_printf(struct buf *b, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3))) MUST_CHECK;
+/* At least n writable bytes at *room (for recv); commit with buf_commit. ERR_TOO_LARGE beyond
+ * max_bytes. */
 enum err buf_reserve(struct buf *b, size_t n, char **room, size_t *room_bytes) MUST_CHECK;
 void buf_commit(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n); /* n <= readable */

@@ -1,5 +1,5 @@
-/* Intrusive doubly linked list. A node is embedded in its owner; a head is a node that links to itself when empty.
- * Single-threaded: the owner of the head is the owner of the list. */
+/* Intrusive doubly linked list. A node is embedded in its owner; a head is a node that links to
+ * itself when empty. Single-threaded: the owner of the head is the owner of the list. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 

@@ -11,6 +11,6 @@ void *mem_alloc(size_t n);                              /* uninitialised; free()
 void *mem_zalloc(size_t count, size_t size);            /* zeroed; the product is checked */
 void *mem_resize(void *old, size_t count, size_t size); /* like realloc; the product is checked */
 char *mem_strdup(struct slice s);                       /* NUL-terminated copy */
-void mem_need(const void *p);                            /* for what libraries allocate: aborts when p is NULL */
+void mem_need(const void *p); /* for what libraries allocate: aborts when p is NULL */
 
 #endif

@@ -1,5 +1,5 @@
-/* Seedable randomness (xoshiro256**, Blackman & Vigna 2018), for jitter, ids and choices; not for keys.
- * One per thread, embedded by value. */
+/* Seedable randomness (xoshiro256**, Blackman & Vigna 2018), for jitter, ids and choices; not for
+ * keys. One per thread, embedded by value. */
 #ifndef BASE_RNG_H
 #define BASE_RNG_H
 

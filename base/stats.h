@@ -1,7 +1,8 @@
 /* Counters, gauges and histograms with labels. One table per thread that writes, summed when read.
- * A cell is looked up once (stats_cell) and kept by the caller; updating it is one relaxed atomic store, no lock.
- * The families are one X-macro table (stats.def), which also is the reference for docs and for /metrics HELP and TYPE.
- * threads: one writer per table; any thread may read through stats_write_prometheus. */
+ * A cell is looked up once (stats_cell) and kept by the caller; updating it is one relaxed atomic
+ * store, no lock. The families are one X-macro table (stats.def), which also is the reference for
+ * docs and for /metrics HELP and TYPE. threads: one writer per table; any thread may read through
+ * stats_write_prometheus. */
 #ifndef BASE_STATS_H
 #define BASE_STATS_H
 
@@ -18,7 +19,8 @@ enum stats_family {
     STAT_FAMILIES
 };
 
-#define STATS_BUCKETS 24 /* histograms of microseconds: bucket i holds values <= 100us * 2^i; the last is +Inf */
+#define STATS_BUCKETS                                                                              \
+    24 /* histograms of microseconds: bucket i holds values <= 100us * 2^i; the last is +Inf */
 
 struct stats_cell {
     enum stats_family family;
@@ -31,9 +33,11 @@ struct stats; /* opaque: append-only table of cells */
 
 struct stats *stats_new(void);
 void stats_free(struct stats *s);
-/* Finds or makes the cell for these label values (as many as the family's label list names, in its order).
- * Above 4096 cells a table folds further label sets into one whose values are all "other". Writer thread only. */
-struct stats_cell *stats_cell(struct stats *s, enum stats_family f, const char *const *label_values);
+/* Finds or makes the cell for these label values (as many as the family's label list names, in its
+ * order). Above 4096 cells a table folds further label sets into one whose values are all "other".
+ * Writer thread only. */
+struct stats_cell *stats_cell(struct stats *s, enum stats_family f,
+                              const char *const *label_values);
 
 static inline void stats_add(struct stats_cell *c, int64_t n)
 {
@@ -46,7 +50,8 @@ static inline void stats_set(struct stats_cell *c, int64_t v)
 }
 void stats_observe_us(struct stats_cell *c, int64_t us);
 
-/* Sums the tables (n of them) family by family and label set by label set into Prometheus text format 0.0.4. */
+/* Sums the tables (n of them) family by family and label set by label set into Prometheus text
+ * format 0.0.4. */
 enum err stats_write_prometheus(struct stats *const *tables, size_t n, struct buf *out) MUST_CHECK;
 /* The families as a Markdown table: name, type, labels, help. */
 enum err stats_write_reference(struct buf *out) MUST_CHECK;

@@ -1,12 +1,20 @@
-/* Token counts of one attempt, by the kinds that are priced differently. The kinds are disjoint: fresh + cached + cache
- * write = prompt tokens; output + reasoning = completion tokens. (OpenAI reports cached inside prompt_tokens and reasoning
- * inside completion_tokens; the wire code subtracts.) */
+/* Token counts of one attempt, by the kinds that are priced differently. The kinds are disjoint:
+ * fresh + cached + cache write = prompt tokens; output + reasoning = completion tokens. (OpenAI
+ * reports cached inside prompt_tokens and reasoning inside completion_tokens; the wire code
+ * subtracts.) */
 #ifndef BASE_TOKENS_H
 #define BASE_TOKENS_H
 
 #include <stdint.h>
 
-enum token_kind { TOK_INPUT, TOK_CACHED_INPUT, TOK_CACHE_WRITE, TOK_OUTPUT, TOK_REASONING, TOK_KINDS };
+enum token_kind {
+    TOK_INPUT,
+    TOK_CACHED_INPUT,
+    TOK_CACHE_WRITE,
+    TOK_OUTPUT,
+    TOK_REASONING,
+    TOK_KINDS
+};
 
 /* Where the counts come from. */
 enum usage_source {

@@ -1,5 +1,6 @@
-/* The OpenAI API's front door. For each exchange there is one struct api_exchange in the exchange's arena: the client side of the
- * router's request, and what the access log needs. Runs on its worker; called by http_server and, through reply_ops, by the router. */
+/* The OpenAI API's front door. For each exchange there is one struct api_exchange in the exchange's
+ * arena: the client side of the router's request, and what the access log needs. Runs on its
+ * worker; called by http_server and, through reply_ops, by the router. */
 #include "gateway/api_openai.h"
 
 #include <stdio.h>
@@ -19,18 +20,18 @@ struct api_exchange {
     struct reply reply;
     struct api_openai *api;
     struct http_exchange *x;
-    struct request *request;  /* NULL before the start and after the reply's last call */
-    struct snapshot *snap;    /* owned reference, until on_finished */
+    struct request *request; /* NULL before the start and after the reply's last call */
+    struct snapshot *snap;   /* owned reference, until on_finished */
     const struct policy_tenant *tenant;
     struct api_path path;
-    bool counted;             /* in api->in_flight */
-    bool routed;              /* reply.summary is valid */
-    bool allow;               /* the reply names the path's methods */
+    bool counted; /* in api->in_flight */
+    bool routed;  /* reply.summary is valid */
+    bool allow;   /* the reply names the path's methods */
     char id[REQUEST_ID_BYTES];
 };
 
-void api_openai_init(struct api_openai *api, struct router_env *env, struct snapshot *s, struct access_log *log,
-                     _Atomic int64_t *in_flight)
+void api_openai_init(struct api_openai *api, struct router_env *env, struct snapshot *s,
+                     struct access_log *log, _Atomic int64_t *in_flight)
 {
     *api = (struct api_openai){.env = env, .snapshot = snapshot_ref(s), .in_flight = in_flight};
     access_log_writer_init(&api->log, log);
@@ -62,7 +63,8 @@ static struct api_exchange *of_reply(struct reply *reply)
     return CONTAINER_OF(reply, struct api_exchange, reply);
 }
 
-static void op_whole(struct reply *reply, const struct reply_head *head, const struct slice *pieces, size_t piece_count)
+static void op_whole(struct reply *reply, const struct reply_head *head, const struct slice *pieces,
+                     size_t piece_count)
 {
     struct api_exchange *e = of_reply(reply);
 
@@ -96,8 +98,8 @@ static void op_abort(struct reply *reply, const char *reason)
     http_reply_abort(e->x, reason);
 }
 
-static void op_error(struct reply *reply, enum err err, const char *message, const char *param, int64_t retry_after_ms,
-                     const struct reply_head *head)
+static void op_error(struct reply *reply, enum err err, const char *message, const char *param,
+                     int64_t retry_after_ms, const struct reply_head *head)
 {
     struct api_exchange *e = of_reply(reply);
 
@@ -105,12 +107,14 @@ static void op_error(struct reply *reply, enum err err, const char *message, con
     http_reply_error(e->x, err, message, param, retry_after_ms, head->headers, head->header_count);
 }
 
-static const struct reply_ops reply_ops = {op_whole, op_begin, op_write, op_end, op_abort, op_error};
+static const struct reply_ops reply_ops = {op_whole, op_begin, op_write,
+                                           op_end,   op_abort, op_error};
 
 /* ---- the head: may this request's body be read at all? ---- */
 
-/* "req_", 12 hex digits of the time in ms, 20 random ones: ids that grow with time keep the ledger's index cheap to extend
- * (as UUIDv7 does, RFC 9562), the rest keeps them apart and hard to guess. */
+/* "req_", 12 hex digits of the time in ms, 20 random ones: ids that grow with time keep the
+ * ledger's index cheap to extend (as UUIDv7 does, RFC 9562), the rest keeps them apart and hard to
+ * guess. */
 static void make_id(struct rng *rng, char out[REQUEST_ID_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
@@ -142,7 +146,8 @@ static enum err admit(struct api_exchange *e)
     if (api->draining)
         return ERR_DRAINING;
     if (ledger_full(api->env->ledger))
-        return refuse(e, ERR_OVERLOADED, "The gateway cannot book costs fast enough; try again later.", NULL);
+        return refuse(e, ERR_OVERLOADED,
+                      "The gateway cannot book costs fast enough; try again later.", NULL);
     before = atomic_fetch_add_explicit(api->in_flight, 1, memory_order_relaxed);
     e->counted = true;
     if (s->max_in_flight != POLICY_NONE && before >= s->max_in_flight)
@@ -156,7 +161,9 @@ static enum err check_coding(struct api_exchange *e, const struct http1_head *he
 
     if (!coding || coding->value.n == 0 || slice_ieq(coding->value, SLICE("identity")))
         return ERR_OK;
-    return refuse(e, ERR_UNSUPPORTED_MEDIA, "Compressed request bodies are not supported: send the JSON as it is, without Content-Encoding.",
+    return refuse(e, ERR_UNSUPPORTED_MEDIA,
+                  "Compressed request bodies are not supported: send the JSON as it is, without "
+                  "Content-Encoding.",
                   NULL);
 }
 
@@ -180,12 +187,16 @@ static enum err on_head(void *ctx, struct http_exchange *x)
     if (err == ERR_OK && e->path.endpoint == API_PREFLIGHT)
         return ERR_OK; /* browsers send preflights without credentials */
     if (err == ERR_NOT_FOUND)
-        return refuse(e, err, arena_printf(a, "Unknown request URL: %.*s %.*s", SLICE_ARG(head->method),
-                                           SLICE_ARG(http_exchange_path(x))), NULL);
+        return refuse(e, err,
+                      arena_printf(a, "Unknown request URL: %.*s %.*s", SLICE_ARG(head->method),
+                                   SLICE_ARG(http_exchange_path(x))),
+                      NULL);
     if (err == ERR_METHOD_NOT_ALLOWED) {
         e->allow = true;
-        return refuse(e, err, arena_printf(a, "Not allowed to %.*s on %.*s.", SLICE_ARG(head->method),
-                                           SLICE_ARG(http_exchange_path(x))), NULL);
+        return refuse(e, err,
+                      arena_printf(a, "Not allowed to %.*s on %.*s.", SLICE_ARG(head->method),
+                                   SLICE_ARG(http_exchange_path(x))),
+                      NULL);
     }
     if (err == ERR_OK)
         err = auth_check(e->snap->policy, head, &e->tenant, &message);
@@ -213,13 +224,15 @@ static enum err append_string(struct buf *out, const char *s)
 
 static enum err append_model(const struct policy *p, const struct policy_name *n, struct buf *out)
 {
-    const struct policy_model *m = n->model ? n->model : policy_find_model(p, slice_str(n->canonical));
+    const struct policy_model *m =
+        n->model ? n->model : policy_find_model(p, slice_str(n->canonical));
     enum err err = buf_append_slice(out, SLICE("{\"id\":"));
 
     if (err == ERR_OK)
         err = append_string(out, n->name);
     if (err == ERR_OK)
-        err = buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":", (long long)(p->loaded_wall_us / 1000000));
+        err = buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":",
+                         (long long)(p->loaded_wall_us / 1000000));
     if (err == ERR_OK)
         err = append_string(out, m ? p->backends[m->backend].name : "weir");
     return err == ERR_OK ? buf_append_slice(out, SLICE("}")) : err;
@@ -260,9 +273,12 @@ static void answer_models(struct api_exchange *e)
     enum err err;
 
     if (e->path.endpoint == API_MODEL && !(name = find_name(p, e->path.model))) {
-        http_reply_error(e->x, ERR_MODEL_NOT_FOUND,
-                         arena_printf(http_exchange_arena(e->x), "The model '%.*s' does not exist or you do not have access to it.",
-                                      SLICE_ARG(e->path.model)), "model", -1, NULL, 0);
+        http_reply_error(
+            e->x, ERR_MODEL_NOT_FOUND,
+            arena_printf(http_exchange_arena(e->x),
+                         "The model '%.*s' does not exist or you do not have access to it.",
+                         SLICE_ARG(e->path.model)),
+            "model", -1, NULL, 0);
         return;
     }
     buf_init(&body, MODELS_MAX_BYTES);
@@ -364,14 +380,16 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
     if (err == ERR_OK && e->allow)
         err = buf_printf(out, "Allow: %s\r\n", e->path.allow);
     if (err == ERR_OK)
-        err = cors_headers(&e->snap->policy->server, http_exchange_head(x), e->path.endpoint == API_PREFLIGHT, out);
+        err = cors_headers(&e->snap->policy->server, http_exchange_head(x),
+                           e->path.endpoint == API_PREFLIGHT, out);
     if (err != ERR_OK)
         log_line(LOG_WARN, "api", "reply headers too large", "id=%s", e->id);
 }
 
 /* ---- the access log ---- */
 
-static void write_access_line(struct api_exchange *e, int status, uint64_t bytes_sent, const char *dropped_reason)
+static void write_access_line(struct api_exchange *e, int status, uint64_t bytes_sent,
+                              const char *dropped_reason)
 {
     const struct http1_head *head = http_exchange_head(e->x);
     const struct reply_summary *s = &e->reply.summary;
@@ -382,25 +400,35 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
 
     clock_rfc3339(wall_us, time, sizeof time);
     n = snprintf(line, sizeof line,
-                 "time=%s id=%s peer=%.*s method=%.*s path=%s status=%d tenant=%s bytes=%llu ms=%lld drop=%s", time, e->id,
-                 SLICE_ARG(http_exchange_peer(e->x)), SLICE_ARG(head->method),
-                 log_quote(http_exchange_path(e->x), path, sizeof path), status, e->tenant ? e->tenant->name : "-",
-                 (unsigned long long)bytes_sent, (long long)((now_us - http_exchange_received_us(e->x)) / 1000),
+                 "time=%s id=%s peer=%.*s method=%.*s path=%s status=%d tenant=%s bytes=%llu "
+                 "ms=%lld drop=%s",
+                 time, e->id, SLICE_ARG(http_exchange_peer(e->x)), SLICE_ARG(head->method),
+                 log_quote(http_exchange_path(e->x), path, sizeof path), status,
+                 e->tenant ? e->tenant->name : "-", (unsigned long long)bytes_sent,
+                 (long long)((now_us - http_exchange_received_us(e->x)) / 1000),
                  dropped_reason ? dropped_reason : "-");
     if (routed && n > 0 && (size_t)n < sizeof line)
-        n += snprintf(line + n, sizeof line - (size_t)n,
-                      " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld usage=%s cost=%s ttft_ms=%lld err=%s",
-                      log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-", s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
-                      (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] + s->usage.n[TOK_CACHE_WRITE]),
-                      (long long)s->usage.n[TOK_CACHED_INPUT],
-                      (long long)(s->usage.n[TOK_OUTPUT] + s->usage.n[TOK_REASONING]), usage_source_name(s->usage.source),
-                      money_format_usd(s->cost, usd, sizeof usd), (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
-                      s->err == ERR_OK ? "-" : err_name(s->err));
+        n += snprintf(
+            line + n, sizeof line - (size_t)n,
+            " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld "
+            "usage=%s cost=%s ttft_ms=%lld err=%s",
+            log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-",
+            s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
+            (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] +
+                        s->usage.n[TOK_CACHE_WRITE]),
+            (long long)s->usage.n[TOK_CACHED_INPUT],
+            (long long)(s->usage.n[TOK_OUTPUT] + s->usage.n[TOK_REASONING]),
+            usage_source_name(s->usage.source), money_format_usd(s->cost, usd, sizeof usd),
+            (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
+            s->err == ERR_OK ? "-" : err_name(s->err));
     if (n > 0)
-        access_log_line(&e->api->log, slice_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1), now_us);
+        access_log_line(&e->api->log,
+                        slice_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1),
+                        now_us);
 }
 
-static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent, const char *dropped_reason)
+static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent,
+                        const char *dropped_reason)
 {
     struct api_openai *api = ctx;
     struct api_exchange *e = http_exchange_user(x);
@@ -415,4 +443,5 @@ static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t
     e->snap = NULL;
 }
 
-const struct http_handler api_openai_handler = {on_head, on_request, on_writable, on_gone, extra_headers, on_finished};
+const struct http_handler api_openai_handler = {on_head, on_request,    on_writable,
+                                                on_gone, extra_headers, on_finished};

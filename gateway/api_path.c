@@ -57,7 +57,8 @@ static enum err find(struct slice path, struct arena *a, struct api_path *out)
     return percent_decode(slice_from(path, prefix.n), a, &out->model);
 }
 
-enum err api_path_parse(struct slice method, struct slice path, struct arena *a, struct api_path *out)
+enum err api_path_parse(struct slice method, struct slice path, struct arena *a,
+                        struct api_path *out)
 {
     bool read_only;
     enum err err;
@@ -75,7 +76,8 @@ enum err api_path_parse(struct slice method, struct slice path, struct arena *a,
         return ERR_OK;
     }
     read_only = out->endpoint == API_MODELS || out->endpoint == API_MODEL;
-    if (read_only ? slice_eq(method, SLICE("GET")) || slice_eq(method, SLICE("HEAD")) : slice_eq(method, SLICE("POST")))
+    if (read_only ? slice_eq(method, SLICE("GET")) || slice_eq(method, SLICE("HEAD"))
+                  : slice_eq(method, SLICE("POST")))
         return ERR_OK;
     return ERR_METHOD_NOT_ALLOWED;
 }

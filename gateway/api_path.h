@@ -5,7 +5,14 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-enum api_endpoint { API_CHAT, API_COMPLETIONS, API_EMBEDDINGS, API_MODELS, API_MODEL, API_PREFLIGHT };
+enum api_endpoint {
+    API_CHAT,
+    API_COMPLETIONS,
+    API_EMBEDDINGS,
+    API_MODELS,
+    API_MODEL,
+    API_PREFLIGHT
+};
 
 struct api_path {
     enum api_endpoint endpoint;
@@ -13,7 +20,9 @@ struct api_path {
     const char *allow;  /* methods of this path, for Allow */
 };
 
-/* ERR_NOT_FOUND, ERR_METHOD_NOT_ALLOWED (allow is set), ERR_BAD_REQUEST (broken percent-encoding). */
-enum err api_path_parse(struct slice method, struct slice path, struct arena *a, struct api_path *out) MUST_CHECK;
+/* ERR_NOT_FOUND, ERR_METHOD_NOT_ALLOWED (allow is set), ERR_BAD_REQUEST (broken percent-encoding).
+ */
+enum err api_path_parse(struct slice method, struct slice path, struct arena *a,
+                        struct api_path *out) MUST_CHECK;
 
 #endif

@@ -11,7 +11,8 @@ static bool origin_allowed(const struct policy_server *s, struct slice origin, b
     return false;
 }
 
-enum err cors_headers(const struct policy_server *s, const struct http1_head *request, bool preflight, struct buf *out)
+enum err cors_headers(const struct policy_server *s, const struct http1_head *request,
+                      bool preflight, struct buf *out)
 {
     const struct http1_header *origin, *wanted;
     bool any = false;
@@ -22,14 +23,17 @@ enum err cors_headers(const struct policy_server *s, const struct http1_head *re
     if (!origin_allowed(s, origin->value, &any))
         return buf_append_slice(out, SLICE("Vary: Origin\r\n"));
     err = any ? buf_append_slice(out, SLICE("Access-Control-Allow-Origin: *\r\n"))
-              : buf_printf(out, "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\n", SLICE_ARG(origin->value));
+              : buf_printf(out, "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\n",
+                           SLICE_ARG(origin->value));
     if (err != ERR_OK)
         return err;
     if (!preflight)
-        return buf_append_slice(out, SLICE("Access-Control-Expose-Headers: x-request-id, x-weir-model, x-weir-endpoint, x-weir-route, "
+        return buf_append_slice(out, SLICE("Access-Control-Expose-Headers: x-request-id, "
+                                           "x-weir-model, x-weir-endpoint, x-weir-route, "
                                            "x-weir-attempts, x-weir-cost-usd, retry-after\r\n"));
     wanted = http1_find(request, SLICE("access-control-request-headers"));
-    err = buf_append_slice(out, SLICE("Access-Control-Allow-Methods: GET, HEAD, POST, OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n"));
+    err = buf_append_slice(out, SLICE("Access-Control-Allow-Methods: GET, HEAD, POST, "
+                                      "OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n"));
     if (err == ERR_OK && wanted)
         err = buf_printf(out, "Access-Control-Allow-Headers: %.*s\r\n", SLICE_ARG(wanted->value));
     return err;

@@ -1,5 +1,6 @@
-/* A worker thread: builds its loop, serves until drained, frees everything it made. Control reaches it only through its mailbox; the
- * pieces that control may touch (port, stats table, mailbox) are set before worker_start returns and stay until worker_join. */
+/* A worker thread: builds its loop, serves until drained, frees everything it made. Control reaches
+ * it only through its mailbox; the pieces that control may touch (port, stats table, mailbox) are
+ * set before worker_start returns and stay until worker_join. */
 #include "gateway/worker.h"
 
 #include <event2/event.h>
@@ -127,9 +128,12 @@ static void list_one(const struct request *r, void *ctx)
     put_string(l, "serving_model", slice_str(i.serving_model));
     put_string(l, "endpoint", slice_str(i.endpoint));
     if (l->err == ERR_OK)
-        l->err = buf_printf(l->out, ",\"age_ms\":%lld,\"state_age_ms\":%lld,\"attempts\":%d,\"stream\":%s,\"bytes_out\":%llu}",
-                            (long long)(i.age_us / 1000), (long long)(i.state_age_us / 1000), i.attempts,
-                            i.stream ? "true" : "false", (unsigned long long)i.bytes_out);
+        l->err =
+            buf_printf(l->out,
+                       ",\"age_ms\":%lld,\"state_age_ms\":%lld,\"attempts\":%d,\"stream\":%s,"
+                       "\"bytes_out\":%llu}",
+                       (long long)(i.age_us / 1000), (long long)(i.state_age_us / 1000), i.attempts,
+                       i.stream ? "true" : "false", (unsigned long long)i.bytes_out);
 }
 
 static void deliver_listing(struct message *m, void *ctx)
@@ -173,7 +177,8 @@ static void on_drain_tick(evutil_socket_t fd, short what, void *arg)
     if (late)
         request_abort_all(&w->env, ERR_DRAINING);
     /* One more turn after an abort, so that error replies leave. */
-    if (http_server_active(w->server) == 0 || (late && clock_mono_us() >= w->drain_until_us + 1000000))
+    if (http_server_active(w->server) == 0 ||
+        (late && clock_mono_us() >= w->drain_until_us + 1000000))
         event_base_loopbreak(w->base);
 }
 
@@ -260,7 +265,8 @@ static void *run(void *arg)
     snprintf(name, sizeof name, "weir-worker-%d", w->opt.index % 100);
     pthread_setname_np(pthread_self(), name);
     ok = set_up(w);
-    /* The options' snapshot was lent for the start; from here on api and meters hold references of their own. */
+    /* The options' snapshot was lent for the start; from here on api and meters hold references of
+     * their own. */
     w->opt.snapshot = NULL;
     sem_post(&w->ready);
     if (ok)

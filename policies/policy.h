@@ -1,10 +1,11 @@
 /* What the operator wrote, compiled: an immutable, refcounted snapshot of one policy file.
  *
- * Built by policy_load.h on the control thread, posted to every worker; a request keeps the snapshot it began with
- * (policy_ref / policy_unref). Nothing in here changes after load, so any thread that holds a reference may read.
- * All strings and arrays live in the snapshot's own arena and die with it. Names are NUL-terminated UTF-8.
- * Cross references are indices into the arrays of this struct, never pointers to other snapshots.
- * Durations are milliseconds; POLICY_NONE stands for an explicit `none` (no limit). Nothing means "unset" by being zero. */
+ * Built by policy_load.h on the control thread, posted to every worker; a request keeps the
+ * snapshot it began with (policy_ref / policy_unref). Nothing in here changes after load, so any
+ * thread that holds a reference may read. All strings and arrays live in the snapshot's own arena
+ * and die with it. Names are NUL-terminated UTF-8. Cross references are indices into the arrays of
+ * this struct, never pointers to other snapshots. Durations are milliseconds; POLICY_NONE stands
+ * for an explicit `none` (no limit). Nothing means "unset" by being zero. */
 #ifndef POLICIES_POLICY_H
 #define POLICIES_POLICY_H
 
@@ -17,7 +18,9 @@
 #define POLICY_NONE INT64_C(-1)
 
 enum policy_dialect { DIALECT_OPENAI }; /* ANTHROPIC follows */
-enum policy_balance { BALANCE_LEAST_LOADED }; /* outstanding work and latency; PREFIX_AFFINITY follows */
+enum policy_balance {
+    BALANCE_LEAST_LOADED
+}; /* outstanding work and latency; PREFIX_AFFINITY follows */
 enum policy_http { HTTP_AUTO, HTTP_1_1, HTTP_2 };
 /* auto: the pooled HTTP/1.1 transport, unless http: 2 or a proxy asks for libcurl. */
 enum policy_transport { TRANSPORT_AUTO, TRANSPORT_NATIVE, TRANSPORT_CURL };
@@ -31,7 +34,7 @@ struct policy_timeouts {
 
 /* One URL of a backend, taken apart at load. */
 struct policy_endpoint {
-    const char *url;  /* as written, without a trailing slash: "https://api.openai.com/v1" */
+    const char *url; /* as written, without a trailing slash: "https://api.openai.com/v1" */
     bool tls;
     const char *host; /* "api.openai.com", "10.0.0.5", "::1" (without brackets) */
     uint16_t port;
@@ -50,15 +53,15 @@ struct policy_backend {
     struct policy_endpoint *endpoints;
     size_t endpoint_count; /* 1..POLICY_MAX_ENDPOINTS */
     enum policy_balance balance;
-    const char *key;        /* secret as resolved at load; NULL: none. Never logged, never printed. */
+    const char *key; /* secret as resolved at load; NULL: none. Never logged, never printed. */
     const char *key_source; /* "env OPENAI_API_KEY", "file /run/secrets/x" or "none" */
     struct policy_timeouts timeouts;
-    int64_t max_in_flight;  /* per endpoint and process; POLICY_NONE */
+    int64_t max_in_flight;        /* per endpoint and process; POLICY_NONE */
     int64_t max_idle_connections; /* kept per endpoint and worker */
     int64_t max_response_bytes;
     enum policy_http http;
     enum policy_transport transport;
-    const char *proxy;      /* URL or NULL */
+    const char *proxy;       /* URL or NULL */
     const char *tls_ca_file; /* NULL: system store */
     bool tls_verify;
     struct policy_header *headers; /* extra request headers */
@@ -78,28 +81,32 @@ enum policy_capability {
     CAP_REASONING = 1 << 8,
 };
 
-/* The APIs that a route may tell apart; the values are those of enum wire_api (backends/wire/wire.h). */
+/* The APIs that a route may tell apart; the values are those of enum wire_api
+ * (backends/wire/wire.h). */
 enum policy_api { POLICY_API_CHAT, POLICY_API_COMPLETIONS, POLICY_API_EMBEDDINGS, POLICY_APIS };
 
 /* One effective price. Integer nano-dollars per million tokens; per GPU-second for local models. */
 struct policy_price {
-    int64_t from_wall_us; /* effective from (inclusive), Unix microseconds; INT64_MIN for "always" */
-    bool per_token;       /* token prices are given */
+    int64_t
+        from_wall_us; /* effective from (inclusive), Unix microseconds; INT64_MIN for "always" */
+    bool per_token;   /* token prices are given */
     bool per_gpu_second;
-    nanousd per_mtok[TOK_KINDS]; /* kinds not written inherit: cached_input, cache_write <- input; reasoning <- output */
+    nanousd per_mtok[TOK_KINDS]; /* kinds not written inherit: cached_input, cache_write <- input;
+                                    reasoning <- output */
     nanousd gpu_second;          /* nano-dollars per second of an attempt's duration */
     const char *version;         /* short digest of this price entry, for the ledger */
 };
 
 struct policy_model {
-    const char *name;    /* the operator's name, unique */
+    const char *name;          /* the operator's name, unique */
     const char *upstream_name; /* what the backend calls it (key `name:`); defaults to name */
-    size_t backend;      /* index */
+    size_t backend;            /* index */
     int64_t context_tokens;    /* POLICY_NONE when not written */
     int64_t max_output_tokens; /* POLICY_NONE when not written */
-    unsigned capabilities;     /* of enum policy_capability; not written: CHAT|COMPLETIONS|TOOLS|VISION|... all but embeddings;
-                                  a written list is exact */
-    const char *quantization;  /* NULL when not written */
+    unsigned
+        capabilities; /* of enum policy_capability; not written: CHAT|COMPLETIONS|TOOLS|VISION|...
+                         all but embeddings; a written list is exact */
+    const char *quantization;    /* NULL when not written */
     struct policy_price *prices; /* ascending from_wall_us, >= 1 */
     size_t price_count;
 };
@@ -111,11 +118,12 @@ struct policy_alias {
 };
 
 struct policy_retry {
-    int64_t max_attempts;   /* per request over all models and endpoints, >= 1 */
-    int64_t per_model;      /* attempts on one model, >= 1 */
+    int64_t max_attempts;                    /* per request over all models and endpoints, >= 1 */
+    int64_t per_model;                       /* attempts on one model, >= 1 */
     int64_t backoff_base_ms, backoff_max_ms; /* full jitter, doubled per attempt */
     int64_t max_retry_after_ms; /* a longer Retry-After means: next endpoint or model at once */
-    /* budget: retries <= ratio_percent of the requests of the last 10 s, but min_per_second are always allowed */
+    /* budget: retries <= ratio_percent of the requests of the last 10 s, but min_per_second are
+     * always allowed */
     int64_t budget_percent, budget_min_per_second;
 };
 
@@ -133,7 +141,7 @@ struct policy_match {
     struct policy_header *headers; /* all must match; value NULL: present; value may be a glob */
     size_t header_count;
     struct policy_range prompt_tokens; /* estimated: request body bytes / 4 */
-    unsigned apis; /* of 1 << enum policy_api; 0: any */
+    unsigned apis;                     /* of 1 << enum policy_api; 0: any */
 };
 
 #define POLICY_MAX_STEPS     16 /* of one route */
@@ -150,11 +158,12 @@ struct policy_route {
     size_t step_count;
     size_t cascade_count; /* the first so many are the cascade */
     struct policy_retry retry;
-    int64_t deadline_ms;  /* whole request, all attempts; POLICY_NONE */
-    int line;             /* where it is written, for explain */
+    int64_t deadline_ms; /* whole request, all attempts; POLICY_NONE */
+    int line;            /* where it is written, for explain */
 };
 
-struct policy_key { /* one API key of a tenant: SHA-256 of the key, 32 bytes; the key itself is not kept */
+struct policy_key { /* one API key of a tenant: SHA-256 of the key, 32 bytes; the key itself is not
+                       kept */
     uint8_t sha256[32];
 };
 
@@ -175,16 +184,17 @@ struct policy_address {
 
 enum policy_reply_model { REPLY_MODEL_SERVED, REPLY_MODEL_REQUESTED };
 
-/* The process. Everything but log_level, cors_origins, sse_keepalive_ms and reply_model needs a restart: a reload that
- * changes another of these is refused. */
+/* The process. Everything but log_level, cors_origins, sse_keepalive_ms and reply_model needs a
+ * restart: a reload that changes another of these is refused. */
 struct policy_server {
     struct policy_address listen, admin;
-    int64_t workers; /* POLICY_NONE: auto, one per CPU */
+    int64_t workers;       /* POLICY_NONE: auto, one per CPU */
     const char *state_dir; /* ledger.sqlite, policy versions */
     int64_t max_body_bytes, max_header_bytes;
     int64_t max_connections; /* per process */
     int64_t max_in_flight;   /* requests per process; more get 503 */
-    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms; /* of client connections */
+    int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms,
+        write_timeout_ms;        /* of client connections */
     int64_t stream_buffer_bytes; /* unsent bytes per stream at which the upstream is paused */
     int64_t drain_ms;            /* on SIGTERM: how long requests in flight may finish */
     int64_t sse_keepalive_ms;    /* comment line into idle streams; POLICY_NONE */
@@ -197,9 +207,9 @@ struct policy_server {
 
 struct policy {
     /* identity */
-    const char *source;   /* file name as given */
-    const char *version;  /* first 12 hex digits of SHA-256 of the text: the ETag */
-    struct slice text;    /* the YAML as loaded */
+    const char *source;  /* file name as given */
+    const char *version; /* first 12 hex digits of SHA-256 of the text: the ETag */
+    struct slice text;   /* the YAML as loaded */
     int64_t loaded_wall_us;
 
     struct policy_server server;
@@ -222,33 +232,38 @@ void policy_unref(struct policy *p);         /* NULL is allowed; the last one fr
 
 /* What a request looks like to the routes. Slices are borrowed for the call. */
 struct policy_query {
-    struct slice model;  /* as the client wrote it, decoded */
-    unsigned api;        /* enum policy_api */
+    struct slice model;                 /* as the client wrote it, decoded */
+    unsigned api;                       /* enum policy_api */
     const struct policy_tenant *tenant; /* NULL: none */
-    const struct slice *tags; /* of the request (x-weir-tags), beside the tenant's */
+    const struct slice *tags;           /* of the request (x-weir-tags), beside the tenant's */
     size_t tag_count;
     const struct policy_query_header {
         struct slice name, value;
-    } *headers;
+    } * headers;
     size_t header_count;
     int64_t prompt_tokens; /* estimate */
 };
 
-/* First route that matches, or NULL. *known tells whether the model name is known to the policy at all (else 404). */
-const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q, bool *known);
+/* First route that matches, or NULL. *known tells whether the model name is known to the policy at
+ * all (else 404). */
+const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q,
+                                        bool *known);
 /* The price in force at that time. Never NULL for a loaded policy. */
 const struct policy_price *policy_price_at(const struct policy_model *m, int64_t wall_us);
-/* Cost of one attempt, exact: sum of tokens x price, rounded once, half up. duration_us counts when per_gpu_second.
- * Saturates at INT64_MAX instead of overflowing. */
-nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage, int64_t duration_us);
+/* Cost of one attempt, exact: sum of tokens x price, rounded once, half up. duration_us counts when
+ * per_gpu_second. Saturates at INT64_MAX instead of overflowing. */
+nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage,
+                    int64_t duration_us);
 const struct policy_model *policy_find_model(const struct policy *p, struct slice name);
 
-/* Every name a client may ask for, once: models, aliases, names in route matches without '*'. For GET /v1/models. */
+/* Every name a client may ask for, once: models, aliases, names in route matches without '*'. For
+ * GET /v1/models. */
 struct policy_name {
     const char *name;
     const struct policy_model *model; /* NULL when it is a route's name only */
     const char *canonical;
 };
-size_t policy_names(const struct policy *p, const struct policy_name **out); /* array owned by the policy */
+size_t policy_names(const struct policy *p,
+                    const struct policy_name **out); /* array owned by the policy */
 
 #endif

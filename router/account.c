@@ -1,5 +1,5 @@
-/* Books a finished request: ledger rows, metrics, and the summary for the access log. Runs on the worker; the ledger's own thread
- * writes to disk. */
+/* Books a finished request: ledger rows, metrics, and the summary for the access log. Runs on the
+ * worker; the ledger's own thread writes to disk. */
 #include "router/request_int.h"
 
 #include <stdio.h>
@@ -58,7 +58,8 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
 static void post_to_ledger(struct request *r, const struct attempt *served, int64_t duration_us)
 {
     const struct policy *p = r->snap->policy;
-    struct ledger_attempt *rows = ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 1);
+    struct ledger_attempt *rows =
+        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 1);
     struct ledger_request req = {
         .request_id = r->id,
         .received_wall_us = r->received_wall_us,
@@ -102,7 +103,8 @@ void account_request(struct request *r, struct reply *reply)
         .cost = account_cost(r),
         .ttft_us = r->ttft_us,
     };
-    snprintf(reply->summary.requested, sizeof reply->summary.requested, "%.*s", SLICE_ARG(r->ask.model_name));
+    snprintf(reply->summary.requested, sizeof reply->summary.requested, "%.*s",
+             SLICE_ARG(r->ask.model_name));
     if (served)
         reply->summary.usage = served->usage;
 }

@@ -1,5 +1,5 @@
-/* One upstream exchange of a request: start it, read its answer, say how it ended, price it. Runs on the worker; upstream callbacks
- * come in here and leave as flow events through request_step. */
+/* One upstream exchange of a request: start it, read its answer, say how it ended, price it. Runs
+ * on the worker; upstream callbacks come in here and leave as flow events through request_step. */
 #include "router/request_int.h"
 
 #include "base/clock.h"
@@ -8,10 +8,11 @@
 
 /* An error answer larger than this is of no use to anyone; the rest is not read. */
 #define MAX_ERROR_BODY_BYTES (1024 * 1024)
-/* How long a stream whose choices have all finished may go on without saying so ([DONE], end of body). */
-#define GRACE_EXHAUSTED_US   (500 * 1000)
-#define GRACE_NO_USAGE_US    (2 * 1000 * 1000)
-#define MAX_EVENT_BYTES      (8 * 1024 * 1024)
+/* How long a stream whose choices have all finished may go on without saying so ([DONE], end of
+ * body). */
+#define GRACE_EXHAUSTED_US (500 * 1000)
+#define GRACE_NO_USAGE_US  (2 * 1000 * 1000)
+#define MAX_EVENT_BYTES    (8 * 1024 * 1024)
 
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at)
 {
@@ -38,8 +39,9 @@ static void forget_answer(struct request *r)
     buf_reset(&r->out);
 }
 
-static void fill_request(struct request *r, const struct policy_model *m, const struct policy_backend *b,
-                         const struct snapshot_backend *sb, int endpoint)
+static void fill_request(struct request *r, const struct policy_model *m,
+                         const struct policy_backend *b, const struct snapshot_backend *sb,
+                         int endpoint)
 {
     struct slice *pieces;
     size_t total_bytes, n = r->forward_count;
@@ -56,10 +58,12 @@ static void fill_request(struct request *r, const struct policy_model *m, const 
         .path = sb->paths[(size_t)endpoint * WIRE_APIS + r->api],
         .headers = h,
         .header_count = n,
-        .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms, b->timeouts.between_bytes_ms, b->timeouts.total_ms},
+        .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms,
+                     b->timeouts.between_bytes_ms, b->timeouts.total_ms},
         .max_response_bytes = b->max_response_bytes,
     };
-    r->up.body_count = openai_request_splice(&r->ask, slice_str(m->upstream_name), ask_usage, &r->arena, &pieces, &total_bytes);
+    r->up.body_count = openai_request_splice(&r->ask, slice_str(m->upstream_name), ask_usage,
+                                             &r->arena, &pieces, &total_bytes);
     r->up.body = pieces;
 }
 
@@ -73,7 +77,8 @@ bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
     const struct policy_backend *b = &p->backends[m->backend];
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     int64_t now_us = clock_mono_us();
-    int e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us, &r->env->rng);
+    int e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
+                             &r->env->rng);
     struct attempt *at;
 
     if (e < 0)
@@ -111,15 +116,18 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
         return;
     }
     *u = (struct token_usage){.source = USAGE_NONE};
-    /* Never reached, or answered with an error in place of an answer: providers do not bill these. */
-    if (!sent || at->status >= 300 || (at->err != ERR_OK && err_retry(at->err) == ERR_RETRY_SAME && deltas == 0))
+    /* Never reached, or answered with an error in place of an answer: providers do not bill these.
+     */
+    if (!sent || at->status >= 300 ||
+        (at->err != ERR_OK && err_retry(at->err) == ERR_RETRY_SAME && deltas == 0))
         return;
     u->source = at->err == ERR_OK ? USAGE_ESTIMATED : USAGE_PARTIAL;
     u->n[TOK_INPUT] = r->ask.prompt_tokens;
     u->n[TOK_OUTPUT] = r->stream_open ? deltas : openai_estimate_tokens(r->answer_bytes);
 }
 
-/* The transport sent the request twice: the first copy is an attempt of its own, lost with its connection. */
+/* The transport sent the request twice: the first copy is an attempt of its own, lost with its
+ * connection. */
 static void book_lost_copy(struct request *r)
 {
     struct attempt *at = &r->attempts[r->attempt_count++], *lost = at - 1;
@@ -159,16 +167,21 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
     if (res)
         at->first_byte_us = res->first_byte_us;
     settle_usage(r, at, sent);
-    at->cost = policy_cost(at->price, &at->usage, at->usage.source == USAGE_NONE ? 0 : at->duration_us);
+    at->cost =
+        policy_cost(at->price, &at->usage, at->usage.source == USAGE_NONE ? 0 : at->duration_us);
     sb = &r->snap->backends[r->snap->policy->models[at->model].backend];
     endpoint_release(sb->shared[at->endpoint], err, at->first_byte_us, now_us);
-    meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost, at->duration_us);
+    meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost,
+                   at->duration_us);
 }
 
 static void fail(struct request *r, enum err err, const struct upstream_result *res)
 {
     attempt_end(r, err, res);
-    request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = r->retry_after_ms, .no_retry = r->no_retry});
+    request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED,
+                                        .err = err,
+                                        .retry_after_ms = r->retry_after_ms,
+                                        .no_retry = r->no_retry});
 }
 
 /* ---- reading the answer ---- */
@@ -193,10 +206,11 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
     if (head->status == 200 && r->ask.stream && type && type->value.n >= 17 &&
         strncasecmp(type->value.p, "text/event-stream", 17) == 0) {
         const struct policy_server *s = &r->snap->policy->server;
-        struct slice rename = s->reply_model == REPLY_MODEL_REQUESTED ? r->ask.model_name : (struct slice){NULL, 0};
+        struct slice rename =
+            s->reply_model == REPLY_MODEL_REQUESTED ? r->ask.model_name : (struct slice){NULL, 0};
 
-        openai_stream_init(&r->stream, r->api, r->ask.n, r->ask.include_usage, attempt_backend(r, at)->stream_options,
-                           rename, MAX_EVENT_BYTES);
+        openai_stream_init(&r->stream, r->api, r->ask.n, r->ask.include_usage,
+                           attempt_backend(r, at)->stream_options, rename, MAX_EVENT_BYTES);
         r->stream_open = r->event_stream = true;
     }
 }
@@ -205,7 +219,8 @@ void attempt_watch_end(struct request *r)
 {
     if (!r->attempt || r->paused || !r->stream_open || !openai_stream_complete(&r->stream))
         return;
-    r->wait_us = clock_mono_us() + (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
+    r->wait_us = clock_mono_us() +
+                 (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
     request_arm(r);
 }
 
@@ -270,7 +285,9 @@ static enum err judge(struct request *r, const struct upstream_result *res)
     const struct attempt *at = r->attempt;
 
     if (r->event_stream) /* the framing's end matters less than the answer's */
-        return openai_stream_complete(&r->stream) ? ERR_OK : res->err == ERR_OK ? ERR_UPSTREAM_CUT : res->err;
+        return openai_stream_complete(&r->stream) ? ERR_OK
+               : res->err == ERR_OK               ? ERR_UPSTREAM_CUT
+                                                  : res->err;
     if (res->err != ERR_OK)
         return res->err;
     if (at->status == 200)

@@ -1,4 +1,5 @@
-/* The transition function of a request. See flow.h for the picture. Pure; called by router/request.c on a worker. */
+/* The transition function of a request. See flow.h for the picture. Pure; called by
+ * router/request.c on a worker. */
 #include "router/flow.h"
 
 #include <assert.h>
@@ -6,7 +7,8 @@
 void flow_init(struct flow *f, const struct flow_limits *limits)
 {
     assert(limits->steps >= 1 && limits->steps <= FLOW_MAX_STEPS);
-    /* Until an attempt has failed, the only reason not to go on is that there is no room anywhere. */
+    /* Until an attempt has failed, the only reason not to go on is that there is no room anywhere.
+     */
     *f = (struct flow){.limits = *limits,
                        .state = FLOW_IDLE,
                        .endpoint = -1,
@@ -89,7 +91,8 @@ static bool other_endpoint(const struct flow *f)
     return false;
 }
 
-/* Before the commit: the same endpoint, another one, the next model, or the end, as the error's table entry allows. */
+/* Before the commit: the same endpoint, another one, the next model, or the end, as the error's
+ * table entry allows. */
 static struct flow_action flow_failed(struct flow *f, const struct flow_event *ev)
 {
     enum err err = ev->err;
@@ -100,7 +103,9 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
     f->last_err = err;
     f->last_retry_after_ms = retry_after_ms;
     if (f->state == FLOW_STREAMING)
-        return finish(f, FLOW_CUT, err); /* bytes of this answer are with the client: no other attempt can follow */
+        return finish(
+            f, FLOW_CUT,
+            err); /* bytes of this answer are with the client: no other attempt can follow */
     if (how == ERR_RETRY_NEVER)
         return finish(f, FLOW_FAIL, err);
     if (how == ERR_RETRY_NEXT || ev->no_retry || f->attempts >= f->limits.max_attempts ||
@@ -111,8 +116,8 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
         f->tried |= UINT64_C(1) << f->endpoint;
     if (other_endpoint(f))
         return call(f, true);
-    /* Every endpoint of this model has failed once. Asking one again helps when the fault passes by itself (429, 5xx), or when there
-     * is nothing else left to ask. */
+    /* Every endpoint of this model has failed once. Asking one again helps when the fault passes by
+     * itself (429, 5xx), or when there is nothing else left to ask. */
     if (how == ERR_RETRY_OTHER && !last_model)
         return next_model(f);
     if (retry_after_ms > f->limits.max_retry_after_ms)
@@ -131,7 +136,8 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
         return finish(f, FLOW_REPLY, ERR_OK);
     case FLOW_EV_FAILED:
         return flow_failed(f, ev);
-    case FLOW_EV_NO_ENDPOINT: /* an earlier failure tells the client more than "busy" does: last_err stays */
+    case FLOW_EV_NO_ENDPOINT: /* an earlier failure tells the client more than "busy" does: last_err
+                                 stays */
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
     case FLOW_EV_START:

@@ -1,6 +1,6 @@
-/* How one request goes through its route: which model and endpoint next, when to wait, when to commit, when to give up.
- * Pure: (state, event) -> action; no sockets, no clock, no randomness. router/request.c performs the actions and is the only caller
- * outside the tests.
+/* How one request goes through its route: which model and endpoint next, when to wait, when to
+ * commit, when to give up. Pure: (state, event) -> action; no sockets, no clock, no randomness.
+ * router/request.c performs the actions and is the only caller outside the tests.
  *
  *            START                       FIRST_BYTES (stream)
  *   IDLE ------------> AWAIT_ANSWER --------------------------> STREAMING
@@ -9,8 +9,9 @@
  *                       v  | WAIT_OVER
  *                 AWAIT_BACKOFF
  *
- * Once a byte of an answer has reached the client (STREAMING) there is no other attempt: flow_failed says so in one place.
- * Where a failure may go is the error's own property (base/err.def): the same endpoint, another one, or only the next model. */
+ * Once a byte of an answer has reached the client (STREAMING) there is no other attempt:
+ * flow_failed says so in one place. Where a failure may go is the error's own property
+ * (base/err.def): the same endpoint, another one, or only the next model. */
 #ifndef ROUTER_FLOW_H
 #define ROUTER_FLOW_H
 
@@ -22,10 +23,10 @@ enum flow_state { FLOW_IDLE, FLOW_AWAIT_ANSWER, FLOW_AWAIT_BACKOFF, FLOW_STREAMI
 
 enum flow_event_kind {
     FLOW_EV_START,
-    FLOW_EV_FIRST_BYTES,    /* a stream's first event is ready for the client */
-    FLOW_EV_ANSWER,         /* the answer is whole */
-    FLOW_EV_FAILED,         /* the attempt failed with err */
-    FLOW_EV_NO_ENDPOINT,    /* the call could not start: all endpoints excluded or at their limits */
+    FLOW_EV_FIRST_BYTES, /* a stream's first event is ready for the client */
+    FLOW_EV_ANSWER,      /* the answer is whole */
+    FLOW_EV_FAILED,      /* the attempt failed with err */
+    FLOW_EV_NO_ENDPOINT, /* the call could not start: all endpoints excluded or at their limits */
     FLOW_EV_BUDGET_REFUSED, /* the retry that was just ordered is not in the budget */
     FLOW_EV_WAIT_OVER,      /* the back-off has passed */
     FLOW_EV_GONE,           /* the client went away */
@@ -36,13 +37,15 @@ struct flow_event {
     enum flow_event_kind kind;
     enum err err;           /* FAILED, STOP */
     int64_t retry_after_ms; /* FAILED: from the upstream; -1 none */
-    bool no_retry;          /* FAILED: the upstream said x-should-retry: false; the next model may still be asked */
+    bool no_retry; /* FAILED: the upstream said x-should-retry: false; the next model may still be
+                      asked */
 };
 
 enum flow_action_kind {
     FLOW_WAIT,    /* nothing to do until the next event */
     FLOW_CALL,    /* start an attempt on step, any endpoint but those in exclude_mask */
-    FLOW_BACKOFF, /* wait max(floor_ms, jittered back-off of retry number attempt), then WAIT_OVER */
+    FLOW_BACKOFF, /* wait max(floor_ms, jittered back-off of retry number attempt), then WAIT_OVER
+                   */
     FLOW_COMMIT,  /* begin the streamed reply */
     FLOW_REPLY,   /* send the whole answer */
     FLOW_END,     /* end the streamed reply as complete */
@@ -53,20 +56,21 @@ enum flow_action_kind {
 
 struct flow_action {
     enum flow_action_kind kind;
-    int step;              /* CALL */
-    uint64_t exclude_mask; /* CALL: bit i = endpoint i of the step's model */
-    bool takes_budget;     /* CALL, BACKOFF: a retry on the same model; ask the budget, or send BUDGET_REFUSED */
-    int retry;             /* BACKOFF: 1 for the first retry */
-    int64_t floor_ms;      /* BACKOFF: at least this long */
-    enum err err;          /* CUT, FAIL */
+    int step;               /* CALL */
+    uint64_t exclude_mask;  /* CALL: bit i = endpoint i of the step's model */
+    bool takes_budget;      /* CALL, BACKOFF: a retry on the same model; ask the budget, or send
+                               BUDGET_REFUSED */
+    int retry;              /* BACKOFF: 1 for the first retry */
+    int64_t floor_ms;       /* BACKOFF: at least this long */
+    enum err err;           /* CUT, FAIL */
     int64_t retry_after_ms; /* FAIL: tell the client; -1 none */
 };
 
 #define FLOW_MAX_STEPS 16
 
 struct flow_limits {
-    int steps;                         /* models in the route, in order */
-    int endpoints[FLOW_MAX_STEPS];     /* of each step's model, at most 64 are told apart */
+    int steps;                     /* models in the route, in order */
+    int endpoints[FLOW_MAX_STEPS]; /* of each step's model, at most 64 are told apart */
     int max_attempts, per_model;
     int64_t max_retry_after_ms;
 };
@@ -75,10 +79,10 @@ struct flow {
     struct flow_limits limits;
     enum flow_state state;
     int step;
-    int attempts;          /* made so far, over all models */
+    int attempts; /* made so far, over all models */
     int attempts_on_model;
-    uint64_t tried;        /* endpoints of this model that failed in a way that rules them out */
-    int endpoint;          /* of the attempt in flight; set by the performer through flow_called */
+    uint64_t tried; /* endpoints of this model that failed in a way that rules them out */
+    int endpoint;   /* of the attempt in flight; set by the performer through flow_called */
     enum err last_err;
     int64_t last_retry_after_ms;
 };

@@ -5,16 +5,50 @@
 
 /* Lower-case names that stop at the gateway. */
 static const char *const not_to_upstream[] = {
-    "host", "content-length", "content-type", "content-encoding", "authorization", "x-api-key", "api-key", "cookie",
-    "accept-encoding", "expect", "origin", "referer", "forwarded", "x-forwarded-for", "x-forwarded-host",
-    "x-forwarded-proto", "x-real-ip", "x-request-id", "openai-organization", "openai-project",
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "cookie",
+    "accept-encoding",
+    "expect",
+    "origin",
+    "referer",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+    "openai-organization",
+    "openai-project",
 };
 
 static const char *const not_to_client[] = {
-    "content-length", "content-type", "content-encoding", "set-cookie", "date", "server", "x-request-id", "alt-svc",
-    "strict-transport-security", "via", "x-powered-by", "cache-control", "x-accel-buffering", "location", "vary",
-    "access-control-allow-origin", "access-control-expose-headers", "access-control-allow-credentials",
-    "access-control-allow-methods", "access-control-allow-headers", "access-control-max-age",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "set-cookie",
+    "date",
+    "server",
+    "x-request-id",
+    "alt-svc",
+    "strict-transport-security",
+    "via",
+    "x-powered-by",
+    "cache-control",
+    "x-accel-buffering",
+    "location",
+    "vary",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-allow-credentials",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-max-age",
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -32,7 +66,8 @@ static bool is_ours(struct slice name)
     return name.n >= 7 && strncasecmp(name.p, "x-weir-", 7) == 0;
 }
 
-size_t headers_to_upstream(const struct http1_head *head, struct arena *a, size_t spare, struct http1_header **out)
+size_t headers_to_upstream(const struct http1_head *head, struct arena *a, size_t spare,
+                           struct http1_header **out)
 {
     struct http1_header *h = ARENA_ARRAY(a, struct http1_header, head->header_count + spare);
     size_t n = 0;
@@ -40,14 +75,16 @@ size_t headers_to_upstream(const struct http1_head *head, struct arena *a, size_
     for (size_t i = 0; i < head->header_count; i++) {
         struct slice name = head->headers[i].name;
 
-        if (!is_ours(name) && !in_list(name, not_to_upstream, COUNT(not_to_upstream)) && !http1_is_hop_by_hop(head, name))
+        if (!is_ours(name) && !in_list(name, not_to_upstream, COUNT(not_to_upstream)) &&
+            !http1_is_hop_by_hop(head, name))
             h[n++] = head->headers[i];
     }
     *out = h;
     return n;
 }
 
-size_t headers_to_client(const struct http1_head *head, struct arena *a, size_t spare, struct http1_header **out)
+size_t headers_to_client(const struct http1_head *head, struct arena *a, size_t spare,
+                         struct http1_header **out)
 {
     struct http1_header *h = ARENA_ARRAY(a, struct http1_header, head->header_count + spare + 1);
     const struct http1_header *id = http1_find(head, SLICE("x-request-id"));
@@ -56,12 +93,14 @@ size_t headers_to_client(const struct http1_head *head, struct arena *a, size_t 
     for (size_t i = 0; i < head->header_count; i++) {
         struct slice name = head->headers[i].name;
 
-        if (is_ours(name) || in_list(name, not_to_client, COUNT(not_to_client)) || http1_is_hop_by_hop(head, name))
+        if (is_ours(name) || in_list(name, not_to_client, COUNT(not_to_client)) ||
+            http1_is_hop_by_hop(head, name))
             continue;
         h[n++] = (struct http1_header){arena_dup(a, name), arena_dup(a, head->headers[i].value)};
     }
     if (id)
-        h[n++] = (struct http1_header){SLICE("x-weir-upstream-request-id"), arena_dup(a, id->value)};
+        h[n++] =
+            (struct http1_header){SLICE("x-weir-upstream-request-id"), arena_dup(a, id->value)};
     *out = h;
     return n;
 }

@@ -1,4 +1,5 @@
-/* Metric cells of the request path. Owns the cached cell pointers, not the cells (base/stats does). */
+/* Metric cells of the request path. Owns the cached cell pointers, not the cells (base/stats does).
+ */
 #include "router/meters.h"
 
 #include <stdio.h>
@@ -10,13 +11,13 @@ struct meters {
     struct stats *stats;
     struct snapshot *bound; /* owned reference; NULL before the first bind */
     /* Of the bound snapshot; NULL where not yet looked up. */
-    struct stats_cell **attempts_ok;  /* [model] */
-    struct stats_cell **attempt_us;   /* [model] */
-    struct stats_cell **cost;         /* [model * (tenants + 1) + tenant + 1] */
-    struct stats_cell **tokens;       /* [model * TOK_KINDS + kind] */
-    struct stats_cell **requests_ok;  /* [(route + 1) * WIRE_APIS + api] */
-    struct stats_cell **request_us;   /* likewise */
-    struct stats_cell **ttft_us;      /* likewise */
+    struct stats_cell **attempts_ok; /* [model] */
+    struct stats_cell **attempt_us;  /* [model] */
+    struct stats_cell **cost;        /* [model * (tenants + 1) + tenant + 1] */
+    struct stats_cell **tokens;      /* [model * TOK_KINDS + kind] */
+    struct stats_cell **requests_ok; /* [(route + 1) * WIRE_APIS + api] */
+    struct stats_cell **request_us;  /* likewise */
+    struct stats_cell **ttft_us;     /* likewise */
     /* Without labels. */
     struct stats_cell *in_flight, *budget_exhausted, *pauses;
 };
@@ -70,8 +71,9 @@ void meters_bind(struct meters *m, struct snapshot *s)
 }
 
 /* The cell for these labels; through slots[i] when s is the bound snapshot. */
-static struct stats_cell *cell(struct meters *m, const struct snapshot *s, struct stats_cell **slots, size_t i,
-                               enum stats_family family, const char *const *labels)
+static struct stats_cell *cell(struct meters *m, const struct snapshot *s,
+                               struct stats_cell **slots, size_t i, enum stats_family family,
+                               const char *const *labels)
 {
     if (s != m->bound)
         return stats_cell(m->stats, family, labels);
@@ -81,17 +83,24 @@ static struct stats_cell *cell(struct meters *m, const struct snapshot *s, struc
 }
 
 void meters_attempt(struct meters *m, const struct snapshot *s, size_t model, enum err outcome,
-                    const struct policy_tenant *tenant, const struct token_usage *usage, nanousd cost, int64_t duration_us)
+                    const struct policy_tenant *tenant, const struct token_usage *usage,
+                    nanousd cost, int64_t duration_us)
 {
     const struct policy *p = s->policy;
     const char *name = p->models[model].name;
     const char *backend = p->backends[p->models[model].backend].name;
 
     if (outcome == ERR_OK)
-        stats_add(cell(m, s, m->attempts_ok, model, STAT_ATTEMPTS, (const char *[]){name, backend, "ok"}), 1);
+        stats_add(
+            cell(m, s, m->attempts_ok, model, STAT_ATTEMPTS, (const char *[]){name, backend, "ok"}),
+            1);
     else
-        stats_add(stats_cell(m->stats, STAT_ATTEMPTS, (const char *[]){name, backend, err_name(outcome)}), 1);
-    stats_observe_us(cell(m, s, m->attempt_us, model, STAT_ATTEMPT_US, (const char *[]){name, backend}), duration_us);
+        stats_add(
+            stats_cell(m->stats, STAT_ATTEMPTS, (const char *[]){name, backend, err_name(outcome)}),
+            1);
+    stats_observe_us(
+        cell(m, s, m->attempt_us, model, STAT_ATTEMPT_US, (const char *[]){name, backend}),
+        duration_us);
     if (cost) {
         size_t t = tenant ? (size_t)(tenant - p->tenants) + 1 : 0;
 
@@ -108,7 +117,9 @@ void meters_attempt(struct meters *m, const struct snapshot *s, size_t model, en
 
 void meters_retry(struct meters *m, const struct snapshot *s, size_t model, enum err reason)
 {
-    stats_add(stats_cell(m->stats, STAT_RETRIES, (const char *[]){s->policy->models[model].name, err_name(reason)}), 1);
+    stats_add(stats_cell(m->stats, STAT_RETRIES,
+                         (const char *[]){s->policy->models[model].name, err_name(reason)}),
+              1);
 }
 
 void meters_budget_exhausted(struct meters *m)
@@ -121,24 +132,31 @@ void meters_upstream_paused(struct meters *m)
     stats_add(m->pauses, 1);
 }
 
-void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status, int64_t total_us,
-                    int64_t ttft_us)
+void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status,
+                    int64_t total_us, int64_t ttft_us)
 {
     const char *api_name = wire_api_name((enum wire_api)api);
     const char *route_name = route >= 0 ? s->policy->routes[route].name : "";
     size_t i = (size_t)(route + 1) * WIRE_APIS + api;
 
     if (status == 200) {
-        stats_add(cell(m, s, m->requests_ok, i, STAT_REQUESTS, (const char *[]){api_name, route_name, "200"}), 1);
+        stats_add(cell(m, s, m->requests_ok, i, STAT_REQUESTS,
+                       (const char *[]){api_name, route_name, "200"}),
+                  1);
     } else {
         char code[8];
 
         snprintf(code, sizeof code, "%d", status);
-        stats_add(stats_cell(m->stats, STAT_REQUESTS, (const char *[]){api_name, route_name, code}), 1);
+        stats_add(stats_cell(m->stats, STAT_REQUESTS, (const char *[]){api_name, route_name, code}),
+                  1);
     }
-    stats_observe_us(cell(m, s, m->request_us, i, STAT_REQUEST_US, (const char *[]){api_name, route_name}), total_us);
+    stats_observe_us(
+        cell(m, s, m->request_us, i, STAT_REQUEST_US, (const char *[]){api_name, route_name}),
+        total_us);
     if (ttft_us >= 0)
-        stats_observe_us(cell(m, s, m->ttft_us, i, STAT_TTFT_US, (const char *[]){api_name, route_name}), ttft_us);
+        stats_observe_us(
+            cell(m, s, m->ttft_us, i, STAT_TTFT_US, (const char *[]){api_name, route_name}),
+            ttft_us);
 }
 
 void meters_in_flight(struct meters *m, int64_t n)

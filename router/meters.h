@@ -1,6 +1,6 @@
-/* The request path's metric cells: looked up once per label set and kept, so that counting a request costs a few relaxed stores.
- * Cells are cached for the current snapshot; a request that still runs on an older one takes the slower look-up.
- * threads: one per worker, on its thread. */
+/* The request path's metric cells: looked up once per label set and kept, so that counting a
+ * request costs a few relaxed stores. Cells are cached for the current snapshot; a request that
+ * still runs on an older one takes the slower look-up. threads: one per worker, on its thread. */
 #ifndef ROUTER_METERS_H
 #define ROUTER_METERS_H
 
@@ -11,18 +11,20 @@
 struct meters;
 struct meters *meters_new(struct stats *stats);
 void meters_free(struct meters *m);
-void meters_bind(struct meters *m, struct snapshot *s); /* the snapshot that new requests use; keeps a reference */
+void meters_bind(struct meters *m,
+                 struct snapshot *s); /* the snapshot that new requests use; keeps a reference */
 
 /* One upstream attempt. outcome ERR_OK: "ok". tenant NULL: "". */
 void meters_attempt(struct meters *m, const struct snapshot *s, size_t model, enum err outcome,
-                    const struct policy_tenant *tenant, const struct token_usage *usage, nanousd cost, int64_t duration_us);
+                    const struct policy_tenant *tenant, const struct token_usage *usage,
+                    nanousd cost, int64_t duration_us);
 /* The attempt that follows a failed one. */
 void meters_retry(struct meters *m, const struct snapshot *s, size_t model, enum err reason);
 void meters_budget_exhausted(struct meters *m);
 void meters_upstream_paused(struct meters *m);
 /* A finished request; route -1: none matched; ttft_us -1: not streamed. */
-void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status, int64_t total_us,
-                    int64_t ttft_us);
+void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status,
+                    int64_t total_us, int64_t ttft_us);
 void meters_in_flight(struct meters *m, int64_t n);
 
 #endif

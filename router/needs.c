@@ -7,7 +7,8 @@ static bool wants_structure(const struct openai_request *ask)
 {
     struct json_member type;
 
-    return ask->response_format.value.text.n && json_get(ask->response_format.value, SLICE("type"), &type) &&
+    return ask->response_format.value.text.n &&
+           json_get(ask->response_format.value, SLICE("type"), &type) &&
            type.value.type == JSON_STRING && !slice_eq(type.value.text, SLICE("\"text\""));
 }
 
@@ -24,8 +25,9 @@ static bool has_tools(const struct openai_request *ask)
 
 unsigned needs_of(const struct openai_request *ask)
 {
-    static const unsigned by_api[WIRE_APIS] = {
-        [WIRE_CHAT] = CAP_CHAT, [WIRE_COMPLETIONS] = CAP_COMPLETIONS, [WIRE_EMBEDDINGS] = CAP_EMBEDDINGS};
+    static const unsigned by_api[WIRE_APIS] = {[WIRE_CHAT] = CAP_CHAT,
+                                               [WIRE_COMPLETIONS] = CAP_COMPLETIONS,
+                                               [WIRE_EMBEDDINGS] = CAP_EMBEDDINGS};
     unsigned needs = by_api[ask->api];
 
     if (has_tools(ask))
@@ -41,7 +43,8 @@ unsigned needs_of(const struct openai_request *ask)
     return needs;
 }
 
-int needs_filter(const struct policy *p, const struct policy_route *route, unsigned needs, int *steps, int max)
+int needs_filter(const struct policy *p, const struct policy_route *route, unsigned needs,
+                 int *steps, int max)
 {
     int n = 0;
 
@@ -51,14 +54,16 @@ int needs_filter(const struct policy *p, const struct policy_route *route, unsig
     return n;
 }
 
-const char *needs_missing(const struct policy *p, const struct policy_route *route, unsigned needs, char *out, size_t out_bytes)
+const char *needs_missing(const struct policy *p, const struct policy_route *route, unsigned needs,
+                          char *out, size_t out_bytes)
 {
     static const struct {
         unsigned cap;
         const char *text;
     } names[] = {
-        {CAP_CHAT, "chat completions"}, {CAP_COMPLETIONS, "completions"}, {CAP_EMBEDDINGS, "embeddings"},
-        {CAP_TOOLS, "tools"}, {CAP_VISION, "image input"}, {CAP_AUDIO, "audio input"},
+        {CAP_CHAT, "chat completions"},        {CAP_COMPLETIONS, "completions"},
+        {CAP_EMBEDDINGS, "embeddings"},        {CAP_TOOLS, "tools"},
+        {CAP_VISION, "image input"},           {CAP_AUDIO, "audio input"},
         {CAP_STRUCTURED, "structured output"}, {CAP_LOGPROBS, "logprobs"},
     };
     unsigned offered = 0, missing;

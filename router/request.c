@@ -1,7 +1,9 @@
-/* The driver of a request: performs what flow_next decides. Owns the request records of a worker (they are reused, never freed before the
- * worker ends, so that a late callback finds memory that is still a request record). Everything here runs on the worker.
+/* The driver of a request: performs what flow_next decides. Owns the request records of a worker
+ * (they are reused, never freed before the worker ends, so that a late callback finds memory that
+ * is still a request record). Everything here runs on the worker.
  *
- * Callers: gateway/api_openai (start, client_gone, writable), attempt.c (request_step), the timer below. */
+ * Callers: gateway/api_openai (start, client_gone, writable), attempt.c (request_step), the timer
+ * below. */
 #include "router/request_int.h"
 
 #include <assert.h>
@@ -15,16 +17,16 @@
 #include "router/meters.h"
 #include "router/needs.h"
 
-#define ARENA_FIRST_BYTES    4096
-#define OUT_MAX_BYTES        (32 * 1024 * 1024)
-#define KEEP_RECORDS         1024
-#define MAX_TAGS             16
-#define BUSY_RETRY_AFTER_MS  1000
+#define ARENA_FIRST_BYTES   4096
+#define OUT_MAX_BYTES       (32 * 1024 * 1024)
+#define KEEP_RECORDS        1024
+#define MAX_TAGS            16
+#define BUSY_RETRY_AFTER_MS 1000
 
 /* ---- records ---- */
 
-void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up, struct ledger *ledger,
-                     struct stats *stats)
+void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
+                     struct ledger *ledger, struct stats *stats)
 {
     *env = (struct router_env){.base = base, .upstream = up, .ledger = ledger, .stats = stats};
     rng_seed_os(&env->rng);
@@ -63,7 +65,8 @@ static struct request *record_take(struct router_env *env)
     return r;
 }
 
-/* The record may still be on the stack of one of its own callbacks: its memory stays, only what it owns goes. */
+/* The record may still be on the stack of one of its own callbacks: its memory stays, only what it
+ * owns goes. */
 static void record_release(struct request *r)
 {
     struct router_env *env = r->env;
@@ -94,8 +97,10 @@ static void record_release(struct request *r)
 
 /* ---- the reply ---- */
 
-/* Appends weir's own fields to the upstream's (content_type NULL: none; x-request-id is the gateway's to add: its own errors carry it too). */
-static struct reply_head reply_head(struct request *r, int status, const char *content_type, bool whole)
+/* Appends weir's own fields to the upstream's (content_type NULL: none; x-request-id is the
+ * gateway's to add: its own errors carry it too). */
+static struct reply_head reply_head(struct request *r, int status, const char *content_type,
+                                    bool whole)
 {
     struct arena *a = &r->arena;
     struct http1_header *h = r->pass;
@@ -116,19 +121,24 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
     if (at) {
         const struct policy_backend *b = attempt_backend(r, at);
 
-        h[n++] = (struct http1_header){SLICE("x-weir-model"), slice_str(r->snap->policy->models[at->model].name)};
-        h[n++] = (struct http1_header){SLICE("x-weir-endpoint"), slice_str(b->endpoints[at->endpoint].label)};
+        h[n++] = (struct http1_header){SLICE("x-weir-model"),
+                                       slice_str(r->snap->policy->models[at->model].name)};
+        h[n++] = (struct http1_header){SLICE("x-weir-endpoint"),
+                                       slice_str(b->endpoints[at->endpoint].label)};
     }
     if (r->route)
-        h[n++] = (struct http1_header){SLICE("x-weir-attempts"), slice_str(arena_printf(a, "%d", r->attempt_count))};
-    if (r->route && whole) /* a stream's head leaves before its cost is known: the ledger has it under x-request-id */
+        h[n++] = (struct http1_header){SLICE("x-weir-attempts"),
+                                       slice_str(arena_printf(a, "%d", r->attempt_count))};
+    if (r->route && whole) /* a stream's head leaves before its cost is known: the ledger has it
+                              under x-request-id */
         h[n++] = (struct http1_header){
             SLICE("x-weir-cost-usd"),
             arena_dup(a, slice_str(money_format_usd(account_cost(r), usd, sizeof usd)))};
     return (struct reply_head){.status = status, .headers = h, .header_count = n};
 }
 
-/* Last calls on the reply go through here, so that the summary is there before the gateway closes its books. */
+/* Last calls on the reply go through here, so that the summary is there before the gateway closes
+ * its books. */
 static struct reply *take_reply(struct request *r, int status, enum err outcome)
 {
     struct reply *reply = r->reply;
@@ -150,7 +160,8 @@ static void send_whole(struct request *r)
 
     r->attempts[r->attempt_count - 1].served = true;
     if (server->reply_model == REPLY_MODEL_REQUESTED && r->answer_model.value.text.n)
-        count = openai_reply_splice_model(body, &r->answer_model, r->ask.model_name, &r->arena, &pieces);
+        count = openai_reply_splice_model(body, &r->answer_model, r->ask.model_name, &r->arena,
+                                          &pieces);
     else
         one = body;
     head = reply_head(r, 200, "application/json", true);
@@ -160,27 +171,33 @@ static void send_whole(struct request *r)
     record_release(r);
 }
 
-/* The upstream's own error object, if it came and is the client's business: faults of weir's key or configuration are not. */
+/* The upstream's own error object, if it came and is the client's business: faults of weir's key or
+ * configuration are not. */
 static bool upstream_error(const struct request *r, enum err e, struct json_value *error)
 {
     struct json_member m;
     struct slice body = buf_slice(&r->body);
 
-    if (r->attempt_count == 0 || r->attempts[r->attempt_count - 1].err != e || r->attempts[r->attempt_count - 1].status < 400)
+    if (r->attempt_count == 0 || r->attempts[r->attempt_count - 1].err != e ||
+        r->attempts[r->attempt_count - 1].status < 400)
         return false;
-    if (e != ERR_UPSTREAM_REJECTED && e != ERR_UPSTREAM_CONTEXT_LENGTH && e != ERR_UPSTREAM_CONTENT_FILTER &&
-        e != ERR_UPSTREAM_RATE_LIMITED && e != ERR_UPSTREAM_OVERLOADED && e != ERR_UPSTREAM_SERVER_ERROR)
+    if (e != ERR_UPSTREAM_REJECTED && e != ERR_UPSTREAM_CONTEXT_LENGTH &&
+        e != ERR_UPSTREAM_CONTENT_FILTER && e != ERR_UPSTREAM_RATE_LIMITED &&
+        e != ERR_UPSTREAM_OVERLOADED && e != ERR_UPSTREAM_SERVER_ERROR)
         return false;
-    if (!json_validate(body, NULL) || !json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) ||
+    if (!json_validate(body, NULL) ||
+        !json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) ||
         m.value.type != JSON_OBJECT)
         return false;
     *error = m.value;
     return true;
 }
 
-/* Clients act on the code of a context-length or content-filter refusal (agents compact their history). Servers that give another code,
- * or only words, get it put right: then the upstream's message goes on in an error of weir's own. */
-static bool code_is_right(struct json_value error, enum err e, struct arena *a, const char **message)
+/* Clients act on the code of a context-length or content-filter refusal (agents compact their
+ * history). Servers that give another code, or only words, get it put right: then the upstream's
+ * message goes on in an error of weir's own. */
+static bool code_is_right(struct json_value error, enum err e, struct arena *a,
+                          const char **message)
 {
     struct json_member code, text;
 
@@ -198,7 +215,8 @@ static bool code_is_right(struct json_value error, enum err e, struct arena *a, 
     return false;
 }
 
-static void send_failure(struct request *r, enum err e, const char *message, const char *param, int64_t retry_after)
+static void send_failure(struct request *r, enum err e, const char *message, const char *param,
+                         int64_t retry_after)
 {
     struct reply_head head;
     struct reply *reply;
@@ -282,7 +300,8 @@ static void cut_stream(struct request *r, enum err e)
 static void set_wait(struct request *r, const struct flow_action *a)
 {
     const struct policy_retry *retry = &r->route->retry;
-    int64_t ms = retry_backoff_ms(retry->backoff_base_ms, retry->backoff_max_ms, a->retry, &r->env->rng);
+    int64_t ms =
+        retry_backoff_ms(retry->backoff_base_ms, retry->backoff_max_ms, a->retry, &r->env->rng);
 
     r->wait_us = clock_mono_us() + 1000 * (ms > a->floor_ms ? ms : a->floor_ms);
     request_arm(r);
@@ -291,7 +310,8 @@ static void set_wait(struct request *r, const struct flow_action *a)
 static bool budget_allows(struct request *r)
 {
     const struct policy_retry *retry = &r->route->retry;
-    bool ok = retry_budget_take(&r->env->budget, retry->budget_percent, retry->budget_min_per_second, clock_mono_us());
+    bool ok = retry_budget_take(&r->env->budget, retry->budget_percent,
+                                retry->budget_min_per_second, clock_mono_us());
 
     if (!ok)
         meters_budget_exhausted(r->env->meters);
@@ -301,7 +321,8 @@ static bool budget_allows(struct request *r)
 static void note_retry(struct request *r)
 {
     if (r->flow.attempts > 1)
-        meters_retry(r->env->meters, r->snap, r->attempt->model, r->attempts[r->attempt_count - 2].err);
+        meters_retry(r->env->meters, r->snap, r->attempt->model,
+                     r->attempts[r->attempt_count - 2].err);
     else
         retry_budget_request(&r->env->budget, clock_mono_us());
 }
@@ -340,7 +361,8 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         return false;
     case FLOW_FAIL:
         attempt_end(r, a->err, NULL);
-        send_failure(r, a->err, NULL, NULL, a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+        send_failure(r, a->err, NULL, NULL,
+                     a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
         return false;
     case FLOW_DROP:
         attempt_end(r, ERR_CLIENT_GONE, NULL);
@@ -365,7 +387,8 @@ void request_step(struct request *r, struct flow_event ev)
             r->state_since_us = clock_mono_us();
         if (log_enabled(LOG_DEBUG))
             log_line(LOG_DEBUG, "request", "step", "id=%s from=%s event=%d to=%s action=%d", r->id,
-                     flow_state_name(before), (int)ev.kind, flow_state_name(r->flow.state), (int)a.kind);
+                     flow_state_name(before), (int)ev.kind, flow_state_name(r->flow.state),
+                     (int)a.kind);
     } while (perform(r, &a, &ev));
 }
 
@@ -384,7 +407,8 @@ static void send_keepalive(struct request *r, int64_t now_us)
         r->last_write_us = now_us;
         (void)r->reply->ops->write(r->reply, SLICE(": keepalive\n\n"));
     }
-    r->keepalive_us = r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
+    r->keepalive_us =
+        r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
 }
 
 /* The wait is over: of a back-off, or of a stream that was complete but did not say so. */
@@ -408,7 +432,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     r->armed_us = -1;
     if (r->deadline_us >= 0 && now_us >= r->deadline_us) {
         r->deadline_us = -1;
-        request_step(r, (struct flow_event){.kind = FLOW_EV_STOP, .err = ERR_UPSTREAM_TOTAL_TIMEOUT});
+        request_step(r,
+                     (struct flow_event){.kind = FLOW_EV_STOP, .err = ERR_UPSTREAM_TOTAL_TIMEOUT});
         return;
     }
     if (r->keepalive_us >= 0 && now_us >= r->keepalive_us)
@@ -485,7 +510,8 @@ static enum err choose_route(struct request *r, const struct http1_head *head, s
         err_say(why, "No route of this gateway's policy takes model '%.*s' with this request (%s).",
                 SLICE_ARG(r->ask.model_name), wire_api_name(r->api));
     else
-        err_say(why, "The model '%.*s' does not exist or you do not have access to it.", SLICE_ARG(r->ask.model_name));
+        err_say(why, "The model '%.*s' does not exist or you do not have access to it.",
+                SLICE_ARG(r->ask.model_name));
     return ERR_MODEL_NOT_FOUND;
 }
 
@@ -549,7 +575,8 @@ static int64_t largest_answer(const struct request *r)
     return max;
 }
 
-struct request *request_start(struct router_env *env, const struct request_spec *spec, struct reply *reply)
+struct request *request_start(struct router_env *env, const struct request_spec *spec,
+                              struct reply *reply)
 {
     struct request *r = record_take(env);
     struct err_text why = {""};

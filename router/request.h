@@ -1,7 +1,8 @@
-/* One client request from the moment its body is complete until it is accounted: the only place where a request moves.
+/* One client request from the moment its body is complete until it is accounted: the only place
+ * where a request moves.
  *
- * The decisions are pure (router/flow.h); this performs them: it calls the upstream, times, writes the reply, books each attempt in the
- * ledger. threads: a request lives and dies on one worker. */
+ * The decisions are pure (router/flow.h); this performs them: it calls the upstream, times, writes
+ * the reply, books each attempt in the ledger. threads: a request lives and dies on one worker. */
 #ifndef ROUTER_REQUEST_H
 #define ROUTER_REQUEST_H
 
@@ -17,7 +18,8 @@ struct ledger;
 struct request;
 struct meters;
 
-/* What a request may reach; one per worker, filled in by gateway/worker.c, lives as long as the worker. */
+/* What a request may reach; one per worker, filled in by gateway/worker.c, lives as long as the
+ * worker. */
 struct router_env {
     struct event_base *base;
     struct upstream *upstream;
@@ -25,31 +27,34 @@ struct router_env {
     struct stats *stats;
     struct rng rng;
     struct retry_budget budget;
-    struct meters *meters;    /* metric cells of the current snapshot; router/meters.h */
-    struct list in_flight;    /* of struct request, oldest first */
-    struct list idle;         /* finished request records, kept for reuse */
+    struct meters *meters; /* metric cells of the current snapshot; router/meters.h */
+    struct list in_flight; /* of struct request, oldest first */
+    struct list idle;      /* finished request records, kept for reuse */
     size_t in_flight_count, idle_count;
 };
-void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up, struct ledger *ledger,
-                     struct stats *stats);
+void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
+                     struct ledger *ledger, struct stats *stats);
 void router_env_clear(struct router_env *env); /* after every request has ended */
 
 #define REQUEST_ID_BYTES 40
 
 struct request_spec {
     enum wire_api api;
-    const char *id;                 /* x-request-id; copied */
-    struct snapshot *snapshot;      /* a reference is taken */
+    const char *id;                     /* x-request-id; copied */
+    struct snapshot *snapshot;          /* a reference is taken */
     const struct policy_tenant *tenant; /* of snapshot->policy; NULL: none */
-    const struct http1_head *head;  /* borrowed until the reply's last call or request_client_gone */
-    struct slice body;              /* likewise */
-    int64_t received_us;            /* monotonic */
+    const struct http1_head *head; /* borrowed until the reply's last call or request_client_gone */
+    struct slice body;             /* likewise */
+    int64_t received_us;           /* monotonic */
 };
 
-/* May answer at once (a malformed body, an unknown model): then NULL is returned and the reply has had its last call. */
-struct request *request_start(struct router_env *env, const struct request_spec *spec, struct reply *reply);
-void request_client_gone(struct request *r); /* cancels the upstream at once, books what was used; r is dead on return */
-void request_writable(struct request *r);    /* the client took enough: go on */
+/* May answer at once (a malformed body, an unknown model): then NULL is returned and the reply has
+ * had its last call. */
+struct request *request_start(struct router_env *env, const struct request_spec *spec,
+                              struct reply *reply);
+void request_client_gone(
+    struct request *r); /* cancels the upstream at once, books what was used; r is dead on return */
+void request_writable(struct request *r); /* the client took enough: go on */
 /* Ends every request with e (drain deadline). */
 void request_abort_all(struct router_env *env, enum err e);
 
@@ -63,6 +68,7 @@ struct request_info {
     uint64_t bytes_out;
 };
 void request_describe(const struct request *r, struct request_info *out);
-void request_each(struct router_env *env, void (*fn)(const struct request *r, void *ctx), void *ctx);
+void request_each(struct router_env *env, void (*fn)(const struct request *r, void *ctx),
+                  void *ctx);
 
 #endif

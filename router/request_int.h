@@ -1,4 +1,5 @@
-/* The inside of struct request, shared by request.c (moves), attempt.c (one upstream exchange) and account.c (books). Nobody else includes it. */
+/* The inside of struct request, shared by request.c (moves), attempt.c (one upstream exchange) and
+ * account.c (books). Nobody else includes it. */
 #ifndef ROUTER_REQUEST_INT_H
 #define ROUTER_REQUEST_INT_H
 
@@ -12,23 +13,23 @@
 
 /* One upstream exchange, kept in the request's arena until it is booked. */
 struct attempt {
-    size_t model;   /* index into the policy */
-    int endpoint;   /* index into the model's backend */
+    size_t model; /* index into the policy */
+    int endpoint; /* index into the model's backend */
     int64_t started_us, started_wall_us;
     int64_t first_byte_us, duration_us; /* -1: none */
-    int status;     /* HTTP status of the upstream; 0: none */
+    int status;                         /* HTTP status of the upstream; 0: none */
     enum err err;
     struct token_usage usage;
     const struct policy_price *price;
     nanousd cost;
-    bool served;    /* its bytes went to the client */
-    bool lost;      /* a copy on a pooled connection that was closing: most likely never read */
+    bool served; /* its bytes went to the client */
+    bool lost;   /* a copy on a pooled connection that was closing: most likely never read */
 };
 
 struct request {
     struct list link; /* in env->in_flight or env->idle */
     struct router_env *env;
-    struct reply *reply; /* borrowed; NULL after its last call */
+    struct reply *reply;   /* borrowed; NULL after its last call */
     struct snapshot *snap; /* owned reference */
     const struct policy_tenant *tenant;
     const struct policy_route *route; /* NULL until matched */
@@ -37,7 +38,8 @@ struct request {
     enum wire_api api;
     struct openai_request ask;
     int steps[FLOW_MAX_STEPS], step_count; /* flow's steps: indices into route->steps */
-    struct http1_header *forward; /* the client's headers that go upstream; room for the backend's after them */
+    struct http1_header
+        *forward; /* the client's headers that go upstream; room for the backend's after them */
     size_t forward_count;
     struct flow flow;
 
@@ -46,7 +48,8 @@ struct request {
     int attempt_count;
     struct attempt *attempt; /* the one in flight, or NULL */
 
-    /* Two records in turn: a retry may start inside the callback that ends the attempt before it. */
+    /* Two records in turn: a retry may start inside the callback that ends the attempt before it.
+     */
     struct upstream_call calls[2];
     struct upstream_call *call; /* of the attempt in flight */
     struct upstream_request up;
@@ -54,16 +57,16 @@ struct request {
     /* the answer being read */
     struct http1_header *pass; /* upstream headers for the client; room for weir's own after them */
     size_t pass_count;
-    bool event_stream;         /* the answer is SSE and is fed to stream */
-    bool stream_open;          /* stream is initialised */
+    bool event_stream; /* the answer is SSE and is fed to stream */
+    bool stream_open;  /* stream is initialised */
     struct openai_stream stream;
-    struct buf body;           /* whole answers and error bodies */
-    int64_t answer_bytes;      /* of the whole answer's texts */
+    struct buf body;      /* whole answers and error bodies */
+    int64_t answer_bytes; /* of the whole answer's texts */
     struct json_member answer_model;
-    struct buf out;            /* filtered stream bytes on their way to the client */
-    int64_t retry_after_ms;    /* what the upstream's headers say about another try */
+    struct buf out;         /* filtered stream bytes on their way to the client */
+    int64_t retry_after_ms; /* what the upstream's headers say about another try */
     bool no_retry;
-    bool done_written;         /* [DONE] has gone to the client */
+    bool done_written; /* [DONE] has gone to the client */
     bool paused;
 
     /* one timer for everything; absolute monotonic times, -1: not set */
@@ -80,16 +83,19 @@ struct request {
 #define ROOM_FOR_OWN_HEADERS 12 /* Content-Type, Cache-Control, x-weir-*: see request.c */
 
 /* ---- request.c ---- */
-void request_step(struct request *r, struct flow_event ev); /* the only place where a request moves */
-void request_emit(struct request *r);                       /* sends r->out to the client; may pause the upstream */
+void request_step(struct request *r,
+                  struct flow_event ev); /* the only place where a request moves */
+void request_emit(struct request *r);    /* sends r->out to the client; may pause the upstream */
 void request_arm(struct request *r);
 
 /* ---- attempt.c ---- */
 /* Starts an attempt. false: every endpoint is excluded or at its limit. */
 bool attempt_start(struct request *r, int step, uint64_t exclude_mask);
-/* Ends the attempt in flight: cancels it if it still runs, releases the endpoint, books usage and cost. res may be NULL. */
+/* Ends the attempt in flight: cancels it if it still runs, releases the endpoint, books usage and
+ * cost. res may be NULL. */
 void attempt_end(struct request *r, enum err err, const struct upstream_result *res);
-/* A stream whose choices have all finished is given a moment to say so; then it is taken as whole. */
+/* A stream whose choices have all finished is given a moment to say so; then it is taken as whole.
+ */
 void attempt_watch_end(struct request *r);
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at);
 

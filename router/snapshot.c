@@ -1,5 +1,5 @@
-/* Builds what workers need from a policy, once per load, so that starting an attempt copies nothing. Control thread builds and
- * posts; any thread may hold and drop references. */
+/* Builds what workers need from a policy, once per load, so that starting an attempt copies
+ * nothing. Control thread builds and posts; any thread may hold and drop references. */
 #include "router/snapshot.h"
 
 #include <assert.h>
@@ -8,19 +8,23 @@
 #include "base/arena.h"
 #include "base/mem.h"
 
-static void fill_headers(struct arena *a, const struct policy_backend *b, struct snapshot_backend *sb)
+static void fill_headers(struct arena *a, const struct policy_backend *b,
+                         struct snapshot_backend *sb)
 {
     size_t n = 0;
 
     sb->headers = ARENA_ARRAY(a, struct http1_header, b->header_count + 1);
     if (b->key)
-        sb->headers[n++] = (struct http1_header){SLICE("Authorization"), slice_str(arena_printf(a, "Bearer %s", b->key))};
+        sb->headers[n++] = (struct http1_header){SLICE("Authorization"),
+                                                 slice_str(arena_printf(a, "Bearer %s", b->key))};
     for (size_t i = 0; i < b->header_count; i++)
-        sb->headers[n++] = (struct http1_header){slice_str(b->headers[i].name), slice_str(b->headers[i].value)};
+        sb->headers[n++] =
+            (struct http1_header){slice_str(b->headers[i].name), slice_str(b->headers[i].value)};
     sb->header_count = n;
 }
 
-static void fill_target(const struct policy_backend *b, const struct policy_endpoint *e, struct upstream_target *t)
+static void fill_target(const struct policy_backend *b, const struct policy_endpoint *e,
+                        struct upstream_target *t)
 {
     *t = (struct upstream_target){
         .backend = b->name,
@@ -62,8 +66,8 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
             sb->shared[j] = endpoint_registry_bind(reg, b->name, e->url);
             fill_target(b, e, &sb->targets[j]);
             for (int api = 0; api < WIRE_APIS; api++)
-                sb->paths[j * WIRE_APIS + (size_t)api] =
-                    slice_str(arena_printf(s->arena, "%s%s", e->path, wire_api_path((enum wire_api)api)));
+                sb->paths[j * WIRE_APIS + (size_t)api] = slice_str(
+                    arena_printf(s->arena, "%s%s", e->path, wire_api_path((enum wire_api)api)));
         }
         fill_headers(s->arena, b, sb);
     }

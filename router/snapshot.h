@@ -1,5 +1,6 @@
-/* A policy made ready to serve: the policy, and for each of its endpoints the shared load/health record and the upstream target.
- * Immutable, refcounted (atomic); built by control, posted to workers; a request keeps the one it began with. */
+/* A policy made ready to serve: the policy, and for each of its endpoints the shared load/health
+ * record and the upstream target. Immutable, refcounted (atomic); built by control, posted to
+ * workers; a request keeps the one it began with. */
 #ifndef ROUTER_SNAPSHOT_H
 #define ROUTER_SNAPSHOT_H
 
@@ -9,16 +10,19 @@
 #include "policies/policy.h"
 
 struct snapshot_backend {
-    struct endpoint_shared **shared;  /* borrowed from the registry; parallel to policy->backends[i].endpoints */
-    struct upstream_target *targets;  /* parallel */
-    struct slice *paths;              /* [endpoint * WIRE_APIS + api]: path on that endpoint, "/v1/chat/completions" */
-    struct http1_header *headers;     /* constant request headers of this backend: authorization and the policy's extra ones */
+    struct endpoint_shared *
+        *shared; /* borrowed from the registry; parallel to policy->backends[i].endpoints */
+    struct upstream_target *targets; /* parallel */
+    struct slice
+        *paths; /* [endpoint * WIRE_APIS + api]: path on that endpoint, "/v1/chat/completions" */
+    struct http1_header *headers; /* constant request headers of this backend: authorization and the
+                                     policy's extra ones */
     size_t header_count;
     int count;
 };
 
 struct snapshot {
-    struct policy *policy; /* owned reference */
+    struct policy *policy;             /* owned reference */
     struct snapshot_backend *backends; /* policy->backend_count */
     uint64_t serial;                   /* grows by one with each load */
     /* private */

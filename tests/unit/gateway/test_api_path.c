@@ -25,7 +25,8 @@ static void test_table(void **state)
         {"OPTIONS", "/v1/chat/completions", ERR_OK, API_PREFLIGHT},
         {"GET", "/v1/chat/completions", ERR_METHOD_NOT_ALLOWED, API_CHAT},
         {"HEAD", "/v1/chat/completions", ERR_METHOD_NOT_ALLOWED, API_CHAT},
-        {"post", "/v1/chat/completions", ERR_METHOD_NOT_ALLOWED, API_CHAT}, /* methods are case-sensitive */
+        {"post", "/v1/chat/completions", ERR_METHOD_NOT_ALLOWED,
+         API_CHAT}, /* methods are case-sensitive */
         {"POST", "/v1/models", ERR_METHOD_NOT_ALLOWED, API_MODELS},
         {"DELETE", "/v1/models/a", ERR_METHOD_NOT_ALLOWED, API_MODEL},
         {"POST", "/", ERR_NOT_FOUND, 0},
@@ -46,7 +47,8 @@ static void test_table(void **state)
         enum err err = parse(t[i].method, t[i].path, &a, &out);
 
         if (err != t[i].err || (err == ERR_OK && out.endpoint != t[i].endpoint))
-            fail_msg("%s %s: %s, endpoint %d", t[i].method, t[i].path, err_name(err), (int)out.endpoint);
+            fail_msg("%s %s: %s, endpoint %d", t[i].method, t[i].path, err_name(err),
+                     (int)out.endpoint);
         if (err == ERR_METHOD_NOT_ALLOWED)
             assert_non_null(out.allow);
     }
@@ -69,7 +71,8 @@ static void test_model_ids_are_decoded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_model_ids_are_decoded)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
+                                       cmocka_unit_test(test_model_ids_are_decoded)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,14 @@
-/* The request's transition function: scenarios, and a walk over every (state, event) that checks the invariants. */
+/* The request's transition function: scenarios, and a walk over every (state, event) that checks
+ * the invariants. */
 #include <cmocka.h>
 #include "router/flow.h"
 
 static struct flow_limits limits_of(int steps, int endpoints, int max_attempts, int per_model)
 {
-    struct flow_limits l = {.steps = steps, .max_attempts = max_attempts, .per_model = per_model, .max_retry_after_ms = 5000};
+    struct flow_limits l = {.steps = steps,
+                            .max_attempts = max_attempts,
+                            .per_model = per_model,
+                            .max_retry_after_ms = 5000};
 
     for (int i = 0; i < steps; i++)
         l.endpoints[i] = endpoints;
@@ -18,7 +22,8 @@ static struct flow_action send(struct flow *f, enum flow_event_kind kind)
 
 static struct flow_action failed(struct flow *f, enum err err, int64_t retry_after_ms)
 {
-    return flow_next(f, &(struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = retry_after_ms});
+    return flow_next(f, &(struct flow_event){
+                            .kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = retry_after_ms});
 }
 
 static void start(struct flow *f, struct flow_limits l)
@@ -51,7 +56,8 @@ static void test_stream_commits_once(void **state)
     (void)state;
     start(&f, limits_of(3, 2, 10, 3));
     assert_int_equal(send(&f, FLOW_EV_FIRST_BYTES).kind, FLOW_COMMIT);
-    a = failed(&f, ERR_UPSTREAM_CUT, -1); /* another endpoint and two models are left, and none may be asked */
+    a = failed(&f, ERR_UPSTREAM_CUT,
+               -1); /* another endpoint and two models are left, and none may be asked */
     assert_int_equal(a.kind, FLOW_CUT);
     assert_int_equal(a.err, ERR_UPSTREAM_CUT);
     assert_int_equal(f.state, FLOW_DONE);
@@ -136,7 +142,10 @@ static void test_refusals_never_return_to_the_same_model(void **state)
 
 static void test_upstream_may_forbid_retries(void **state)
 {
-    struct flow_event ev = {.kind = FLOW_EV_FAILED, .err = ERR_UPSTREAM_SERVER_ERROR, .retry_after_ms = -1, .no_retry = true};
+    struct flow_event ev = {.kind = FLOW_EV_FAILED,
+                            .err = ERR_UPSTREAM_SERVER_ERROR,
+                            .retry_after_ms = -1,
+                            .no_retry = true};
     struct flow f;
     struct flow_action a;
 
@@ -184,7 +193,8 @@ static void test_lonely_endpoint_is_asked_again(void **state)
     struct flow f;
 
     (void)state;
-    start(&f, limits_of(1, 1, 4, 2)); /* a connect failure with nowhere else to go: wait and try once more */
+    start(&f, limits_of(1, 1, 4,
+                        2)); /* a connect failure with nowhere else to go: wait and try once more */
     assert_int_equal(failed(&f, ERR_UPSTREAM_CONNECT, -1).kind, FLOW_BACKOFF);
     assert_int_equal(send(&f, FLOW_EV_WAIT_OVER).kind, FLOW_CALL);
     flow_called(&f, 0);
@@ -284,8 +294,8 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
 
 static void explore(struct flow f, int depth, struct walk *w)
 {
-    static const enum err errs[] = {ERR_UPSTREAM_CONNECT, ERR_UPSTREAM_RATE_LIMITED, ERR_UPSTREAM_CONTEXT_LENGTH,
-                                    ERR_UPSTREAM_REJECTED};
+    static const enum err errs[] = {ERR_UPSTREAM_CONNECT, ERR_UPSTREAM_RATE_LIMITED,
+                                    ERR_UPSTREAM_CONTEXT_LENGTH, ERR_UPSTREAM_REJECTED};
 
     if (depth == 0 || f.state == FLOW_DONE) {
         if (f.state == FLOW_DONE) {
@@ -296,7 +306,8 @@ static void explore(struct flow f, int depth, struct walk *w)
         return;
     }
     for (int k = FLOW_EV_START; k <= FLOW_EV_STOP; k++) {
-        struct flow_event ev = {.kind = (enum flow_event_kind)k, .err = ERR_DRAINING, .retry_after_ms = 100};
+        struct flow_event ev = {
+            .kind = (enum flow_event_kind)k, .err = ERR_DRAINING, .retry_after_ms = 100};
 
         if (k != FLOW_EV_FAILED) {
             follow(f, ev, depth - 1, w);

@@ -24,11 +24,14 @@ static void test_needs(void **state)
     (void)state;
     assert_int_equal(needs(WIRE_CHAT, CHAT("")), CAP_CHAT);
     assert_int_equal(needs(WIRE_CHAT, CHAT(",\"tools\":[]")), CAP_CHAT);
-    assert_int_equal(needs(WIRE_CHAT, CHAT(",\"tools\":[{\"type\":\"function\"}]")), CAP_CHAT | CAP_TOOLS);
+    assert_int_equal(needs(WIRE_CHAT, CHAT(",\"tools\":[{\"type\":\"function\"}]")),
+                     CAP_CHAT | CAP_TOOLS);
     assert_int_equal(needs(WIRE_CHAT, CHAT(",\"response_format\":{\"type\":\"text\"}")), CAP_CHAT);
-    assert_int_equal(needs(WIRE_CHAT, CHAT(",\"response_format\":{\"type\":\"json_schema\"}")), CAP_CHAT | CAP_STRUCTURED);
+    assert_int_equal(needs(WIRE_CHAT, CHAT(",\"response_format\":{\"type\":\"json_schema\"}")),
+                     CAP_CHAT | CAP_STRUCTURED);
     assert_int_equal(needs(WIRE_CHAT, CHAT(",\"logprobs\":true")), CAP_CHAT | CAP_LOGPROBS);
-    assert_int_equal(needs(WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+    assert_int_equal(needs(WIRE_CHAT, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\","
+                                      "\"content\":[{\"type\":\"image_url\","
                                       "\"image_url\":{\"url\":\"data:,\"}}]}]}"),
                      CAP_CHAT | CAP_VISION);
     assert_int_equal(needs(WIRE_EMBEDDINGS, "{\"model\":\"m\",\"input\":\"x\"}"), CAP_EMBEDDINGS);
@@ -50,10 +53,13 @@ static void test_filter(void **state)
     assert_int_equal(needs_filter(&p, &route, CAP_CHAT | CAP_TOOLS, steps, 4), 1);
     assert_int_equal(steps[0], 1);
     assert_int_equal(needs_filter(&p, &route, CAP_CHAT | CAP_AUDIO, steps, 4), 0);
-    assert_string_equal(needs_missing(&p, &route, CAP_CHAT | CAP_AUDIO, text, sizeof text), "audio input");
+    assert_string_equal(needs_missing(&p, &route, CAP_CHAT | CAP_AUDIO, text, sizeof text),
+                        "audio input");
     assert_int_equal(needs_filter(&p, &route, CAP_CHAT | CAP_TOOLS | CAP_VISION, steps, 4), 0);
-    assert_string_equal(needs_missing(&p, &route, CAP_TOOLS | CAP_VISION, text, sizeof text), "tools and image input");
-    assert_string_equal(needs_missing(&p, &route, CAP_TOOLS | CAP_VISION, text, 8), "tools a"); /* cut, never over */
+    assert_string_equal(needs_missing(&p, &route, CAP_TOOLS | CAP_VISION, text, sizeof text),
+                        "tools and image input");
+    assert_string_equal(needs_missing(&p, &route, CAP_TOOLS | CAP_VISION, text, 8),
+                        "tools a"); /* cut, never over */
 }
 
 int main(void)
