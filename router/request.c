@@ -23,6 +23,12 @@
 #define MAX_TAGS            16
 #define BUSY_RETRY_AFTER_MS 1000
 
+/* policies cannot include backends: the two enums agree by this. */
+_Static_assert((int)POLICY_API_CHAT == (int)WIRE_CHAT && (int)POLICY_API_COMPLETIONS == (int)WIRE_COMPLETIONS &&
+                   (int)POLICY_API_EMBEDDINGS == (int)WIRE_EMBEDDINGS,
+               "policy_api and wire_api");
+_Static_assert(POLICY_MAX_STEPS <= FLOW_MAX_STEPS, "every step of a route fits into a flow");
+
 /* ---- records ---- */
 
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
