@@ -8,17 +8,17 @@
  * threads: everything here belongs to one worker and its event_base. Rules, the same for every
  * transport:
  *   - upstream_start never calls back before it returns; its outcome arrives by callback on a later
- * turn of the loop.
+ *     turn of the loop.
  *   - on_head at most once, then on_data any number of times, then on_done exactly once, unless
- * aborted.
+ *     aborted.
  *   - after upstream_abort no callback comes any more and the connection is closed at once (cancel
- * is immediate).
+ *     is immediate).
  *   - the call record is embedded in the caller's operation and may be reused after on_done has
- * returned or after abort.
+ *     returned or after abort.
  *   - a callback may call upstream_pause/resume/abort on its own call, and start other calls.
  *   - everything in struct upstream_request is borrowed until on_done or abort.
  *   - decoded bodies: transfer coding is removed; Content-Encoding is never asked for
- * (Accept-Encoding: identity). */
+ *     (Accept-Encoding: identity). */
 #ifndef BACKENDS_UPSTREAM_H
 #define BACKENDS_UPSTREAM_H
 
