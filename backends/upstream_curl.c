@@ -57,6 +57,7 @@ struct exchange {
     CURL *easy; /* owned */
     struct curl_slist *headers; /* owned */
     enum begin begin;
+    bool dropped; /* libcurl's callbacks find nobody any more */
     bool connected, resent, head_done, curl_paused, http2;
     bool close_delimited, close_notify; /* over TLS the end of such a body counts only with close_notify */
     enum err failed; /* our own verdict, before libcurl's */
@@ -81,11 +82,17 @@ static void wake(struct exchange *x)
 /* libcurl must not be on the stack. Cancels the transfer at once if it is under way. */
 static void drop_transfer(struct exchange *x)
 {
-    if (x->easy) {
-        if (x->begin != QUEUED)
-            curl_multi_remove_handle(x->e->multi, x->easy);
-        curl_easy_cleanup(x->easy);
+    x->dropped = true;
+    if (!x->easy)
+        return;
+    if (x->begin == RUNNING && x->curl_paused) { /* else libcurl 7.88 leaks the piece it has kept (HTTP/2) */
+        x->e->in_curl++;
+        curl_easy_pause(x->easy, CURLPAUSE_CONT);
+        x->e->in_curl--;
     }
+    if (x->begin != QUEUED)
+        curl_multi_remove_handle(x->e->multi, x->easy);
+    curl_easy_cleanup(x->easy);
     x->easy = NULL;
 }
 
@@ -260,7 +267,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
     struct exchange *x = arg;
     struct slice line = {data, size * count};
 
-    if (!x->call || x->failed != ERR_OK)
+    if (!x->call || x->dropped || x->failed != ERR_OK)
         return 0;
     watch_touch(&x->watch);
     if (x->head_done) /* trailers */
@@ -285,7 +292,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     struct exchange *x = arg;
     struct slice piece = {data, size * count};
 
-    if (!x->call || x->failed != ERR_OK)
+    if (!x->call || x->dropped || x->failed != ERR_OK)
         return 0;
     if (x->call->paused) {
         x->curl_paused = true;
@@ -306,7 +313,7 @@ static size_t on_read(char *out, size_t size, size_t count, void *arg)
     struct exchange *x = arg;
     size_t room = size * count, n = 0;
 
-    if (!x->call)
+    if (!x->call || x->dropped)
         return CURL_READFUNC_ABORT;
     watch_touch(&x->watch);
     while (n < room && x->piece < x->req.body_count) {
@@ -330,7 +337,7 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct exchange *x = arg;
 
-    if (!x->call || origin != SEEK_SET || offset != 0)
+    if (!x->call || x->dropped || origin != SEEK_SET || offset != 0)
         return CURL_SEEKFUNC_CANTSEEK;
     x->piece = x->offset = 0;
     x->resent = true;
@@ -347,7 +354,7 @@ static int on_connected(void *arg, char *remote, char *local, int remote_port, i
     (void)local;
     (void)remote_port;
     (void)local_port;
-    if (!x->call)
+    if (!x->call || x->dropped)
         return CURL_PREREQFUNC_ABORT;
     x->connected = true;
     x->connect_us = now_us > x->start_us ? now_us - x->start_us : 1;

@@ -170,6 +170,7 @@ static void start_nginx(struct fixture *f)
         execlp("nginx", "nginx", "-c", path, "-p", f->dir, (char *)NULL);
         _exit(127);
     }
+    setpgid(f->nginx, f->nginx); /* here too: whoever comes first, the group exists from now on */
     close(fd);
 }
 
@@ -212,7 +213,7 @@ static int teardown(void **state)
         return 0;
     upstream_free(f->up);
     event_base_free(f->base);
-    kill(-f->nginx, SIGTERM);
+    kill(-f->nginx, SIGKILL); /* a SIGTERM just before it waits for signals would be forgotten by nginx */
     waitpid(f->nginx, &status, 0);
     snprintf(command, sizeof command, "rm -rf %s", f->dir);
     return system(command);
