@@ -1,4 +1,5 @@
-/* Sockets of connections to upstreams. Runs on the worker's loop; called by pool.c and upstream_http1.c. */
+/* Sockets of connections to upstreams. Runs on the worker's loop; called by pool.c and
+ * upstream_http1.c. */
 #include "backends/conn.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
-/* Which endpoint, and is it well? Owns the registry of shared counters; the choice itself is pure but for the atomics. Called by
- * the control thread (bind) and by every worker (acquire, release).
+/* Which endpoint, and is it well? Owns the registry of shared counters; the choice itself is pure
+ * but for the atomics. Called by the control thread (bind) and by every worker (acquire, release).
  *
- * The counters are relaxed atomics: each is right by itself, and a choice made on figures a microsecond old is as good
- * as any. Only the limit in flight and the probe after an ejection are decided by compare-and-swap. */
+ * The counters are relaxed atomics: each is right by itself, and a choice made on figures a
+ * microsecond old is as good as any. Only the limit in flight and the probe after an ejection are
+ * decided by compare-and-swap. */
 #include "backends/endpoints.h"
 
 #include <pthread.h>
@@ -11,16 +12,18 @@
 #include "base/list.h"
 #include "base/mem.h"
 
-#define EJECT_AFTER       3 /* consecutive failures */
-#define EJECT_MIN_US      INT64_C(1000000)
-#define EJECT_MAX_US      INT64_C(60000000)
-/* An old figure loses weight: who was slow once gets another chance although nobody asks it any more. */
+#define EJECT_AFTER  3 /* consecutive failures */
+#define EJECT_MIN_US INT64_C(1000000)
+#define EJECT_MAX_US INT64_C(60000000)
+/* An old figure loses weight: who was slow once gets another chance although nobody asks it any
+ * more. */
 #define EWMA_HALF_LIFE_US INT64_C(5000000)
 /* How long a probe may take before another is let through. */
-#define PROBE_WAIT_US     INT64_C(1000000)
-/* Peak-EWMA: a slow answer counts at once, quicker ones bring the figure down by an eighth of the difference each. */
-#define EWMA_SHIFT        3
-#define MAX_ENDPOINTS     64 /* bits of the exclude mask */
+#define PROBE_WAIT_US INT64_C(1000000)
+/* Peak-EWMA: a slow answer counts at once, quicker ones bring the figure down by an eighth of the
+ * difference each. */
+#define EWMA_SHIFT    3
+#define MAX_ENDPOINTS 64 /* bits of the exclude mask */
 
 #define GET(field)        atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -52,7 +55,7 @@ void endpoint_registry_free(struct endpoint_registry *r)
 {
     if (!r)
         return;
-    LIST_FOREACH_SAFE(it, &r->entries) {
+    LIST_FOREACH_SAFE (it, &r->entries) {
         struct entry *e = CONTAINER_OF(it, struct entry, link);
 
         free(e->backend);
@@ -63,12 +66,13 @@ void endpoint_registry_free(struct endpoint_registry *r)
     free(r);
 }
 
-struct endpoint_shared *endpoint_registry_bind(struct endpoint_registry *r, const char *backend, const char *url)
+struct endpoint_shared *endpoint_registry_bind(struct endpoint_registry *r, const char *backend,
+                                               const char *url)
 {
     struct entry *e = NULL;
 
     pthread_mutex_lock(&r->lock);
-    LIST_FOREACH(it, &r->entries) {
+    LIST_FOREACH (it, &r->entries) {
         e = CONTAINER_OF(it, struct entry, link);
         if (strcmp(e->backend, backend) == 0 && strcmp(e->url, url) == 0)
             break;
@@ -94,7 +98,8 @@ static bool enter(struct endpoint_shared *e, int64_t max_in_flight)
     do {
         if (max_in_flight >= 0 && n >= max_in_flight)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&e->in_flight, &n, n + 1, memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&e->in_flight, &n, n + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
     ADD(e->requests, 1);
     return true;
 }
@@ -115,9 +120,11 @@ static int64_t latency_us(const struct endpoint_shared *e, int64_t now_us)
     return us > 0 ? us : 1;
 }
 
-/* Is b the cheaper one? Cost is the work ahead of a new request: (in flight + 1) x latency. An endpoint without a figure
- * is asked once at once, so that it gets one; until then it is taken to be as quick as the other, lest everybody rush there. */
-static bool is_cheaper(const struct endpoint_shared *b, const struct endpoint_shared *a, int64_t now_us)
+/* Is b the cheaper one? Cost is the work ahead of a new request: (in flight + 1) x latency. An
+ * endpoint without a figure is asked once at once, so that it gets one; until then it is taken to
+ * be as quick as the other, lest everybody rush there. */
+static bool is_cheaper(const struct endpoint_shared *b, const struct endpoint_shared *a,
+                       int64_t now_us)
 {
     int64_t load_a = GET(a->in_flight) + 1, load_b = GET(b->in_flight) + 1;
     int64_t us_a = latency_us(a, now_us), us_b = latency_us(b, now_us);
@@ -136,22 +143,23 @@ bool endpoint_healthy(const struct endpoint_shared *e, int64_t now_us)
     return GET(e->ejected_until_us) <= now_us;
 }
 
-/* An endpoint whose ejection has ended lets one request try: whoever moves the end on has the probe. One more failure
- * then ejects again. */
+/* An endpoint whose ejection has ended lets one request try: whoever moves the end on has the
+ * probe. One more failure then ejects again. */
 static bool claim_probe(struct endpoint_shared *e, int64_t now_us)
 {
     int64_t until_us = GET(e->ejected_until_us);
 
     if (until_us == 0 || until_us > now_us ||
-        !atomic_compare_exchange_strong_explicit(&e->ejected_until_us, &until_us, now_us + PROBE_WAIT_US,
-                                                 memory_order_relaxed, memory_order_relaxed))
+        !atomic_compare_exchange_strong_explicit(&e->ejected_until_us, &until_us,
+                                                 now_us + PROBE_WAIT_US, memory_order_relaxed,
+                                                 memory_order_relaxed))
         return false;
     SET(e->failures, EJECT_AFTER - 1);
     return true;
 }
 
-static int cheaper_of_two(struct endpoint_shared *const *eps, const int *healthy, int n, int64_t now_us,
-                          struct rng *rng)
+static int cheaper_of_two(struct endpoint_shared *const *eps, const int *healthy, int n,
+                          int64_t now_us, struct rng *rng)
 {
     int a = (int)rng_below(rng, (uint64_t)n), b;
 
@@ -164,7 +172,8 @@ static int cheaper_of_two(struct endpoint_shared *const *eps, const int *healthy
 }
 
 /* One attempt to choose; -1 when nothing is left in the mask. */
-static int choose(struct endpoint_shared *const *eps, int n, uint64_t usable, int64_t now_us, struct rng *rng)
+static int choose(struct endpoint_shared *const *eps, int n, uint64_t usable, int64_t now_us,
+                  struct rng *rng)
 {
     int healthy[MAX_ENDPOINTS], count = 0, first_back = -1;
 
@@ -183,8 +192,8 @@ static int choose(struct endpoint_shared *const *eps, int n, uint64_t usable, in
     return count ? cheaper_of_two(eps, healthy, count, now_us, rng) : first_back;
 }
 
-int endpoint_acquire(struct endpoint_shared *const *eps, int n, uint64_t exclude_mask, int64_t max_in_flight,
-                     int64_t now_us, struct rng *rng)
+int endpoint_acquire(struct endpoint_shared *const *eps, int n, uint64_t exclude_mask,
+                     int64_t max_in_flight, int64_t now_us, struct rng *rng)
 {
     uint64_t usable = 0;
 
@@ -226,8 +235,8 @@ static void eject(struct endpoint_shared *e, int64_t now_us)
     SET(e->ejected_until_us, now_us + (for_us < EJECT_MAX_US ? for_us : EJECT_MAX_US));
 }
 
-/* Does this outcome speak against the endpoint? A refused or oversized prompt, a bad key, a rate limit and a client that
- * went away do not; they say nothing about its health either way. */
+/* Does this outcome speak against the endpoint? A refused or oversized prompt, a bad key, a rate
+ * limit and a client that went away do not; they say nothing about its health either way. */
 static bool is_failure(enum err err)
 {
     switch ((int)err) {
@@ -266,7 +275,8 @@ static bool is_alive(enum err err)
     }
 }
 
-void endpoint_release(struct endpoint_shared *e, enum err err, int64_t first_byte_us, int64_t now_us)
+void endpoint_release(struct endpoint_shared *e, enum err err, int64_t first_byte_us,
+                      int64_t now_us)
 {
     ADD(e->in_flight, -1);
     if (err == ERR_OK && first_byte_us >= 0)
@@ -277,7 +287,8 @@ void endpoint_release(struct endpoint_shared *e, enum err err, int64_t first_byt
         SET(e->ejected_until_us, 0);
     } else if (is_failure(err)) {
         ADD(e->errors, 1);
-        /* exactly: what was in flight when it was ejected may fail too, and must not eject it again and again */
+        /* exactly: what was in flight when it was ejected may fail too, and must not eject it again
+         * and again */
         if (ADD(e->failures, 1) + 1 == EJECT_AFTER)
             eject(e, now_us);
     }

@@ -1,7 +1,8 @@
-/* Owns the pools and the connections that idle in them. Runs on the worker's loop; called by upstream_http1.c.
+/* Owns the pools and the connections that idle in them. Runs on the worker's loop; called by
+ * upstream_http1.c.
  *
- * An idle connection stays registered for reading. What may come is its end, TLS tickets, or bytes nobody asked for:
- * the last two are told apart by reading; an end or a byte closes it. */
+ * An idle connection stays registered for reading. What may come is its end, TLS tickets, or bytes
+ * nobody asked for: the last two are told apart by reading; an end or a byte closes it. */
 #include "backends/pool.h"
 
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static void sweep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    LIST_FOREACH(it, &t->pools) {
+    LIST_FOREACH (it, &t->pools) {
         struct pool *p = CONTAINER_OF(it, struct pool, link);
 
         while (!list_empty(&p->idle)) {
@@ -120,12 +121,13 @@ static bool same_text(const char *a, const char *b)
 
 static bool is_for(const struct pool *p, const struct upstream_target *t, uint32_t hash)
 {
-    return p->hash == hash && p->port == t->port && p->is_tls == t->tls && same_text(p->host, t->host) &&
-           same_text(p->backend, t->backend) &&
+    return p->hash == hash && p->port == t->port && p->is_tls == t->tls &&
+           same_text(p->host, t->host) && same_text(p->backend, t->backend) &&
            (!t->tls || (p->verify == t->tls_verify && same_text(p->ca_file, t->tls_ca_file)));
 }
 
-static struct pool *pool_make(struct pool_table *table, const struct upstream_target *t, uint32_t hash)
+static struct pool *pool_make(struct pool_table *table, const struct upstream_target *t,
+                              uint32_t hash)
 {
     struct pool *p = mem_zalloc(1, sizeof *p);
 
@@ -139,7 +141,8 @@ static struct pool *pool_make(struct pool_table *table, const struct upstream_ta
     p->host = mem_strdup(slice_str(t->host));
     p->ca_file = t->tls_ca_file ? mem_strdup(slice_str(t->tls_ca_file)) : NULL;
     if (table->stats)
-        p->opened = stats_cell(table->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){t->backend});
+        p->opened =
+            stats_cell(table->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){t->backend});
     list_push_front(&table->pools, &p->link);
     return p;
 }
@@ -159,7 +162,7 @@ struct pool *pool_get(struct pool_table *t, const struct upstream_target *target
     uint32_t hash = identity_hash(target);
     struct pool *p = NULL;
 
-    LIST_FOREACH(it, &t->pools) {
+    LIST_FOREACH (it, &t->pools) {
         p = CONTAINER_OF(it, struct pool, link);
         if (is_for(p, target, hash))
             break;
@@ -206,7 +209,7 @@ bool pool_table_init(struct pool_table *t, struct event_base *base, struct stats
 /* Also forgets trust and sessions, so that a renewed CA file is read again. */
 void pool_table_close_idle(struct pool_table *t)
 {
-    LIST_FOREACH_SAFE(it, &t->pools) {
+    LIST_FOREACH_SAFE (it, &t->pools) {
         struct pool *p = CONTAINER_OF(it, struct pool, link);
 
         while (!list_empty(&p->idle))

@@ -1,6 +1,6 @@
-/* Idle connections by server, newest first: the newest is the least likely to have been given up by the server, and the
- * oldest run out. A pool is one (backend, host, port, tls, ca, verify); what differs in one of these never shares a connection.
- * threads: belongs to one worker. */
+/* Idle connections by server, newest first: the newest is the least likely to have been given up by
+ * the server, and the oldest run out. A pool is one (backend, host, port, tls, ca, verify); what
+ * differs in one of these never shares a connection. threads: belongs to one worker. */
 #ifndef BACKENDS_POOL_H
 #define BACKENDS_POOL_H
 
@@ -22,7 +22,7 @@ struct pool_table {
 struct pool {
     struct list link;
     struct pool_table *table;
-    struct list idle;        /* of struct conn */
+    struct list idle; /* of struct conn */
     size_t idle_count;
     size_t users;            /* exchanges: the pool may not go while there are any */
     struct tls_context *tls; /* owned; made with the first connection */

@@ -1,7 +1,7 @@
-/* Owns the cache of names, the queue of questions and the threads that answer them. Everything in struct resolver is under
- * its lock; getaddrinfo runs outside of it. A thread holds a reference of its own, so that shutting down never waits
- * for a name server: the last one to leave frees the resolver.
- * Lock order: the_lock before nothing else; resolver lock before a mailbox's. */
+/* Owns the cache of names, the queue of questions and the threads that answer them. Everything in
+ * struct resolver is under its lock; getaddrinfo runs outside of it. A thread holds a reference of
+ * its own, so that shutting down never waits for a name server: the last one to leave frees the
+ * resolver. Lock order: the_lock before nothing else; resolver lock before a mailbox's. */
 #include "backends/resolver.h"
 
 #include <arpa/inet.h>
@@ -15,9 +15,10 @@
 
 #define TTL_US          (30 * INT64_C(1000000))
 #define NEGATIVE_TTL_US (1 * INT64_C(1000000))
-#define MAX_NAMES       256 /* names come from the policy file; this only bounds what many reloads leave behind */
-#define MAX_THREADS     4   /* one name server that does not answer must not hold up the others */
-#define STACK_BYTES     (512 * 1024)
+#define MAX_NAMES                                                                                  \
+    256 /* names come from the policy file; this only bounds what many reloads leave behind */
+#define MAX_THREADS 4 /* one name server that does not answer must not hold up the others */
+#define STACK_BYTES (512 * 1024)
 
 struct name {
     struct list link;    /* in resolver.names, most recently asked first */
@@ -48,7 +49,8 @@ struct resolver {
     bool closing;
 };
 
-/* The process has one resolver; who comes first makes it. The only file-scope state of this room. */
+/* The process has one resolver; who comes first makes it. The only file-scope state of this room.
+ */
 static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct resolver *the_resolver;
 
@@ -117,7 +119,7 @@ static void release_locked(struct resolver *r)
     pthread_mutex_unlock(&r->lock);
     if (!last)
         return;
-    LIST_FOREACH_SAFE(it, &r->names)
+    LIST_FOREACH_SAFE (it, &r->names)
         free(CONTAINER_OF(it, struct name, link));
     pthread_cond_destroy(&r->work);
     pthread_mutex_destroy(&r->lock);
@@ -162,7 +164,8 @@ static void discard(struct message *m)
 
 static void query(const char *host, struct resolver_addrs *out)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found = NULL;
 
     out->count = 0;
@@ -245,7 +248,7 @@ static void start_thread(struct resolver *r)
 
 static struct name *find(struct resolver *r, const char *host)
 {
-    LIST_FOREACH(it, &r->names) {
+    LIST_FOREACH (it, &r->names) {
         struct name *n = CONTAINER_OF(it, struct name, link);
 
         if (strcasecmp(n->host, host) == 0)
@@ -312,8 +315,9 @@ static struct resolver_lookup *enqueue(struct resolver *r, struct name *n, struc
     return l;
 }
 
-bool resolver_ask(struct resolver *r, const char *host, uint16_t port, struct mailbox *reply_to, resolver_fn fn, void *ctx,
-                  struct resolver_addrs *out, struct resolver_lookup **lookup)
+bool resolver_ask(struct resolver *r, const char *host, uint16_t port, struct mailbox *reply_to,
+                  resolver_fn fn, void *ctx, struct resolver_addrs *out,
+                  struct resolver_lookup **lookup)
 {
     bool cached = false;
     struct name *n;
@@ -345,10 +349,10 @@ void resolver_cancel(struct resolver_lookup *l)
 void resolver_forget(struct resolver *r, struct mailbox *reply_to)
 {
     pthread_mutex_lock(&r->lock);
-    LIST_FOREACH(it, &r->names) {
+    LIST_FOREACH (it, &r->names) {
         struct name *n = CONTAINER_OF(it, struct name, link);
 
-        LIST_FOREACH_SAFE(w, &n->waiters) {
+        LIST_FOREACH_SAFE (w, &n->waiters) {
             struct resolver_lookup *l = CONTAINER_OF(w, struct resolver_lookup, msg.link);
 
             if (l->reply_to == reply_to) {

@@ -7,7 +7,8 @@
 #include "base/http1.h"
 
 #define WINDOW_SECONDS 10
-/* A server that says more than this says "never"; it also keeps the arithmetic far from overflow. */
+/* A server that says more than this says "never"; it also keeps the arithmetic far from overflow.
+ */
 #define MAX_RETRY_AFTER_MS (INT64_C(366) * 24 * 3600 * 1000)
 
 /* ---- budget ---- */
@@ -38,7 +39,8 @@ void retry_budget_request(struct retry_budget *b, int64_t now_us)
     b->requests[bucket(b, now_us)]++;
 }
 
-bool retry_budget_take(struct retry_budget *b, int64_t percent, int64_t min_per_second, int64_t now_us)
+bool retry_budget_take(struct retry_budget *b, int64_t percent, int64_t min_per_second,
+                       int64_t now_us)
 {
     int now = bucket(b, now_us);
     int64_t second = b->bucket_second[now], requests = 0, retries = 0;
@@ -68,8 +70,9 @@ int64_t retry_backoff_ms(int64_t base_ms, int64_t max_ms, int attempt, struct rn
 
 /* ---- Retry-After ---- */
 
-/* Digits with an optional fraction, times `scale`, rounded up; -1 when it is anything else. retry-after-ms and some servers'
- * Retry-After carry a fraction although RFC 9110 has whole seconds only. */
+/* Digits with an optional fraction, times `scale`, rounded up; -1 when it is anything else.
+ * retry-after-ms and some servers' Retry-After carry a fraction although RFC 9110 has whole seconds
+ * only. */
 static int64_t parse_decimal_ms(struct slice s, int64_t scale)
 {
     int64_t whole = 0, part = 0, weight = 1;
@@ -124,11 +127,13 @@ static int full_year(int two_digits, int64_t now_wall_us)
 
 static bool in_range(const struct tm *t)
 {
-    return t->tm_mon >= 0 && t->tm_mday >= 1 && t->tm_mday <= 31 && t->tm_hour >= 0 && t->tm_hour <= 23 && t->tm_min >= 0 &&
-           t->tm_min <= 59 && t->tm_sec >= 0 && t->tm_sec <= 60 && t->tm_year >= 0;
+    return t->tm_mon >= 0 && t->tm_mday >= 1 && t->tm_mday <= 31 && t->tm_hour >= 0 &&
+           t->tm_hour <= 23 && t->tm_min >= 0 && t->tm_min <= 59 && t->tm_sec >= 0 &&
+           t->tm_sec <= 60 && t->tm_year >= 0;
 }
 
-/* The three forms of RFC 9110 5.6.7: IMF-fixdate, the obsolete RFC 850 form, and asctime. The day's name is not checked. */
+/* The three forms of RFC 9110 5.6.7: IMF-fixdate, the obsolete RFC 850 form, and asctime. The day's
+ * name is not checked. */
 static bool parse_http_date(struct slice s, int64_t now_wall_us, int64_t *wall_us)
 {
     char text[40], month[4] = "", zone[4] = "";
@@ -139,17 +144,20 @@ static bool parse_http_date(struct slice s, int64_t now_wall_us, int64_t *wall_u
         return false;
     memcpy(text, s.p, s.n);
     text[s.n] = '\0';
-    if (sscanf(text, "%*3[A-Za-z], %2d %3s %4d %2d:%2d:%2d %3s%n", &t.tm_mday, month, &year, &t.tm_hour, &t.tm_min, &t.tm_sec,
-               zone, &end) == 7 && end == (int)s.n) {
+    if (sscanf(text, "%*3[A-Za-z], %2d %3s %4d %2d:%2d:%2d %3s%n", &t.tm_mday, month, &year,
+               &t.tm_hour, &t.tm_min, &t.tm_sec, zone, &end) == 7 &&
+        end == (int)s.n) {
         if (strcmp(zone, "GMT") != 0)
             return false;
-    } else if (sscanf(text, "%*9[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d %3s%n", &t.tm_mday, month, &year, &t.tm_hour,
-                      &t.tm_min, &t.tm_sec, zone, &end) == 7 && end == (int)s.n) {
+    } else if (sscanf(text, "%*9[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d %3s%n", &t.tm_mday, month,
+                      &year, &t.tm_hour, &t.tm_min, &t.tm_sec, zone, &end) == 7 &&
+               end == (int)s.n) {
         if (strcmp(zone, "GMT") != 0 || year < 0)
             return false;
         year = full_year(year, now_wall_us);
-    } else if (sscanf(text, "%*3[A-Za-z] %3s %2d %2d:%2d:%2d %4d%n", month, &t.tm_mday, &t.tm_hour, &t.tm_min, &t.tm_sec,
-                      &year, &end) != 6 || end != (int)s.n) {
+    } else if (sscanf(text, "%*3[A-Za-z] %3s %2d %2d:%2d:%2d %4d%n", month, &t.tm_mday, &t.tm_hour,
+                      &t.tm_min, &t.tm_sec, &year, &end) != 6 ||
+               end != (int)s.n) {
         return false;
     }
     t.tm_mon = month_of(month);

@@ -1,5 +1,5 @@
-/* One worker's upstream: owns the transports' states and the deadlines, and sends each call to the transport that its
- * target needs. Runs on the worker's loop; called by the router. */
+/* One worker's upstream: owns the transports' states and the deadlines, and sends each call to the
+ * transport that its target needs. Runs on the worker's loop; called by the router. */
 #include "backends/upstream.h"
 
 #include <assert.h>
@@ -8,7 +8,8 @@
 #include "backends/upstream_int.h"
 #include "base/mem.h"
 
-/* TLS libraries write with write(2): a connection that the peer has closed must be an error, not the end of the process. */
+/* TLS libraries write with write(2): a connection that the peer has closed must be an error, not
+ * the end of the process. */
 static void ignore_sigpipe(void)
 {
     struct sigaction now;
@@ -51,7 +52,8 @@ void upstream_free(struct upstream *u)
     free(u);
 }
 
-static const struct upstream_transport *transport_for(struct upstream *u, const struct upstream_target *t)
+static const struct upstream_transport *transport_for(struct upstream *u,
+                                                      const struct upstream_target *t)
 {
     bool needs_curl = t->proxy || t->http2 || (t->force_curl && !t->force_native);
 
@@ -66,7 +68,8 @@ void upstream_start(struct upstream *u, struct upstream_call *c, const struct up
                     const struct upstream_request *req)
 {
     assert(!c->exchange);
-    *c = (struct upstream_call){.owner = c->owner, .handler = h, .up = u, .transport = transport_for(u, req->target)};
+    *c = (struct upstream_call){
+        .owner = c->owner, .handler = h, .up = u, .transport = transport_for(u, req->target)};
     c->transport->start(c->transport == &upstream_curl ? u->curl : u->http1, c, req);
 }
 
@@ -110,7 +113,8 @@ void upstream_close_idle(struct upstream *u)
 
 static bool text_clean(struct slice s)
 {
-    return s.n == 0 || (!memchr(s.p, '\n', s.n) && !memchr(s.p, '\r', s.n) && !memchr(s.p, '\0', s.n));
+    return s.n == 0 ||
+           (!memchr(s.p, '\n', s.n) && !memchr(s.p, '\r', s.n) && !memchr(s.p, '\0', s.n));
 }
 
 /* A method or target also ends at a blank. */
@@ -125,7 +129,8 @@ static bool word_clean(struct slice s)
 
 bool upstream_request_clean(const struct upstream_request *req)
 {
-    if (!word_clean(req->method) || !word_clean(req->path) || !text_clean(slice_str(req->target->authority)))
+    if (!word_clean(req->method) || !word_clean(req->path) ||
+        !text_clean(slice_str(req->target->authority)))
         return false;
     for (size_t i = 0; i < req->header_count; i++) {
         if (!word_clean(req->headers[i].name) || !text_clean(req->headers[i].value))
@@ -145,5 +150,6 @@ uint64_t upstream_body_bytes(const struct upstream_request *req)
 
 bool upstream_method_has_body(struct slice method)
 {
-    return slice_eq(method, SLICE("POST")) || slice_eq(method, SLICE("PUT")) || slice_eq(method, SLICE("PATCH"));
+    return slice_eq(method, SLICE("POST")) || slice_eq(method, SLICE("PUT")) ||
+           slice_eq(method, SLICE("PATCH"));
 }

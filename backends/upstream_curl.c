@@ -1,10 +1,12 @@
-/* The transport for what the usual one does not do: HTTP/2 (by ALPN, over TLS) and proxies. libcurl's multi interface on the
- * worker's libevent loop; the only file that includes libcurl. Owns the multi handles and one easy handle per exchange.
+/* The transport for what the usual one does not do: HTTP/2 (by ALPN, over TLS) and proxies.
+ * libcurl's multi interface on the worker's libevent loop; the only file that includes libcurl.
+ * Owns the multi handles and one easy handle per exchange.
  *
- * libcurl forbids its own functions inside its callbacks, and our callers may start, pause, resume and abort inside theirs.
- * So while libcurl is on the stack (in_curl) such wishes only mark the exchange and put it on `ready`; the next turn
- * carries them out. Deadlines are our own (watch.h), so that both transports agree on what each means; libcurl's connect
- * timeout is set beside them because it also divides the time among addresses.
+ * libcurl forbids its own functions inside its callbacks, and our callers may start, pause, resume
+ * and abort inside theirs. So while libcurl is on the stack (in_curl) such wishes only mark the
+ * exchange and put it on `ready`; the next turn carries them out. Deadlines are our own (watch.h),
+ * so that both transports agree on what each means; libcurl's connect timeout is set beside them
+ * because it also divides the time among addresses.
  *
  * HTTP/2 without TLS is refused: libcurl 7.88 breaks nearly every such POST. */
 #include <errno.h>
@@ -22,17 +24,18 @@
 
 #define MAX_IDLE 256 /* connections libcurl keeps, over all targets */
 
-/* A multi handle with its connections. libcurl cannot close idle connections alone, so closing them means that new
- * transfers get a new engine, and the old one goes when its last transfer has ended. */
+/* A multi handle with its connections. libcurl cannot close idle connections alone, so closing them
+ * means that new transfers get a new engine, and the old one goes when its last transfer has ended.
+ */
 struct engine {
     struct list link;    /* in curl_state.engines */
     struct upstream *up; /* borrowed */
     CURLM *multi;        /* owned */
     struct list exchanges, ready;
     struct event *timer, *turn; /* owned */
-    int in_curl;            /* depth of libcurl on the stack */
-    bool retired;           /* no new transfers */
-    struct http1_head head; /* valid during on_head */
+    int in_curl;                /* depth of libcurl on the stack */
+    bool retired;               /* no new transfers */
+    struct http1_head head;     /* valid during on_head */
 };
 
 struct curl_state {
@@ -54,13 +57,14 @@ struct exchange {
     struct engine *e;
     struct upstream_call *call; /* NULL: aborted, to be freed on the next turn */
     struct upstream_request req;
-    CURL *easy; /* owned */
+    CURL *easy;                 /* owned */
     struct curl_slist *headers; /* owned */
     enum begin begin;
     bool dropped; /* libcurl's callbacks find nobody any more */
     bool connected, resent, head_done, curl_paused, http2;
-    bool close_delimited, close_notify; /* over TLS the end of such a body counts only with close_notify */
-    enum err failed; /* our own verdict, before libcurl's */
+    bool close_delimited,
+        close_notify; /* over TLS the end of such a body counts only with close_notify */
+    enum err failed;  /* our own verdict, before libcurl's */
     const char *why;
     size_t piece, offset; /* of the request body: where reading stands */
     struct buf head;
@@ -85,7 +89,8 @@ static void drop_transfer(struct exchange *x)
     x->dropped = true;
     if (!x->easy)
         return;
-    if (x->begin == RUNNING && x->curl_paused) { /* else libcurl 7.88 leaks the piece it has kept (HTTP/2) */
+    if (x->begin == RUNNING &&
+        x->curl_paused) { /* else libcurl 7.88 leaks the piece it has kept (HTTP/2) */
         x->e->in_curl++;
         curl_easy_pause(x->easy, CURLPAUSE_CONT);
         x->e->in_curl--;
@@ -123,7 +128,8 @@ static void finish(struct exchange *x, enum err err, const char *why)
 {
     struct upstream_call *c = x->call;
     long connections = 0, request_bytes = 0;
-    struct upstream_result r = {.err = err, .why = why ? why : "", .first_byte_us = x->first_byte_us};
+    struct upstream_result r = {
+        .err = err, .why = why ? why : "", .first_byte_us = x->first_byte_us};
 
     if (x->easy) {
         curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &connections);
@@ -135,7 +141,8 @@ static void finish(struct exchange *x, enum err err, const char *why)
     r.resent = x->resent;
     r.total_us = clock_mono_us() - x->start_us;
     if (connections > 0 && x->e->up->stats)
-        stats_add(stats_cell(x->e->up->stats, STAT_UPSTREAM_CONNECTIONS, (const char *const[]){x->req.target->backend}),
+        stats_add(stats_cell(x->e->up->stats, STAT_UPSTREAM_CONNECTIONS,
+                             (const char *const[]){x->req.target->backend}),
                   connections);
     drop_transfer(x);
     watch_stop(&x->watch);
@@ -151,7 +158,8 @@ static void finish(struct exchange *x, enum err err, const char *why)
 /* Before our connect phase is over nothing was reached; after the head, an end is a cut. */
 static enum err translate(const struct exchange *x, CURLcode code)
 {
-    bool transfer = code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING;
+    bool transfer =
+        code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING;
 
     if (transfer && !x->connected) /* a proxy's refusal */
         return ERR_UPSTREAM_CONNECT;
@@ -185,7 +193,8 @@ static enum err translate(const struct exchange *x, CURLcode code)
         return x->head_done ? ERR_UPSTREAM_CUT : ERR_UPSTREAM_RESET;
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-        /* 7.88 reports a malformed chunk as a failure to receive; the text is the only difference */
+        /* 7.88 reports a malformed chunk as a failure to receive; the text is the only difference
+         */
         if (strstr(x->error, "chunked-encoding"))
             return ERR_UPSTREAM_PROTOCOL;
         return x->head_done ? ERR_UPSTREAM_CUT : ERR_UPSTREAM_RESET;
@@ -202,12 +211,21 @@ static enum err translate(const struct exchange *x, CURLcode code)
 
 /* ---- libcurl's callbacks for one transfer ---- */
 
+/* Both return whether the call is still wanted. */
+static bool emit_data(struct exchange *x, struct slice data)
+{
+    struct upstream_call *c = x->call;
+
+    c->handler->on_data(c, data);
+    return x->call != NULL;
+}
+
 static void watch_for_close_notify(struct exchange *x)
 {
     struct curl_tlssessioninfo *session = NULL;
 
-    if (curl_easy_getinfo(x->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK && session && session->internals &&
-        session->backend == CURLSSLBACKEND_OPENSSL)
+    if (curl_easy_getinfo(x->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK && session &&
+        session->internals && session->backend == CURLSSLBACKEND_OPENSSL)
         tls_note_close_notify(session->internals, &x->close_notify);
 }
 
@@ -221,17 +239,19 @@ static bool emit_head(struct exchange *x, const struct http1_head *head)
     return x->call != NULL;
 }
 
-/* HTTP/2 has no text form; libcurl writes one with "HTTP/2 200" as its first line. In the words of HTTP/1.1 the same strict
- * parser reads both. */
+/* HTTP/2 has no text form; libcurl writes one with "HTTP/2 200" as its first line. In the words of
+ * HTTP/1.1 the same strict parser reads both. */
 static bool add_head_line(struct exchange *x, struct slice line)
 {
     struct slice status = line;
 
-    if (buf_len(&x->head) == 0 && (slice_starts(line, SLICE("HTTP/2 ")) || slice_starts(line, SLICE("HTTP/2.0 ")))) {
+    if (buf_len(&x->head) == 0 &&
+        (slice_starts(line, SLICE("HTTP/2 ")) || slice_starts(line, SLICE("HTTP/2.0 ")))) {
         x->http2 = true;
         while (status.n && status.p[0] != ' ')
             status = slice_from(status, 1);
-        return buf_append_slice(&x->head, SLICE("HTTP/1.1")) == ERR_OK && buf_append_slice(&x->head, status) == ERR_OK;
+        return buf_append_slice(&x->head, SLICE("HTTP/1.1")) == ERR_OK &&
+               buf_append_slice(&x->head, status) == ERR_OK;
     }
     return buf_append_slice(&x->head, line) == ERR_OK;
 }
@@ -244,19 +264,21 @@ static bool on_head_complete(struct exchange *x)
     size_t scanned = 0;
     bool alive = true;
 
-    if (http1_parse_response(buf_slice(&x->head), &scanned, slice_eq(x->req.method, SLICE("HEAD")), head, &why) !=
-        HTTP1_DONE) {
+    if (http1_parse_response(buf_slice(&x->head), &scanned, slice_eq(x->req.method, SLICE("HEAD")),
+                             head, &why) != HTTP1_DONE) {
         fail_soon(x, ERR_UPSTREAM_PROTOCOL, why);
         return false;
     }
     if (head->status >= 200) {
         alive = emit_head(x, head);
     } else if (head->status == 101 || ++x->interim > UPSTREAM_MAX_INTERIM) {
-        fail_soon(x, ERR_UPSTREAM_PROTOCOL, head->status == 101 ? "101 without an upgrade" : "too many 1xx answers");
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL,
+                  head->status == 101 ? "101 without an upgrade" : "too many 1xx answers");
         return false;
     } else {
         x->first_byte_us = -1;
-        watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, clock_mono_us());
+        watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT,
+                    clock_mono_us());
     }
     buf_clear(&x->head); /* the views of head end here */
     return alive;
@@ -304,8 +326,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
         fail_soon(x, ERR_UPSTREAM_TOO_LARGE, "the answer is larger than max_response_bytes");
         return 0;
     }
-    x->call->handler->on_data(x->call, piece);
-    return x->call ? piece.n : 0;
+    return emit_data(x, piece) ? piece.n : 0;
 }
 
 static size_t on_read(char *out, size_t size, size_t count, void *arg)
@@ -375,7 +396,8 @@ static bool add_header(struct exchange *x, const char *line)
     return longer != NULL;
 }
 
-/* "Name: value"; libcurl takes "Name;" for a header without a value, and "Name:" to leave one of its own out. */
+/* "Name: value"; libcurl takes "Name;" for a header without a value, and "Name:" to leave one of
+ * its own out. */
 static bool add_request_headers(struct exchange *x)
 {
     struct buf line;
@@ -392,8 +414,8 @@ static bool add_request_headers(struct exchange *x)
              add_header(x, buf_slice(&line).p);
     }
     buf_reset(&line);
-    ok = ok && buf_printf(&line, "Host: %s", x->req.target->authority) == ERR_OK && buf_append(&line, "", 1) == ERR_OK &&
-         add_header(x, buf_slice(&line).p);
+    ok = ok && buf_printf(&line, "Host: %s", x->req.target->authority) == ERR_OK &&
+         buf_append(&line, "", 1) == ERR_OK && add_header(x, buf_slice(&line).p);
     buf_clear(&line);
     return ok;
 }
@@ -431,8 +453,8 @@ static bool set_url(struct exchange *x)
     bool ok;
 
     buf_init(&url, 1024 * 1024);
-    ok = buf_printf(&url, "%s://%s%s%s:%u", t->tls ? "https" : "http", v6 ? "[" : "", t->host, v6 ? "]" : "",
-                    (unsigned)t->port) == ERR_OK &&
+    ok = buf_printf(&url, "%s://%s%s%s:%u", t->tls ? "https" : "http", v6 ? "[" : "", t->host,
+                    v6 ? "]" : "", (unsigned)t->port) == ERR_OK &&
          buf_append_slice(&url, x->req.path) == ERR_OK && buf_append(&url, "", 1) == ERR_OK &&
          curl_easy_setopt(x->easy, CURLOPT_URL, buf_slice(&url).p) == CURLE_OK; /* copied */
     buf_clear(&url);
@@ -517,8 +539,8 @@ static void begin(struct exchange *x)
     bool ok;
 
     x->easy = curl_easy_init();
-    ok = x->easy && add_request_headers(x) && own_headers_off(x) && set_url(x) && set_method(x) && set_security(x) &&
-         set_transfer(x);
+    ok = x->easy && add_request_headers(x) && own_headers_off(x) && set_url(x) && set_method(x) &&
+         set_security(x) && set_transfer(x);
     if (!ok) {
         fail_soon(x, ERR_UPSTREAM_PROTOCOL, "libcurl refused the request");
         return;
@@ -534,7 +556,8 @@ static void begin(struct exchange *x)
 
 /* ---- the loop ---- */
 
-/* Transfers that libcurl has ended. on_done may do anything, so the queue is asked anew each time. */
+/* Transfers that libcurl has ended. on_done may do anything, so the queue is asked anew each time.
+ */
 static void collect(struct engine *e)
 {
     CURLMsg *m;
@@ -552,7 +575,9 @@ static void collect(struct engine *e)
         if (x->failed == ERR_OK)
             x->failed = translate(x, code);
         if (x->failed != ERR_OK && !x->why)
-            x->why = x->error[0] ? x->error : code ? curl_easy_strerror(code) : "closed without close_notify";
+            x->why = x->error[0] ? x->error
+                     : code      ? curl_easy_strerror(code)
+                                 : "closed without close_notify";
         x->begin = ENDED;
         watch_stop(&x->watch);
         if (!x->call->paused || x->failed != ERR_OK) /* else resume says it */
@@ -616,7 +641,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     return event_add(w->event, NULL) == 0 ? 0 : -1;
 }
 
-/* Never libcurl from here. A timer of 0 ms is "soon": made active at once, which saves a turn of the loop. */
+/* Never libcurl from here. A timer of 0 ms is "soon": made active at once, which saves a turn of
+ * the loop. */
 static int on_timer_change(CURLM *multi, long timeout_ms, void *arg)
 {
     struct engine *e = arg;

@@ -1,16 +1,20 @@
-/* The usual transport: pooled HTTP/1.1 over plain TCP or TLS, one exchange at a time per connection. Owns the exchanges under
- * way, the pools, and one read buffer for all of them. Runs on the worker's loop; called through upstream.c.
+/* The usual transport: pooled HTTP/1.1 over plain TCP or TLS, one exchange at a time per
+ * connection. Owns the exchanges under way, the pools, and one read buffer for all of them. Runs on
+ * the worker's loop; called through upstream.c.
  *
  * An exchange's states are what it waits for:
  *
  *   ADDRESS -> CONNECT -> TLS -> HEAD -> BODY -> COMPLETE
- *                 ^______________|  once, when a pooled connection turns out to be closed (see upstream.h)
+ *                 ^______________|  once, when a pooled connection turns out to be closed (see
+ * upstream.h)
  *
- * Sending goes on beside HEAD and BODY: a server may answer before it has read everything. Bytes are delivered straight
- * from the read buffer; only a split head and what a paused call has not taken is kept (`held`).
+ * Sending goes on beside HEAD and BODY: a server may answer before it has read everything. Bytes
+ * are delivered straight from the read buffer; only a split head and what a paused call has not
+ * taken is kept (`held`).
  *
- * Life: callbacks run only from emit_head, emit_data and finish. An exchange aborted inside its callback loses its call and
- * its connection at once and is freed by feed's caller, never under it. */
+ * Life: callbacks run only from emit_head, emit_data and finish. An exchange aborted inside its
+ * callback loses its call and its connection at once and is freed by feed's caller, never under it.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +26,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define READ_BYTES      (64 * 1024)
-#define READ_ROUNDS     4  /* reads per readiness: a fast server must not keep the others waiting */
-#define SEND_PIECES     32 /* per sendmsg */
-#define DIAL_MIN_US     (250 * 1000) /* one address gets at least this much of the connect timeout */
-/* A pooled connection found closed within this time after its reuse was closing already; one that dies later died of, or
- * with, our request, and sending that again is the router's decision. */
+#define READ_BYTES  (64 * 1024)
+#define READ_ROUNDS 4  /* reads per readiness: a fast server must not keep the others waiting */
+#define SEND_PIECES 32 /* per sendmsg */
+#define DIAL_MIN_US (250 * 1000) /* one address gets at least this much of the connect timeout */
+/* A pooled connection found closed within this time after its reuse was closing already; one that
+ * dies later died of, or with, our request, and sending that again is the router's decision. */
 #define STALE_WITHIN_US (1000 * 1000)
 
 enum state { WAIT_ADDRESS, WAIT_CONNECT, WAIT_TLS, WAIT_HEAD, WAIT_BODY, COMPLETE };
@@ -35,14 +39,14 @@ enum state { WAIT_ADDRESS, WAIT_CONNECT, WAIT_TLS, WAIT_HEAD, WAIT_BODY, COMPLET
 struct http1 {
     struct upstream *up; /* borrowed: it owns us */
     struct pool_table pools;
-    struct list exchanges; /* all of them */
-    struct list ready;     /* those with something to do on the next turn */
-    struct event *turn;    /* owned: made active when ready is not empty */
+    struct list exchanges;     /* all of them */
+    struct list ready;         /* those with something to do on the next turn */
+    struct event *turn;        /* owned: made active when ready is not empty */
     struct resolver *resolver; /* with its mailbox and event: from the first name on */
     struct mailbox answers;
     struct event *answered;
-    struct http1_head head;    /* of the answer being parsed; valid during on_head only */
-    char *out;                 /* owned: the request head being sent */
+    struct http1_head head; /* of the answer being parsed; valid during on_head only */
+    char *out;              /* owned: the request head being sent */
     size_t out_cap;
     char in[READ_BYTES];
 };
@@ -50,7 +54,7 @@ struct http1 {
 struct dial { /* while an exchange has no connection yet */
     struct resolver_addrs addrs;
     int next;
-    int error; /* errno of the last address that failed */
+    int error;      /* errno of the last address that failed */
     int64_t due_us; /* for all of them; -1: none */
 };
 
@@ -65,10 +69,10 @@ struct exchange {
     struct dial *dial; /* owned */
     struct resolver_lookup *lookup;
     enum state state;
-    bool busy;             /* inside a callback */
+    bool busy; /* inside a callback */
     bool reused, retried, sent_head;
-    bool resent;           /* the first copy had left in part or whole */
-    bool send_broken;      /* the server takes no more; it may still answer */
+    bool resent;                            /* the first copy had left in part or whole */
+    bool send_broken;                       /* the server takes no more; it may still answer */
     bool send_waits_read, read_waits_write; /* TLS only */
     bool any_byte, keep_alive;
     enum err failed;
@@ -190,8 +194,8 @@ static char *put_decimal(char *at, uint64_t n)
     return put(at, slice_make(digits + i, sizeof digits - i));
 }
 
-/* The request head in h->out. Built again for each write that it takes part in, so that nothing is kept per exchange; the
- * bytes are the same each time. */
+/* The request head in h->out. Built again for each write that it takes part in, so that nothing is
+ * kept per exchange; the bytes are the same each time. */
 static struct slice build_head(struct exchange *x)
 {
     struct http1 *h = x->h;
@@ -266,8 +270,9 @@ static int next_pieces(struct exchange *x, struct slice head, struct iovec *iov,
     return n;
 }
 
-/* Sends what the socket takes. A failure is not the end: many servers answer (413, 429) and close before they have read the
- * whole body, and that answer is worth more than our EPIPE. Reading will tell. */
+/* Sends what the socket takes. A failure is not the end: many servers answer (413, 429) and close
+ * before they have read the whole body, and that answer is worth more than our EPIPE. Reading will
+ * tell. */
 static void pump_send(struct exchange *x)
 {
     struct slice head = {0};
@@ -357,11 +362,13 @@ static void begin_body(struct exchange *x)
 static void skip_interim(struct exchange *x)
 {
     if (x->h->head.status == 101 || ++x->interim > UPSTREAM_MAX_INTERIM) {
-        fail_soon(x, ERR_UPSTREAM_PROTOCOL, x->h->head.status == 101 ? "101 without an upgrade" : "too many 1xx answers");
+        fail_soon(x, ERR_UPSTREAM_PROTOCOL,
+                  x->h->head.status == 101 ? "101 without an upgrade" : "too many 1xx answers");
         return;
     }
     x->first_byte_us = -1;
-    watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, clock_mono_us());
+    watch_phase(&x->watch, x->req.timeouts.first_byte_ms, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT,
+                clock_mono_us());
 }
 
 static void note_first_byte(struct exchange *x)
@@ -449,12 +456,14 @@ static size_t feed_body(struct exchange *x, struct slice in)
     return in.n;
 }
 
-/* Takes what can be taken and returns how much. Stops at a pause, at the end, at a failure and after an abort. */
+/* Takes what can be taken and returns how much. Stops at a pause, at the end, at a failure and
+ * after an abort. */
 static size_t feed(struct exchange *x, struct slice in)
 {
     size_t used = 0;
 
-    while (used < in.n && x->call && x->failed == ERR_OK && !x->call->paused && x->state != COMPLETE) {
+    while (used < in.n && x->call && x->failed == ERR_OK && !x->call->paused &&
+           x->state != COMPLETE) {
         struct slice rest = slice_from(in, used);
         size_t n = x->state == WAIT_HEAD ? feed_head(x, rest) : feed_body(x, rest);
 
@@ -465,11 +474,12 @@ static size_t feed(struct exchange *x, struct slice in)
     return used;
 }
 
-/* The connection's part is over: back into the pool if both sides are at the end of the exchange and both want to stay. */
+/* The connection's part is over: back into the pool if both sides are at the end of the exchange
+ * and both want to stay. */
 static void release_conn(struct exchange *x, bool bytes_left)
 {
-    bool good = x->keep_alive && !bytes_left && x->body != HTTP1_BODY_UNTIL_CLOSE && !x->send_broken &&
-                all_sent(x) && x->req.target->max_idle_connections > 0;
+    bool good = x->keep_alive && !bytes_left && x->body != HTTP1_BODY_UNTIL_CLOSE &&
+                !x->send_broken && all_sent(x) && x->req.target->max_idle_connections > 0;
 
     if (!good) {
         drop_conn(x);
@@ -489,7 +499,8 @@ static void complete(struct exchange *x, bool bytes_left)
         finish(x, ERR_OK, NULL);
 }
 
-/* Feeds new bytes (inside h->in), or those held when `in` is empty. False: do not go on reading (the exchange may be gone). */
+/* Feeds new bytes (inside h->in), or those held when `in` is empty. False: do not go on reading
+ * (the exchange may be gone). */
 static bool take(struct exchange *x, struct slice in)
 {
     bool from_held = buf_len(&x->held) > 0;
@@ -523,7 +534,8 @@ static bool take(struct exchange *x, struct slice in)
     return x->failed == ERR_OK && !x->call->paused;
 }
 
-/* May a fresh connection be tried in place of this pooled one, which ended without a byte of an answer? */
+/* May a fresh connection be tried in place of this pooled one, which ended without a byte of an
+ * answer? */
 static bool was_stale(const struct exchange *x)
 {
     bool in_time = !all_sent(x) || clock_mono_us() - x->begun_us < STALE_WITHIN_US;
@@ -536,7 +548,8 @@ static void on_end(struct exchange *x, bool orderly)
     if (x->state == WAIT_BODY && x->body == HTTP1_BODY_UNTIL_CLOSE && orderly) {
         complete(x, false);
     } else if (x->state == WAIT_BODY) {
-        finish(x, ERR_UPSTREAM_CUT, orderly ? "closed before the end of the body" : "reset before the end of the body");
+        finish(x, ERR_UPSTREAM_CUT,
+               orderly ? "closed before the end of the body" : "reset before the end of the body");
     } else if (was_stale(x)) {
         drop_conn(x);
         x->reused = false;
@@ -545,7 +558,8 @@ static void on_end(struct exchange *x, bool orderly)
         x->send_broken = x->send_waits_read = x->read_waits_write = false;
         dial(x, clock_mono_us());
     } else {
-        finish(x, ERR_UPSTREAM_RESET, x->any_byte ? "closed inside the answer's head" : "closed without an answer");
+        finish(x, ERR_UPSTREAM_RESET,
+               x->any_byte ? "closed inside the answer's head" : "closed without an answer");
     }
 }
 
@@ -674,7 +688,8 @@ static void writable(struct conn *c)
 
 static const struct conn_user exchange_user = {readable, writable};
 
-/* What is left of the connect timeout, shared evenly among the addresses that are left (RFC 8305 without the race). */
+/* What is left of the connect timeout, shared evenly among the addresses that are left (RFC 8305
+ * without the race). */
 static int64_t dial_share_ms(const struct dial *d, int64_t now_us)
 {
     int64_t left_us = d->due_us - now_us, share_us;
@@ -748,7 +763,8 @@ static void resolve(struct exchange *x, int64_t now_us)
 
     if (!start_resolver(h)) {
         fail_soon(x, ERR_UPSTREAM_DNS, "the resolver could not be started");
-    } else if (resolver_ask(h->resolver, x->pool->host, x->pool->port, &h->answers, on_addresses, x, &addrs, &x->lookup)) {
+    } else if (resolver_ask(h->resolver, x->pool->host, x->pool->port, &h->answers, on_addresses, x,
+                            &addrs, &x->lookup)) {
         if (addrs.count == 0) {
             fail_soon(x, ERR_UPSTREAM_DNS, "the name does not resolve");
             return;
@@ -874,11 +890,14 @@ static void http1_close(void *state)
     free(h);
 }
 
-static struct exchange *exchange_new(struct http1 *h, struct upstream_call *c, const struct upstream_request *req)
+static struct exchange *exchange_new(struct http1 *h, struct upstream_call *c,
+                                     const struct upstream_request *req)
 {
-    struct exchange *x = mem_alloc(sizeof *x); /* not zalloc: calloc goes past the allocator's thread cache */
+    struct exchange *x =
+        mem_alloc(sizeof *x); /* not zalloc: calloc goes past the allocator's thread cache */
 
-    *x = (struct exchange){.h = h, .call = c, .req = *req, .first_byte_us = -1, .start_us = clock_mono_us()};
+    *x = (struct exchange){
+        .h = h, .call = c, .req = *req, .first_byte_us = -1, .start_us = clock_mono_us()};
     list_init(&x->ready);
     list_push_back(&h->exchanges, &x->link);
     buf_init(&x->held, UPSTREAM_MAX_HEAD_BYTES + READ_BYTES);

@@ -1,6 +1,7 @@
-/* The seam to OpenSSL 3. Owns SSL_CTX, SSL and the last session of each server; runs on the worker's thread; called by conn.c
- * and pool.c. Read-ahead is on, so that a small record costs one recv instead of two; buffers are released when idle,
- * so that an idle connection does not hold 34 KB. */
+/* The seam to OpenSSL 3. Owns SSL_CTX, SSL and the last session of each server; runs on the
+ * worker's thread; called by conn.c and pool.c. Read-ahead is on, so that a small record costs one
+ * recv instead of two; buffers are released when idle, so that an idle connection does not hold 34
+ * KB. */
 #include "backends/upstream_tls.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,8 @@
 
 struct tls_context {
     SSL_CTX *ctx;         /* owned */
-    SSL_SESSION *session; /* owned; NULL until the first ticket. The newest is offered to the next connection. */
+    SSL_SESSION *session; /* owned; NULL until the first ticket. The newest is offered to the next
+                             connection. */
 };
 
 struct tls {
@@ -24,7 +26,8 @@ struct tls {
     bool established, broken;
 };
 
-/* "certificate verify failed (hostname mismatch)" and the like, from OpenSSL's queue, which is emptied. */
+/* "certificate verify failed (hostname mismatch)" and the like, from OpenSSL's queue, which is
+ * emptied. */
 static void say_error(struct err_text *why, const char *what, const SSL *ssl)
 {
     unsigned long code = ERR_peek_last_error();
@@ -55,7 +58,8 @@ static bool configure(struct tls_context *c, const char *ca_file, bool verify)
 
     SSL_CTX_set_app_data(c->ctx, c);
     SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                 SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(c->ctx, 1);
     SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(c->ctx, on_new_session);
@@ -148,7 +152,8 @@ static enum conn_io classify(struct tls *t, int ret)
         return CONN_IO_WANT_WRITE;
     case SSL_ERROR_ZERO_RETURN:
         return CONN_IO_END;
-    default: /* SYSCALL, SSL: also the end of the stream without close_notify, which anyone on the path can forge */
+    default: /* SYSCALL, SSL: also the end of the stream without close_notify, which anyone on the
+                path can forge */
         t->broken = true;
         return CONN_IO_BROKEN;
     }

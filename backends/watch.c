@@ -1,4 +1,5 @@
-/* The tick and the list it looks through. Owned by struct upstream; runs on the worker's loop; called by the transports. */
+/* The tick and the list it looks through. Owned by struct upstream; runs on the worker's loop;
+ * called by the transports. */
 #include "backends/watch.h"
 
 #include <event2/event.h>
@@ -23,15 +24,15 @@ bool watch_list_init(struct watch_list *l, struct event_base *base)
 
 void watch_list_clear(struct watch_list *l)
 {
-    LIST_FOREACH_SAFE(it, &l->running)
+    LIST_FOREACH_SAFE (it, &l->running)
         list_remove(it);
     if (l->tick)
         event_free(l->tick);
     l->tick = NULL;
 }
 
-void watch_start(struct watch_list *l, struct watch *w, void (*expired)(struct watch *w, enum err err),
-                 int64_t total_ms, int64_t now_us)
+void watch_start(struct watch_list *l, struct watch *w,
+                 void (*expired)(struct watch *w, enum err err), int64_t total_ms, int64_t now_us)
 {
     *w = (struct watch){
         .expired = expired,
@@ -88,8 +89,8 @@ static enum err verdict(struct watch *w, int64_t now_us)
     return ERR_OK;
 }
 
-/* A callback may stop or start any watch, so that nothing may be remembered across it: those that have run out are moved
- * to a list of their own first. */
+/* A callback may stop or start any watch, so that nothing may be remembered across it: those that
+ * have run out are moved to a list of their own first. */
 static void tick(evutil_socket_t fd, short what, void *arg)
 {
     struct watch_list *l = arg;
@@ -99,7 +100,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     list_init(&late);
-    LIST_FOREACH_SAFE(it, &l->running) {
+    LIST_FOREACH_SAFE (it, &l->running) {
         struct watch *w = CONTAINER_OF(it, struct watch, link);
 
         w->verdict = verdict(w, now_us);

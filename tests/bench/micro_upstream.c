@@ -1,6 +1,6 @@
-/* What one exchange costs the caller: CPU time of this process per exchange, with a number of calls kept in flight against a
- * server that is already running (weir-fleet --echo, nginx). Prints one line; instructions: run it under
- * valgrind --tool=callgrind. One worker, one thread.
+/* What one exchange costs the caller: CPU time of this process per exchange, with a number of calls
+ * kept in flight against a server that is already running (weir-fleet --echo, nginx). Prints one
+ * line; instructions: run it under valgrind --tool=callgrind. One worker, one thread.
  *
  *   micro_upstream PORT [exchanges] [in flight] [plain|tls|curl|curl-tls|http2] [body bytes] */
 #include <stdio.h>
@@ -70,7 +70,8 @@ static double cpu_us(void)
     struct rusage r;
 
     getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1e6 + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1e6 +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
 static long number(int argc, char **argv, int i, long otherwise)
@@ -80,8 +81,9 @@ static long number(int argc, char **argv, int i, long otherwise)
 
 int main(int argc, char **argv)
 {
-    static const struct http1_header headers[] = {{{"Authorization", 13}, {"Bearer sk-0123456789abcdef", 26}},
-                                                  {{"Content-Type", 12}, {"application/json", 16}}};
+    static const struct http1_header headers[] = {
+        {{"Authorization", 13}, {"Bearer sk-0123456789abcdef", 26}},
+        {{"Content-Type", 12}, {"application/json", 16}}};
     long exchanges = number(argc, argv, 2, 100000), in_flight = number(argc, argv, 3, 32);
     const char *kind = argc > 4 ? argv[4] : "plain";
     size_t body_bytes = (size_t)number(argc, argv, 5, 1016);
@@ -92,20 +94,32 @@ int main(int argc, char **argv)
     int64_t from_us;
 
     if (argc < 2 || !calls || !body || in_flight < 1 || exchanges < in_flight)
-        return fprintf(stderr, "usage: micro_upstream PORT [exchanges] [in flight] [plain|tls|curl|curl-tls|http2] "
-                               "[body bytes]\n"), 2;
+        return fprintf(stderr, "usage: micro_upstream PORT [exchanges] [in flight] "
+                               "[plain|tls|curl|curl-tls|http2] "
+                               "[body bytes]\n"),
+               2;
     memset(body, ' ', body_bytes);
     memcpy(body, "{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}", 59);
     b.up = upstream_new(b.base, NULL);
     b.body = slice_make(body, body_bytes);
-    b.target = (struct upstream_target){.backend = "bench", .host = "127.0.0.1", .authority = "127.0.0.1",
+    b.target = (struct upstream_target){.backend = "bench",
+                                        .host = "127.0.0.1",
+                                        .authority = "127.0.0.1",
                                         .port = (uint16_t)strtol(argv[1], NULL, 10),
                                         .tls = strstr(kind, "tls") || !strcmp(kind, "http2"),
-                                        .force_curl = strncmp(kind, "curl", 4) == 0, .http2 = !strcmp(kind, "http2"),
-                                        .max_idle_connections = in_flight, .tls_verify = false};
-    b.req = (struct upstream_request){.target = &b.target, .method = SLICE("POST"), .path = SLICE("/v1/chat/completions"),
-                                      .headers = headers, .header_count = 2, .body = &b.body, .body_count = 1,
-                                      .timeouts = {10000, 10000, 10000, 60000}, .max_response_bytes = 1 << 30};
+                                        .force_curl = strncmp(kind, "curl", 4) == 0,
+                                        .http2 = !strcmp(kind, "http2"),
+                                        .max_idle_connections = in_flight,
+                                        .tls_verify = false};
+    b.req = (struct upstream_request){.target = &b.target,
+                                      .method = SLICE("POST"),
+                                      .path = SLICE("/v1/chat/completions"),
+                                      .headers = headers,
+                                      .header_count = 2,
+                                      .body = &b.body,
+                                      .body_count = 1,
+                                      .timeouts = {10000, 10000, 10000, 60000},
+                                      .max_response_bytes = 1 << 30};
     before_us = cpu_us();
     from_us = clock_mono_us();
     for (long i = 0; i < in_flight; i++) {
@@ -113,9 +127,11 @@ int main(int argc, char **argv)
         start(&calls[i]);
     }
     event_base_dispatch(b.base);
-    printf("kind=%s exchanges=%ld in_flight=%ld failed=%ld reused=%ld received=%llu cpu_us_per_exchange=%.2f per_second=%.0f\n",
+    printf("kind=%s exchanges=%ld in_flight=%ld failed=%ld reused=%ld received=%llu "
+           "cpu_us_per_exchange=%.2f per_second=%.0f\n",
            kind, exchanges, in_flight, b.failed, b.reused, (unsigned long long)b.received,
-           (cpu_us() - before_us) / (double)exchanges, (double)exchanges * 1e6 / (double)(clock_mono_us() - from_us));
+           (cpu_us() - before_us) / (double)exchanges,
+           (double)exchanges * 1e6 / (double)(clock_mono_us() - from_us));
     upstream_free(b.up);
     event_base_free(b.base);
     free(calls);

@@ -1,4 +1,5 @@
-/* Certificates for the tests. Asserts on every failure: a test without its certificates proves nothing. */
+/* Certificates for the tests. Asserts on every failure: a test without its certificates proves
+ * nothing. */
 #include "tests/unit/backends/cert.h"
 
 #include <stdio.h>
@@ -14,8 +15,8 @@ static void must(int ok, const char *what)
     abort();
 }
 
-static X509 *certify(EVP_PKEY *subject_key, const char *subject, X509 *issuer, EVP_PKEY *issuer_key, const char *extension,
-                     int nid, long serial)
+static X509 *certify(EVP_PKEY *subject_key, const char *subject, X509 *issuer, EVP_PKEY *issuer_key,
+                     const char *extension, int nid, long serial)
 {
     X509 *c = X509_new();
     X509_NAME *name = X509_get_subject_name(c);
@@ -60,9 +61,11 @@ SSL_CTX *cert_server_context(const struct cert_authority *ca, const char *names)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = certify(key, "weir test server", ca->cert, ca->key, names, NID_subject_alt_name, 2);
+    X509 *cert =
+        certify(key, "weir test server", ca->cert, ca->key, names, NID_subject_alt_name, 2);
 
-    must(ctx && SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1, "SSL_CTX");
+    must(ctx && SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1,
+         "SSL_CTX");
     SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"weir", 4);
     X509_free(cert);
     EVP_PKEY_free(key);

@@ -1,4 +1,5 @@
-/* A throw-away certificate authority and server certificates for the tests, made in memory, written where asked. */
+/* A throw-away certificate authority and server certificates for the tests, made in memory, written
+ * where asked. */
 #ifndef TESTS_CERT_H
 #define TESTS_CERT_H
 

@@ -1,4 +1,5 @@
-/* The scripted server. Owns its listener and the threads; everything a script needs is in struct peer. */
+/* The scripted server. Owns its listener and the threads; everything a script needs is in struct
+ * peer. */
 #include "tests/unit/backends/peer.h"
 
 #include <arpa/inet.h>
@@ -50,7 +51,8 @@ bool peer_send(struct peer *p, const void *data, size_t n)
 
     while (n) {
         size_t piece = n < 16384 ? n : 16384;
-        ssize_t sent = p->ssl ? SSL_write(p->ssl, at, (int)piece) : send(p->fd, at, piece, MSG_NOSIGNAL);
+        ssize_t sent =
+            p->ssl ? SSL_write(p->ssl, at, (int)piece) : send(p->fd, at, piece, MSG_NOSIGNAL);
 
         if (sent <= 0)
             return false;
@@ -105,7 +107,8 @@ bool peer_request(struct peer *p)
     p->body = malloc(p->body_bytes + 1);
     must(p->body != NULL, "malloc");
     while (n < p->body_bytes) {
-        ssize_t got = peer_recv(p, p->body + n, p->body_bytes - n < 65536 ? p->body_bytes - n : 65536);
+        ssize_t got =
+            peer_recv(p, p->body + n, p->body_bytes - n < 65536 ? p->body_bytes - n : 65536);
 
         if (got <= 0)
             return false;
@@ -214,7 +217,8 @@ struct server *server_start(SSL_CTX *tls, server_script script, void *ctx)
     s->ctx = ctx;
     pthread_mutex_init(&s->lock, NULL);
     s->listener = socket(AF_INET, SOCK_STREAM, 0);
-    must(bind(s->listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->listener, 1024) == 0, "listen");
+    must(bind(s->listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->listener, 1024) == 0,
+         "listen");
     must(getsockname(s->listener, (struct sockaddr *)&a, &n) == 0, "getsockname");
     s->port = ntohs(a.sin_port);
     must(pthread_create(&s->acceptor, NULL, accept_all, s) == 0, "pthread_create");

@@ -39,7 +39,8 @@ static void test_registry(void **state)
     endpoint_registry_free(r);
 }
 
-/* A closed loop of 40 requests over servers of 10, 10, 20 and 80 ms: who is quicker gets more, and nobody starves. */
+/* A closed loop of 40 requests over servers of 10, 10, 20 and 80 ms: who is quicker gets more, and
+ * nobody starves. */
 static void test_distribution(void **state)
 {
     static const int64_t latency_us[4] = {10000, 10000, 20000, 80000};
@@ -113,7 +114,8 @@ static void test_limits_and_mask(void **state)
     assert_int_equal(endpoint_acquire(eps, 4, 15, -1, SECOND, &rng), -1);
     assert_int_equal(endpoint_acquire(eps, 4, 13, -1, SECOND, &rng), 1);
     assert_int_equal(endpoint_acquire(eps, 0, 0, -1, SECOND, &rng), -1);
-    assert_int_equal(endpoint_acquire(eps, 1, 0, 0, SECOND, &rng), -1); /* 0 is a limit, not "unset" */
+    assert_int_equal(endpoint_acquire(eps, 1, 0, 0, SECOND, &rng),
+                     -1); /* 0 is a limit, not "unset" */
 }
 
 static void test_ejection_and_probe(void **state)
@@ -132,7 +134,8 @@ static void test_ejection_and_probe(void **state)
     assert_int_equal(endpoint_acquire(eps, 2, 0, -1, now_us, &rng), 0);
     for (int i = 0; i < 50; i++)
         assert_int_equal(endpoint_acquire(eps, 2, 0, -1, now_us, &rng), 1);
-    endpoint_release(&shared[0], ERR_UPSTREAM_RESET, -1, now_us); /* one failure is enough now, and for twice as long */
+    endpoint_release(&shared[0], ERR_UPSTREAM_RESET, -1,
+                     now_us); /* one failure is enough now, and for twice as long */
     assert_false(endpoint_healthy(&shared[0], now_us + 2 * SECOND - 1));
     assert_true(endpoint_healthy(&shared[0], now_us + 2 * SECOND));
     now_us += 2 * SECOND;
@@ -178,7 +181,8 @@ static void test_all_ejected(void **state)
 
 static void test_neutral_outcomes(void **state)
 {
-    static const enum err neutral[] = {ERR_CLIENT_GONE, ERR_UPSTREAM_TOTAL_TIMEOUT, ERR_UPSTREAM_TOO_LARGE, ERR_DRAINING};
+    static const enum err neutral[] = {ERR_CLIENT_GONE, ERR_UPSTREAM_TOTAL_TIMEOUT,
+                                       ERR_UPSTREAM_TOO_LARGE, ERR_DRAINING};
 
     (void)state;
     fail_times(0, 2, SECOND);

@@ -1,5 +1,5 @@
-/* Names to addresses: numeric at once, localhost through the threads and then the cache, nonsense fails, cancelled questions
- * and closed mailboxes are not answered. Needs no name server. */
+/* Names to addresses: numeric at once, localhost through the threads and then the cache, nonsense
+ * fails, cancelled questions and closed mailboxes are not answered. Needs no name server. */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <cmocka.h>
@@ -64,12 +64,14 @@ static void test_name_then_cache(void **state)
     assert_false(resolver_ask(r, "localhost", 8080, &mb, on_addrs, &s, &a, &l));
     assert_non_null(l);
     assert_int_equal(s.calls, 0);
-    if (resolver_ask(r, "LOCALHOST", 8081, &mb, on_addrs, &t, &a, &m)) /* the same name; perhaps known by now */
+    if (resolver_ask(r, "LOCALHOST", 8081, &mb, on_addrs, &t, &a,
+                     &m)) /* the same name; perhaps known by now */
         on_addrs(&t, &a);
     wait_for(&mb, &s, 1);
     wait_for(&mb, &t, 1);
     assert_true(s.addrs.count >= 1);
-    assert_int_equal(s.addrs.addr[0].u.in.sin_port, htons(8080)); /* same offset for both families */
+    assert_int_equal(s.addrs.addr[0].u.in.sin_port,
+                     htons(8080)); /* same offset for both families */
     assert_int_equal(t.addrs.addr[0].u.in.sin_port, htons(8081));
     assert_true(resolver_ask(r, "localhost", 9, &mb, on_addrs, &s, &a, &l));
     assert_null(l);

@@ -31,7 +31,8 @@ static void test_budget_window_slides(void **state)
     for (int i = 0; i < 100; i++)
         retry_budget_request(&b, 5 * SECOND);
     assert_true(retry_budget_take(&b, 10, 0, 14 * SECOND));
-    assert_false(retry_budget_take(&b, 10, 0, 15 * SECOND)); /* the second with the requests has left the window */
+    assert_false(retry_budget_take(
+        &b, 10, 0, 15 * SECOND)); /* the second with the requests has left the window */
     assert_false(retry_budget_take(&b, 10, 0, 1000 * SECOND));
 }
 
@@ -85,13 +86,15 @@ static int64_t after(const char *headers, int64_t now_wall_us)
     const char *why = "";
 
     snprintf(text, sizeof text, "HTTP/1.1 429 Slow\r\n%sContent-Length: 0\r\n\r\n", headers);
-    assert_int_equal(http1_parse_response(slice_str(text), &scanned, false, &head, &why), HTTP1_DONE);
+    assert_int_equal(http1_parse_response(slice_str(text), &scanned, false, &head, &why),
+                     HTTP1_DONE);
     return retry_after_ms(&head, now_wall_us);
 }
 
 static void test_retry_after(void **state)
 {
-    const int64_t now_us = INT64_C(784111777) * SECOND; /* Sun, 06 Nov 1994 08:49:37 GMT, the RFC's example */
+    const int64_t now_us =
+        INT64_C(784111777) * SECOND; /* Sun, 06 Nov 1994 08:49:37 GMT, the RFC's example */
     static const struct {
         const char *headers;
         int64_t ms;
@@ -131,16 +134,18 @@ static void test_retry_after(void **state)
         int64_t got = after(cases[i].headers, now_us);
 
         if (got != cases[i].ms)
-            fail_msg("%s: got %lld, not %lld", cases[i].headers, (long long)got, (long long)cases[i].ms);
+            fail_msg("%s: got %lld, not %lld", cases[i].headers, (long long)got,
+                     (long long)cases[i].ms);
     }
-    assert_int_equal(after("Retry-After: Sun, 06 Nov 1994 08:49:38 GMT\r\n", now_us + 999500), 1); /* rounded up */
+    assert_int_equal(after("Retry-After: Sun, 06 Nov 1994 08:49:38 GMT\r\n", now_us + 999500),
+                     1); /* rounded up */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_budget_percent),  cmocka_unit_test(test_budget_window_slides),
-        cmocka_unit_test(test_budget_minimum),  cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_budget_percent), cmocka_unit_test(test_budget_window_slides),
+        cmocka_unit_test(test_budget_minimum), cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_retry_after),
     };
 

@@ -1,5 +1,6 @@
-/* One conformance suite for both transports, plain and TLS: every rule in upstream.h, against a scripted server on real
- * sockets. A test that means one transport only says so in its table entry. */
+/* One conformance suite for both transports, plain and TLS: every rule in upstream.h, against a
+ * scripted server on real sockets. A test that means one transport only says so in its table entry.
+ */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,10 +16,11 @@
 #include "tests/unit/backends/cert.h"
 #include "tests/unit/backends/peer.h"
 
-#define OK_REPLY     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
-#define LIMIT_US     INT64_C(20000000) /* a test that waits longer has failed */
-#define LATE_US      INT64_C(250000)   /* 50 ms by the rules; the rest is a sanitizer on a shared machine */
-#define MANY_BYTES   (20 * 1024 * 1024)
+#define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+#define LIMIT_US INT64_C(20000000) /* a test that waits longer has failed */
+#define LATE_US                                                                                    \
+    INT64_C(250000) /* 50 ms by the rules; the rest is a sanitizer on a shared machine */
+#define MANY_BYTES (20 * 1024 * 1024)
 
 struct mode {
     const char *name;
@@ -117,7 +119,8 @@ static void on_data(struct upstream_call *c, struct slice data)
         upstream_pause(c);
     if (p->abort_in_data) {
         upstream_abort(c);
-        p->hash = fnv(p->hash, data.p, data.n); /* the view outlives the abort until the callback returns */
+        p->hash = fnv(p->hash, data.p,
+                      data.n); /* the view outlives the abort until the callback returns */
     }
 }
 
@@ -220,8 +223,9 @@ static void finish(struct probe *p)
 
 static void serve(struct fixture *f, server_script script, void *ctx)
 {
-    f->server = server_start(f->mode.tls ? cert_server_context(&authority, "DNS:localhost,IP:127.0.0.1") : NULL, script,
-                             ctx);
+    f->server = server_start(
+        f->mode.tls ? cert_server_context(&authority, "DNS:localhost,IP:127.0.0.1") : NULL, script,
+        ctx);
 }
 
 static void *open_fixture(const struct mode *m)
@@ -274,7 +278,8 @@ static void assert_body(struct probe *p, const char *text)
 
 /* ---- scripts ---- */
 
-static void script_reply(struct peer *p, void *ctx) /* the text for every request, connection kept */
+static void script_reply(struct peer *p,
+                         void *ctx) /* the text for every request, connection kept */
 {
     while (peer_request(p) && peer_puts(p, ctx))
         continue;
@@ -292,7 +297,8 @@ static void script_drip(struct peer *p, void *ctx)
         continue;
 }
 
-static void script_stall(struct peer *p, void *ctx) /* sends the text, then waits for the client to go */
+static void script_stall(struct peer *p,
+                         void *ctx) /* sends the text, then waits for the client to go */
 {
     if (peer_request(p) && peer_puts(p, ctx))
         peer_wait_gone(p);
@@ -386,10 +392,13 @@ static void test_framings(void **state)
         int status;
     } cases[] = {
         {OK_REPLY, "hello", 200},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nhel\r\n2\r\nlo\r\n0\r\nX-Trailer: 1\r\n\r\n", "hello", 200},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n3;ext=1\r\nhel\r\n2\r\nlo\r\n0\r\nX-Trailer: 1\r\n\r\n",
+         "hello", 200},
         {"HTTP/1.1 429 \r\nContent-Length: 0\r\n\r\n", "", 429},
         {"HTTP/1.1 204 No Content\r\n\r\n", "", 204},
-        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" OK_REPLY, "hello", 200},
+        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" OK_REPLY,
+         "hello", 200},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", 200},
     };
     struct fixture *f = *state;
@@ -599,7 +608,8 @@ static void test_idle_end_is_seen(void **state)
     }
 }
 
-static void script_stale(struct peer *p, void *ctx) /* the first connection dies under its second request */
+static void script_stale(struct peer *p,
+                         void *ctx) /* the first connection dies under its second request */
 {
     int alive_from = *(int *)ctx;
 
@@ -657,7 +667,8 @@ static void script_late_death(struct peer *p, void *ctx)
     peer_reset(p);
 }
 
-/* A server that worked on the request for a while and then died is not asked again behind the router's back. */
+/* A server that worked on the request for a while and then died is not asked again behind the
+ * router's back. */
 static void test_late_death_is_no_stale_reuse(void **state)
 {
     struct fixture *f = *state;
@@ -731,7 +742,8 @@ static void test_refused(void **state)
     struct fixture *f = *state;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: nobody else can listen there */
+    int fd =
+        socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: nobody else can listen there */
     struct probe *p;
 
     assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -843,8 +855,8 @@ static void test_bad_request_head(void **state)
 
 /* ---- tests: timeouts and broken answers ---- */
 
-static void expect_timeout(struct fixture *f, server_script script, const char *text, struct upstream_timeouts t,
-                           enum err err, int heads)
+static void expect_timeout(struct fixture *f, server_script script, const char *text,
+                           struct upstream_timeouts t, enum err err, int heads)
 {
     struct probe *p;
 
@@ -866,12 +878,16 @@ static void expect_timeout(struct fixture *f, server_script script, const char *
 static void test_silence(void **state)
 {
     struct fixture *f = *state;
-    struct upstream_timeouts first = {5000, 200, 5000, 5000}, between = {5000, 5000, 200, 5000}, total = {5000, 5000, 5000, 200};
+    struct upstream_timeouts first = {5000, 200, 5000, 5000}, between = {5000, 5000, 200, 5000},
+                             total = {5000, 5000, 5000, 200};
 
     expect_timeout(f, script_stall, "", first, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, 0);
-    expect_timeout(f, script_stall, "HTTP/1.1 103 Early Hints\r\n\r\n", first, ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, 0);
-    expect_timeout(f, script_stall, "HTTP/1.1 200 OK\r\nContent-", between, ERR_UPSTREAM_IDLE_TIMEOUT, 0);
-    expect_timeout(f, script_stall, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel", between, ERR_UPSTREAM_IDLE_TIMEOUT, 1);
+    expect_timeout(f, script_stall, "HTTP/1.1 103 Early Hints\r\n\r\n", first,
+                   ERR_UPSTREAM_FIRST_BYTE_TIMEOUT, 0);
+    expect_timeout(f, script_stall, "HTTP/1.1 200 OK\r\nContent-", between,
+                   ERR_UPSTREAM_IDLE_TIMEOUT, 0);
+    expect_timeout(f, script_stall, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel", between,
+                   ERR_UPSTREAM_IDLE_TIMEOUT, 1);
     expect_timeout(f, script_stall, "", total, ERR_UPSTREAM_TOTAL_TIMEOUT, 0);
 }
 
@@ -914,9 +930,12 @@ static void test_cut(void **state)
     expect_broken(f, "", ERR_UPSTREAM_RESET, 0);
     expect_broken(f, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", ERR_UPSTREAM_RESET, 0);
     expect_broken(f, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", ERR_UPSTREAM_CUT, 1);
-    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", ERR_UPSTREAM_CUT, 1);
-    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", ERR_UPSTREAM_CUT, 1);
-    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", ERR_UPSTREAM_CUT, 1);
+    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+                  ERR_UPSTREAM_CUT, 1);
+    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+                  ERR_UPSTREAM_CUT, 1);
+    expect_broken(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", ERR_UPSTREAM_CUT,
+                  1);
     if (f->mode.tls) /* without close_notify anyone on the path may have ended it */
         expect_broken(f, "HTTP/1.1 200 OK\r\n\r\nuntil close", ERR_UPSTREAM_CUT, 1);
 }
@@ -931,7 +950,8 @@ static void script_reset_in_body(struct peer *p, void *ctx)
 
 static void test_reset_in_body(void **state)
 {
-    static const char *const heads[] = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "HTTP/1.1 200 OK\r\n\r\nhello"};
+    static const char *const heads[] = {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello",
+                                        "HTTP/1.1 200 OK\r\n\r\nhello"};
     struct fixture *f = *state;
 
     for (int i = 0; i < 2; i++) {
@@ -1037,11 +1057,14 @@ static void test_too_large(void **state)
 static void script_early_answer(struct peer *p, void *ctx)
 {
     (void)ctx;
-    if (peer_read_head(p) && peer_puts(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"))
-        peer_wait_gone(p); /* reads on, as servers do for a while, so that no reset overtakes the answer */
+    if (peer_read_head(p) &&
+        peer_puts(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"))
+        peer_wait_gone(
+            p); /* reads on, as servers do for a while, so that no reset overtakes the answer */
 }
 
-/* The answer comes while the body is still going out: it counts, and the connection is not used again. */
+/* The answer comes while the body is still going out: it counts, and the connection is not used
+ * again. */
 static void test_early_answer(void **state)
 {
     struct fixture *f = *state;
@@ -1064,12 +1087,14 @@ static void test_early_answer(void **state)
 static void script_answer_and_reset(struct peer *p, void *ctx)
 {
     (void)ctx;
-    if (peer_read_head(p) && peer_puts(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"))
+    if (peer_read_head(p) &&
+        peer_puts(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"))
         usleep(20 * 1000);
     peer_reset(p);
 }
 
-/* A ruder server: it answers, and resets because it does not want the body. The answer still counts. */
+/* A ruder server: it answers, and resets because it does not want the body. The answer still
+ * counts. */
 static void test_early_answer_and_reset(void **state)
 {
     struct fixture *f = *state;
@@ -1081,7 +1106,8 @@ static void test_early_answer_and_reset(void **state)
     p->body_pieces[0] = slice_make(big, MANY_BYTES);
     start(p);
     run_for_ms(f, 5);
-    while (server_connections(f->server) == 0 || server_live(f->server)) /* the reset is there before we read */
+    while (server_connections(f->server) == 0 ||
+           server_live(f->server)) /* the reset is there before we read */
         usleep(1000);
     finish(p);
     assert_int_equal(p->result.err, ERR_OK);
@@ -1247,8 +1273,9 @@ static void test_abort_at_each_state(void **state)
     struct fixture *f = *state;
 
     for (int when = 0; when < 5; when++) {
-        const char *text = when < 3 ? "" : when == 3 ? "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
-                                                     : "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel";
+        const char *text = when < 3    ? ""
+                           : when == 3 ? "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+                                       : "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel";
         struct probe *p;
         int64_t from_us;
         int pieces;
@@ -1287,7 +1314,8 @@ static void test_abort_inside_callbacks(void **state)
     for (int where = 0; where < 2; where++) {
         struct probe *p;
 
-        serve(f, script_abort_states, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n");
+        serve(f, script_abort_states,
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n");
         p = probe_new(f);
         p->abort_in_head = where == 0;
         p->abort_in_data = where == 1;
@@ -1383,12 +1411,14 @@ static void test_certificates(void **state)
     serve(f, script_reply, OK_REPLY);
     assert_int_equal(tls_outcome(f, "127.0.0.1", ca_path, true), ERR_OK);
     assert_int_equal(tls_outcome(f, "localhost", ca_path, true), ERR_OK);
-    assert_int_equal(tls_outcome(f, "127.0.0.1", NULL, true), ERR_UPSTREAM_TLS); /* nobody the system trusts */
+    assert_int_equal(tls_outcome(f, "127.0.0.1", NULL, true),
+                     ERR_UPSTREAM_TLS); /* nobody the system trusts */
     assert_int_equal(tls_outcome(f, "127.0.0.1", NULL, false), ERR_OK);
     assert_int_equal(tls_outcome(f, "127.0.0.1", "/nonexistent/ca.pem", true), ERR_UPSTREAM_TLS);
     upstream_close_idle(f->up);
     server_stop(f->server);
-    f->server = server_start(cert_server_context(&authority, "DNS:other.test,IP:10.9.8.7"), script_reply, OK_REPLY);
+    f->server = server_start(cert_server_context(&authority, "DNS:other.test,IP:10.9.8.7"),
+                             script_reply, OK_REPLY);
     assert_int_equal(tls_outcome(f, "127.0.0.1", ca_path, true), ERR_UPSTREAM_TLS);
     assert_int_equal(tls_outcome(f, "localhost", ca_path, true), ERR_UPSTREAM_TLS);
     assert_int_equal(tls_outcome(f, "localhost", ca_path, false), ERR_OK);
@@ -1398,7 +1428,8 @@ static void test_not_tls(void **state)
 {
     struct fixture *f = *state;
 
-    f->server = server_start(NULL, script_stall, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    f->server =
+        server_start(NULL, script_stall, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     struct probe *p = probe_new(f);
     p->req.timeouts.connect_ms = 200; /* the server waits for a head that never comes */
     start(p);
@@ -1426,7 +1457,8 @@ static void test_sessions_are_reused(void **state)
     assert_int_equal(server_resumed(f->server), 2);
 }
 
-/* Large records, 1-byte records and everything between survive OpenSSL's buffering and our pauses. */
+/* Large records, 1-byte records and everything between survive OpenSSL's buffering and our pauses.
+ */
 static void script_odd_records(struct peer *p, void *ctx)
 {
     static char bytes[200000];
@@ -1488,11 +1520,13 @@ static void script_proxy(struct peer *p, void *ctx)
     if (!peer_request(p))
         return;
     snprintf(s->head, sizeof s->head, "%s", p->head);
-    peer_puts(p, strncmp(p->head, "CONNECT", 7) == 0 ? "HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n" : OK_REPLY);
+    peer_puts(p, strncmp(p->head, "CONNECT", 7) == 0
+                     ? "HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"
+                     : OK_REPLY);
 }
 
-/* A plain request goes to the proxy in absolute form; for TLS the proxy is asked for a tunnel, and its refusal is no answer
- * of the model's server. */
+/* A plain request goes to the proxy in absolute form; for TLS the proxy is asked for a tunnel, and
+ * its refusal is no answer of the model's server. */
 static void test_proxy(void **state)
 {
     struct fixture *f = *state;
@@ -1514,8 +1548,11 @@ static void test_proxy(void **state)
         assert_int_equal(p->result.err, tls ? ERR_UPSTREAM_CONNECT : ERR_OK);
         assert_int_equal(p->heads, !tls);
         assert_int_equal(p->result.sent, !tls);
-        assert_int_equal(occurrences(seen.head, tls ? "CONNECT model.invalid:1234 HTTP/1.1\r\n"
-                                                    : "POST http://model.invalid:1234/v1/chat/completions HTTP/1.1\r\n"), 1);
+        assert_int_equal(
+            occurrences(seen.head,
+                        tls ? "CONNECT model.invalid:1234 HTTP/1.1\r\n"
+                            : "POST http://model.invalid:1234/v1/chat/completions HTTP/1.1\r\n"),
+            1);
         probe_free(p);
     }
 }
@@ -1529,7 +1566,10 @@ static const struct {
     CMUnitTestFunction fn;
     unsigned where;
 } table[] = {
-#define T(fn, where) {#fn, fn, where}
+#define T(fn, where)                                                                               \
+    {                                                                                              \
+#fn, fn, where                                                                             \
+    }
     T(test_exchange, EVERY),
     T(test_framings, EVERY),
     T(test_until_close, EVERY),
@@ -1543,7 +1583,8 @@ static const struct {
     T(test_idle_end_is_seen, EVERY),
     T(test_stale_reuse, EVERY),
     T(test_stale_only_once, EVERY),
-    T(test_late_death_is_no_stale_reuse, NATIVE | PLAIN | TLS), /* libcurl tries again however late */
+    T(test_late_death_is_no_stale_reuse,
+      NATIVE | PLAIN | TLS), /* libcurl tries again however late */
     T(test_bytes_after_the_end, EVERY),
     T(test_close_idle, EVERY),
     T(test_two_backends_do_not_share, NATIVE | PLAIN | TLS), /* libcurl knows hosts, not backends */
@@ -1585,8 +1626,10 @@ static bool applies(unsigned where, const struct mode *m)
 
 int main(int argc, char **argv)
 {
-    static const struct mode modes[] = {
-        {"http1 plain", false, false}, {"http1 tls", false, true}, {"curl plain", true, false}, {"curl tls", true, true}};
+    static const struct mode modes[] = {{"http1 plain", false, false},
+                                        {"http1 tls", false, true},
+                                        {"curl plain", true, false},
+                                        {"curl tls", true, true}};
     enum { TESTS = sizeof table / sizeof *table };
     static struct CMUnitTest tests[4 * TESTS];
     static char names[4 * TESTS][96];
@@ -1605,8 +1648,11 @@ int main(int argc, char **argv)
             if (!applies(table[t].where, &modes[m]))
                 continue;
             snprintf(names[n], sizeof names[n], "%s (%s)", table[t].name, modes[m].name);
-            tests[n] = (struct CMUnitTest){.name = names[n], .test_func = table[t].fn, .setup_func = setup,
-                                           .teardown_func = teardown, .initial_state = (void *)(uintptr_t)&modes[m]};
+            tests[n] = (struct CMUnitTest){.name = names[n],
+                                           .test_func = table[t].fn,
+                                           .setup_func = setup,
+                                           .teardown_func = teardown,
+                                           .initial_state = (void *)(uintptr_t)&modes[m]};
             n++;
         }
     }

@@ -1,5 +1,6 @@
-/* HTTP/2 over TLS through libcurl, against a real nginx: negotiated, multiplexed on one connection, paused without holding up
- * the others, aborted alone. Skips, and says so, where nginx is not installed. */
+/* HTTP/2 over TLS through libcurl, against a real nginx: negotiated, multiplexed on one connection,
+ * paused without holding up the others, aborted alone. Skips, and says so, where nginx is not
+ * installed. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -78,10 +79,20 @@ static const struct upstream_handler handler = {on_head, on_data, on_done};
 
 static void prepare(struct fixture *f, struct probe *p, const char *path)
 {
-    *p = (struct probe){.target = {.backend = "h2", .tls = true, .host = "127.0.0.1", .port = f->port, .authority = "h2.test",
-                                   .http2 = true, .tls_ca_file = f->ca, .tls_verify = true, .max_idle_connections = 8}};
-    p->req = (struct upstream_request){.target = &p->target, .method = SLICE("GET"), .path = slice_str(path),
-                                       .timeouts = {5000, 5000, 5000, 20000}, .max_response_bytes = 1 << 30};
+    *p = (struct probe){.target = {.backend = "h2",
+                                   .tls = true,
+                                   .host = "127.0.0.1",
+                                   .port = f->port,
+                                   .authority = "h2.test",
+                                   .http2 = true,
+                                   .tls_ca_file = f->ca,
+                                   .tls_verify = true,
+                                   .max_idle_connections = 8}};
+    p->req = (struct upstream_request){.target = &p->target,
+                                       .method = SLICE("GET"),
+                                       .path = slice_str(path),
+                                       .timeouts = {5000, 5000, 5000, 20000},
+                                       .max_response_bytes = 1 << 30};
 }
 
 static void turn(struct fixture *f)
@@ -131,7 +142,8 @@ static void write_keys(struct fixture *f)
     out = fopen(path, "w");
     assert_non_null(out);
     assert_int_equal(PEM_write_X509(out, SSL_CTX_get0_certificate(ctx)), 1);
-    assert_int_equal(PEM_write_PrivateKey(out, SSL_CTX_get0_privatekey(ctx), NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(
+        PEM_write_PrivateKey(out, SSL_CTX_get0_privatekey(ctx), NULL, NULL, 0, NULL, NULL), 1);
     fclose(out);
     SSL_CTX_free(ctx);
     cert_authority_clear(&ca);
@@ -151,21 +163,24 @@ static void start_nginx(struct fixture *f)
     snprintf(text, sizeof text,
              "daemon off; worker_processes 1; pid %s/pid; error_log %s/error.log;\n"
              "events { worker_connections 256; }\n"
-             "http { access_log off; client_body_temp_path %s/body; proxy_temp_path %s/proxy; fastcgi_temp_path %s/fcgi;\n"
+             "http { access_log off; client_body_temp_path %s/body; proxy_temp_path %s/proxy; "
+             "fastcgi_temp_path %s/fcgi;\n"
              "  uwsgi_temp_path %s/uwsgi; scgi_temp_path %s/scgi; client_max_body_size 0;\n"
-             "  server { listen 127.0.0.1:%d ssl http2; ssl_certificate %s/server.pem; ssl_certificate_key %s/server.pem;\n"
+             "  server { listen 127.0.0.1:%d ssl http2; ssl_certificate %s/server.pem; "
+             "ssl_certificate_key %s/server.pem;\n"
              "    add_header X-Protocol $server_protocol always;\n"
              "    location /connection { return 200 $connection; }\n"
              "    location /refuse { return 429 no; }\n"
              "    location /method { return 200 $request_method; }\n"
              "    location / { root %s; } } }\n",
-             f->dir, f->dir, f->dir, f->dir, f->dir, f->dir, f->dir, f->port, f->dir, f->dir, f->dir);
+             f->dir, f->dir, f->dir, f->dir, f->dir, f->dir, f->dir, f->port, f->dir, f->dir,
+             f->dir);
     write_file(f, "nginx.conf", text);
     snprintf(path, sizeof path, "%s/nginx.conf", f->dir);
     snprintf(env, sizeof env, "%d;", fd);
     f->nginx = fork();
     if (f->nginx == 0) {
-        setpgid(0, 0); /* the master and its worker end together */
+        setpgid(0, 0);           /* the master and its worker end together */
         setenv("NGINX", env, 1); /* nginx takes over listening sockets named so */
         execlp("nginx", "nginx", "-c", path, "-p", f->dir, (char *)NULL);
         _exit(127);
@@ -213,7 +228,8 @@ static int teardown(void **state)
         return 0;
     upstream_free(f->up);
     event_base_free(f->base);
-    kill(-f->nginx, SIGKILL); /* a SIGTERM just before it waits for signals would be forgotten by nginx */
+    kill(-f->nginx,
+         SIGKILL); /* a SIGTERM just before it waits for signals would be forgotten by nginx */
     waitpid(f->nginx, &status, 0);
     snprintf(command, sizeof command, "rm -rf %s", f->dir);
     return system(command);

@@ -1,4 +1,5 @@
-/* Deadlines: each fires, never early, within the promised delay; activity and holding keep a phase alive, not the total. */
+/* Deadlines: each fires, never early, within the promised delay; activity and holding keep a phase
+ * alive, not the total. */
 #include <cmocka.h>
 #include <event2/event.h>
 
@@ -108,7 +109,8 @@ static void test_touch_and_hold(void **state)
     assert_int_equal(held.err, ERR_UPSTREAM_IDLE_TIMEOUT);
 }
 
-/* Two that run out in the same tick: the first one's callback stops the second, which then must not fire. */
+/* Two that run out in the same tick: the first one's callback stops the second, which then must not
+ * fire. */
 static void test_stop_inside_callback(void **state)
 {
     struct fixture *f = *state;
@@ -121,7 +123,8 @@ static void test_stop_inside_callback(void **state)
     run_for_ms(f, 150);
     assert_int_equal(first.err, ERR_UPSTREAM_TOTAL_TIMEOUT);
     assert_int_equal(second.err, ERR_OK);
-    watch_start(&f->list, &second.watch, on_expired, 10, clock_mono_us()); /* the tick starts again after an idle time */
+    watch_start(&f->list, &second.watch, on_expired, 10,
+                clock_mono_us()); /* the tick starts again after an idle time */
     run_for_ms(f, 120);
     assert_int_equal(second.err, ERR_UPSTREAM_TOTAL_TIMEOUT);
 }
