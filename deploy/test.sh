@@ -72,6 +72,7 @@ run_step() { # name command...
         printf '%s: FAILED (%d s)\n' "$name" $((SECONDS - began))
         printf '%s\n' "$name" >>"$out/failed-steps"
         failed=1
+        return 1
     fi
 }
 
@@ -124,10 +125,8 @@ run_ctest() { # preset, further ctest options
     return 0
 }
 
-tree_for_clients() { if wanted asan; then echo "$root/build/asan"; else echo "$root/build/dev"; fi; }
-
-run_conformance() { # build folder, name of the result, what it is run by
-    local build=$1 result=$2 status=0
+run_conformance() { # preset, name of the result, what it is run by
+    local build=$root/build/$1 result=$2 status=0
     shift 2
     WEIR_BUILD=$build "$@" "$python" -m pytest tests/conformance -q -rs --tb=short -p no:cacheprovider \
         --junitxml="$out/$result-pytest.xml" || status=$?
@@ -135,9 +134,9 @@ run_conformance() { # build folder, name of the result, what it is run by
     [ "$status" -le 1 ]
 }
 
-run_node() {
+run_node() { # preset
     local status=0
-    (cd tests/conformance/node && WEIR_BUILD=$(tree_for_clients) WEIR_PYTHON=$python \
+    (cd tests/conformance/node && WEIR_BUILD=$root/build/$1 \
         node --test --test-reporter=tap) >"$out/node.tap" 2>&1 || status=$?
     if [ "$status" != 0 ]; then cat "$out/node.tap"; else grep -E '^# (tests|pass|fail|skipped) ' "$out/node.tap"; fi
     grep -q '^# tests [1-9]' "$out/node.tap"
@@ -157,28 +156,32 @@ run_lint() {
     return "$status"
 }
 
-if wanted lint; then run_step "lint" run_lint; fi
-if wanted dev; then
-    run_step "dev: build" build dev
-    run_step "dev: tests" run_ctest dev
-fi
-if wanted asan; then
-    run_step "asan: build" build asan
-    run_step "asan: tests" run_ctest asan
-fi
-if wanted tsan; then
-    run_step "tsan: build" build tsan
+# The programs of a tree that did not build are not tested: its one failure says enough.
+declare -A built # preset -> exit status of its build
+build_step() {   # preset
+    if [ -z "${built[$1]:-}" ]; then
+        built[$1]=0
+        run_step "$1: build" build "$1" || built[$1]=1
+    fi
+    return "${built[$1]}"
+}
+
+if wanted lint; then run_step "lint" run_lint || true; fi
+if wanted dev && build_step dev; then run_step "dev: tests" run_ctest dev || true; fi
+if wanted asan && build_step asan; then run_step "asan: tests" run_ctest asan || true; fi
+if wanted tsan && build_step tsan; then
     # Pure codecs have no second thread; the fuzz replays and golden files would only cost time here.
-    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden|arch'
+    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden|arch' || true
     if wanted conformance; then
-        run_step "tsan: conformance" run_conformance "$root/build/tsan" tsan-conformance fixed_addresses
+        run_step "tsan: conformance" run_conformance tsan tsan-conformance fixed_addresses || true
     fi
 fi
-if wanted conformance || wanted node; then
-    if ! wanted asan && ! wanted dev; then run_step "dev: build" build dev; fi
+clients=dev
+if wanted asan; then clients=asan; fi
+if { wanted conformance || wanted node; } && build_step "$clients"; then
+    if wanted conformance; then run_step "conformance: Python SDK and raw HTTP" run_conformance "$clients" conformance env || true; fi
+    if wanted node; then run_step "conformance: Node.js SDK" run_node "$clients" || true; fi
 fi
-if wanted conformance; then run_step "conformance: Python SDK and raw HTTP" run_conformance "$(tree_for_clients)" conformance env; fi
-if wanted node; then run_step "conformance: Node.js SDK" run_node; fi
 
 heading "sum"
 "$python" deploy/tally.py "$out" || failed=1
