@@ -167,6 +167,14 @@ static void read_body(int status, struct slice body, struct told *told)
         told->status = (int)number;
 }
 
+void openai_error_message(struct slice body, struct err_text *out)
+{
+    struct told told;
+
+    read_body(0, body, &told);
+    err_say(out, "%s", told.message);
+}
+
 /* ---- deciding ---- */
 
 static bool matches(const struct rule *r, const struct told *t)

@@ -15,6 +15,10 @@
  * that began well; then a numeric error.code stands for the status. */
 enum err openai_error_classify(int status, struct slice body);
 
+/* The sentence an error answer (of most dialects: error.message, message, detail, or error itself)
+ * has for people; "" when it has none. body may be anything. */
+void openai_error_message(struct slice body, struct err_text *out);
+
 /* {"error":{"message":..,"type":..,"param":..,"code":..}} for e; message NULL: err_text(e); param
  * NULL: null. Fails as buf_reserve does, and then has appended nothing. */
 enum err openai_error_body(enum err e, const char *message, const char *param,
