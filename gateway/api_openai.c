@@ -136,6 +136,12 @@ static enum err refuse(struct api_exchange *e, enum err err, const char *message
     return err;
 }
 
+static enum err refuse_for_now(struct api_exchange *e, const char *message)
+{
+    http_exchange_retry_after(e->x, OVERLOAD_RETRY_AFTER_MS);
+    return refuse(e, ERR_OVERLOADED, message, NULL);
+}
+
 /* Room for one more request? Counted until on_finished. */
 static enum err admit(struct api_exchange *e)
 {
@@ -146,12 +152,11 @@ static enum err admit(struct api_exchange *e)
     if (api->draining)
         return ERR_DRAINING;
     if (ledger_full(api->env->ledger))
-        return refuse(e, ERR_OVERLOADED,
-                      "The gateway cannot book costs fast enough; try again later.", NULL);
+        return refuse_for_now(e, "The gateway cannot book costs fast enough; try again later.");
     before = atomic_fetch_add_explicit(api->in_flight, 1, memory_order_relaxed);
     e->counted = true;
     if (s->max_in_flight != POLICY_NONE && before >= s->max_in_flight)
-        return ERR_OVERLOADED;
+        return refuse_for_now(e, NULL);
     return ERR_OK;
 }
 
@@ -394,7 +399,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
     const struct http1_head *head = http_exchange_head(e->x);
     const struct reply_summary *s = &e->reply.summary;
     int64_t now_us = clock_mono_us(), wall_us = clock_wall_us();
-    char time[32], path[256], model[128], usd[32], line[1536];
+    char time[32], path[256], drop[80], model[128], usd[32], line[1536];
     bool routed = e->routed && s->route;
     int n;
 
@@ -406,7 +411,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
                  log_quote(http_exchange_path(e->x), path, sizeof path), status,
                  e->tenant ? e->tenant->name : "-", (unsigned long long)bytes_sent,
                  (long long)((now_us - http_exchange_received_us(e->x)) / 1000),
-                 dropped_reason ? dropped_reason : "-");
+                 log_quote(slice_str(dropped_reason ? dropped_reason : "-"), drop, sizeof drop));
     if (routed && n > 0 && (size_t)n < sizeof line)
         n += snprintf(
             line + n, sizeof line - (size_t)n,

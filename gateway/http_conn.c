@@ -52,7 +52,7 @@ void http_conn_lose(struct http_conn *c, const char *reason)
 static void exchange_init(struct http_exchange *x)
 {
     *x = (struct http_exchange){
-        .head = &no_head, .path = {"", 0}, .query = {"", 0}, .body = {"", 0}};
+        .head = &no_head, .path = {"", 0}, .query = {"", 0}, .body = {"", 0}, .retry_after_ms = -1};
     arena_init(&x->arena, ARENA_FIRST_BYTES);
 }
 
@@ -242,7 +242,7 @@ static void refuse(struct http_conn *c, enum err e, const char *message, const c
     c->x.received_us = clock_mono_us();
     http_conn_set_state(c, CONN_SERVING);
     http_server_wait(c, WAIT_NONE);
-    http_reply_error(&c->x, e, message, param, -1, NULL, 0);
+    http_reply_error(&c->x, e, message, param, c->x.retry_after_ms, NULL, 0);
 }
 
 static void refuse_malformed(struct http_conn *c, enum err e, const char *why)
@@ -337,6 +337,7 @@ static size_t begin_body(struct http_conn *c, struct slice rest)
         return rest.n;
     }
     http_conn_set_state(c, CONN_BODY);
+    c->x.received_us = clock_mono_us(); /* so far: of the head */
     if (rest.n == 0 && c->x.head->expect_continue)
         http_reply_continue(c);
     size_t used = take_body(c, rest);
@@ -715,4 +716,9 @@ void http_exchange_refuse(struct http_exchange *x, const char *message, const ch
 {
     x->refuse_message = message;
     x->refuse_param = param;
+}
+
+void http_exchange_retry_after(struct http_exchange *x, int64_t ms)
+{
+    x->retry_after_ms = ms;
 }

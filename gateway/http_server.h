@@ -100,12 +100,14 @@ struct slice http_exchange_body(const struct http_exchange *x);  /* contiguous *
 struct arena *http_exchange_arena(struct http_exchange *x);      /* dies with the exchange */
 struct slice http_exchange_peer(const struct http_exchange *x);  /* "127.0.0.1:51234" */
 int64_t http_exchange_received_us(
-    const struct http_exchange *x); /* monotonic: when the request was complete */
+    const struct http_exchange *x); /* monotonic: when the request was complete; of one whose body
+                                       never was, when its head was */
 void http_exchange_set_user(struct http_exchange *x, void *user);
 void *http_exchange_user(const struct http_exchange *x);
 /* For on_head refusals: a message and param in place of the error's default; strings live in the
  * exchange's arena. */
 void http_exchange_refuse(struct http_exchange *x, const char *message, const char *param);
+void http_exchange_retry_after(struct http_exchange *x, int64_t ms); /* likewise */
 
 /* ---- the reply. Hop-by-hop headers, Content-Length, Date and Connection are the server's own
  * business. HEAD: the body is not sent. ---- */

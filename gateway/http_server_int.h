@@ -65,6 +65,7 @@ struct http_exchange {
     void *user; /* the handler's */
     int64_t received_us;
     const char *refuse_message, *refuse_param;
+    int64_t retry_after_ms; /* of a refusal; -1: none */
     const char *abort_reason;
     uint64_t sent_bytes;
     int status;    /* of the reply; 0 before */
