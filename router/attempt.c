@@ -39,25 +39,54 @@ static void forget_answer(struct request *r)
     buf_reset(&r->out);
 }
 
+static bool is_overridden(const struct snapshot_backend *sb, struct slice name)
+{
+    for (size_t i = 0; i < sb->header_count; i++)
+        if (slice_ieq(sb->headers[i].name, name))
+            return true;
+    return false;
+}
+
+/* The client's headers and the backend's own. The client's were filtered once; each attempt
+ * overwrites what follows them. What the operator wrote for the backend (a key, say) stands in
+ * place of the client's header of that name: a server that is given both may believe either. */
+static struct http1_header *join_headers(struct request *r, const struct snapshot_backend *sb,
+                                         size_t *count)
+{
+    struct http1_header *h = r->forward;
+    size_t n = 0;
+
+    while (n < r->forward_count && !is_overridden(sb, h[n].name))
+        n++;
+    if (n < r->forward_count) {
+        h = ARENA_ARRAY(&r->arena, struct http1_header, r->forward_count + sb->header_count + 1);
+        memcpy(h, r->forward, n * sizeof *h);
+        for (size_t i = n; i < r->forward_count; i++)
+            if (!is_overridden(sb, r->forward[i].name))
+                h[n++] = r->forward[i];
+    }
+    h[n++] = (struct http1_header){SLICE("Content-Type"), SLICE("application/json")};
+    for (size_t i = 0; i < sb->header_count; i++)
+        h[n++] = sb->headers[i];
+    *count = n;
+    return h;
+}
+
 static void fill_request(struct request *r, const struct policy_model *m,
                          const struct policy_backend *b, const struct snapshot_backend *sb,
                          int endpoint)
 {
     struct slice *pieces;
-    size_t total_bytes, n = r->forward_count;
+    size_t total_bytes, header_count;
     bool ask_usage = r->ask.stream && b->stream_options;
-    /* The client's headers are filtered once; each attempt overwrites what follows them. */
-    struct http1_header *h = r->forward;
+    const struct http1_header *headers = join_headers(r, sb, &header_count);
 
-    h[n++] = (struct http1_header){SLICE("Content-Type"), SLICE("application/json")};
-    for (size_t i = 0; i < sb->header_count; i++)
-        h[n++] = sb->headers[i];
     r->up = (struct upstream_request){
         .target = &sb->targets[endpoint],
         .method = SLICE("POST"),
         .path = sb->paths[(size_t)endpoint * WIRE_APIS + r->api],
-        .headers = h,
-        .header_count = n,
+        .headers = headers,
+        .header_count = header_count,
         .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms,
                      b->timeouts.between_bytes_ms, b->timeouts.total_ms},
         .max_response_bytes = b->max_response_bytes,
@@ -108,6 +137,7 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
 {
     struct token_usage *u = &at->usage;
     int64_t deltas = r->stream_open ? r->stream.deltas : 0;
+    int64_t context = r->snap->policy->models[at->model].context_tokens;
 
     if (u->source == USAGE_REPORTED)
         return;
@@ -123,6 +153,8 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
         return;
     u->source = at->err == ERR_OK ? USAGE_ESTIMATED : USAGE_PARTIAL;
     u->n[TOK_INPUT] = r->ask.prompt_tokens;
+    if (context != POLICY_NONE && u->n[TOK_INPUT] > context)
+        u->n[TOK_INPUT] = context; /* more it cannot have read */
     u->n[TOK_OUTPUT] = r->stream_open ? deltas : openai_estimate_tokens(r->answer_bytes);
 }
 
@@ -217,10 +249,15 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
 
 void attempt_watch_end(struct request *r)
 {
+    int64_t due_us;
+
     if (!r->attempt || r->paused || !r->stream_open || !openai_stream_complete(&r->stream))
         return;
-    r->wait_us = clock_mono_us() +
-                 (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
+    due_us = clock_mono_us() +
+             (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
+    if (r->wait_us >= 0 && r->wait_us <= due_us)
+        return; /* comments that keep coming do not prolong it */
+    r->wait_us = due_us;
     request_arm(r);
 }
 

@@ -362,6 +362,11 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         end_stream(r);
         return false;
     case FLOW_CUT:
+        if (r->stream_open && openai_stream_complete(&r->stream)) { /* only its end had not come */
+            attempt_end(r, ERR_OK, NULL);
+            end_stream(r);
+            return false;
+        }
         attempt_end(r, a->err, NULL);
         cut_stream(r, a->err);
         return false;
@@ -371,9 +376,10 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
                      a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
         return false;
     case FLOW_DROP:
-        attempt_end(r, ERR_CLIENT_GONE, NULL);
-        r->status = err_http_status(ERR_CLIENT_GONE);
-        r->outcome = ERR_CLIENT_GONE;
+        /* Whoever has [DONE] has the whole answer: SDKs close then, not at the framing's end. */
+        r->outcome = r->done_written && !r->paused ? ERR_OK : ERR_CLIENT_GONE;
+        attempt_end(r, r->outcome, NULL);
+        r->status = err_http_status(r->outcome);
         return false;
     case FLOW_WAIT:
         return false;
