@@ -39,7 +39,18 @@ static const char *const not_to_client[] = {
     "strict-transport-security",
     "via",
     "x-powered-by",
+    /* of the upstream's bytes, which are not those that the client gets */
+    "content-md5",
+    "digest",
+    "content-digest",
+    "repr-digest",
+    "etag",
+    /* to caches and browsers, about the upstream's host */
+    "age",
+    "expires",
     "cache-control",
+    "clear-site-data",
+    "www-authenticate",
     "x-accel-buffering",
     "location",
     "vary",

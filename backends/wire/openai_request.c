@@ -21,6 +21,10 @@
 #define MAX_OCCURRENCES 16
 #define MAX_MARKS       64
 
+/* What a picture or a piece of sound is billed as is of this order with every provider, and has
+ * nothing to do with its bytes. */
+#define MEDIA_MAX_TOKENS 1000
+
 #define ASK_MEMBER "\"stream_options\":{\"include_usage\":true},"
 #define ASK_OBJECT "{\"include_usage\":true}"
 #define ASK_FLAG   "\"include_usage\":true"
@@ -260,6 +264,20 @@ static void read_hints(struct scan *s)
 
 /* ---- content ---- */
 
+static bool is_media(const struct json_member *m)
+{
+    return member_is(m, SLICE("image_url")) || member_is(m, SLICE("input_audio")) ||
+           member_is(m, SLICE("image"));
+}
+
+static void discount_media(struct openai_request *r, struct json_value media)
+{
+    int64_t excess = openai_estimate_tokens((int64_t)media.text.n) - MEDIA_MAX_TOKENS;
+
+    if (excess > 0)
+        r->prompt_tokens -= excess;
+}
+
 static struct slice read_parts(struct openai_request *r, struct json_value parts)
 {
     struct slice last = SLICE("");
@@ -272,6 +290,8 @@ static struct slice read_parts(struct openai_request *r, struct json_value parts
             continue;
         json_iter_init(&inside, part.value);
         while (json_iter_next(&inside, &m)) {
+            if (is_media(&m))
+                discount_media(r, m.value);
             if (m.value.type != JSON_STRING)
                 continue;
             if (member_is(&m, SLICE("text")))

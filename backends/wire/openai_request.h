@@ -29,7 +29,7 @@ struct openai_request {
     struct slice last_user_text; /* raw JSON string text (with quotes) of the last user message or
                                     prompt, or of the last text part when its content is a list of
                                     parts; "" when there is none */
-    int64_t prompt_tokens;       /* estimate: body bytes / 4 */
+    int64_t prompt_tokens;       /* estimate: body bytes / 4, an image or a sound 1,000 at most */
     /* Private: the places where the splice may put something else; in the arena. */
     const struct openai_mark *marks;
     size_t mark_count;

@@ -543,6 +543,48 @@ static void large_bodies(void **state)
     free(text);
 }
 
+/* What is billed for a picture has nothing to do with the length of its base64. */
+static void media_do_not_count_as_text(void **state)
+{
+    static const struct {
+        const char *before, *after;
+        bool is_text;
+    } forms[] = {
+        {"{\"type\":\"image_url\",\"image_url\":{\"url\":\"", "\"}}", false},
+        {"{\"type\":\"image_url\",\"image_url\":\"", "\"}", false},
+        {"{\"type\":\"input_audio\",\"input_audio\":{\"format\":\"wav\",\"data\":\"", "\"}}", false},
+        {"{\"type\":\"text\",\"text\":\"", "\"}", true},
+    };
+    enum { DATA = 400000 };
+    char *data = malloc(DATA + 1), *text = malloc(DATA + 256);
+    struct body b;
+
+    (void)state;
+    assert_non_null(data);
+    assert_non_null(text);
+    memset(data, 'A', DATA);
+    data[DATA] = 0;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        snprintf(text, DATA + 256,
+                 "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[%s%s%s]}]}",
+                 forms[i].before, data, forms[i].after);
+        scan(&b, WIRE_CHAT, slice_str(text));
+        assert_int_equal(b.err, ERR_OK);
+        if (forms[i].is_text)
+            assert_in_range(b.r.prompt_tokens, DATA / 4, DATA / 4 + 64);
+        else
+            assert_in_range(b.r.prompt_tokens, 1000, 1064);
+        done(&b);
+    }
+    scan(&b, WIRE_CHAT,
+         SLICE("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+               "\"image_url\":{\"url\":\"http://a/b.png\"}}]}]}"));
+    assert_int_equal(b.r.prompt_tokens, (b.r.body.n + 3) / 4); /* a short one is what it is */
+    done(&b);
+    free(data);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +599,7 @@ int main(void)
         cmocka_unit_test(mutated_bodies_agree_with_jansson),
         cmocka_unit_test(every_prefix_is_refused),
         cmocka_unit_test(large_bodies),
+        cmocka_unit_test(media_do_not_count_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
