@@ -25,15 +25,12 @@ const struct policy_backend *attempt_backend(const struct request *r, const stru
 
 static void forget_answer(struct request *r)
 {
-    if (r->stream_open)
-        openai_stream_clear(&r->stream);
-    r->stream_open = false;
-    r->event_stream = false;
+    answer_clear(&r->answer);
+    r->whole = (struct answer_whole){.has_usage = false};
     r->pass = NULL;
     r->pass_count = 0;
     r->retry_after_ms = -1;
     r->no_retry = false;
-    r->answer_bytes = 0;
     r->done_written = false;
     buf_reset(&r->body);
     buf_reset(&r->out);
@@ -72,33 +69,53 @@ static struct http1_header *join_headers(struct request *r, const struct snapsho
     return h;
 }
 
-static void fill_request(struct request *r, const struct policy_model *m,
-                         const struct policy_backend *b, const struct snapshot_backend *sb,
-                         int endpoint)
+static enum wire_dialect dialect_of(const struct policy_backend *b)
 {
-    struct slice *pieces;
-    size_t total_bytes, header_count;
-    bool ask_usage = r->ask.stream && b->stream_options;
+    switch (b->dialect) {
+    case DIALECT_OPENAI:
+        break;
+    }
+    return WIRE_OPENAI;
+}
+
+static void fill_request(struct request *r, const struct policy_backend *b,
+                         const struct snapshot_backend *sb, int endpoint, enum wire_api api,
+                         const struct ask_body *body)
+{
+    size_t header_count;
     const struct http1_header *headers = join_headers(r, sb, &header_count);
 
     r->up = (struct upstream_request){
         .target = &sb->targets[endpoint],
         .method = SLICE("POST"),
-        .path = sb->paths[(size_t)endpoint * WIRE_APIS + r->api],
+        .path = sb->paths[(size_t)endpoint * WIRE_APIS + api],
         .headers = headers,
         .header_count = header_count,
+        .body = body->pieces,
+        .body_count = body->count,
         .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms,
                      b->timeouts.between_bytes_ms, b->timeouts.total_ms},
         .max_response_bytes = b->max_response_bytes,
     };
-    r->up.body_count = openai_request_splice(&r->ask, slice_str(m->upstream_name), ask_usage,
-                                             &r->arena, &pieces, &total_bytes);
-    r->up.body = pieces;
+}
+
+static enum err write_body(struct request *r, const struct policy_model *m,
+                           const struct policy_backend *b, enum wire_api *api,
+                           struct ask_body *body)
+{
+    struct ask_target to = {.dialect = dialect_of(b),
+                            .model = slice_str(m->upstream_name),
+                            .ask_usage = b->stream_options};
+
+    if (wire_upstream_api(r->api, to.dialect, api))
+        return ask_write(&r->ask, &to, &r->arena, body, &r->why_param, &r->why);
+    err_say(&r->why, "Model '%s' has no %s API.", m->name, wire_api_name(r->api));
+    return ERR_UNTRANSLATABLE;
 }
 
 static const struct upstream_handler handler;
 
-bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
+enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 {
     const struct policy *p = r->snap->policy;
     size_t model = r->route->steps[r->steps[step]].model;
@@ -106,12 +123,18 @@ bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
     const struct policy_backend *b = &p->backends[m->backend];
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     int64_t now_us = clock_mono_us();
-    int e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
-                             &r->env->rng);
     struct attempt *at;
+    struct ask_body body;
+    enum wire_api api;
+    enum err err = write_body(r, m, b, &api, &body);
+    int e;
 
+    if (err != ERR_OK)
+        return err;
+    e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
+                         &r->env->rng);
     if (e < 0)
-        return false;
+        return ERR_UPSTREAM_BUSY;
     forget_answer(r);
     at = &r->attempts[r->attempt_count++];
     *at = (struct attempt){.model = model,
@@ -123,11 +146,11 @@ bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
     at->price = policy_price_at(m, at->started_wall_us);
     r->attempt = at;
     flow_called(&r->flow, e);
-    fill_request(r, m, b, sb, e);
+    fill_request(r, b, sb, e, api, &body);
     r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
     upstream_start(r->env->upstream, r->call, &handler, &r->up);
-    return true;
+    return ERR_OK;
 }
 
 /* ---- ending and pricing ---- */
@@ -136,13 +159,14 @@ bool attempt_start(struct request *r, int step, uint64_t exclude_mask)
 static void settle_usage(struct request *r, struct attempt *at, bool sent)
 {
     struct token_usage *u = &at->usage;
-    int64_t deltas = r->stream_open ? r->stream.deltas : 0;
+    const struct token_usage *reported = r->answer.open ? answer_usage(&r->answer) : NULL;
+    int64_t deltas = r->answer.open ? answer_deltas(&r->answer) : 0;
     int64_t context = r->snap->policy->models[at->model].context_tokens;
 
     if (u->source == USAGE_REPORTED)
         return;
-    if (r->stream_open && r->stream.has_usage) {
-        *u = r->stream.usage;
+    if (reported) {
+        *u = *reported;
         return;
     }
     *u = (struct token_usage){.source = USAGE_NONE};
@@ -155,7 +179,7 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
     u->n[TOK_INPUT] = r->ask.prompt_tokens;
     if (context != POLICY_NONE && u->n[TOK_INPUT] > context)
         u->n[TOK_INPUT] = context; /* more it cannot have read */
-    u->n[TOK_OUTPUT] = r->stream_open ? deltas : openai_estimate_tokens(r->answer_bytes);
+    u->n[TOK_OUTPUT] = r->answer.open ? deltas : openai_estimate_tokens(r->whole.output_bytes);
 }
 
 /* The transport sent the request twice: the first copy is an attempt of its own, lost with its
@@ -223,6 +247,22 @@ static struct request *request_of(struct upstream_call *c)
     return c->owner;
 }
 
+static struct answer_options answer_options(const struct request *r)
+{
+    const struct policy_backend *b = attempt_backend(r, r->attempt);
+    bool show_requested = r->snap->policy->server.reply_model == REPLY_MODEL_REQUESTED;
+
+    return (struct answer_options){
+        .api = r->api,
+        .server = dialect_of(b),
+        .n = r->ask.n,
+        .include_usage = r->ask.include_usage,
+        .asked_usage = b->stream_options,
+        .rename = show_requested ? r->ask.model_name : (struct slice){NULL, 0},
+        .max_event_bytes = MAX_EVENT_BYTES,
+    };
+}
+
 static void on_head(struct upstream_call *c, const struct http1_head *head)
 {
     struct request *r = request_of(c);
@@ -237,13 +277,9 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
     r->no_retry = should && slice_ieq(should->value, SLICE("false"));
     if (head->status == 200 && r->ask.stream && type && type->value.n >= 17 &&
         strncasecmp(type->value.p, "text/event-stream", 17) == 0) {
-        const struct policy_server *s = &r->snap->policy->server;
-        struct slice rename =
-            s->reply_model == REPLY_MODEL_REQUESTED ? r->ask.model_name : (struct slice){NULL, 0};
+        struct answer_options opt = answer_options(r);
 
-        openai_stream_init(&r->stream, r->api, r->ask.n, r->ask.include_usage,
-                           attempt_backend(r, at)->stream_options, rename, MAX_EVENT_BYTES);
-        r->stream_open = r->event_stream = true;
+        answer_open(&r->answer, &opt);
     }
 }
 
@@ -251,10 +287,10 @@ void attempt_watch_end(struct request *r)
 {
     int64_t due_us;
 
-    if (!r->attempt || r->paused || !r->stream_open || !openai_stream_complete(&r->stream))
+    if (!r->attempt || r->paused || !r->answer.open || !answer_complete(&r->answer))
         return;
-    due_us = clock_mono_us() +
-             (openai_stream_exhausted(&r->stream) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
+    due_us =
+        clock_mono_us() + (answer_exhausted(&r->answer) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
     if (r->wait_us >= 0 && r->wait_us <= due_us)
         return; /* comments that keep coming do not prolong it */
     r->wait_us = due_us;
@@ -263,7 +299,7 @@ void attempt_watch_end(struct request *r)
 
 static void feed_stream(struct request *r, struct slice data)
 {
-    enum err err = openai_stream_feed(&r->stream, data, &r->out);
+    enum err err = answer_feed(&r->answer, data, &r->out);
 
     if (buf_len(&r->out) > 0) {
         if (r->flow.state == FLOW_AWAIT_ANSWER)
@@ -275,10 +311,10 @@ static void feed_stream(struct request *r, struct slice data)
         fail(r, err, NULL);
         return;
     }
-    if (r->stream.done_seen && !r->done_written && openai_stream_complete(&r->stream)) {
+    if (answer_ended(&r->answer) && !r->done_written && answer_complete(&r->answer)) {
         /* The client need not wait for the end of the upstream's framing. */
         r->done_written = true;
-        if (openai_stream_end(&r->stream, &r->out) == ERR_OK)
+        if (answer_end(&r->answer, &r->out) == ERR_OK)
             request_emit(r);
     }
     attempt_watch_end(r);
@@ -288,7 +324,7 @@ static void on_data(struct upstream_call *c, struct slice data)
 {
     struct request *r = request_of(c);
 
-    if (r->event_stream) {
+    if (r->answer.open) {
         feed_stream(r, data);
         return;
     }
@@ -301,19 +337,15 @@ static void on_data(struct upstream_call *c, struct slice data)
 /* A whole 200 answer: is it one? */
 static enum err judge_whole(struct request *r)
 {
-    struct openai_reply reply;
-    enum err err = openai_reply_scan(r->api, buf_slice(&r->body), &reply);
+    struct answer_options opt = answer_options(r);
+    enum err err = answer_read_whole(&opt, buf_slice(&r->body), &r->arena, &r->whole);
 
     if (err != ERR_OK)
         return err;
-    if (reply.is_error)
-        return openai_error_classify(0, buf_slice(&r->body));
     if (r->ask.stream)
         return ERR_UPSTREAM_PROTOCOL; /* a stream was asked for */
-    if (reply.has_usage)
-        r->attempt->usage = reply.usage;
-    r->answer_bytes = reply.output_bytes;
-    r->answer_model = reply.model;
+    if (r->whole.has_usage)
+        r->attempt->usage = r->whole.usage;
     return ERR_OK;
 }
 
@@ -321,17 +353,17 @@ static enum err judge(struct request *r, const struct upstream_result *res)
 {
     const struct attempt *at = r->attempt;
 
-    if (r->event_stream) /* the framing's end matters less than the answer's */
-        return openai_stream_complete(&r->stream) ? ERR_OK
-               : res->err == ERR_OK               ? ERR_UPSTREAM_CUT
-                                                  : res->err;
+    if (r->answer.open) /* the framing's end matters less than the answer's */
+        return answer_complete(&r->answer) ? ERR_OK
+               : res->err == ERR_OK        ? ERR_UPSTREAM_CUT
+                                           : res->err;
     if (res->err != ERR_OK)
         return res->err;
     if (at->status == 200)
         return judge_whole(r);
     if (at->status >= 200 && at->status < 400)
         return ERR_UPSTREAM_PROTOCOL;
-    return openai_error_classify(at->status, buf_slice(&r->body));
+    return answer_classify(dialect_of(attempt_backend(r, at)), at->status, buf_slice(&r->body));
 }
 
 static void on_done(struct upstream_call *c, const struct upstream_result *res)

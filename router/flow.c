@@ -21,6 +21,8 @@ const char *flow_state_name(enum flow_state s)
     switch (s) {
     case FLOW_IDLE:
         return "IDLE";
+    case FLOW_AWAIT_BACKEND:
+        return "AWAIT_BACKEND";
     case FLOW_AWAIT_ANSWER:
         return "AWAIT_ANSWER";
     case FLOW_AWAIT_BACKOFF:
@@ -140,13 +142,30 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
                                  stays */
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
+    case FLOW_EV_STARTING:
+        f->state = FLOW_AWAIT_BACKEND;
+        break;
     case FLOW_EV_START:
+    case FLOW_EV_READY:
     case FLOW_EV_WAIT_OVER:
     case FLOW_EV_GONE:
     case FLOW_EV_STOP:
         break;
     }
     return act(FLOW_WAIT);
+}
+
+/* No attempt is made before the server is there: one that does not come up costs the route nothing
+ * but its turn. */
+static struct flow_action await_backend(struct flow *f, const struct flow_event *ev)
+{
+    if (ev->kind == FLOW_EV_READY)
+        return call(f, false);
+    if (ev->kind != FLOW_EV_FAILED)
+        return act(FLOW_WAIT);
+    f->last_err = ev->err;
+    f->last_retry_after_ms = ev->retry_after_ms;
+    return next_model(f);
 }
 
 struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
@@ -161,6 +180,8 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
     switch (f->state) {
     case FLOW_IDLE:
         return ev->kind == FLOW_EV_START ? call(f, false) : act(FLOW_WAIT);
+    case FLOW_AWAIT_BACKEND:
+        return await_backend(f, ev);
     case FLOW_AWAIT_ANSWER:
         return await_answer(f, ev);
     case FLOW_AWAIT_BACKOFF:

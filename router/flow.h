@@ -9,6 +9,9 @@
  *                       v  | WAIT_OVER
  *                 AWAIT_BACKOFF
  *
+ * A call on a server that weir starts itself may first go through AWAIT_BACKEND (STARTING, then
+ * READY or FAILED).
+ *
  * Once a byte of an answer has reached the client (STREAMING) there is no other attempt:
  * flow_failed says so in one place. Where a failure may go is the error's own property
  * (base/err.def): the same endpoint, another one, or only the next model. */
@@ -19,7 +22,14 @@
 #include <stdint.h>
 #include "base/err.h"
 
-enum flow_state { FLOW_IDLE, FLOW_AWAIT_ANSWER, FLOW_AWAIT_BACKOFF, FLOW_STREAMING, FLOW_DONE };
+enum flow_state {
+    FLOW_IDLE,
+    FLOW_AWAIT_BACKEND, /* weir is starting the server that the call needs */
+    FLOW_AWAIT_ANSWER,
+    FLOW_AWAIT_BACKOFF,
+    FLOW_STREAMING,
+    FLOW_DONE,
+};
 
 enum flow_event_kind {
     FLOW_EV_START,
@@ -27,6 +37,8 @@ enum flow_event_kind {
     FLOW_EV_ANSWER,      /* the answer is whole */
     FLOW_EV_FAILED,      /* the attempt failed with err */
     FLOW_EV_NO_ENDPOINT, /* the call could not start: all endpoints excluded or at their limits */
+    FLOW_EV_STARTING,    /* the call waits: its server is being started */
+    FLOW_EV_READY,       /* that server is ready */
     FLOW_EV_BUDGET_REFUSED, /* the retry that was just ordered is not in the budget */
     FLOW_EV_WAIT_OVER,      /* the back-off has passed */
     FLOW_EV_GONE,           /* the client went away */

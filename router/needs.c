@@ -3,43 +3,26 @@
 
 #include <stdio.h>
 
-static bool wants_structure(const struct openai_request *ask)
+unsigned needs_of(const struct ask *ask)
 {
-    struct json_member type;
-
-    return ask->response_format.value.text.n &&
-           json_get(ask->response_format.value, SLICE("type"), &type) &&
-           type.value.type == JSON_STRING && !slice_eq(type.value.text, SLICE("\"text\""));
-}
-
-static bool has_tools(const struct openai_request *ask)
-{
-    struct json_iter it;
-    struct json_member m;
-
-    if (ask->tools.value.text.n == 0 || ask->tools.value.type != JSON_ARRAY)
-        return false;
-    json_iter_init(&it, ask->tools.value);
-    return json_iter_next(&it, &m); /* an empty list asks for nothing */
-}
-
-unsigned needs_of(const struct openai_request *ask)
-{
-    static const unsigned by_api[WIRE_APIS] = {[WIRE_CHAT] = CAP_CHAT,
-                                               [WIRE_COMPLETIONS] = CAP_COMPLETIONS,
-                                               [WIRE_EMBEDDINGS] = CAP_EMBEDDINGS};
+    static const unsigned by_api[WIRE_APIS] = {
+        [WIRE_CHAT] = CAP_CHAT,
+        [WIRE_COMPLETIONS] = CAP_COMPLETIONS,
+        [WIRE_EMBEDDINGS] = CAP_EMBEDDINGS,
+        [WIRE_MESSAGES] = CAP_CHAT,
+        [WIRE_RESPONSES] = CAP_CHAT,
+    };
+    static const struct {
+        unsigned feature, capability;
+    } by_feature[] = {
+        {ASK_TOOLS, CAP_TOOLS},           {ASK_IMAGES, CAP_VISION},     {ASK_AUDIO, CAP_AUDIO},
+        {ASK_STRUCTURED, CAP_STRUCTURED}, {ASK_LOGPROBS, CAP_LOGPROBS},
+    };
     unsigned needs = by_api[ask->api];
 
-    if (has_tools(ask))
-        needs |= CAP_TOOLS;
-    if (ask->has_image)
-        needs |= CAP_VISION;
-    if (ask->has_audio)
-        needs |= CAP_AUDIO;
-    if (wants_structure(ask))
-        needs |= CAP_STRUCTURED;
-    if (ask->logprobs)
-        needs |= CAP_LOGPROBS;
+    for (size_t i = 0; i < sizeof by_feature / sizeof by_feature[0]; i++)
+        if (ask->features & by_feature[i].feature)
+            needs |= by_feature[i].capability;
     return needs;
 }
 

@@ -2,11 +2,11 @@
 #ifndef ROUTER_NEEDS_H
 #define ROUTER_NEEDS_H
 
-#include "backends/wire/openai_request.h"
+#include "backends/wire/ask.h"
 #include "policies/policy.h"
 
 /* Of enum policy_capability: the API, tools, images, audio, structured output, logprobs. */
-unsigned needs_of(const struct openai_request *ask);
+unsigned needs_of(const struct ask *ask);
 /* The route's steps whose models have all of needs, in order, at most max; indices into
  * route->steps. Returns how many. */
 int needs_filter(const struct policy *p, const struct policy_route *route, unsigned needs,

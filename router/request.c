@@ -24,7 +24,8 @@
 #define BUSY_RETRY_AFTER_MS 1000
 
 /* policies cannot include backends: the two enums agree by this. */
-_Static_assert((int)POLICY_API_CHAT == (int)WIRE_CHAT && (int)POLICY_API_COMPLETIONS == (int)WIRE_COMPLETIONS &&
+_Static_assert((int)POLICY_API_CHAT == (int)WIRE_CHAT &&
+                   (int)POLICY_API_COMPLETIONS == (int)WIRE_COMPLETIONS &&
                    (int)POLICY_API_EMBEDDINGS == (int)WIRE_EMBEDDINGS,
                "policy_api and wire_api");
 _Static_assert(POLICY_MAX_STEPS <= FLOW_MAX_STEPS, "every step of a route fits into a flow");
@@ -79,8 +80,7 @@ static void record_release(struct request *r)
 
     if (r->timer_made)
         event_del(&r->timer);
-    if (r->stream_open)
-        openai_stream_clear(&r->stream);
+    answer_clear(&r->answer);
     buf_clear(&r->body);
     buf_clear(&r->out);
     arena_clear(&r->arena);
@@ -158,22 +158,15 @@ static struct reply *take_reply(struct request *r, int status, enum err outcome)
 
 static void send_whole(struct request *r)
 {
-    const struct policy_server *server = &r->snap->policy->server;
-    struct slice body = buf_slice(&r->body), one, *pieces = &one;
-    size_t count = 1;
     struct reply_head head;
     struct reply *reply;
 
     r->attempts[r->attempt_count - 1].served = true;
-    if (server->reply_model == REPLY_MODEL_REQUESTED && r->answer_model.value.text.n)
-        count = openai_reply_splice_model(body, &r->answer_model, r->ask.model_name, &r->arena,
-                                          &pieces);
-    else
-        one = body;
     head = reply_head(r, 200, "application/json", true);
-    r->bytes_out += body.n;
+    for (size_t i = 0; i < r->whole.count; i++)
+        r->bytes_out += r->whole.pieces[i].n;
     reply = take_reply(r, 200, ERR_OK);
-    reply->ops->whole(reply, &head, pieces, count);
+    reply->ops->whole(reply, &head, r->whole.pieces, r->whole.count);
     record_release(r);
 }
 
@@ -283,7 +276,7 @@ static void end_stream(struct request *r)
 {
     struct reply *reply;
 
-    if (!r->done_written && openai_stream_end(&r->stream, &r->out) == ERR_OK)
+    if (!r->done_written && answer_end(&r->answer, &r->out) == ERR_OK)
         request_emit(r);
     reply = take_reply(r, 200, ERR_OK);
     reply->ops->end(reply);
@@ -294,7 +287,7 @@ static void cut_stream(struct request *r, enum err e)
 {
     struct reply *reply;
 
-    if (openai_stream_error(e, NULL, &r->out) == ERR_OK)
+    if (answer_error(r->api, e, NULL, &r->out) == ERR_OK)
         request_emit(r);
     reply = take_reply(r, 200, e);
     reply->ops->abort(reply, err_name(e));
@@ -333,6 +326,30 @@ static void note_retry(struct request *r)
         retry_budget_request(&r->env->budget, clock_mono_us());
 }
 
+static void give_up(struct request *r, const struct flow_action *a)
+{
+    bool untranslatable = a->err == ERR_UNTRANSLATABLE && r->why.s[0];
+
+    send_failure(r, a->err, untranslatable ? r->why.s : NULL, untranslatable ? r->why_param : NULL,
+                 a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+}
+
+/* Starts the attempt, or says in *ev why there is none. */
+static bool place_call(struct request *r, const struct flow_action *a, struct flow_event *ev)
+{
+    enum err err = attempt_start(r, a->step, a->exclude_mask);
+
+    if (err == ERR_OK) {
+        note_retry(r);
+        return true;
+    }
+    *ev =
+        (struct flow_event){.kind = err == ERR_UPSTREAM_BUSY ? FLOW_EV_NO_ENDPOINT : FLOW_EV_FAILED,
+                            .err = err,
+                            .retry_after_ms = -1};
+    return false;
+}
+
 /* Carries an action out. true: *ev holds the event that followed at once. */
 static bool perform(struct request *r, const struct flow_action *a, struct flow_event *ev)
 {
@@ -343,14 +360,9 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
             *ev = (struct flow_event){.kind = FLOW_EV_BUDGET_REFUSED};
             return true;
         }
-        if (a->kind == FLOW_BACKOFF) {
-            set_wait(r, a);
-        } else if (attempt_start(r, a->step, a->exclude_mask)) {
-            note_retry(r);
-        } else {
-            *ev = (struct flow_event){.kind = FLOW_EV_NO_ENDPOINT};
-            return true;
-        }
+        if (a->kind == FLOW_CALL)
+            return !place_call(r, a, ev);
+        set_wait(r, a);
         return false;
     case FLOW_COMMIT:
         begin_stream(r);
@@ -362,7 +374,7 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         end_stream(r);
         return false;
     case FLOW_CUT:
-        if (r->stream_open && openai_stream_complete(&r->stream)) { /* only its end had not come */
+        if (r->answer.open && answer_complete(&r->answer)) { /* only its end had not come */
             attempt_end(r, ERR_OK, NULL);
             end_stream(r);
             return false;
@@ -372,8 +384,7 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         return false;
     case FLOW_FAIL:
         attempt_end(r, a->err, NULL);
-        send_failure(r, a->err, NULL, NULL,
-                     a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+        give_up(r, a);
         return false;
     case FLOW_DROP:
         /* Whoever has [DONE] has the whole answer: SDKs close then, not at the framing's end. */
@@ -417,7 +428,7 @@ static void send_keepalive(struct request *r, int64_t now_us)
 
     if (!r->paused && now_us - r->last_write_us >= every_us) {
         r->last_write_us = now_us;
-        (void)r->reply->ops->write(r->reply, SLICE(": keepalive\n\n"));
+        (void)r->reply->ops->write(r->reply, answer_keepalive(r->api));
     }
     r->keepalive_us =
         r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
@@ -429,7 +440,7 @@ static void wait_over(struct request *r)
     r->wait_us = -1;
     if (r->flow.state == FLOW_AWAIT_BACKOFF) {
         request_step(r, (struct flow_event){.kind = FLOW_EV_WAIT_OVER});
-    } else if (r->attempt && r->stream_open && openai_stream_complete(&r->stream)) {
+    } else if (r->attempt && r->answer.open && answer_complete(&r->answer)) {
         attempt_end(r, ERR_OK, NULL);
         request_step(r, (struct flow_event){.kind = FLOW_EV_ANSWER});
     }
@@ -603,7 +614,7 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     r->received_us = r->state_since_us = spec->received_us;
     r->received_wall_us = clock_wall_us();
 
-    err = openai_request_scan(spec->api, spec->body, &r->arena, &r->ask, &param, &why);
+    err = ask_scan(spec->api, spec->body, &r->arena, &r->ask, &param, &why);
     if (err == ERR_OK) {
         err = choose_route(r, spec->head, &why);
         param = err == ERR_OK ? NULL : "model";

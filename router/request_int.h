@@ -5,8 +5,8 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include "backends/wire/openai_reply.h"
-#include "backends/wire/openai_request.h"
+#include "backends/wire/answer.h"
+#include "backends/wire/ask.h"
 #include "base/arena.h"
 #include "router/flow.h"
 #include "router/request.h"
@@ -36,7 +36,7 @@ struct request {
     struct arena arena;
     char id[REQUEST_ID_BYTES];
     enum wire_api api;
-    struct openai_request ask;
+    struct ask ask;
     int steps[FLOW_MAX_STEPS], step_count; /* flow's steps: indices into route->steps */
     struct http1_header
         *forward; /* the client's headers that go upstream; room for the backend's after them */
@@ -53,18 +53,17 @@ struct request {
     struct upstream_call calls[2];
     struct upstream_call *call; /* of the attempt in flight */
     struct upstream_request up;
+    struct err_text why; /* why the request could not be put into a server's dialect */
+    const char *why_param;
 
     /* the answer being read */
     struct http1_header *pass; /* upstream headers for the client; room for weir's own after them */
     size_t pass_count;
-    bool event_stream; /* the answer is SSE and is fed to stream */
-    bool stream_open;  /* stream is initialised */
-    struct openai_stream stream;
-    struct buf body;      /* whole answers and error bodies */
-    int64_t answer_bytes; /* of the whole answer's texts */
-    struct json_member answer_model;
-    struct buf out;         /* filtered stream bytes on their way to the client */
-    int64_t retry_after_ms; /* what the upstream's headers say about another try */
+    struct answer answer;      /* open when it is a stream */
+    struct buf body;           /* whole answers and error bodies */
+    struct answer_whole whole; /* what the client gets of a whole one */
+    struct buf out;            /* filtered stream bytes on their way to the client */
+    int64_t retry_after_ms;    /* what the upstream's headers say about another try */
     bool no_retry;
     bool done_written; /* [DONE] has gone to the client */
     bool paused;
@@ -89,8 +88,10 @@ void request_emit(struct request *r);    /* sends r->out to the client; may paus
 void request_arm(struct request *r);
 
 /* ---- attempt.c ---- */
-/* Starts an attempt. false: every endpoint is excluded or at its limit. */
-bool attempt_start(struct request *r, int step, uint64_t exclude_mask);
+/* Starts an attempt. ERR_UPSTREAM_BUSY: every endpoint is excluded or at its limit;
+ * ERR_UNTRANSLATABLE, with the reason in r->why: that server's dialect cannot say what was asked.
+ */
+enum err attempt_start(struct request *r, int step, uint64_t exclude_mask);
 /* Ends the attempt in flight: cancels it if it still runs, releases the endpoint, books usage and
  * cost. res may be NULL. */
 void attempt_end(struct request *r, enum err err, const struct upstream_result *res);

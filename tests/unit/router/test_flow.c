@@ -218,6 +218,36 @@ static void test_busy(void **state)
     assert_int_equal(a.err, ERR_UPSTREAM_BUSY);
 }
 
+static void test_server_that_is_started(void **state)
+{
+    struct flow f;
+    struct flow_limits l = limits_of(2, 1, 4, 2);
+    struct flow_action a;
+
+    (void)state;
+    flow_init(&f, &l);
+    send(&f, FLOW_EV_START);
+    assert_int_equal(send(&f, FLOW_EV_STARTING).kind, FLOW_WAIT);
+    assert_int_equal(f.state, FLOW_AWAIT_BACKEND);
+    a = send(&f, FLOW_EV_READY);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 0);
+    assert_int_equal(f.attempts, 0);
+
+    flow_init(&f, &l);
+    send(&f, FLOW_EV_START);
+    send(&f, FLOW_EV_STARTING);
+    a = failed(&f, ERR_UPSTREAM_CONNECT,
+               -1); /* it did not come up: the next model, even with attempts left */
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    send(&f, FLOW_EV_STARTING);
+    a = failed(&f, ERR_UPSTREAM_BUSY, 500);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_BUSY);
+    assert_int_equal(a.retry_after_ms, 500);
+}
+
 static void test_gone_and_stop(void **state)
 {
     struct flow f;
@@ -328,7 +358,7 @@ static void test_every_state_and_event(void **state)
 
     (void)state;
     flow_init(&f, &l);
-    explore(f, 6, &w);
+    explore(f, 5, &w);
     assert_true(w.visited > 10000);
 }
 
@@ -353,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_budget_refusal_moves_on),
         cmocka_unit_test(test_lonely_endpoint_is_asked_again),
         cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_server_that_is_started),
         cmocka_unit_test(test_gone_and_stop),
         cmocka_unit_test(test_every_state_and_event),
         cmocka_unit_test(test_state_names),

@@ -5,13 +5,13 @@
 static unsigned needs(enum wire_api api, const char *body)
 {
     struct arena a;
-    struct openai_request ask;
+    struct ask ask;
     const char *param;
     struct err_text why;
     unsigned n;
 
     arena_init(&a, 512);
-    assert_int_equal(openai_request_scan(api, slice_str(body), &a, &ask, &param, &why), ERR_OK);
+    assert_int_equal(ask_scan(api, slice_str(body), &a, &ask, &param, &why), ERR_OK);
     n = needs_of(&ask);
     arena_clear(&a);
     return n;

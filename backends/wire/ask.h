@@ -1,0 +1,53 @@
+/* A client's request in whatever API it came: scanned once, remembered by what routing needs, and
+ * written for whichever server an attempt goes to. Where client and server speak the same dialect
+ * the body is spliced from the client's own bytes; else it is translated through struct chat, and
+ * what cannot be translated is refused with its name. Pure; lives in the request's arena. */
+#ifndef BACKENDS_WIRE_ASK_H
+#define BACKENDS_WIRE_ASK_H
+
+#include "backends/wire/openai_request.h"
+#include "backends/wire/wire.h"
+
+enum ask_feature {
+    ASK_TOOLS = 1 << 0,
+    ASK_IMAGES = 1 << 1,
+    ASK_AUDIO = 1 << 2,
+    ASK_STRUCTURED = 1 << 3,
+    ASK_LOGPROBS = 1 << 4,
+};
+
+struct ask {
+    enum wire_api api;
+    struct slice body;       /* borrowed: the client's bytes */
+    struct slice model_name; /* decoded; in the arena */
+    bool stream;
+    bool include_usage;           /* OpenAI: the client asked for the usage chunk */
+    int64_t n;                    /* choices the answer will have */
+    unsigned features;            /* of enum ask_feature */
+    int64_t prompt_tokens;        /* estimate: body bytes / 4 */
+    struct slice last_user_text;  /* raw JSON string with quotes; "" when there is none */
+    struct openai_request openai; /* private: of chat, completions, embeddings */
+};
+
+/* ERR_BAD_JSON, or ERR_BAD_REQUEST with *param (in the arena or static) and the reason in t. */
+enum err ask_scan(enum wire_api api, struct slice body, struct arena *a, struct ask *out,
+                  const char **param, struct err_text *t) MUST_CHECK;
+
+/* The server an attempt goes to. */
+struct ask_target {
+    enum wire_dialect dialect;
+    struct slice model; /* its own name for the model */
+    bool ask_usage;     /* on a stream, also when the client did not ask */
+};
+
+struct ask_body {
+    struct slice *pieces; /* in the arena, pointing into it or into the client's bytes */
+    size_t count, total_bytes;
+};
+
+/* The body for one attempt. ERR_UNTRANSLATABLE with *param and t when the server's dialect cannot
+ * say what was asked. */
+enum err ask_write(const struct ask *ask, const struct ask_target *to, struct arena *a,
+                   struct ask_body *out, const char **param, struct err_text *t) MUST_CHECK;
+
+#endif
