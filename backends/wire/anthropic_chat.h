@@ -26,7 +26,10 @@
 #include "backends/wire/chat.h"
 #include "base/buf.h"
 
-enum anthropic_call { ANTHROPIC_MESSAGES, ANTHROPIC_COUNT_TOKENS }; /* the latter needs no max_tokens */
+enum anthropic_call {
+    ANTHROPIC_MESSAGES,
+    ANTHROPIC_COUNT_TOKENS
+}; /* the latter needs no max_tokens */
 
 /* ERR_BAD_JSON, or ERR_BAD_REQUEST with the member's name in *param (static or in the arena). */
 enum err anthropic_chat_parse(enum anthropic_call call, struct slice body, struct arena *a,

@@ -9,8 +9,8 @@ static bool read_source(struct chat_reader *r, struct json_value source, struct 
 {
     struct json_value type = {0}, media_type = {0}, data = {0}, url = {0}, file_id = {0};
     const struct chat_field fields[] = {
-        {"type", CHAT_STRING, &type}, {"media_type", CHAT_STRING, &media_type},
-        {"data", CHAT_STRING, &data}, {"url", CHAT_STRING, &url},
+        {"type", CHAT_STRING, &type},       {"media_type", CHAT_STRING, &media_type},
+        {"data", CHAT_STRING, &data},       {"url", CHAT_STRING, &url},
         {"file_id", CHAT_STRING, &file_id},
     };
     const char *missing = NULL;
@@ -73,9 +73,7 @@ static bool read_document(struct chat_reader *r, const struct block_members *v, 
 static bool read_tool_use(struct chat_reader *r, const struct block_members *v, struct chat_part *p)
 {
     if (v->id.text.n == 0 || v->name.text.n == 0 || v->input.text.n == 0)
-        return chat_missing(r, v->id.text.n == 0     ? "id"
-                               : v->name.text.n == 0 ? "name"
-                                                     : "input");
+        return chat_missing(r, v->id.text.n == 0 ? "id" : v->name.text.n == 0 ? "name" : "input");
     if (v->input.type != JSON_OBJECT)
         return chat_wrong_type(r, "input", "an object", v->input);
     p->id = chat_text(r, v->id);
@@ -241,8 +239,9 @@ static bool read_message(struct chat_reader *r, struct json_value message, int a
     if (role.text.n == 0 || content.text.n == 0)
         return chat_missing(r, role.text.n == 0 ? "role" : "content");
     if (!chat_is(r, role, "user") && !chat_is(r, role, "assistant"))
-        return chat_fail(r, "role", "Unexpected role: the Messages API has 'user' and 'assistant'; "
-                                    "a system prompt is the top-level `system` parameter.");
+        return chat_fail(r, "role",
+                         "Unexpected role: the Messages API has 'user' and 'assistant'; "
+                         "a system prompt is the top-level `system` parameter.");
     m = chat_add_message(r, end, chat_is(r, role, "user") ? CHAT_USER : CHAT_ASSISTANT, at);
     if (!m)
         return false;

@@ -53,8 +53,7 @@ static void put_source(struct writing *s, const struct chat_message *m, const st
         put_words_member(w, "type", "file");
         put_string_member(w, "file_id", p->file_id);
     } else {
-        refuse_part(s, m, at, inner, NULL,
-                    "The dialect takes base64 data: URLs and http(s) URLs.");
+        refuse_part(s, m, at, inner, NULL, "The dialect takes base64 data: URLs and http(s) URLs.");
     }
     put_close(w, '}');
     if (p->kind == CHAT_PART_DOCUMENT)
@@ -104,7 +103,8 @@ static void put_tool_result(struct writing *s, const struct chat_message *m,
 
     put_words_member(w, "type", "tool_result");
     put_string_member(w, "tool_use_id", tool_id_map(&tool_ids, result->id, w->arena));
-    if (first && !first->next && first->kind == CHAT_PART_TEXT && !chat_given(first->cache_control)) {
+    if (first && !first->next && first->kind == CHAT_PART_TEXT &&
+        !chat_given(first->cache_control)) {
         put_string_member(w, "content", first->text);
     } else if (first) {
         put_key(w, "content");
@@ -429,8 +429,9 @@ static void put_budget(struct writing *s, int64_t budget)
     if (loop_without_thinking(s))
         return;
     if (budget >= s->max_tokens && w->chat->from != CHAT_ANTHROPIC)
-        chat_refuse(w, chat_term(w->chat, TERM_EFFORT),
-                    "Thinking there takes a budget of at least 1024 tokens, and max_tokens above it.");
+        chat_refuse(
+            w, chat_term(w->chat, TERM_EFFORT),
+            "Thinking there takes a budget of at least 1024 tokens, and max_tokens above it.");
     put_key(w, "thinking");
     put_open(w, '{');
     put_words_member(w, "type", "enabled");
@@ -457,7 +458,8 @@ static void put_thinking_wish(struct writing *s)
     case CHAT_THINKING_UNSET:
         break;
     }
-    if (c->from == CHAT_ANTHROPIC || c->effort == CHAT_EFFORT_UNSET || c->effort == CHAT_EFFORT_NONE)
+    if (c->from == CHAT_ANTHROPIC || c->effort == CHAT_EFFORT_UNSET ||
+        c->effort == CHAT_EFFORT_NONE)
         return; /* no thinking is the dialect's default */
     if (s->to->adaptive_thinking)
         put_raw_member(w, "thinking", SLICE("{\"type\":\"adaptive\"}"));
@@ -468,8 +470,9 @@ static void put_thinking_wish(struct writing *s)
 static const char *effort_word(const struct writing *s)
 {
     static const char *const words[CHAT_EFFORTS] = {
-        [CHAT_EFFORT_MINIMAL] = "low", [CHAT_EFFORT_LOW] = "low",     [CHAT_EFFORT_MEDIUM] = "medium",
-        [CHAT_EFFORT_HIGH] = "high",   [CHAT_EFFORT_XHIGH] = "xhigh", [CHAT_EFFORT_MAX] = "max",
+        [CHAT_EFFORT_MINIMAL] = "low",   [CHAT_EFFORT_LOW] = "low",
+        [CHAT_EFFORT_MEDIUM] = "medium", [CHAT_EFFORT_HIGH] = "high",
+        [CHAT_EFFORT_XHIGH] = "xhigh",   [CHAT_EFFORT_MAX] = "max",
     };
     bool takes_effort = s->to->adaptive_thinking || s->w.chat->from == CHAT_ANTHROPIC;
 
@@ -580,8 +583,7 @@ static void put_max_tokens(struct writing *s)
 {
     struct slice given = s->w.chat->max_tokens;
 
-    if (chat_given(given) &&
-        json_int((struct json_value){JSON_NUMBER, given}, &s->max_tokens)) {
+    if (chat_given(given) && json_int((struct json_value){JSON_NUMBER, given}, &s->max_tokens)) {
         put_raw_member(&s->w, "max_tokens", given);
         return;
     }

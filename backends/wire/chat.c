@@ -90,7 +90,8 @@ int64_t chat_estimate_tokens(const struct chat *c)
 /* ---- places ---- */
 
 /* Where a part of this kind stands in its message, "" for the message itself. */
-static const char *list_of(const struct chat *c, const struct chat_message *m, const struct chat_part *p)
+static const char *list_of(const struct chat *c, const struct chat_message *m,
+                           const struct chat_part *p)
 {
     if (c->from == CHAT_ANTHROPIC)
         return m->at < 0 ? "" : "content";
@@ -111,8 +112,9 @@ static char *put_name(char *path, const char *name, struct arena *a)
     return arena_printf(a, "%s%s%s", path, path[0] ? "." : "", name);
 }
 
-const char *chat_path(const struct chat *c, const struct chat_message *m, const struct chat_part *part,
-                      const struct chat_part *inner, const char *field, struct arena *a)
+const char *chat_path(const struct chat *c, const struct chat_message *m,
+                      const struct chat_part *part, const struct chat_part *inner,
+                      const char *field, struct arena *a)
 {
     char *path = arena_strdup(a, SLICE(""));
     const char *list;
@@ -122,9 +124,9 @@ const char *chat_path(const struct chat *c, const struct chat_message *m, const 
         path = put_index(c, path, m->at, a);
     } else if (m) {
         path = put_name(path,
-                        c->from == CHAT_ANTHROPIC         ? "system"
+                        c->from == CHAT_ANTHROPIC   ? "system"
                         : m->role == CHAT_DEVELOPER ? "instructions"
-                                                          : "input",
+                                                    : "input",
                         a);
     }
     if (part) {
@@ -146,12 +148,14 @@ static const struct {
     enum chat_dialect from;
     struct slice key, value; /* value "": any */
 } harmless[] = {
-#define HARMLESS(dialect, name, json) {CHAT_##dialect, {name, sizeof(name) - 1}, {json, sizeof(json) - 1}},
+#define HARMLESS(dialect, name, json)                                                              \
+    {CHAT_##dialect, {name, sizeof(name) - 1}, {json, sizeof(json) - 1}},
 #include "backends/wire/chat_harmless.def"
 #undef HARMLESS
 };
 
-/* Context editing that only takes away old thinking changes nothing for a model that is sent none. */
+/* Context editing that only takes away old thinking changes nothing for a model that is sent none.
+ */
 static bool edits_thinking_only(struct slice json)
 {
     struct json_value object = {JSON_OBJECT, json};

@@ -54,7 +54,8 @@ struct chat_part {
     struct chat_part *next;
 };
 
-/* TOOL is OpenAI's message with one tool result; Anthropic's results are parts of a USER message. */
+/* TOOL is OpenAI's message with one tool result; Anthropic's results are parts of a USER message.
+ */
 enum chat_role { CHAT_SYSTEM, CHAT_DEVELOPER, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL };
 
 struct chat_message {
@@ -77,9 +78,20 @@ struct chat_tool {
     struct chat_tool *next;
 };
 
-enum chat_choice { CHAT_CHOICE_UNSET, CHAT_CHOICE_AUTO, CHAT_CHOICE_NONE, CHAT_CHOICE_REQUIRED, CHAT_CHOICE_NAMED };
+enum chat_choice {
+    CHAT_CHOICE_UNSET,
+    CHAT_CHOICE_AUTO,
+    CHAT_CHOICE_NONE,
+    CHAT_CHOICE_REQUIRED,
+    CHAT_CHOICE_NAMED
+};
 
-enum chat_format { CHAT_FORMAT_UNSET, CHAT_FORMAT_TEXT, CHAT_FORMAT_JSON_OBJECT, CHAT_FORMAT_JSON_SCHEMA };
+enum chat_format {
+    CHAT_FORMAT_UNSET,
+    CHAT_FORMAT_TEXT,
+    CHAT_FORMAT_JSON_OBJECT,
+    CHAT_FORMAT_JSON_SCHEMA
+};
 
 /* From none to most. Servers name a part of these; quirks.def says which. */
 enum chat_effort {
@@ -95,7 +107,12 @@ enum chat_effort {
 };
 
 /* Anthropic's `thinking`: a budget in tokens, or the model's own judgement. */
-enum chat_thinking { CHAT_THINKING_UNSET, CHAT_THINKING_OFF, CHAT_THINKING_BUDGET, CHAT_THINKING_ADAPTIVE };
+enum chat_thinking {
+    CHAT_THINKING_UNSET,
+    CHAT_THINKING_OFF,
+    CHAT_THINKING_BUDGET,
+    CHAT_THINKING_ADAPTIVE
+};
 
 struct chat_stop {
     struct slice text;
@@ -104,9 +121,9 @@ struct chat_stop {
 
 /* A member that the model has no place for. */
 struct chat_unknown {
-    const char *path;  /* "messages[1].content[0].type": as the client's dialect writes it */
-    bool top;          /* a member of the request itself */
-    struct slice key;  /* without quotes, as written */
+    const char *path;   /* "messages[1].content[0].type": as the client's dialect writes it */
+    bool top;           /* a member of the request itself */
+    struct slice key;   /* without quotes, as written */
     struct slice value; /* raw JSON */
     struct chat_unknown *next;
 };
@@ -125,8 +142,8 @@ struct chat {
     struct slice schema, schema_name, schema_description; /* JSON_SCHEMA; schema is raw */
     enum chat_flag schema_strict;
 
-    struct slice max_tokens, temperature, top_p, top_k, seed, frequency_penalty, presence_penalty, n,
-        top_logprobs, logit_bias; /* raw JSON */
+    struct slice max_tokens, temperature, top_p, top_k, seed, frequency_penalty, presence_penalty,
+        n, top_logprobs, logit_bias; /* raw JSON */
     enum chat_flag logprobs;
     struct chat_stop *stops;
     struct slice verbosity;
@@ -158,8 +175,9 @@ int64_t chat_estimate_tokens(const struct chat *c);
 
 /* Where a message or a part stood: "messages[2].content[0]", "messages.2.content.0", "input[3]". In
  * the arena. part, inner (a part of a tool result) and field may be NULL. */
-const char *chat_path(const struct chat *c, const struct chat_message *m, const struct chat_part *part,
-                      const struct chat_part *inner, const char *field, struct arena *a);
+const char *chat_path(const struct chat *c, const struct chat_message *m,
+                      const struct chat_part *part, const struct chat_part *inner,
+                      const char *field, struct arena *a);
 
 /* May a member that dialect `to` lacks be left out? Asks chat_harmless.def. */
 bool chat_is_harmless(const struct chat *c, const struct chat_unknown *u, enum chat_dialect to);

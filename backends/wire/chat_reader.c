@@ -154,8 +154,9 @@ static bool unknown_member(struct chat_reader *r, const struct json_member *m)
 {
     if (m->value.type == JSON_NULL)
         return true;
-    return add_unknown(r, arena_printf(r->arena, "%.*s", (int)(m->key.n < 64 ? m->key.n : 64), m->key.p),
-                       m->key, m->value);
+    return add_unknown(
+        r, arena_printf(r->arena, "%.*s", (int)(m->key.n < 64 ? m->key.n : 64), m->key.p), m->key,
+        m->value);
 }
 
 bool chat_read_object(struct chat_reader *r, struct json_value object,
@@ -371,9 +372,9 @@ void chat_set_url(struct chat_part *p, struct slice url)
 bool chat_effort_by_name(struct slice name, enum chat_effort *out)
 {
     static const char *const names[CHAT_EFFORTS] = {
-        [CHAT_EFFORT_NONE] = "none",     [CHAT_EFFORT_MINIMAL] = "minimal",
-        [CHAT_EFFORT_LOW] = "low",       [CHAT_EFFORT_MEDIUM] = "medium",
-        [CHAT_EFFORT_HIGH] = "high",     [CHAT_EFFORT_XHIGH] = "xhigh",
+        [CHAT_EFFORT_NONE] = "none", [CHAT_EFFORT_MINIMAL] = "minimal",
+        [CHAT_EFFORT_LOW] = "low",   [CHAT_EFFORT_MEDIUM] = "medium",
+        [CHAT_EFFORT_HIGH] = "high", [CHAT_EFFORT_XHIGH] = "xhigh",
         [CHAT_EFFORT_MAX] = "max",
     };
 

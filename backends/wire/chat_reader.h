@@ -1,7 +1,7 @@
 /* How the parsers of requests read JSON: member by member against a list of the names they know.
  * Wrong types are refused with the member's place, in OpenAI's own words; null is absence; the last
- * of equal names wins; names that are not on the list go to the chat's `unknown`. Pure; lives on the
- * stack of one parse. */
+ * of equal names wins; names that are not on the list go to the chat's `unknown`. Pure; lives on
+ * the stack of one parse. */
 #ifndef BACKENDS_WIRE_CHAT_READER_H
 #define BACKENDS_WIRE_CHAT_READER_H
 
@@ -85,7 +85,8 @@ struct chat_message *chat_add_message(struct chat_reader *r, struct chat_message
                                       enum chat_role role, int at);
 struct chat_part *chat_add_part(struct chat_reader *r, struct chat_part ***end,
                                 enum chat_part_kind kind, int at);
-bool chat_add_text(struct chat_reader *r, struct chat_part ***end, struct json_value string, int at);
+bool chat_add_text(struct chat_reader *r, struct chat_part ***end, struct json_value string,
+                   int at);
 struct chat_tool *chat_add_tool(struct chat_reader *r, struct chat_tool ***end, int at);
 bool chat_add_stop(struct chat_reader *r, struct chat_stop ***end, struct json_value string);
 

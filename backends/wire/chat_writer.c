@@ -161,9 +161,8 @@ bool chat_is_number(struct slice json, double value)
 static bool is_space(const char *p, size_t n)
 {
     static const struct slice wide[] = {
-        {"\xC2\x85", 2},     {"\xC2\xA0", 2},     {"\xE2\x80\xA8", 3},
-        {"\xE2\x80\xA9", 3}, {"\xE2\x80\xAF", 3}, {"\xE2\x81\x9F", 3},
-        {"\xE3\x80\x80", 3}, {"\xE1\x9A\x80", 3},
+        {"\xC2\x85", 2},     {"\xC2\xA0", 2},     {"\xE2\x80\xA8", 3}, {"\xE2\x80\xA9", 3},
+        {"\xE2\x80\xAF", 3}, {"\xE2\x81\x9F", 3}, {"\xE3\x80\x80", 3}, {"\xE1\x9A\x80", 3},
     };
 
     if (n == 1)

@@ -34,10 +34,11 @@ void put_flag_member(struct chat_writer *w, const char *name, enum chat_flag fla
 void put_words_member(struct chat_writer *w, const char *name, const char *words);
 void put_int_member(struct chat_writer *w, const char *name, int64_t n);
 
-/* Records that the member at path is refused. why (may be NULL) is a sentence after the usual one. */
+/* Records that the member at path is refused. why (may be NULL) is a sentence after the usual one.
+ */
 void chat_refuse(struct chat_writer *w, const char *path, const char *why);
-/* The members the model has no place for: refuses the first that is not harmless; in the client's own
- * dialect writes those of the request's top instead. */
+/* The members the model has no place for: refuses the first that is not harmless; in the client's
+ * own dialect writes those of the request's top instead. */
 void put_unknown(struct chat_writer *w, enum chat_dialect to);
 
 /* The client's name for a member of the model that dialects name differently. */

@@ -22,8 +22,8 @@
 #include "base/buf.h"
 
 /* ERR_BAD_JSON, or ERR_BAD_REQUEST with the member's name in *param (static or in the arena). */
-enum err openai_chat_parse(struct slice body, struct arena *a, struct chat *out,
-                           const char **param, struct err_text *t) MUST_CHECK;
+enum err openai_chat_parse(struct slice body, struct arena *a, struct chat *out, const char **param,
+                           struct err_text *t) MUST_CHECK;
 
 struct openai_target {
     const struct quirks *quirks;

@@ -12,7 +12,8 @@
 static bool read_image(struct chat_reader *r, struct json_value v, struct chat_part *p)
 {
     struct json_value url = {0}, detail = {0};
-    const struct chat_field fields[] = {{"url", CHAT_STRING, &url}, {"detail", CHAT_STRING, &detail}};
+    const struct chat_field fields[] = {{"url", CHAT_STRING, &url},
+                                        {"detail", CHAT_STRING, &detail}};
 
     if (v.text.n == 0)
         return chat_missing(r, "image_url");
@@ -112,11 +113,11 @@ static bool add_part(struct chat_reader *r, const struct part_members *v, int at
     if (p->kind == CHAT_PART_DOCUMENT)
         return read_file(r, v->file, p);
     p->text = chat_text(r, p->kind == CHAT_PART_TEXT ? v->text : v->refusal);
-    return chat_given(p->text) ||
-           chat_missing(r, p->kind == CHAT_PART_TEXT ? "text" : "refusal");
+    return chat_given(p->text) || chat_missing(r, p->kind == CHAT_PART_TEXT ? "text" : "refusal");
 }
 
-static bool read_part(struct chat_reader *r, struct json_value part, int at, struct chat_part ***end)
+static bool read_part(struct chat_reader *r, struct json_value part, int at,
+                      struct chat_part ***end)
 {
     struct part_members v = {0};
     const struct chat_field fields[] = {
@@ -160,7 +161,8 @@ static bool read_content(struct chat_reader *r, struct json_value content, struc
 
 /* ---- tool calls ---- */
 
-static bool read_call(struct chat_reader *r, struct json_value call, int at, struct chat_part ***end)
+static bool read_call(struct chat_reader *r, struct json_value call, int at,
+                      struct chat_part ***end)
 {
     struct json_value id = {0}, type = {0}, function = {0}, name = {0}, arguments = {0};
     const struct chat_field fields[] = {
@@ -613,8 +615,8 @@ static bool read_request(struct chat_reader *r, const struct request_members *v)
            read_stream(r, v);
 }
 
-enum err openai_chat_parse(struct slice body, struct arena *a, struct chat *out,
-                           const char **param, struct err_text *t)
+enum err openai_chat_parse(struct slice body, struct arena *a, struct chat *out, const char **param,
+                           struct err_text *t)
 {
     struct request_members v = {0};
     const struct chat_field fields[] = {

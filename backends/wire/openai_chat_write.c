@@ -358,7 +358,8 @@ static void put_tool(struct writing *s, const struct chat_tool *tool)
         chat_refuse(w, arena_printf(w->arena, flat ? "%s.name" : "%s.function.name", path),
                     "The name is too long for it.");
     if (tool->strict == CHAT_YES && lacks(s, LACKS_STRICT))
-        chat_refuse(w, arena_printf(w->arena, flat ? "%s.strict" : "%s.function.strict", path), NULL);
+        chat_refuse(w, arena_printf(w->arena, flat ? "%s.strict" : "%s.function.strict", path),
+                    NULL);
     put_open(w, '{');
     put_words_member(w, "type", "function");
     put_key(w, "function");
@@ -503,7 +504,8 @@ static void put_sampling(struct writing *s)
     const struct chat *c = w->chat;
 
     if (chat_is_number(c->max_tokens, 0))
-        chat_refuse(w, chat_term(c, TERM_MAX_TOKENS), "The dialect has no requests without an answer.");
+        chat_refuse(w, chat_term(c, TERM_MAX_TOKENS),
+                    "The dialect has no requests without an answer.");
     put_raw_member(w, s->q->max_tokens_key, c->max_tokens);
     put_raw_member(w, "temperature", c->temperature);
     put_raw_member(w, "top_p", c->top_p);

@@ -5,7 +5,9 @@
 
 /* Server words for: none, minimal, low, medium, high, xhigh, max. */
 #define EFFORTS(none, minimal, low, medium, high, xhigh, max)                                      \
-    {NULL, none, minimal, low, medium, high, xhigh, max}
+    {                                                                                              \
+        NULL, none, minimal, low, medium, high, xhigh, max                                         \
+    }
 #define ANY_ID                                                                                     \
     {                                                                                              \
         .min_bytes = 1, .max_bytes = SIZE_MAX, .any = true                                         \

@@ -51,7 +51,7 @@ struct quirks {
     const char *seed_key;       /* "seed" unless NULL */
     const char *required_word;  /* tool_choice; "required" unless NULL */
     const char *top_k_key;      /* NULL: refused */
-    const char *thinking_key;   /* of an assistant's message, read back; NULL: thinking is left out */
+    const char *thinking_key; /* of an assistant's message, read back; NULL: thinking is left out */
     const char *effort[CHAT_EFFORTS]; /* the server's words; NULL: refused */
     unsigned lacks;                   /* enum quirk_lack */
     enum quirk_prefill prefill;

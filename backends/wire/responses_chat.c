@@ -13,8 +13,8 @@ struct input {
 /* ---- content parts ---- */
 
 struct part_members {
-    struct json_value type, text, refusal, image_url, detail, file_id, file_data, file_url, filename,
-        audio;
+    struct json_value type, text, refusal, image_url, detail, file_id, file_data, file_url,
+        filename, audio;
 };
 
 static bool read_audio(struct chat_reader *r, struct json_value v, struct chat_part *p)
@@ -94,20 +94,16 @@ static bool add_part(struct chat_reader *r, const struct part_members *v, int at
     return chat_unknown_at(r, "type", v->type);
 }
 
-static bool read_part(struct chat_reader *r, struct json_value part, int at, struct chat_part ***end)
+static bool read_part(struct chat_reader *r, struct json_value part, int at,
+                      struct chat_part ***end)
 {
     struct part_members v = {0};
     const struct chat_field fields[] = {
-        {"type", CHAT_STRING, &v.type},
-        {"text", CHAT_STRING, &v.text},
-        {"refusal", CHAT_STRING, &v.refusal},
-        {"image_url", CHAT_STRING, &v.image_url},
-        {"detail", CHAT_STRING, &v.detail},
-        {"file_id", CHAT_STRING, &v.file_id},
-        {"file_data", CHAT_STRING, &v.file_data},
-        {"file_url", CHAT_STRING, &v.file_url},
-        {"filename", CHAT_STRING, &v.filename},
-        {"input_audio", CHAT_OBJECT, &v.audio},
+        {"type", CHAT_STRING, &v.type},           {"text", CHAT_STRING, &v.text},
+        {"refusal", CHAT_STRING, &v.refusal},     {"image_url", CHAT_STRING, &v.image_url},
+        {"detail", CHAT_STRING, &v.detail},       {"file_id", CHAT_STRING, &v.file_id},
+        {"file_data", CHAT_STRING, &v.file_data}, {"file_url", CHAT_STRING, &v.file_url},
+        {"filename", CHAT_STRING, &v.filename},   {"input_audio", CHAT_OBJECT, &v.audio},
         {"annotations", CHAT_ARRAY, NULL}, /* of an echoed answer */
         {"logprobs", CHAT_ARRAY, NULL},    /* likewise */
     };
