@@ -42,7 +42,7 @@ struct anthropic_target {
     bool keep_thinking;        /* the model that thought is the one that is asked */
 };
 
-/* Appends the body to out. ERR_BAD_REQUEST with *param when the dialect cannot say a member;
+/* Appends the body to out. ERR_UNTRANSLATABLE with *param when the dialect cannot say a member;
  * ERR_TOO_LARGE when out is full. */
 enum err anthropic_chat_write(const struct chat *c, const struct anthropic_target *to,
                               struct arena *a, struct buf *out, const char **param,

@@ -110,7 +110,7 @@ void chat_refuse(struct chat_writer *w, const char *path, const char *why)
 {
     if (w->err)
         return;
-    w->err = ERR_BAD_REQUEST;
+    w->err = ERR_UNTRANSLATABLE;
     *w->param = path;
     err_say(w->text, "'%.160s' cannot be passed on to %s.%s%s", path, w->target, why ? " " : "",
             why ? why : "");

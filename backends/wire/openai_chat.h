@@ -32,7 +32,7 @@ struct openai_target {
     bool keep_thinking; /* the model that thought is the one that is asked */
 };
 
-/* Appends the body to out. ERR_BAD_REQUEST with *param when the server cannot honour a member;
+/* Appends the body to out. ERR_UNTRANSLATABLE with *param when the server cannot honour a member;
  * ERR_TOO_LARGE when out is full. */
 enum err openai_chat_write(const struct chat *c, const struct openai_target *to, struct arena *a,
                            struct buf *out, const char **param, struct err_text *t) MUST_CHECK;
