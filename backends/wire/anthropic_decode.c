@@ -196,6 +196,7 @@ static enum err open_block(struct anthropic_decode *d, struct json_value block)
         return err;
     d->block_count++;
     d->block_open = true;
+    d->called |= d->block == CHAT_BLOCK_TOOL_CALL;
     deliver(d, e);
     return fill_block(d, block, block_names[i].text);
 }
@@ -245,6 +246,7 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
     for (size_t i = 0; i < COUNT(stop_reasons); i++)
         if (value_is_text(reason.value, stop_reasons[i].name))
             e.finish = stop_reasons[i].finish;
+    e.finish = chat_finish_settle(e.finish, d->called);
     close_block(d);
     d->finished = true;
     deliver(d, e);

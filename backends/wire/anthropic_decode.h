@@ -26,6 +26,7 @@ struct anthropic_decode {
     int block_count;           /* blocks that were opened */
     int64_t block_index;       /* of the open one, as the upstream numbers it */
     bool block_open;
+    bool called;       /* some block was a tool call */
     bool started;      /* START was delivered */
     bool finished;     /* FINISH was */
     bool stop_seen;    /* message_stop; what comes after it is dropped */

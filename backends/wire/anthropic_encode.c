@@ -87,7 +87,8 @@ static void put_start(struct json_pen *pen, const struct anthropic_encode *e,
 {
     struct token_usage usage = event->usage;
 
-    if (usage.source == USAGE_NONE)
+    /* Servers that count at the end only say 0 here. */
+    if (usage.n[TOK_INPUT] + usage.n[TOK_CACHED_INPUT] + usage.n[TOK_CACHE_WRITE] == 0)
         usage.n[TOK_INPUT] = e->options.input_tokens;
     JSON_PEN(pen, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":");
     put_head(pen, &e->options, event->id, event->name);
@@ -180,8 +181,7 @@ static void put_end(struct json_pen *pen, const struct anthropic_encode *e)
         usage.n[TOK_OUTPUT] = e->deltas;
     }
     JSON_PEN(pen, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
-    put_stop(pen, chat_finish_settle(e->finish, e->called), e->refused,
-             buf_slice(&e->stop_sequence));
+    put_stop(pen, e->finish, e->refused, buf_slice(&e->stop_sequence));
     JSON_PEN(pen, "},\"usage\":");
     put_usage(pen, &usage);
     JSON_PEN(pen, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
@@ -238,7 +238,6 @@ static enum err note(struct anthropic_encode *e, const struct chat_event *event)
     e->deltas += event->kind == CHAT_DELTA;
     if (event->kind == CHAT_BLOCK_START) {
         e->blocks++;
-        e->called |= event->block == CHAT_BLOCK_TOOL_CALL;
         e->refused |= event->block == CHAT_BLOCK_REFUSAL;
     }
     if (event->kind == CHAT_USAGE) {

@@ -5,8 +5,7 @@
  * content_block_stop, then one message_delta with stop_reason and the whole usage, then
  * message_stop, which only an answer that has ended gets. input_tokens of message_start is the
  * upstream's where it is told early, else the caller's estimate; message_delta has the true counts.
- * stop_reason is tool_use whenever a tool block was sent and the model stopped by itself, refusal
- * after a refusal. Logprobs have no place here: the request side refuses to ask for them.
+ * stop_reason is refusal after a refusal. Logprobs have no place here: the request side refuses to ask for them.
  *
  * Source: Anthropic API reference (Messages, streaming). */
 #ifndef BACKENDS_WIRE_ANTHROPIC_ENCODE_H
@@ -23,7 +22,7 @@ struct anthropic_encode {
     int blocks; /* that were opened */
     bool started, finished;
     bool ended; /* message_stop or an error was written: nothing follows */
-    bool called, refused;
+    bool refused;
     enum chat_finish finish;
     int64_t deltas; /* tokens of the output as far as one can tell without usage */
     bool has_usage;

@@ -66,7 +66,6 @@ static enum err choice_at(struct chat_answer *a, int index, struct chat_answer_c
             a->choices[i] = (struct chat_answer_choice){0};
         a->choice_count = count;
     }
-    a->choices[index].seen = true;
     *out = &a->choices[index];
     return ERR_OK;
 }
@@ -92,7 +91,6 @@ static enum err begin_block(struct chat_answer *a, const struct chat_event *e)
         return err;
     if (!charge(a, sizeof(*b)))
         return ERR_UPSTREAM_TOO_LARGE;
-    c->called |= e->block == CHAT_BLOCK_TOOL_CALL;
     c->refused |= e->block == CHAT_BLOCK_REFUSAL;
     if ((a->count & (a->count - 1)) == 0) /* room is the power of two at or above count */
         a->blocks = mem_resize(a->blocks, a->count ? a->count * 2 : 1, sizeof(*a->blocks));
@@ -139,7 +137,7 @@ static enum err finish(struct chat_answer *a, const struct chat_event *e)
     if (err)
         return err;
     c->finished = true;
-    c->finish = chat_finish_settle(e->finish, c->called);
+    c->finish = e->finish;
     return keep(a, e->text, &c->stop_sequence);
 }
 

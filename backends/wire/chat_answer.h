@@ -19,11 +19,9 @@ struct chat_answer_block {
 };
 
 struct chat_answer_choice {
-    bool seen; /* an event named it */
-    bool called; /* has a tool call */
     bool refused; /* has a refusal */
     bool finished;
-    enum chat_finish finish; /* settled: tool calls are never "stop" */
+    enum chat_finish finish;
     struct slice stop_sequence;
 };
 

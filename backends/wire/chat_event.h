@@ -31,7 +31,7 @@ enum chat_event_kind {
                          text); logprobs. Either may be empty */
     CHAT_SIGNATURE,   /* text: of the open thinking block */
     CHAT_BLOCK_STOP,
-    CHAT_FINISH, /* finish; text: the stop sequence, where one is known */
+    CHAT_FINISH, /* finish, never STOP after a tool call; text: the stop sequence, where known */
     CHAT_USAGE,  /* usage of the whole answer */
     CHAT_PING,   /* the upstream's keep-alive */
     CHAT_ERROR,  /* err; text: message for the client, or empty */
@@ -73,8 +73,8 @@ struct chat_event {
 /* Returns false to stop: the decoder then drops the rest of its input. */
 typedef bool (*chat_event_fn)(const struct chat_event *e, void *ctx);
 
-/* Servers that say "stop" after a tool call are many; clients that wait for "tool_calls" or
- * "tool_use" are more. An answer that was cut stays so. */
+/* What a decoder makes of a reason: servers that say "stop" after a tool call are many; clients
+ * that wait for "tool_calls" or "tool_use" are more. An answer that was cut stays so. */
 static inline enum chat_finish chat_finish_settle(enum chat_finish finish, bool tool_sent)
 {
     bool said_stop = finish == CHAT_FINISH_STOP || finish == CHAT_FINISH_STOP_SEQUENCE;

@@ -54,12 +54,14 @@ static const struct finish_name {
     {{"abort", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_CUT},                                /* vLLM */
 };
 
-void openai_decode_init(struct openai_decode *d, int64_t n, size_t max_event_bytes,
-                        size_t max_held_bytes, chat_event_fn fn, void *ctx)
+void openai_decode_init(struct openai_decode *d, const struct openai_decode_options *options,
+                        chat_event_fn fn, void *ctx)
 {
+    size_t max_event_bytes = options->max_event_bytes;
+
     *d = (struct openai_decode){
-        .n = n,
-        .sink = {.fn = fn, .ctx = ctx, .max_held_bytes = max_held_bytes},
+        .options = *options,
+        .sink = {.fn = fn, .ctx = ctx, .max_held_bytes = options->max_held_bytes},
     };
     sse_init(&d->sse, max_event_bytes);
     d->sse.report_all = true;
@@ -373,7 +375,7 @@ static enum err start(struct openai_decode *d, const struct chunk *c)
     if ((err = decode_text(c->id, &d->id, &e.id)) || (err = decode_text(c->model, &d->name, &e.name)))
         return err;
     d->started = true;
-    chat_id_body(e.id, SLICE("answer"), d->answer_id);
+    chat_id_body(e.id, d->options.fallback_id, d->answer_id);
     d->sink.answer_id = slice_str(d->answer_id);
     if (d->has_usage)
         e.usage = d->usage;
@@ -438,7 +440,7 @@ bool openai_decode_complete(const struct openai_decode *d)
         finished += d->choices[i].finished;
         seen += d->choices[i].seen;
     }
-    return !d->err && seen > 0 && (d->done_seen || (finished == seen && finished >= d->n));
+    return !d->err && seen > 0 && (d->done_seen || (finished == seen && finished >= d->options.n));
 }
 
 bool openai_decode_exhausted(const struct openai_decode *d)
@@ -522,12 +524,19 @@ enum err openai_decode_feed(struct openai_decode *d, struct slice in)
     return d->err;
 }
 
-enum err openai_decode_whole(struct slice body, chat_event_fn fn, void *ctx, struct err_text *error)
+enum err openai_decode_whole(struct slice body, struct slice fallback_id, chat_event_fn fn,
+                             void *ctx, struct err_text *error)
 {
+    struct openai_decode_options options = {
+        .n = 1,
+        .fallback_id = fallback_id,
+        .max_event_bytes = body.n,
+        .max_held_bytes = body.n,
+    };
     struct openai_decode d;
     enum err err;
 
-    openai_decode_init(&d, 1, body.n, body.n, fn, ctx);
+    openai_decode_init(&d, &options, fn, ctx);
     d.whole = d.done_seen = true; /* a reply is whole, whatever its finish reasons say */
     err = d.err = take_object(&d, body, slice_make("", 0));
     if (!err && !d.started)

@@ -27,9 +27,17 @@
 
 struct openai_decode_choice;
 
+struct openai_decode_options {
+    int64_t n;                /* choices expected */
+    struct slice fallback_id; /* the request's: tool calls without ids get some made of the answer's
+                                 id, or of this. Borrowed */
+    size_t max_event_bytes;   /* of one SSE event */
+    size_t max_held_bytes;    /* of blocks whose turn has not come */
+};
+
 struct openai_decode {
+    struct openai_decode_options options;
     struct sse_parser sse;
-    int64_t n;                            /* choices expected */
     struct chat_queue_sink sink;          /* fn and ctx; the choices' queues point to it, so the
                                              decoder stays where it is */
     struct openai_decode_choice *choices; /* owned; by index */
@@ -47,9 +55,8 @@ struct openai_decode {
     struct err_text error; /* what the upstream said, where err is its own; else "" */
 };
 
-/* max_event_bytes bounds one SSE event, max_held_bytes what is held back. */
-void openai_decode_init(struct openai_decode *d, int64_t n, size_t max_event_bytes,
-                        size_t max_held_bytes, chat_event_fn fn, void *ctx);
+void openai_decode_init(struct openai_decode *d, const struct openai_decode_options *options,
+                        chat_event_fn fn, void *ctx);
 void openai_decode_clear(struct openai_decode *d);
 /* Upstream body bytes, in any split. ERR_OK; ERR_UPSTREAM_PROTOCOL (not JSON, tool calls that
  * cannot be told apart); ERR_UPSTREAM_TOO_LARGE; or what an error event means. Errors stick. */
@@ -64,7 +71,7 @@ enum err openai_decode_end(struct openai_decode *d) MUST_CHECK;
 
 /* A whole reply as the same events. Errors as above, of a reply with status 200 that is an error
  * too; *error (may be NULL) as in struct openai_decode. */
-enum err openai_decode_whole(struct slice body, chat_event_fn fn, void *ctx,
-                             struct err_text *error) MUST_CHECK;
+enum err openai_decode_whole(struct slice body, struct slice fallback_id, chat_event_fn fn,
+                             void *ctx, struct err_text *error) MUST_CHECK;
 
 #endif

@@ -224,11 +224,9 @@ static void put_delta(struct json_pen *pen, struct openai_encode *e, const struc
 static void put_finish(struct json_pen *pen, struct openai_encode *e,
                        const struct chat_event *event)
 {
-    bool called = choice_at(e, event->choice)->calls > 0;
-
     chunk_begin(pen, e, event->choice);
     JSON_PEN(pen, "{}");
-    chunk_end(pen, e, finish_name(chat_finish_settle(event->finish, called)));
+    chunk_end(pen, e, finish_name(event->finish));
 }
 
 static void put_end(struct json_pen *pen, struct openai_encode *e)
