@@ -12,6 +12,14 @@ typedef int64_t nanousd;
 
 #define NANOUSD_PER_USD INT64_C(1000000000)
 
+/* Saturates: a server that reports an absurd usage must not make a sum wrap. */
+static inline nanousd money_add(nanousd a, nanousd b)
+{
+    nanousd sum;
+
+    return __builtin_add_overflow(a, b, &sum) ? (a < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+
 /* Parses a plain decimal number of USD ("2.00", "0.0375", "1e-4" is refused) into nano-dollars.
  * false: not a number, negative, more than nine decimals (it would not be exact), or above 1e9 USD.
  */

@@ -220,7 +220,7 @@ struct total {
 
 static void total_add(struct total *t, struct stats_cell *c)
 {
-    t->value += atomic_load_explicit(&c->value, memory_order_relaxed);
+    t->value = stats_sum(t->value, atomic_load_explicit(&c->value, memory_order_relaxed));
     for (int i = 0; c->buckets && i < STATS_BUCKETS; i++)
         t->buckets[i] += atomic_load_explicit(&c->buckets[i], memory_order_relaxed);
 }

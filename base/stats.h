@@ -39,10 +39,18 @@ void stats_free(struct stats *s);
 struct stats_cell *stats_cell(struct stats *s, enum stats_family f,
                               const char *const *label_values);
 
+/* Stops at the ends of the range: costs and tokens come from what servers report. */
+static inline int64_t stats_sum(int64_t a, int64_t b)
+{
+    int64_t sum;
+
+    return __builtin_add_overflow(a, b, &sum) ? (a < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
 static inline void stats_add(struct stats_cell *c, int64_t n)
 {
-    atomic_store_explicit(&c->value, atomic_load_explicit(&c->value, memory_order_relaxed) + n,
-                          memory_order_relaxed);
+    int64_t before = atomic_load_explicit(&c->value, memory_order_relaxed);
+
+    atomic_store_explicit(&c->value, stats_sum(before, n), memory_order_relaxed);
 }
 static inline void stats_set(struct stats_cell *c, int64_t v)
 {

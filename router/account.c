@@ -12,7 +12,7 @@ nanousd account_cost(const struct request *r)
     nanousd sum = 0;
 
     for (int i = 0; i < r->attempt_count; i++)
-        sum += r->attempts[i].cost;
+        sum = money_add(sum, r->attempts[i].cost);
     return sum;
 }
 

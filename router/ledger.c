@@ -35,7 +35,8 @@
 #define BACKOFF_MAX_MS 5000
 #define CLOSE_TRY_MS   10000 /* a disk that stays full must not keep the process for ever */
 
-/* Times are Unix microseconds, durations microseconds (NULL: there was none), money nano-dollars.
+/* sum() fails when integers overflow, total() does not: one absurd row must not close the views.
+ * Times are Unix microseconds, durations microseconds (NULL: there was none), money nano-dollars.
  * Attempts are clustered by their request; the view adds its request_id, which is the client's to
  * choose and therefore neither unique nor a key. */
 static const char schema[] =
@@ -89,11 +90,11 @@ static const char schema[] =
     "  SELECT model, count(*) AS attempts, sum(served) AS served,\n"
     "         sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,\n"
     "         sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,\n"
-    "         sum(reasoning_tokens) AS reasoning_tokens, sum(cost_nanousd) / 1e9 AS cost_usd\n"
+    "         sum(reasoning_tokens) AS reasoning_tokens, total(cost_nanousd) / 1e9 AS cost_usd\n"
     "  FROM attempt_rows GROUP BY model;\n"
     "CREATE VIEW spend_by_day AS\n"
     "  SELECT date(r.received_wall_us / 1000000, 'unixepoch') AS day, r.tenant, a.model,\n"
-    "         count(*) AS attempts, sum(a.cost_nanousd) / 1e9 AS cost_usd\n"
+    "         count(*) AS attempts, total(a.cost_nanousd) / 1e9 AS cost_usd\n"
     "  FROM attempt_rows AS a JOIN requests AS r ON r.id = a.request GROUP BY 1, 2, 3;\n"
     "PRAGMA user_version = 1;\n";
 

@@ -56,6 +56,24 @@ static void test_sums_over_tables(void **state)
     stats_free(NULL);
 }
 
+static void test_sums_saturate(void **state)
+{
+    struct stats *t[2] = {stats_new(), stats_new()};
+    const char *labels[] = {"m", "input"};
+    char *text;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        stats_add(stats_cell(t[i], STAT_TOKENS, labels), INT64_MAX);
+        stats_add(stats_cell(t[i], STAT_TOKENS, labels), INT64_MAX);
+    }
+    text = exposition(t, 2);
+    assert_has_line(text, "weir_tokens_total{model=\"m\",kind=\"input\"} 9223372036854775807");
+    free(text);
+    stats_free(t[0]);
+    stats_free(t[1]);
+}
+
 static void test_no_tables(void **state)
 {
     (void)state;
@@ -241,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums_over_tables),
+        cmocka_unit_test(test_sums_saturate),
         cmocka_unit_test(test_no_tables),
         cmocka_unit_test(test_histogram_buckets),
         cmocka_unit_test(test_hostile_label_values),
