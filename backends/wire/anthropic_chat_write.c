@@ -361,9 +361,10 @@ static void put_choice(struct writing *s)
     struct chat_writer *w = &s->w;
     const struct chat *c = w->chat;
     bool alone = c->parallel == CHAT_NO && c->tools;
+    bool forced = c->tool_choice == CHAT_CHOICE_REQUIRED || c->tool_choice == CHAT_CHOICE_NAMED;
 
-    if (c->tool_choice == CHAT_CHOICE_UNSET && !alone)
-        return;
+    if ((c->tool_choice == CHAT_CHOICE_UNSET && !alone) || (!c->tools && !forced))
+        return; /* without tools the dialect has no choice to make */
     put_key(w, "tool_choice");
     put_open(w, '{');
     put_words_member(w, "type", words[c->tool_choice]);
@@ -598,6 +599,8 @@ enum err anthropic_chat_write(const struct chat *c, const struct anthropic_targe
     struct writing s = {.to = to};
 
     chat_writer_init(&s.w, c, chat_dialect_name(CHAT_ANTHROPIC), a, out, param, t);
+    if (chat_refuse_unknown(&s.w, CHAT_ANTHROPIC))
+        return chat_writer_end(&s.w);
     put_open(&s.w, '{');
     put_string_member(&s.w, "model", to->model);
     put_max_tokens(&s);

@@ -116,18 +116,24 @@ void chat_refuse(struct chat_writer *w, const char *path, const char *why)
             why ? why : "");
 }
 
+bool chat_refuse_unknown(struct chat_writer *w, enum chat_dialect to)
+{
+    for (const struct chat_unknown *u = w->chat->unknown; u && !w->err; u = u->next)
+        if (!(u->top && w->chat->from == to) && !chat_is_harmless(w->chat, u, to))
+            chat_refuse(w, u->path, NULL);
+    return w->err != ERR_OK;
+}
+
 void put_unknown(struct chat_writer *w, enum chat_dialect to)
 {
-    for (const struct chat_unknown *u = w->chat->unknown; u && !w->err; u = u->next) {
-        if (u->top && w->chat->from == to) {
-            separate(w);
-            JSON_PEN(&w->pen, "\"");
-            json_pen_raw(&w->pen, u->key);
-            JSON_PEN(&w->pen, "\":");
-            json_pen_raw(&w->pen, u->value);
-        } else if (!chat_is_harmless(w->chat, u, to)) {
-            chat_refuse(w, u->path, NULL);
-        }
+    for (const struct chat_unknown *u = w->chat->unknown; u; u = u->next) {
+        if (!u->top || w->chat->from != to)
+            continue;
+        separate(w);
+        JSON_PEN(&w->pen, "\"");
+        json_pen_raw(&w->pen, u->key);
+        JSON_PEN(&w->pen, "\":");
+        json_pen_raw(&w->pen, u->value);
     }
 }
 

@@ -8,7 +8,7 @@
 
 struct chat_writer {
     const struct chat *chat;
-    const char *target; /* for messages: "Anthropic Messages", "the server 'groq'" */
+    const char *target; /* for messages: "Anthropic Messages", "OpenAI Chat Completions (groq)" */
     struct arena *arena;
     struct json_pen pen;
     bool comma; /* a value stands before: the next one is separated */
@@ -37,8 +37,10 @@ void put_int_member(struct chat_writer *w, const char *name, int64_t n);
 /* Records that the member at path is refused. why (may be NULL) is a sentence after the usual one.
  */
 void chat_refuse(struct chat_writer *w, const char *path, const char *why);
-/* The members the model has no place for: refuses the first that is not harmless; in the client's
- * own dialect writes those of the request's top instead. */
+/* Refuses the first member that the model has no place for, unless it is harmless or of the
+ * request's top in the client's own dialect. true: refused, and the writer may stop. */
+bool chat_refuse_unknown(struct chat_writer *w, enum chat_dialect to);
+/* Those of the request's top, in the client's own dialect. */
 void put_unknown(struct chat_writer *w, enum chat_dialect to);
 
 /* The client's name for a member of the model that dialects name differently. */

@@ -11,8 +11,9 @@
  *   (quirks: thinking_key); its signatures never leave their vendor.
  * - cache_control marks are left out (caching is automatic there), but for servers that read them.
  * - Anthropic's thinking budget becomes an effort by its share of max_tokens: up to 35 % low, up to
- *   65 % medium, above that high. `disabled` and `adaptive` without an effort say what such a model
- *   does unasked, and become nothing.
+ *   65 % medium, above that high. A budget permits thinking and commands none:
+ *   servers that have no word for effort are sent nothing. `disabled` and `adaptive` without an
+ *   effort say what such a model does unasked, and become nothing as well.
  * - A turn that Anthropic's client began for the assistant goes to servers that continue it. */
 #ifndef BACKENDS_WIRE_OPENAI_CHAT_H
 #define BACKENDS_WIRE_OPENAI_CHAT_H

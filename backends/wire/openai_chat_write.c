@@ -383,11 +383,13 @@ static void put_choice(struct writing *s)
     switch (c->tool_choice) {
     case CHAT_CHOICE_UNSET:
         return;
-    case CHAT_CHOICE_AUTO:
-        if (!lacks(s, LACKS_TOOL_CHOICE)) /* auto is what such a server does */
+    case CHAT_CHOICE_AUTO: /* is what a server without tool_choice does, and one without tools */
+        if (!lacks(s, LACKS_TOOL_CHOICE) && c->tools)
             put_words_member(w, "tool_choice", "auto");
         return;
     case CHAT_CHOICE_NONE:
+        if (!c->tools) /* OpenAI refuses the member without tools */
+            return;
         put_words_member(w, "tool_choice", "none");
         break;
     case CHAT_CHOICE_REQUIRED:
@@ -549,6 +551,8 @@ static void put_effort(struct writing *s)
     enum chat_effort effort = c->effort;
     bool budget = effort == CHAT_EFFORT_UNSET && c->thinking == CHAT_THINKING_BUDGET;
 
+    if (budget && !s->q->effort[CHAT_EFFORT_HIGH])
+        return;
     if (budget)
         effort = effort_of_budget(c);
     if (effort == CHAT_EFFORT_UNSET)
@@ -602,9 +606,11 @@ enum err openai_chat_write(const struct chat *c, const struct openai_target *to,
 {
     struct writing s = {.to = to, .q = to->quirks};
     const char *target =
-        arena_printf(a, "%s of the server '%s'", chat_dialect_name(CHAT_OPENAI), to->quirks->name);
+        arena_printf(a, "%s (%s)", chat_dialect_name(CHAT_OPENAI), to->quirks->name);
 
     chat_writer_init(&s.w, c, target, a, out, param, t);
+    if (chat_refuse_unknown(&s.w, CHAT_OPENAI))
+        return chat_writer_end(&s.w);
     put_open(&s.w, '{');
     put_string_member(&s.w, "model", to->model);
     put_messages(&s);

@@ -512,8 +512,10 @@ static bool read_rest(struct chat_reader *r, const struct request_members *v)
     c->max_tokens = chat_raw(v->max_output_tokens);
     c->temperature = chat_raw(v->temperature);
     c->top_p = chat_raw(v->top_p);
-    c->top_logprobs = chat_raw(v->top_logprobs);
-    c->logprobs = v->top_logprobs.text.n && number > 0 ? CHAT_YES : CHAT_UNSET;
+    if (v->top_logprobs.text.n && number > 0) {
+        c->top_logprobs = chat_raw(v->top_logprobs);
+        c->logprobs = CHAT_YES;
+    }
     c->parallel = chat_flag(v->parallel);
     c->store = chat_flag(v->store);
     c->previous_response_id = chat_text(r, v->previous);
