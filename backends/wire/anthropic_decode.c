@@ -342,8 +342,7 @@ static bool on_event(const struct sse_event *e, void *ctx)
     if (anthropic_event_read(e, &event))
         d->err = take_event(d, &event, e->data);
     else
-        d->err =
-            slice_eq(e->event, SLICE("error")) ? fail(d, 0, e->data) : ERR_UPSTREAM_PROTOCOL;
+        d->err = slice_eq(e->event, SLICE("error")) ? fail(d, 0, e->data) : ERR_UPSTREAM_PROTOCOL;
     return !d->err && !d->stopped && !d->stop_seen;
 }
 

@@ -19,19 +19,19 @@
 struct anthropic_decode {
     struct sse_parser sse;
     chat_event_fn fn;
-    void *ctx; /* borrowed by fn */
+    void *ctx;                 /* borrowed by fn */
     struct buf id, name, text; /* decoded strings of the event under way */
     struct buf input;          /* of a tool call that came whole with its start */
     enum chat_block block;     /* the open one, when block_open */
     int block_count;           /* blocks that were opened */
     int64_t block_index;       /* of the open one, as the upstream numbers it */
     bool block_open;
-    bool called;       /* some block was a tool call */
-    bool started;      /* START was delivered */
-    bool finished;     /* FINISH was */
-    bool stop_seen;    /* message_stop; what comes after it is dropped */
-    bool ended;        /* END was delivered */
-    bool stopped;      /* fn wants no more */
+    bool called;    /* some block was a tool call */
+    bool started;   /* START was delivered */
+    bool finished;  /* FINISH was */
+    bool stop_seen; /* message_stop; what comes after it is dropped */
+    bool ended;     /* END was delivered */
+    bool stopped;   /* fn wants no more */
     bool has_usage;
     struct token_usage usage;
     enum err err;
@@ -49,8 +49,8 @@ enum err anthropic_decode_feed(struct anthropic_decode *d, struct slice in) MUST
 bool anthropic_decode_complete(const struct anthropic_decode *d);
 /* Nothing can come any more. */
 bool anthropic_decode_exhausted(const struct anthropic_decode *d);
-/* The upstream says no more, or need not: delivers USAGE and END, once. ERR_UPSTREAM_CUT, and nothing, when the
- * answer is not complete. */
+/* The upstream says no more, or need not: delivers USAGE and END, once. ERR_UPSTREAM_CUT, and
+ * nothing, when the answer is not complete. */
 enum err anthropic_decode_end(struct anthropic_decode *d) MUST_CHECK;
 
 /* A whole message as the same events. Errors as above; *error (may be NULL) as in struct

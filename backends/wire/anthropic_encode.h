@@ -5,7 +5,8 @@
  * content_block_stop, then one message_delta with stop_reason and the whole usage, then
  * message_stop, which only an answer that has ended gets. input_tokens of message_start is the
  * upstream's where it is told early, else the caller's estimate; message_delta has the true counts.
- * stop_reason is refusal after a refusal. Logprobs have no place here: the request side refuses to ask for them.
+ * stop_reason is refusal after a refusal. Logprobs have no place here: the request side refuses to
+ * ask for them.
  *
  * Source: Anthropic API reference (Messages, streaming). */
 #ifndef BACKENDS_WIRE_ANTHROPIC_ENCODE_H

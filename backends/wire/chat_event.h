@@ -26,7 +26,8 @@
 enum chat_event_kind {
     CHAT_START,       /* id, name (the model), and usage when the dialect tells input tokens early
                          (usage.source is then not USAGE_NONE) */
-    CHAT_BLOCK_START, /* block; of a tool call: id, name; of redacted thinking: text, all its data */
+    CHAT_BLOCK_START, /* block; of a tool call: id, name; of redacted thinking: text, all its data
+                       */
     CHAT_DELTA,       /* text: of the open block (of a tool call: a fragment of the arguments' JSON
                          text); logprobs. Either may be empty */
     CHAT_SIGNATURE,   /* text: of the open thinking block */

@@ -14,7 +14,8 @@ enum err json_text(struct json_value v, struct buf *scratch, struct slice *out)
     if (out->n == 0 || !memchr(out->p, '\\', out->n))
         return ERR_OK;
     buf_reset(scratch);
-    /* Decoding shortens, but for lone surrogates, whose six bytes become three: so it does there. */
+    /* Decoding shortens, but for lone surrogates, whose six bytes become three: so it does there.
+     */
     err = buf_reserve(scratch, out->n, &room, &room_bytes);
     if (err)
         return err;

@@ -45,13 +45,15 @@ static const struct finish_name {
     {{"tool_calls", 10}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
     {{"function_call", 13}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
     {{"content_filter", 14}, CHAT_FINISH_FILTER, ERR_OK},
-    {{"model_length", 12}, CHAT_FINISH_LENGTH, ERR_OK},                                /* Mistral */
-    {{"max_tokens", 10}, CHAT_FINISH_LENGTH, ERR_OK},                                  /* Gemini */
-    {{"safety", 6}, CHAT_FINISH_FILTER, ERR_OK},                                       /* Gemini */
-    {{"error", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_SERVER_ERROR},                       /* OpenRouter,
-                                                                                          Mistral */
-    {{"insufficient_system_resource", 28}, CHAT_FINISH_STOP, ERR_UPSTREAM_OVERLOADED}, /* DeepSeek */
-    {{"abort", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_CUT},                                /* vLLM */
+    {{"model_length", 12}, CHAT_FINISH_LENGTH, ERR_OK},          /* Mistral */
+    {{"max_tokens", 10}, CHAT_FINISH_LENGTH, ERR_OK},            /* Gemini */
+    {{"safety", 6}, CHAT_FINISH_FILTER, ERR_OK},                 /* Gemini */
+    {{"error", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_SERVER_ERROR}, /* OpenRouter,
+                                                                    Mistral */
+    {{"insufficient_system_resource", 28},
+     CHAT_FINISH_STOP,
+     ERR_UPSTREAM_OVERLOADED},                          /* DeepSeek */
+    {{"abort", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_CUT}, /* vLLM */
 };
 
 void openai_decode_init(struct openai_decode *d, const struct openai_decode_options *options,
@@ -152,7 +154,8 @@ static enum err take_call(struct openai_decode *d, struct chat_queue *q, struct 
         name = m.value;
     if (json_get(function, SLICE("arguments"), &m))
         arguments = m.value;
-    if ((err = decode_text(id, &d->id, &call.id)) || (err = decode_text(name, &d->name, &call.name)))
+    if ((err = decode_text(id, &d->id, &call.id)) ||
+        (err = decode_text(name, &d->name, &call.name)))
         return err;
     if (arguments.type == JSON_OBJECT) /* Ollama's own form, also of some proxies */
         call.arguments = arguments.text;
@@ -372,7 +375,8 @@ static enum err start(struct openai_decode *d, const struct chunk *c)
 
     if (d->started)
         return ERR_OK;
-    if ((err = decode_text(c->id, &d->id, &e.id)) || (err = decode_text(c->model, &d->name, &e.name)))
+    if ((err = decode_text(c->id, &d->id, &e.id)) ||
+        (err = decode_text(c->model, &d->name, &e.name)))
         return err;
     d->started = true;
     chat_id_body(e.id, d->options.fallback_id, d->answer_id);
@@ -472,6 +476,8 @@ enum err openai_decode_end(struct openai_decode *d)
         return d->err;
     if (!openai_decode_complete(d))
         return d->err = ERR_UPSTREAM_CUT;
+    if (!d->choices[0].seen) /* dialects without choices have nothing but the first */
+        return d->err = ERR_UPSTREAM_PROTOCOL;
     for (size_t i = 0; i < d->choice_count && !d->err; i++)
         if (d->choices[i].seen)
             d->err = finish_choice(d, &d->choices[i], (int)i);

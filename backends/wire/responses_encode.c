@@ -3,7 +3,6 @@
  * it), when it is done, and in the response that holds all of them. */
 #include "backends/wire/responses_encode.h"
 
-#include "backends/wire/chat_id.h"
 #include "backends/wire/json_pen.h"
 
 /* What the API shows when the request said nothing. */
@@ -13,6 +12,8 @@
     "\"reasoning\":{\"effort\":null,\"summary\":null},\"store\":false,\"temperature\":null,"       \
     "\"text\":{\"format\":{\"type\":\"text\"}},\"tool_choice\":\"auto\",\"tools\":[],"             \
     "\"top_p\":null,\"truncation\":\"disabled\""
+
+#define DELTA_HEAD_MAX_BYTES 1024 /* names of events and ids are shorter */
 
 /* How an item or a response stands. */
 enum status { IN_PROGRESS, COMPLETED, INCOMPLETE, FAILED };
@@ -24,29 +25,41 @@ static const char *const status_names[] = {
     [FAILED] = "failed",
 };
 
+/* What items and responses are written from. */
+struct source {
+    const struct chat_answer *answer;
+    const struct chat_encode_options *options;
+    const char *id;
+};
+
+static struct source source_of(const struct responses_encode *e)
+{
+    return (struct source){&e->answer, &e->options, e->id};
+}
+
 void responses_encode_init(struct responses_encode *e, const struct chat_encode_options *options)
 {
     *e = (struct responses_encode){.options = *options};
     chat_answer_init(&e->answer, options->max_answer_bytes);
+    buf_init(&e->delta_head, DELTA_HEAD_MAX_BYTES);
+    buf_init(&e->delta_item, DELTA_HEAD_MAX_BYTES);
 }
 
 void responses_encode_clear(struct responses_encode *e)
 {
     chat_answer_clear(&e->answer);
+    buf_clear(&e->delta_head);
+    buf_clear(&e->delta_item);
 }
 
 /* ---- items ---- */
 
 /* A quoted id, the same in every event that names it: prefix, the answer's id, a number. */
-static void put_id(struct json_pen *pen, const struct chat_answer *a,
-                   const struct chat_encode_options *o, struct slice prefix, int64_t number)
+static void put_id(struct json_pen *pen, struct source s, struct slice prefix, int64_t number)
 {
-    char body[CHAT_ID_BYTES];
-
-    chat_id_body(a->id, o->fallback_id, body);
     JSON_PEN(pen, "\"");
     json_pen_raw(pen, prefix);
-    json_pen_raw(pen, slice_str(body));
+    json_pen_raw(pen, slice_str(s.id));
     if (number >= 0) {
         JSON_PEN(pen, "_");
         json_pen_int(pen, number);
@@ -54,18 +67,15 @@ static void put_id(struct json_pen *pen, const struct chat_answer *a,
     JSON_PEN(pen, "\"");
 }
 
-static void put_item_id(struct json_pen *pen, const struct chat_answer *a,
-                        const struct chat_encode_options *o, size_t i)
+static void put_item_id(struct json_pen *pen, struct source s, size_t i)
 {
     static const struct slice prefixes[] = {
-        [CHAT_BLOCK_TEXT] = {"msg_", 4},
-        [CHAT_BLOCK_REFUSAL] = {"msg_", 4},
-        [CHAT_BLOCK_THINKING] = {"rs_", 3},
-        [CHAT_BLOCK_REDACTED_THINKING] = {"rs_", 3},
+        [CHAT_BLOCK_TEXT] = {"msg_", 4},     [CHAT_BLOCK_REFUSAL] = {"msg_", 4},
+        [CHAT_BLOCK_THINKING] = {"rs_", 3},  [CHAT_BLOCK_REDACTED_THINKING] = {"rs_", 3},
         [CHAT_BLOCK_TOOL_CALL] = {"fc_", 3},
     };
 
-    put_id(pen, a, o, prefixes[a->blocks[i].kind], (int64_t)i);
+    put_id(pen, s, prefixes[s.answer->blocks[i].kind], (int64_t)i);
 }
 
 static void put_logprobs(struct json_pen *pen, const struct chat_answer_block *b)
@@ -117,14 +127,13 @@ static void put_status(struct json_pen *pen, enum status status)
 }
 
 /* Item number i; in progress it is empty still. */
-static void put_item(struct json_pen *pen, const struct chat_answer *a,
-                     const struct chat_encode_options *o, size_t i, enum status status)
+static void put_item(struct json_pen *pen, struct source s, size_t i, enum status status)
 {
-    const struct chat_answer_block *b = &a->blocks[i];
+    const struct chat_answer_block *b = &s.answer->blocks[i];
     bool empty = status == IN_PROGRESS;
 
     JSON_PEN(pen, "{\"id\":");
-    put_item_id(pen, a, o, i);
+    put_item_id(pen, s, i);
     switch (b->kind) {
     case CHAT_BLOCK_TEXT:
     case CHAT_BLOCK_REFUSAL:
@@ -142,7 +151,7 @@ static void put_item(struct json_pen *pen, const struct chat_answer *a,
             put_part(pen, b, false);
         JSON_PEN(pen, "]");
         if (!empty)
-            put_encrypted(pen, o, b);
+            put_encrypted(pen, s.options, b);
         break;
     case CHAT_BLOCK_TOOL_CALL:
         JSON_PEN(pen, ",\"type\":\"function_call\"");
@@ -183,9 +192,9 @@ static void put_usage(struct json_pen *pen, const struct chat_answer *a)
 }
 
 /* The last item of an answer that was cut is incomplete itself. */
-static void put_output(struct json_pen *pen, const struct chat_answer *a,
-                       const struct chat_encode_options *o, enum status status)
+static void put_output(struct json_pen *pen, struct source s, enum status status)
 {
+    const struct chat_answer *a = s.answer;
     bool first = true;
 
     JSON_PEN(pen, ",\"output\":[");
@@ -196,7 +205,7 @@ static void put_output(struct json_pen *pen, const struct chat_answer *a,
         if (!first)
             JSON_PEN(pen, ",");
         first = false;
-        put_item(pen, a, o, i, cut ? INCOMPLETE : COMPLETED);
+        put_item(pen, s, i, cut ? INCOMPLETE : COMPLETED);
     }
     JSON_PEN(pen, "]");
 }
@@ -227,12 +236,14 @@ static void put_outcome(struct json_pen *pen, const struct chat_answer *a, enum 
         JSON_PEN(pen, "{\"reason\":\"max_output_tokens\"}");
 }
 
-static void put_response(struct json_pen *pen, const struct chat_answer *a,
-                         const struct chat_encode_options *o, enum status status,
+static void put_response(struct json_pen *pen, struct source s, enum status status,
                          const struct chat_event *error)
 {
+    const struct chat_encode_options *o = s.options;
+    const struct chat_answer *a = s.answer;
+
     JSON_PEN(pen, "{\"id\":");
-    put_id(pen, a, o, SLICE("resp_"), -1);
+    put_id(pen, s, SLICE("resp_"), -1);
     JSON_PEN(pen, ",\"object\":\"response\",\"created_at\":");
     json_pen_int(pen, o->created_s);
     put_status(pen, status);
@@ -240,7 +251,7 @@ static void put_response(struct json_pen *pen, const struct chat_answer *a,
     put_outcome(pen, a, status, error);
     JSON_PEN(pen, ",\"model\":");
     json_pen_string(pen, o->model.n ? o->model : a->model);
-    put_output(pen, a, o, status);
+    put_output(pen, s, status);
     JSON_PEN(pen, ",");
     json_pen_line(pen, o->echo.n ? o->echo : SLICE(ECHO_DEFAULT));
     JSON_PEN(pen, ",\"usage\":");
@@ -259,14 +270,19 @@ static enum status status_of(const struct chat_answer_choice *c)
 
 /* ---- events ---- */
 
-/* event: NAME, data: {"type":NAME,"sequence_number":N */
-static void event_begin(struct json_pen *pen, struct responses_encode *e, struct slice name)
+/* event: NAME, data: {"type":NAME,"sequence_number": */
+static void put_event_head(struct json_pen *pen, struct slice name)
 {
     JSON_PEN(pen, "event: ");
     json_pen_raw(pen, name);
     JSON_PEN(pen, "\ndata: {\"type\":\"");
     json_pen_raw(pen, name);
     JSON_PEN(pen, "\",\"sequence_number\":");
+}
+
+static void event_begin(struct json_pen *pen, struct responses_encode *e, struct slice name)
+{
+    put_event_head(pen, name);
     json_pen_int(pen, e->sequence++);
 }
 
@@ -280,7 +296,7 @@ static void put_response_event(struct json_pen *pen, struct responses_encode *e,
 {
     event_begin(pen, e, name);
     JSON_PEN(pen, ",\"response\":");
-    put_response(pen, &e->answer, &e->options, status, error);
+    put_response(pen, source_of(e), status, error);
     event_end(pen);
 }
 
@@ -296,24 +312,29 @@ static void put_item_event(struct json_pen *pen, struct responses_encode *e, str
     JSON_PEN(pen, ",\"output_index\":");
     json_pen_int(pen, (int64_t)last_item(e));
     JSON_PEN(pen, ",\"item\":");
-    put_item(pen, &e->answer, &e->options, last_item(e), status);
+    put_item(pen, source_of(e), last_item(e), status);
     event_end(pen);
 }
 
-/* An event about the open item, up to where its own members follow. */
-static void item_event_begin(struct json_pen *pen, struct responses_encode *e, struct slice name)
+/* Which item an event is about: the open one. */
+static void put_item_members(struct json_pen *pen, const struct responses_encode *e)
 {
     enum chat_block kind = e->answer.blocks[last_item(e)].kind;
 
-    event_begin(pen, e, name);
     JSON_PEN(pen, ",\"item_id\":");
-    put_item_id(pen, &e->answer, &e->options, last_item(e));
+    put_item_id(pen, source_of(e), last_item(e));
     JSON_PEN(pen, ",\"output_index\":");
     json_pen_int(pen, (int64_t)last_item(e));
     if (kind == CHAT_BLOCK_THINKING)
         JSON_PEN(pen, ",\"summary_index\":0");
     else if (kind != CHAT_BLOCK_TOOL_CALL)
         JSON_PEN(pen, ",\"content_index\":0");
+}
+
+static void item_event_begin(struct json_pen *pen, struct responses_encode *e, struct slice name)
+{
+    event_begin(pen, e, name);
+    put_item_members(pen, e);
 }
 
 /* The names of the events by which a block's text comes. Redacted thinking has none. */
@@ -355,12 +376,36 @@ static void put_part_event(struct json_pen *pen, struct responses_encode *e, str
     event_end(pen);
 }
 
+/* What all deltas of the open item have in common is written once. */
+static enum err write_delta_head(struct responses_encode *e, struct slice name)
+{
+    struct json_pen pen;
+    enum err err;
+
+    buf_reset(&e->delta_head);
+    json_pen_begin(&pen, &e->delta_head);
+    put_event_head(&pen, name);
+    err = json_pen_end(&pen);
+    if (err)
+        return err;
+    buf_reset(&e->delta_item);
+    json_pen_begin(&pen, &e->delta_item);
+    put_item_members(&pen, e);
+    JSON_PEN(&pen, ",\"delta\":");
+    return json_pen_end(&pen);
+}
+
 static void open_part(struct json_pen *pen, struct responses_encode *e)
 {
     const struct text_events *names = &text_events[e->answer.blocks[last_item(e)].kind];
+    enum err err;
 
-    if (!e->part_open)
-        put_part_event(pen, e, names->part_added, true);
+    if (e->part_open)
+        return;
+    put_part_event(pen, e, names->part_added, true);
+    err = write_delta_head(e, names->delta);
+    if (err && !pen->err)
+        pen->err = err;
     e->part_open = true;
 }
 
@@ -372,12 +417,15 @@ static void put_delta(struct json_pen *pen, struct responses_encode *e, struct s
     if (text_events[b->kind].delta.n == 0)
         return;
     open_part(pen, e);
-    item_event_begin(pen, e, text_events[b->kind].delta);
-    JSON_PEN(pen, ",\"delta\":");
+    json_pen_raw(pen, buf_slice(&e->delta_head));
+    json_pen_int(pen, e->sequence++);
+    json_pen_raw(pen, buf_slice(&e->delta_item));
     json_pen_string(pen, text);
-    if (b->kind == CHAT_BLOCK_TEXT) {
+    if (b->kind == CHAT_BLOCK_TEXT && logprobs.n) {
         JSON_PEN(pen, ",\"logprobs\":");
-        json_pen_line(pen, logprobs.n ? logprobs : SLICE("[]"));
+        json_pen_line(pen, logprobs);
+    } else if (b->kind == CHAT_BLOCK_TEXT) {
+        JSON_PEN(pen, ",\"logprobs\":[]");
     }
     event_end(pen);
 }
@@ -419,10 +467,9 @@ static void put_end(struct json_pen *pen, struct responses_encode *e)
 {
     enum status status = status_of(&e->answer.choices[0]);
 
-    put_response_event(pen, e,
-                       status == COMPLETED ? SLICE("response.completed")
-                                           : SLICE("response.incomplete"),
-                       status, NULL);
+    put_response_event(
+        pen, e, status == COMPLETED ? SLICE("response.completed") : SLICE("response.incomplete"),
+        status, NULL);
 }
 
 /* Before the response was created there is none that could fail. */
@@ -450,6 +497,7 @@ static void write_event(struct json_pen *pen, struct responses_encode *e,
 {
     switch (event->kind) {
     case CHAT_START:
+        chat_id_body(event->id, e->options.fallback_id, e->id);
         put_response_event(pen, e, SLICE("response.created"), IN_PROGRESS, NULL);
         put_response_event(pen, e, SLICE("response.in_progress"), IN_PROGRESS, NULL);
         e->started = true;
@@ -504,8 +552,8 @@ enum err responses_encode_on(struct responses_encode *e, const struct chat_event
         return ERR_INTERNAL;
     json_pen_begin(&pen, out);
     if (event->kind != CHAT_PING && event->kind != CHAT_ERROR) {
-        bool cut = event->kind == CHAT_FINISH && (chat_finish_is_cut(event->finish) ||
-                                                  event->finish == CHAT_FINISH_FILTER);
+        bool cut = event->kind == CHAT_FINISH &&
+                   (chat_finish_is_cut(event->finish) || event->finish == CHAT_FINISH_FILTER);
         close_item(&pen, e, cut ? INCOMPLETE : COMPLETED);
     }
     err = chat_answer_add(&e->answer, event);
@@ -522,11 +570,14 @@ enum err responses_encode_on(struct responses_encode *e, const struct chat_event
 enum err responses_encode_reply(const struct chat_answer *a,
                                 const struct chat_encode_options *options, struct buf *out)
 {
+    char id[CHAT_ID_BYTES];
+    struct source source = {a, options, id};
     struct json_pen pen;
 
     if (!a->complete || a->choice_count == 0 || !a->choices[0].finished)
         return ERR_INTERNAL;
+    chat_id_body(a->id, options->fallback_id, id);
     json_pen_begin(&pen, out);
-    put_response(&pen, a, options, status_of(&a->choices[0]), NULL);
+    put_response(&pen, source, status_of(&a->choices[0]), NULL);
     return json_pen_end(&pen);
 }

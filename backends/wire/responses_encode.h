@@ -15,15 +15,20 @@
 #include "backends/wire/chat_answer.h"
 #include "backends/wire/chat_encode.h"
 #include "backends/wire/chat_event.h"
+#include "backends/wire/chat_id.h"
 #include "base/buf.h"
 
 struct responses_encode {
     struct chat_encode_options options;
     struct chat_answer answer; /* so far: the last events repeat it */
+    char id[CHAT_ID_BYTES];    /* that all ids share */
+    struct buf delta_head;     /* of the open item's deltas, up to the sequence number */
+    struct buf delta_item;     /* and from there to the text */
     int64_t sequence;          /* number of the next event */
     bool started;
     bool part_open; /* the open item has begun its part */
-    bool item_done; /* the last item is closed, but for saying so: its status waits for what follows */
+    bool item_done; /* the last item is closed, but for saying so: its status waits for what follows
+                     */
     bool ended;     /* nothing follows */
 };
 

@@ -36,26 +36,21 @@ struct chat_encode_options answer_run_options(void)
 /* ---- the trace ---- */
 
 static const char *const kind_names[] = {
-    [CHAT_START] = "START",         [CHAT_BLOCK_START] = "BLOCK_START",
-    [CHAT_DELTA] = "DELTA",         [CHAT_SIGNATURE] = "SIGNATURE",
+    [CHAT_START] = "START",           [CHAT_BLOCK_START] = "BLOCK_START",
+    [CHAT_DELTA] = "DELTA",           [CHAT_SIGNATURE] = "SIGNATURE",
     [CHAT_BLOCK_STOP] = "BLOCK_STOP", [CHAT_FINISH] = "FINISH",
-    [CHAT_USAGE] = "USAGE",         [CHAT_PING] = "PING",
-    [CHAT_ERROR] = "ERROR",         [CHAT_END] = "END",
+    [CHAT_USAGE] = "USAGE",           [CHAT_PING] = "PING",
+    [CHAT_ERROR] = "ERROR",           [CHAT_END] = "END",
 };
 static const char *const block_names[] = {
-    [CHAT_BLOCK_TEXT] = "text",
-    [CHAT_BLOCK_REFUSAL] = "refusal",
-    [CHAT_BLOCK_THINKING] = "thinking",
-    [CHAT_BLOCK_REDACTED_THINKING] = "redacted_thinking",
+    [CHAT_BLOCK_TEXT] = "text",           [CHAT_BLOCK_REFUSAL] = "refusal",
+    [CHAT_BLOCK_THINKING] = "thinking",   [CHAT_BLOCK_REDACTED_THINKING] = "redacted_thinking",
     [CHAT_BLOCK_TOOL_CALL] = "tool_call",
 };
 static const char *const finish_names[] = {
-    [CHAT_FINISH_STOP] = "stop",
-    [CHAT_FINISH_STOP_SEQUENCE] = "stop_sequence",
-    [CHAT_FINISH_LENGTH] = "length",
-    [CHAT_FINISH_TOOL_CALLS] = "tool_calls",
-    [CHAT_FINISH_FILTER] = "filter",
-    [CHAT_FINISH_PAUSE] = "pause",
+    [CHAT_FINISH_STOP] = "stop",     [CHAT_FINISH_STOP_SEQUENCE] = "stop_sequence",
+    [CHAT_FINISH_LENGTH] = "length", [CHAT_FINISH_TOOL_CALLS] = "tool_calls",
+    [CHAT_FINISH_FILTER] = "filter", [CHAT_FINISH_PAUSE] = "pause",
 };
 
 static void put_field(struct json_pen *pen, const char *name, struct slice text)
@@ -98,7 +93,8 @@ void answer_run_print(const struct chat_event *e, struct buf *out)
         JSON_PEN(&pen, " ");
         json_pen_raw(&pen, slice_str(finish_names[e->finish]));
     }
-    if (e->kind == CHAT_START || (e->kind == CHAT_BLOCK_START && e->block == CHAT_BLOCK_TOOL_CALL)) {
+    if (e->kind == CHAT_START ||
+        (e->kind == CHAT_BLOCK_START && e->block == CHAT_BLOCK_TOOL_CALL)) {
         put_field(&pen, " id=", e->id);
         put_field(&pen, e->kind == CHAT_START ? " model=" : " name=", e->name);
     }
@@ -119,10 +115,8 @@ void answer_run_print(const struct chat_event *e, struct buf *out)
 static void encode(struct answer_run *r, const struct chat_event *e)
 {
     must(!openai_encode_on(&r->openai, e, &r->streams[ANSWER_OPENAI]), "openai_encode");
-    must(!anthropic_encode_on(&r->anthropic, e, &r->streams[ANSWER_ANTHROPIC]),
-         "anthropic_encode");
-    must(!responses_encode_on(&r->responses, e, &r->streams[ANSWER_RESPONSES]),
-         "responses_encode");
+    must(!anthropic_encode_on(&r->anthropic, e, &r->streams[ANSWER_ANTHROPIC]), "anthropic_encode");
+    must(!responses_encode_on(&r->responses, e, &r->streams[ANSWER_RESPONSES]), "responses_encode");
 }
 
 static bool on_event(const struct chat_event *e, void *ctx)

@@ -184,7 +184,8 @@ static void test_classify(void **state)
          ERR_UPSTREAM_OVERLOADED},
         {529, "", ERR_UPSTREAM_OVERLOADED},
         {400,
-         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is "
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt "
+         "is "
          "too long: 2 tokens > 1 maximum\"}}",
          ERR_UPSTREAM_CONTEXT_LENGTH},
         {400,

@@ -20,8 +20,22 @@ struct script {
 };
 
 static const char *const pieces[] = {
-    "a", "Hello", " world", "\n", "\"", "\\", "\t", "\xC3\xA9", "\xF0\x9F\x98\x80", "{", "}", "\x01",
-    "data: [DONE]\n\n", "</s>", "0", "\xE2\x80\xA8",
+    "a",
+    "Hello",
+    " world",
+    "\n",
+    "\"",
+    "\\",
+    "\t",
+    "\xC3\xA9",
+    "\xF0\x9F\x98\x80",
+    "{",
+    "}",
+    "\x01",
+    "data: [DONE]\n\n",
+    "</s>",
+    "0",
+    "\xE2\x80\xA8",
 };
 
 static struct slice random_text(struct script *s, struct rng *r)
@@ -57,7 +71,8 @@ static void add_text(struct script *s, enum chat_event_kind kind, enum chat_bloc
 /* A JSON object in random fragments: what decoders must be able to take apart again. */
 static void add_arguments(struct script *s, struct rng *r, int index)
 {
-    static const char *const values[] = {"{}", "{\"a\":1.50}", "{\"s\":\"}{\\\"\\n\",\"l\":[1,{}]}"};
+    static const char *const values[] = {"{}", "{\"a\":1.50}",
+                                         "{\"s\":\"}{\\\"\\n\",\"l\":[1,{}]}"};
     struct slice json = slice_str(values[rng_below(r, 3)]);
 
     while (json.n) {
