@@ -523,6 +523,7 @@ static bool read_sampling(struct chat_reader *r, const struct request_members *v
     if (v->max_tokens.text.n && !chat_int(r, "max_tokens", v->max_tokens, 0, &limit))
         return false;
     c->max_tokens = chat_raw(v->max_tokens);
+    c->max_tokens_name = chat_given(c->max_tokens) ? "max_tokens" : NULL;
     c->temperature = chat_raw(v->temperature);
     c->top_p = chat_raw(v->top_p);
     c->top_k = chat_raw(v->top_k);

@@ -144,6 +144,7 @@ struct chat {
 
     struct slice max_tokens, temperature, top_p, top_k, seed, frequency_penalty, presence_penalty,
         n, top_logprobs, logit_bias; /* raw JSON */
+    const char *max_tokens_name;     /* the client's name for it; NULL when not given */
     enum chat_flag logprobs;
     struct chat_stop *stops;
     struct slice verbosity;

@@ -140,7 +140,6 @@ void put_unknown(struct chat_writer *w, enum chat_dialect to)
 const char *chat_term(const struct chat *c, enum chat_term term)
 {
     static const char *const terms[TERM_TERMS][3] = {
-        [TERM_MAX_TOKENS] = {"max_completion_tokens", "max_tokens", "max_output_tokens"},
         [TERM_STOP] = {"stop", "stop_sequences", "stop"},
         [TERM_EFFORT] = {"reasoning_effort", "output_config.effort", "reasoning.effort"},
         [TERM_FORMAT] = {"response_format", "output_config.format", "text.format"},

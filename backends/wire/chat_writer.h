@@ -44,15 +44,7 @@ bool chat_refuse_unknown(struct chat_writer *w, enum chat_dialect to);
 void put_unknown(struct chat_writer *w, enum chat_dialect to);
 
 /* The client's name for a member of the model that dialects name differently. */
-enum chat_term {
-    TERM_MAX_TOKENS,
-    TERM_STOP,
-    TERM_EFFORT,
-    TERM_FORMAT,
-    TERM_VERBOSITY,
-    TERM_PARALLEL,
-    TERM_TERMS
-};
+enum chat_term { TERM_STOP, TERM_EFFORT, TERM_FORMAT, TERM_VERBOSITY, TERM_PARALLEL, TERM_TERMS };
 const char *chat_term(const struct chat *c, enum chat_term term);
 
 bool chat_is_number(struct slice json, double value); /* a JSON number of that value */

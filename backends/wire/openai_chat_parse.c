@@ -568,11 +568,12 @@ static bool read_limits(struct chat_reader *r, const struct request_members *v)
 {
     bool new_name = v->max_completion_tokens.text.n > 0;
     struct json_value limit = new_name ? v->max_completion_tokens : v->max_tokens;
+    const char *name = new_name ? "max_completion_tokens" : "max_tokens";
     int64_t number;
 
-    if (limit.text.n &&
-        !chat_int(r, new_name ? "max_completion_tokens" : "max_tokens", limit, 1, &number))
+    if (limit.text.n && !chat_int(r, name, limit, 1, &number))
         return false;
+    r->chat->max_tokens_name = limit.text.n ? name : NULL;
     if (v->n.text.n && !chat_int(r, "n", v->n, 1, &number))
         return false;
     if (v->top_logprobs.text.n && !chat_int(r, "top_logprobs", v->top_logprobs, 0, &number))

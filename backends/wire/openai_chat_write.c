@@ -78,21 +78,25 @@ static void put_audio(struct writing *s, const struct chat_message *m, const str
 static void put_file(struct writing *s, const struct chat_message *m, const struct chat_part *p)
 {
     struct chat_writer *w = &s->w;
-    bool own = w->chat->from != CHAT_ANTHROPIC; /* file ids are their vendor's */
+    bool own = w->chat->from != CHAT_ANTHROPIC;   /* file ids are their vendor's */
+    bool verbatim = w->chat->from == CHAT_OPENAI; /* file_data that is no data: URL */
+    struct slice data = verbatim ? p->url : (struct slice){NULL, 0};
 
+    if (chat_given(p->data))
+        data = data_url(s, p->media_type, p->data);
     if (lacks(s, LACKS_FILE))
         refuse_part(s, m, p, "It takes no files.");
-    else if (!chat_given(p->data) && !(own && chat_given(p->file_id)))
+    else if (!chat_given(data) && !(own && chat_given(p->file_id)))
         refuse_part(s, m, p, "The dialect takes files as base64 data only.");
     put_words_member(w, "type", "file");
     put_key(w, "file");
     put_open(w, '{');
-    if (chat_given(p->data)) {
-        put_string_member(w, "filename", chat_given(p->name) ? p->name : SLICE("document.pdf"));
-        put_string_member(w, "file_data", data_url(s, p->media_type, p->data));
-    } else {
+    if (chat_given(data) && !verbatim && !chat_given(p->name))
+        put_string_member(w, "filename", SLICE("document.pdf"));
+    put_string_member(w, "filename", p->name);
+    put_string_member(w, "file_data", data);
+    if (own)
         put_string_member(w, "file_id", p->file_id);
-    }
     put_close(w, '}');
 }
 
@@ -506,8 +510,7 @@ static void put_sampling(struct writing *s)
     const struct chat *c = w->chat;
 
     if (chat_is_number(c->max_tokens, 0))
-        chat_refuse(w, chat_term(c, TERM_MAX_TOKENS),
-                    "The dialect has no requests without an answer.");
+        chat_refuse(w, c->max_tokens_name, "The dialect has no requests without an answer.");
     put_raw_member(w, s->q->max_tokens_key, c->max_tokens);
     put_raw_member(w, "temperature", c->temperature);
     put_raw_member(w, "top_p", c->top_p);

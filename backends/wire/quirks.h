@@ -58,6 +58,7 @@ struct quirks {
     size_t max_stops;           /* 0: no limit */
     size_t max_tool_name_bytes; /* 0: no limit */
     bool cache_control;         /* read on parts */
+    bool both_max_tokens;       /* max_tokens and max_completion_tokens are understood */
     bool texts_as_string;       /* content of several texts must be one string */
     struct tool_id_rule tool_id;
 };
@@ -65,5 +66,11 @@ struct quirks {
 const struct quirks *quirks_get(enum quirk_server s);
 /* By name; NULL when there is none. */
 const struct quirks *quirks_find(struct slice name);
+
+/* Must a request in OpenAI's own dialect be written anew for this server, because it renames,
+ * refuses or ignores something in it? Else the client's bytes can be passed on as they are. Worth
+ * asking where the operator has named the server; members the model has no place for do not count.
+ */
+bool quirks_touch(const struct quirks *q, const struct chat *c);
 
 #endif

@@ -510,6 +510,7 @@ static bool read_rest(struct chat_reader *r, const struct request_members *v)
     if (v->top_logprobs.text.n && !chat_int(r, "top_logprobs", v->top_logprobs, 0, &number))
         return false;
     c->max_tokens = chat_raw(v->max_output_tokens);
+    c->max_tokens_name = chat_given(c->max_tokens) ? "max_output_tokens" : NULL;
     c->temperature = chat_raw(v->temperature);
     c->top_p = chat_raw(v->top_p);
     if (v->top_logprobs.text.n && number > 0) {

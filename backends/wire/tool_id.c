@@ -14,7 +14,7 @@ static bool is_alnum(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-static bool is_allowed(const struct tool_id_rule *rule, struct slice id)
+static bool fits(const struct tool_id_rule *rule, struct slice id)
 {
     if (id.n < rule->min_bytes || id.n > rule->max_bytes)
         return false;
@@ -22,6 +22,12 @@ static bool is_allowed(const struct tool_id_rule *rule, struct slice id)
         if (!is_alnum(id.p[i]) && (rule->only_alnum || (id.p[i] != '_' && id.p[i] != '-')))
             return false;
     return true;
+}
+
+/* One that looks mapped is mapped again, so that no two ids become the same. */
+bool tool_id_allowed(const struct tool_id_rule *rule, struct slice id)
+{
+    return fits(rule, id) && (rule->any || !slice_starts(id, SLICE(PREFIX)));
 }
 
 /* ---- there and back ---- */
@@ -99,12 +105,11 @@ struct slice tool_id_map(const struct tool_id_rule *rule, struct slice id, struc
 {
     struct slice mapped;
 
-    /* One that looks mapped is mapped again, so that no two ids become the same. */
-    if (is_allowed(rule, id) && (rule->any || !slice_starts(id, SLICE(PREFIX))))
+    if (tool_id_allowed(rule, id))
         return id;
     if (!rule->only_alnum && PREFIX_BYTES + (id.n * 4 + 2) / 3 <= rule->max_bytes) {
         mapped = encode(id, a);
-        if (is_allowed(rule, mapped))
+        if (fits(rule, mapped))
             return mapped;
     }
     return digest(rule, id, a);

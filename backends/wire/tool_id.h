@@ -16,6 +16,7 @@ struct tool_id_rule {
     bool only_alnum; /* else also '_' and '-' */
 };
 
+bool tool_id_allowed(const struct tool_id_rule *rule, struct slice id); /* stays as it is */
 struct slice tool_id_map(const struct tool_id_rule *rule, struct slice id, struct arena *a);
 /* The id that was mapped; id itself when it was not, or cannot be turned back. */
 struct slice tool_id_restore(struct slice id, struct arena *a);

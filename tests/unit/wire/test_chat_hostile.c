@@ -18,7 +18,45 @@ static struct buf out;
 static const int targets[] = {QUIRK_OPENAI,  QUIRK_VLLM,      QUIRK_OLLAMA, QUIRK_DEEPSEEK,
                               QUIRK_MISTRAL, CHAT_RUN_BUDGET, CHAT_RUN_SAME};
 
-static size_t accepted, refused;
+static size_t accepted, refused, untouched, touched;
+
+/* What quirks_touch calls untouched is written as a server without quirks would get it. */
+static void check_touch(struct chat_run *r)
+{
+    for (int i = 0; i < QUIRK_SERVERS; i++) {
+        const struct quirks *q = quirks_get((enum quirk_server)i);
+        struct quirks plain = {
+            .name = "plain",
+            .max_tokens_key = r->chat.max_tokens_name ? r->chat.max_tokens_name : "max_tokens",
+            .top_k_key = "top_k",
+            .thinking_key = q->thinking_key,
+            .cache_control = q->cache_control,
+            .tool_id = {.min_bytes = 0, .max_bytes = SIZE_MAX, .any = true},
+        };
+        struct openai_target to = {.quirks = &plain, .model = SLICE("up"), .keep_thinking = true};
+        struct buf want;
+        struct err_text t;
+        const char *param;
+        memcpy(plain.effort, quirks_get(QUIRK_OPENAI)->effort, sizeof(plain.effort));
+        if (quirks_touch(q, &r->chat)) {
+            touched++;
+            continue;
+        }
+        untouched++;
+        buf_init(&want, MAX_BYTES);
+        buf_reset(&out);
+        if (q->both_max_tokens)
+            plain.max_tokens_key = q->max_tokens_key;
+        assert_int_equal(openai_chat_write(&r->chat, &to, &r->arena, &want, &param, &t), ERR_OK);
+        to.quirks = q;
+        assert_int_equal(openai_chat_write(&r->chat, &to, &r->arena, &out, &param, &t), ERR_OK);
+        if (!slice_eq(buf_slice(&out), buf_slice(&want)))
+            print_error("%s\n%.*s\n%.*s\n", q->name, SLICE_ARG(buf_slice(&want)),
+                        SLICE_ARG(buf_slice(&out)));
+        assert_true(slice_eq(buf_slice(&out), buf_slice(&want)));
+        buf_clear(&want);
+    }
+}
 
 static void try_body(enum chat_dialect from, struct slice body)
 {
@@ -35,6 +73,8 @@ static void try_body(enum chat_dialect from, struct slice body)
         return;
     }
     accepted++;
+    if (from == CHAT_OPENAI && !r.chat.unknown)
+        check_touch(&r);
     assert_true(chat_estimate_tokens(&r.chat) >= 0);
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
         enum err err = chat_run_write(&r, targets[i], &out, &param, &t);
@@ -164,8 +204,9 @@ static void mutate_all(enum chat_dialect from, struct slice body)
 static void test_mutations(void **state)
 {
     (void)state;
-    accepted = refused = 0;
+    accepted = refused = touched = untouched = 0;
     each_golden(mutate_all);
+    assert_true(touched > 1000 && untouched > 1000);
     assert_true(accepted > 1000 && refused > 1000); /* the test reaches both sides */
 }
 
