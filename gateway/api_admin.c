@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "backends/wire/openai_error.h"
 #include "base/clock.h"
 #include "base/idtable.h"
 #include "base/mem.h"
@@ -757,4 +758,13 @@ void api_admin_free(struct api_admin *a)
     idtable_each(&a->queries, free_query, NULL);
     idtable_clear(&a->queries);
     free(a);
+}
+
+enum err api_admin_error_body(void *ctx, const struct http_exchange *x,
+                              const struct http_error *error, int *status, struct buf *out)
+{
+    (void)ctx;
+    (void)x;
+    (void)status;
+    return openai_error_body(error->err, error->message, error->param, out);
 }

@@ -22,6 +22,7 @@
 #ifndef GATEWAY_API_ADMIN_H
 #define GATEWAY_API_ADMIN_H
 
+#include "gateway/http_server.h"
 struct control;
 struct api_admin;
 struct http_handler;
@@ -29,5 +30,8 @@ struct http_handler;
 struct api_admin *api_admin_new(struct control *c);
 void api_admin_free(struct api_admin *a); /* after the server whose handler it was; NULL allowed */
 const struct http_handler *api_admin_handler(void); /* ctx is the struct api_admin */
+/* For http_server_options.error_body: OpenAI's shape. */
+enum err api_admin_error_body(void *ctx, const struct http_exchange *x,
+                              const struct http_error *error, int *status, struct buf *out);
 
 #endif

@@ -9,6 +9,9 @@ static const struct {
     {{"/chat/completions", 17}, API_CHAT, "POST, OPTIONS"},
     {{"/completions", 12}, API_COMPLETIONS, "POST, OPTIONS"},
     {{"/embeddings", 11}, API_EMBEDDINGS, "POST, OPTIONS"},
+    {{"/messages", 9}, API_MESSAGES, "POST, OPTIONS"},
+    {{"/messages/count_tokens", 22}, API_COUNT_TOKENS, "POST, OPTIONS"},
+    {{"/responses", 10}, API_RESPONSES, "POST, OPTIONS"},
     {{"/models", 7}, API_MODELS, "GET, HEAD, OPTIONS"},
 };
 

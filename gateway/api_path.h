@@ -1,4 +1,5 @@
-/* Path and method -> endpoint of the OpenAI API. Pure. The base URL may or may not end in /v1. */
+/* Path and method -> endpoint of OpenAI's and Anthropic's APIs. Pure. The base URL may or may not
+ * end in /v1. */
 #ifndef GATEWAY_API_PATH_H
 #define GATEWAY_API_PATH_H
 
@@ -9,6 +10,9 @@ enum api_endpoint {
     API_CHAT,
     API_COMPLETIONS,
     API_EMBEDDINGS,
+    API_MESSAGES,
+    API_RESPONSES,
+    API_COUNT_TOKENS,
     API_MODELS,
     API_MODEL,
     API_PREFLIGHT

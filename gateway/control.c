@@ -17,7 +17,6 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "backends/wire/openai_reply.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -175,7 +174,7 @@ static bool port_is_free(struct control *c, const struct policy_address *a, stru
                                                       .port = a->port,
                                                       .max_connections = 0,
                                                       .handler = api_admin_handler(),
-                                                      .error_body = openai_error_body},
+                                                      .error_body = api_admin_error_body},
                         t);
     if (!probe)
         return false;
@@ -235,7 +234,7 @@ static bool start_admin(struct control *c)
                                       .max_connections = POLICY_NONE,
                                       .handler = api_admin_handler(),
                                       .ctx = c->admin,
-                                      .error_body = openai_error_body},
+                                      .error_body = api_admin_error_body},
         &t);
     if (!c->admin_server)
         start_error("cannot listen for the admin API", t.s);

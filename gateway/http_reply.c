@@ -247,10 +247,13 @@ void http_reply_error(struct http_exchange *x, enum err e, const char *message, 
         all[n++] = (struct http1_header){SLICE("retry-after-ms"), slice_str(ms)};
     }
     buf_reset(body);
-    if (conn_of(x)->server->opt.error_body(e, message, param, body))
+    const struct http_server_options *opt = &conn_of(x)->server->opt;
+    struct http_error error = {e, message, param};
+    int status = err_http_status(e);
+    if (opt->error_body(opt->ctx, x, &error, &status, body))
         buf_reset(body); /* the status has to do */
     struct slice text = buf_slice(body);
-    http_reply_whole(x, err_http_status(e), all, n, &text, 1);
+    http_reply_whole(x, status, all, n, &text, 1);
 }
 
 void http_reply_begin(struct http_exchange *x, int status, const struct http1_header *headers,

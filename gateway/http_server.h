@@ -61,6 +61,11 @@ struct http_handler {
                         const char *dropped_reason);
 };
 
+struct http_error {
+    enum err err;
+    const char *message, *param; /* NULL: the error's default, none */
+};
+
 struct http_server_options {
     struct event_base *base;
     const char *host; /* numeric or name */
@@ -75,8 +80,10 @@ struct http_server_options {
     int64_t max_connections; /* -1: none; above it new connections are closed at once and counted */
     const struct http_handler *handler;
     void *ctx;
-    /* Writes an error body (JSON) for e; message may be NULL. */
-    enum err (*error_body)(enum err e, const char *message, const char *param, struct buf *out);
+    /* Writes the error's body (JSON). *status holds err_http_status(error->err) and may be
+     * changed. x's user is NULL when its head never parsed. */
+    enum err (*error_body)(void *ctx, const struct http_exchange *x, const struct http_error *error,
+                           int *status, struct buf *out);
     struct stats *stats; /* CONNECTIONS, CONNECTIONS_TOTAL, DROPPED; may be NULL */
 };
 

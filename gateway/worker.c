@@ -12,7 +12,7 @@
 #include "base/json_scan.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "gateway/api_openai.h"
+#include "gateway/api_client.h"
 #include "gateway/http_server.h"
 #include "router/meters.h"
 
@@ -34,7 +34,7 @@ struct worker {
     struct upstream *upstream;
     struct http_server *server;
     struct router_env env;
-    struct api_openai api;
+    struct api_client api;
     uint16_t port;
     int64_t drain_until_us;
 };
@@ -56,7 +56,7 @@ static void deliver_snapshot(struct message *m, void *ctx)
     struct snapshot_message *sm = CONTAINER_OF(m, struct snapshot_message, msg);
     struct worker *w = ctx;
 
-    api_openai_set_snapshot(&w->api, sm->snapshot);
+    api_client_set_snapshot(&w->api, sm->snapshot);
     meters_bind(w->env.meters, sm->snapshot);
     /* Pooled connections of endpoints that are gone would idle until their server closes them. */
     upstream_close_idle(w->upstream);
@@ -201,9 +201,9 @@ static bool open_server(struct worker *w)
         .high_watermark_bytes = (size_t)s->stream_buffer_bytes,
         .connections = w->opt.connections,
         .max_connections = s->max_connections,
-        .handler = &api_openai_handler,
+        .handler = &api_client_handler,
         .ctx = &w->api,
-        .error_body = api_openai_error_body,
+        .error_body = api_client_error_body,
         .stats = w->stats,
     };
 
@@ -229,7 +229,7 @@ static bool set_up(struct worker *w)
     w->upstream = upstream_new(w->base, w->stats);
     router_env_init(&w->env, w->base, w->upstream, w->opt.ledger, w->stats);
     meters_bind(w->env.meters, w->opt.snapshot);
-    api_openai_init(&w->api, &w->env, w->opt.snapshot, w->opt.access_log, w->opt.in_flight);
+    api_client_init(&w->api, &w->env, w->opt.snapshot, w->opt.access_log, w->opt.in_flight);
     w->mail = event_new(w->base, w->mailbox.fd, EV_READ | EV_PERSIST, on_mail, w);
     w->log_tick = event_new(w->base, -1, EV_PERSIST, on_log_tick, w);
     w->drain_tick = event_new(w->base, -1, EV_PERSIST, on_drain_tick, w);
@@ -248,7 +248,7 @@ static void tear_down(struct worker *w)
     if (w->server)
         http_server_free(w->server);
     upstream_free(w->upstream);
-    api_openai_clear(&w->api);
+    api_client_clear(&w->api);
     router_env_clear(&w->env);
     event_free(w->mail);
     event_free(w->log_tick);

@@ -263,3 +263,33 @@ nanousd policy_cost(const struct policy_price *price, const struct token_usage *
     sum /= TOKENS_PER_MTOK;
     return sum > INT64_MAX ? INT64_MAX : (nanousd)sum;
 }
+
+/* ---- words ---- */
+
+static const struct {
+    const char *name;
+    unsigned capability;
+} apis[POLICY_APIS] = {
+    [POLICY_API_CHAT] = {"chat", CAP_CHAT},
+    [POLICY_API_COMPLETIONS] = {"completions", CAP_COMPLETIONS},
+    [POLICY_API_EMBEDDINGS] = {"embeddings", CAP_EMBEDDINGS},
+    [POLICY_API_MESSAGES] = {"messages", CAP_CHAT},
+    [POLICY_API_RESPONSES] = {"responses", CAP_CHAT},
+};
+
+const char *policy_api_name(unsigned api)
+{
+    return api < POLICY_APIS ? apis[api].name : "another";
+}
+
+unsigned policy_api_capability(unsigned api)
+{
+    return api < POLICY_APIS ? apis[api].capability : 0;
+}
+
+const char *policy_key_header(const struct policy_backend *b)
+{
+    if (b->dialect == DIALECT_ANTHROPIC)
+        return "x-api-key";
+    return b->server && strcmp(b->server, "azure") == 0 ? "api-key" : "Authorization";
+}

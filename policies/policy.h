@@ -17,7 +17,7 @@
 
 #define POLICY_NONE INT64_C(-1)
 
-enum policy_dialect { DIALECT_OPENAI }; /* ANTHROPIC follows */
+enum policy_dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC };
 enum policy_balance {
     BALANCE_LEAST_LOADED
 }; /* outstanding work and latency; PREFIX_AFFINITY follows */
@@ -66,6 +66,9 @@ struct policy_backend {
     bool tls_verify;
     struct policy_header *headers; /* extra request headers */
     size_t header_count;
+    const char *server; /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */
+    const char *anthropic_version; /* sent when the client sent none; NULL: not written */
+    const char *api_version;       /* Azure's; NULL: not written */
     bool stream_options; /* the server understands stream_options.include_usage (default true) */
 };
 
@@ -83,7 +86,17 @@ enum policy_capability {
 
 /* The APIs that a route may tell apart; the values are those of enum wire_api
  * (backends/wire/wire.h). */
-enum policy_api { POLICY_API_CHAT, POLICY_API_COMPLETIONS, POLICY_API_EMBEDDINGS, POLICY_APIS };
+enum policy_api {
+    POLICY_API_CHAT,
+    POLICY_API_COMPLETIONS,
+    POLICY_API_EMBEDDINGS,
+    POLICY_API_MESSAGES,  /* Anthropic Messages */
+    POLICY_API_RESPONSES, /* OpenAI Responses */
+    POLICY_APIS
+};
+
+const char *policy_api_name(unsigned api);    /* "chat", "messages" ...; as in `match.api` */
+unsigned policy_api_capability(unsigned api); /* the capability that answers it: CAP_CHAT ... */
 
 /* One effective price. Integer nano-dollars per million tokens; per GPU-second for local models. */
 struct policy_price {
@@ -224,6 +237,9 @@ struct policy {
     struct policy_tenant *tenants; /* count 0: no keys; then weir listens on loopback only */
     size_t tenant_count;
 };
+
+/* The request header that carries the backend's key: Authorization, x-api-key or api-key. */
+const char *policy_key_header(const struct policy_backend *b);
 
 struct policy *policy_ref(struct policy *p); /* atomic; returns p */
 void policy_unref(struct policy *p);         /* NULL is allowed; the last one frees */

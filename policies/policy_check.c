@@ -111,8 +111,29 @@ static size_t tls_endpoints(const struct policy_backend *k)
     return n;
 }
 
+static void check_dialect(struct binder *b, const struct policy_backend *k)
+{
+    const struct place *at = binder_place(b, k);
+    bool anthropic = k->dialect == DIALECT_ANTHROPIC;
+    bool azure = k->server && strcmp(k->server, "azure") == 0;
+
+    if (k->server && (strcmp(k->server, "anthropic") == 0) != anthropic)
+        bind_error(b, binder_below(b, at, "server"), "remove it, or change the dialect",
+                   "'%s' does not speak this dialect", k->server);
+    if (k->anthropic_version && !anthropic)
+        bind_error(b, binder_below(b, at, "anthropic_version"), "remove it",
+                   "belongs to dialect: anthropic");
+    if (k->api_version && !azure)
+        bind_error(b, binder_below(b, at, "api_version"), "remove it, or write server: azure",
+                   "belongs to server: azure");
+    if (azure && !k->api_version)
+        bind_error(b, at, "for example api_version: \"2024-10-21\"",
+                   "server: azure needs an 'api_version'");
+}
+
 static void check_backend(struct binder *b, const struct policy_backend *k)
 {
+    check_dialect(b, k);
     const struct place *at = binder_place(b, k);
     size_t tls = tls_endpoints(k);
     if (k->endpoint_count && tls == 0 && given(at, "tls"))
@@ -131,9 +152,9 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
                    "is longer than 'total', which ends the attempt first");
     for (size_t i = 0; i < k->header_count; i++)
         if (k->key_source && strcmp(k->key_source, "none") != 0 &&
-            slice_ieq(slice_str(k->headers[i].name), SLICE("authorization")))
+            slice_ieq(slice_str(k->headers[i].name), slice_str(policy_key_header(k))))
             bind_error(b, binder_place(b, &k->headers[i]), "keep one of the two",
-                       "contradicts the backend's key, which is sent as Authorization");
+                       "contradicts the backend's key, which is sent as %s", policy_key_header(k));
     /* Loopback excepted, where nobody listens in. */
     for (size_t i = 0; i < k->endpoint_count; i++)
         if (k->key_source && strcmp(k->key_source, "none") != 0 && !k->endpoints[i].tls &&
@@ -253,19 +274,12 @@ static void check_tenants_of_route(struct binder *b, const struct policy_match *
     }
 }
 
-static const char *api_name(enum policy_api api)
-{
-    return api == POLICY_API_CHAT          ? "chat"
-           : api == POLICY_API_COMPLETIONS ? "completions"
-                                           : "embeddings";
-}
-
 static unsigned capabilities_of_apis(unsigned apis)
 {
     unsigned caps = 0;
-    caps |= apis & 1u << POLICY_API_CHAT ? CAP_CHAT : 0;
-    caps |= apis & 1u << POLICY_API_COMPLETIONS ? CAP_COMPLETIONS : 0;
-    caps |= apis & 1u << POLICY_API_EMBEDDINGS ? CAP_EMBEDDINGS : 0;
+
+    for (unsigned api = 0; api < POLICY_APIS; api++)
+        caps |= apis & 1u << api ? policy_api_capability(api) : 0;
     return caps;
 }
 
@@ -274,8 +288,7 @@ static const char *api_list(struct binder *b, unsigned apis)
     const char *all = "";
     for (unsigned a = 0; a < POLICY_APIS; a++)
         if (apis & 1u << a)
-            all = arena_printf(b->scratch, "%s%s%s", all, *all ? " or " : "",
-                               api_name((enum policy_api)a));
+            all = arena_printf(b->scratch, "%s%s%s", all, *all ? " or " : "", policy_api_name(a));
     return all;
 }
 

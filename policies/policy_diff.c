@@ -371,7 +371,6 @@ static void add_effect(struct policy_diff *d, const struct row *r, const char *t
 static void condense(struct policy_diff *d, const struct row *rows, const struct variants *v,
                      size_t per_api)
 {
-    static const char *const apis[POLICY_APIS] = {"chat", "completions", "embeddings"};
     size_t per_tenant = per_api * POLICY_APIS;
     if (uniform(rows, per_tenant * v->tenant_count)) {
         add_effect(d, rows, NULL, NULL, NULL);
@@ -387,7 +386,7 @@ static void condense(struct policy_diff *d, const struct row *rows, const struct
             const struct row *of_api = of_tenant + api * per_api;
             bool all = uniform(of_api, per_api);
             for (size_t i = 0; i < (all ? 1 : per_api); i++)
-                add_effect(d, &of_api[i], v->tenants[t], apis[api],
+                add_effect(d, &of_api[i], v->tenants[t], policy_api_name(api),
                            all ? NULL : when_text(&d->arena, &of_api[i].q, v->size_count > 1));
         }
     }

@@ -20,19 +20,13 @@ static const char *join(struct arena *a, const char *const *items, size_t n, con
     return n > 8 ? arena_printf(a, "%s%s...", all, between) : all;
 }
 
-static const char *api_name(unsigned api)
-{
-    static const char *const names[POLICY_APIS] = {"chat", "completions", "embeddings"};
-    return api < POLICY_APIS ? names[api] : "another";
-}
-
 static const char *api_names(struct arena *a, unsigned apis)
 {
     const char *list[POLICY_APIS];
     size_t n = 0;
     for (unsigned api = 0; api < POLICY_APIS; api++)
         if (apis & 1u << api)
-            list[n++] = api_name(api);
+            list[n++] = policy_api_name(api);
     return join(a, list, n, " or ");
 }
 
@@ -95,7 +89,7 @@ static const char *miss_text(struct arena *a, const struct policy_match *m,
                    : "takes only names that this policy knows";
     case POLICY_MISS_API:
         return arena_printf(a, "takes %s requests, and this is a %s request", api_names(a, m->apis),
-                            api_name(q->api));
+                            policy_api_name(q->api));
     case POLICY_MISS_TENANT:
         return arena_printf(a, "takes tenant %s, and this is %s",
                             join(a, m->tenants, m->tenant_count, " or "),
@@ -118,9 +112,8 @@ static const char *miss_text(struct arena *a, const struct policy_match *m,
 static const char *step_note(struct arena *a, const struct policy_model *m, unsigned api,
                              int64_t input_tokens)
 {
-    static const unsigned wanted[POLICY_APIS] = {CAP_CHAT, CAP_COMPLETIONS, CAP_EMBEDDINGS};
-    if (api < POLICY_APIS && !(m->capabilities & wanted[api]))
-        return arena_printf(a, "is not written to answer %s requests", api_name(api));
+    if (api < POLICY_APIS && !(m->capabilities & policy_api_capability(api)))
+        return arena_printf(a, "is not written to answer %s requests", policy_api_name(api));
     if (m->context_tokens != POLICY_NONE && input_tokens > m->context_tokens)
         return arena_printf(a, "the prompt is longer than its context of %" PRId64 " tokens",
                             m->context_tokens);
@@ -170,7 +163,7 @@ static void explain_name(struct policy_explanation *e, const struct policy_query
 void policy_explain(const struct policy *p, const struct policy_query *q, int64_t prompt_bytes,
                     struct policy_explanation *out)
 {
-    *out = (struct policy_explanation){.policy = p, .api = api_name(q->api)};
+    *out = (struct policy_explanation){.policy = p, .api = policy_api_name(q->api)};
     arena_init(&out->arena, 4096);
     out->input_tokens = (prompt_bytes + 3) / 4;
     explain_name(out, q);

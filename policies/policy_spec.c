@@ -217,7 +217,14 @@ OBJECT(server, policy_server, "server",
 /* ---- backends ---- */
 
 static const struct spec_word dialect_words[] = {
-    {"openai", DIALECT_OPENAI, false}, {"anthropic", 0, true}, {NULL, 0, false}};
+    {"openai", DIALECT_OPENAI, false}, {"anthropic", DIALECT_ANTHROPIC, false}, {NULL, 0, false}};
+/* The rows of backends/wire/quirks.def, and Anthropic; router asserts by test that each is known.
+ */
+static const struct spec_word server_words[] = {
+    {"openai", 0, false},    {"vllm", 0, false},    {"llama_cpp", 0, false},  {"ollama", 0, false},
+    {"sglang", 0, false},    {"tgi", 0, false},     {"openrouter", 0, false}, {"groq", 0, false},
+    {"deepseek", 0, false},  {"mistral", 0, false}, {"azure", 0, false},      {"gemini", 0, false},
+    {"anthropic", 0, false}, {NULL, 0, false}};
 static const struct spec_word balance_words[] = {
     {"least_loaded", BALANCE_LEAST_LOADED, false}, {"prefix_affinity", 0, true}, {NULL, 0, false}};
 static const struct spec_word http_words[] = {
@@ -387,6 +394,24 @@ static const struct spec_key backend_keys[] = {
      .deflt = "true",
      .help = "Whether the server understands `stream_options.include_usage`; without it usage is "
              "estimated."},
+    {.name = "server",
+     .type = SPEC_WORD,
+     AT(policy_backend, server),
+     .words = server_words,
+     .also = "engine vendor kind quirks",
+     .help = "Which server speaks the dialect there, where requests are translated: what it lacks "
+             "or names differently. The dialect's own when not written."},
+    {.name = "anthropic_version",
+     .type = SPEC_TEXT,
+     AT(policy_backend, anthropic_version),
+     .also = "version",
+     .help = "Header of that name when the client sends none; 2023-06-01 when not written. Only "
+             "with `dialect: anthropic`."},
+    {.name = "api_version",
+     .type = SPEC_TEXT,
+     AT(policy_backend, api_version),
+     .help = "Azure's api-version, such as 2024-10-21. Only with `server: azure`, and there "
+             "required."},
     {.name = "command",
      .flags = SPEC_RESERVED,
      .also = "cmd",
@@ -630,6 +655,8 @@ OBJECT(retry, policy_retry, "retry",
 static const struct spec_word api_words[] = {{"chat", 1 << POLICY_API_CHAT, false},
                                              {"completions", 1 << POLICY_API_COMPLETIONS, false},
                                              {"embeddings", 1 << POLICY_API_EMBEDDINGS, false},
+                                             {"messages", 1 << POLICY_API_MESSAGES, false},
+                                             {"responses", 1 << POLICY_API_RESPONSES, false},
                                              {NULL, 0, false}};
 
 static const struct spec_key range_keys[] = {

@@ -12,13 +12,26 @@
  * body). */
 #define GRACE_EXHAUSTED_US (500 * 1000)
 #define GRACE_NO_USAGE_US  (2 * 1000 * 1000)
-#define MAX_EVENT_BYTES    (8 * 1024 * 1024)
+/* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
+#define ANTHROPIC_VERSION "2023-06-01"
+#define MAX_EVENT_BYTES   (8 * 1024 * 1024)
 
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at)
 {
     const struct policy *p = r->snap->policy;
 
     return &p->backends[p->models[at->model].backend];
+}
+
+static const struct snapshot_backend *snapshot_backend(const struct request *r,
+                                                       const struct attempt *at)
+{
+    return &r->snap->backends[r->snap->policy->models[at->model].backend];
+}
+
+enum wire_dialect attempt_dialect(const struct request *r, const struct attempt *at)
+{
+    return snapshot_backend(r, at)->dialect;
 }
 
 /* ---- starting ---- */
@@ -44,51 +57,81 @@ static bool is_overridden(const struct snapshot_backend *sb, struct slice name)
     return false;
 }
 
+static bool starts_with_anthropic(struct slice name)
+{
+    return name.n > 10 && strncasecmp(name.p, "anthropic-", 10) == 0;
+}
+
+/* Does the client's header go to this server? What the operator wrote for the backend (a key, say)
+ * stands in its place: a server that is given both may believe either. Anthropic's versions and
+ * betas mean nothing to others. */
+static bool goes_to(const struct snapshot_backend *sb, struct slice name)
+{
+    return !is_overridden(sb, name) &&
+           !(sb->dialect != WIRE_ANTHROPIC && starts_with_anthropic(name));
+}
+
+static bool has_version(const struct http1_header *h, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (slice_ieq(h[i].name, SLICE("anthropic-version")))
+            return true;
+    return false;
+}
+
 /* The client's headers and the backend's own. The client's were filtered once; each attempt
- * overwrites what follows them. What the operator wrote for the backend (a key, say) stands in
- * place of the client's header of that name: a server that is given both may believe either. */
-static struct http1_header *join_headers(struct request *r, const struct snapshot_backend *sb,
-                                         size_t *count)
+ * overwrites what follows them. */
+static struct http1_header *join_headers(struct request *r, const struct policy_backend *b,
+                                         const struct snapshot_backend *sb, size_t *count)
 {
     struct http1_header *h = r->forward;
     size_t n = 0;
 
-    while (n < r->forward_count && !is_overridden(sb, h[n].name))
+    while (n < r->forward_count && goes_to(sb, h[n].name))
         n++;
     if (n < r->forward_count) {
-        h = ARENA_ARRAY(&r->arena, struct http1_header, r->forward_count + sb->header_count + 1);
+        h = ARENA_ARRAY(&r->arena, struct http1_header,
+                        r->forward_count + sb->header_count + ROOM_FOR_OWN_REQUEST_HEADERS);
         memcpy(h, r->forward, n * sizeof *h);
         for (size_t i = n; i < r->forward_count; i++)
-            if (!is_overridden(sb, r->forward[i].name))
+            if (goes_to(sb, r->forward[i].name))
                 h[n++] = r->forward[i];
     }
     h[n++] = (struct http1_header){SLICE("Content-Type"), SLICE("application/json")};
     for (size_t i = 0; i < sb->header_count; i++)
         h[n++] = sb->headers[i];
+    if (sb->dialect == WIRE_ANTHROPIC && !has_version(h, n))
+        h[n++] = (struct http1_header){
+            SLICE("anthropic-version"),
+            slice_str(b->anthropic_version ? b->anthropic_version : ANTHROPIC_VERSION)};
     *count = n;
     return h;
 }
 
-static enum wire_dialect dialect_of(const struct policy_backend *b)
+/* Azure names the model in the path: {url}/openai/deployments/{deployment}/chat/completions. */
+static struct slice path_of(struct request *r, const struct policy_model *m,
+                            const struct policy_backend *b, const struct snapshot_backend *sb,
+                            int endpoint, enum wire_api api)
 {
-    switch (b->dialect) {
-    case DIALECT_OPENAI:
-        break;
-    }
-    return WIRE_OPENAI;
+    if (!b->api_version)
+        return sb->paths[(size_t)endpoint * WIRE_APIS + api];
+    return slice_str(arena_printf(&r->arena, "%s/openai/deployments/%s%s?api-version=%s",
+                                  b->endpoints[endpoint].path, m->upstream_name, wire_api_path(api),
+                                  b->api_version));
 }
 
-static void fill_request(struct request *r, const struct policy_backend *b,
-                         const struct snapshot_backend *sb, int endpoint, enum wire_api api,
-                         const struct ask_body *body)
+static void fill_request(struct request *r, const struct policy_model *m, int endpoint,
+                         enum wire_api api, const struct ask_body *body)
 {
+    const struct policy_backend *b = &r->snap->policy->backends[m->backend];
+    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     size_t header_count;
-    const struct http1_header *headers = join_headers(r, sb, &header_count);
+    const struct http1_header *headers = join_headers(r, b, sb, &header_count);
 
     r->up = (struct upstream_request){
         .target = &sb->targets[endpoint],
         .method = SLICE("POST"),
-        .path = sb->paths[(size_t)endpoint * WIRE_APIS + api],
+        .path = path_of(r, m, b, sb, endpoint, api),
         .headers = headers,
         .header_count = header_count,
         .body = body->pieces,
@@ -99,13 +142,25 @@ static void fill_request(struct request *r, const struct policy_backend *b,
     };
 }
 
+/* Streams are asked for usage unless that is an error there. */
+static bool asks_usage(const struct policy_backend *b, const struct snapshot_backend *sb)
+{
+    return b->stream_options && sb->dialect == WIRE_OPENAI &&
+           !(sb->quirks->lacks & LACKS_STREAM_USAGE);
+}
+
 static enum err write_body(struct request *r, const struct policy_model *m,
                            const struct policy_backend *b, enum wire_api *api,
                            struct ask_body *body)
 {
-    struct ask_target to = {.dialect = dialect_of(b),
+    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
+    struct ask_target to = {.dialect = sb->dialect,
+                            .quirks = sb->quirks,
                             .model = slice_str(m->upstream_name),
-                            .ask_usage = b->stream_options};
+                            .max_output_tokens = m->max_output_tokens,
+                            .ask_usage = asks_usage(b, sb),
+                            /* The turns before were most likely served by the route's first. */
+                            .other_model = r->flow.step > 0};
 
     if (wire_upstream_api(r->api, to.dialect, api))
         return ask_write(&r->ask, &to, &r->arena, body, &r->why_param, &r->why);
@@ -146,7 +201,7 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
     at->price = policy_price_at(m, at->started_wall_us);
     r->attempt = at;
     flow_called(&r->flow, e);
-    fill_request(r, b, sb, e, api, &body);
+    fill_request(r, m, e, api, &body);
     r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
     upstream_start(r->env->upstream, r->call, &handler, &r->up);
@@ -159,8 +214,9 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 static void settle_usage(struct request *r, struct attempt *at, bool sent)
 {
     struct token_usage *u = &at->usage;
-    const struct token_usage *reported = r->answer.open ? answer_usage(&r->answer) : NULL;
-    int64_t deltas = r->answer.open ? answer_deltas(&r->answer) : 0;
+    const struct token_usage *reported =
+        answer_is_open(&r->answer) ? answer_usage(&r->answer) : NULL;
+    int64_t deltas = answer_is_open(&r->answer) ? answer_deltas(&r->answer) : 0;
     int64_t context = r->snap->policy->models[at->model].context_tokens;
 
     if (u->source == USAGE_REPORTED)
@@ -179,7 +235,8 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
     u->n[TOK_INPUT] = r->ask.prompt_tokens;
     if (context != POLICY_NONE && u->n[TOK_INPUT] > context)
         u->n[TOK_INPUT] = context; /* more it cannot have read */
-    u->n[TOK_OUTPUT] = r->answer.open ? deltas : openai_estimate_tokens(r->whole.output_bytes);
+    u->n[TOK_OUTPUT] =
+        answer_is_open(&r->answer) ? deltas : openai_estimate_tokens(r->whole.output_bytes);
 }
 
 /* The transport sent the request twice: the first copy is an attempt of its own, lost with its
@@ -250,16 +307,23 @@ static struct request *request_of(struct upstream_call *c)
 static struct answer_options answer_options(const struct request *r)
 {
     const struct policy_backend *b = attempt_backend(r, r->attempt);
-    bool show_requested = r->snap->policy->server.reply_model == REPLY_MODEL_REQUESTED;
+    const struct snapshot_backend *sb = snapshot_backend(r, r->attempt);
 
     return (struct answer_options){
         .api = r->api,
-        .server = dialect_of(b),
+        .server = sb->dialect,
         .n = r->ask.n,
         .include_usage = r->ask.include_usage,
-        .asked_usage = b->stream_options,
-        .rename = show_requested ? r->ask.model_name : (struct slice){NULL, 0},
+        .asked_usage = asks_usage(b, sb),
+        .show_requested = r->snap->policy->server.reply_model == REPLY_MODEL_REQUESTED,
+        .encrypted_reasoning = r->ask.encrypted_reasoning,
+        .requested_model = r->ask.model_name,
+        .request_id = slice_str(r->id),
+        .echo = r->ask.echo,
+        .created_s = r->received_wall_us / 1000000,
+        .prompt_tokens = r->ask.prompt_tokens,
         .max_event_bytes = MAX_EVENT_BYTES,
+        .max_answer_bytes = (size_t)b->max_response_bytes,
     };
 }
 
@@ -287,7 +351,7 @@ void attempt_watch_end(struct request *r)
 {
     int64_t due_us;
 
-    if (!r->attempt || r->paused || !r->answer.open || !answer_complete(&r->answer))
+    if (!r->attempt || r->paused || !answer_is_open(&r->answer) || !answer_complete(&r->answer))
         return;
     due_us =
         clock_mono_us() + (answer_exhausted(&r->answer) ? GRACE_EXHAUSTED_US : GRACE_NO_USAGE_US);
@@ -324,7 +388,7 @@ static void on_data(struct upstream_call *c, struct slice data)
 {
     struct request *r = request_of(c);
 
-    if (r->answer.open) {
+    if (answer_is_open(&r->answer)) {
         feed_stream(r, data);
         return;
     }
@@ -353,7 +417,7 @@ static enum err judge(struct request *r, const struct upstream_result *res)
 {
     const struct attempt *at = r->attempt;
 
-    if (r->answer.open) /* the framing's end matters less than the answer's */
+    if (answer_is_open(&r->answer)) /* the framing's end matters less than the answer's */
         return answer_complete(&r->answer) ? ERR_OK
                : res->err == ERR_OK        ? ERR_UPSTREAM_CUT
                                            : res->err;
@@ -363,7 +427,7 @@ static enum err judge(struct request *r, const struct upstream_result *res)
         return judge_whole(r);
     if (at->status >= 200 && at->status < 400)
         return ERR_UPSTREAM_PROTOCOL;
-    return answer_classify(dialect_of(attempt_backend(r, at)), at->status, buf_slice(&r->body));
+    return answer_classify(attempt_dialect(r, at), at->status, buf_slice(&r->body));
 }
 
 static void on_done(struct upstream_call *c, const struct upstream_result *res)

@@ -1,12 +1,16 @@
 /* The append-only account of every attempt: SQLite, one writer thread, never on the request path.
  *
- * Workers hand over one ledger_record per finished request (its request row and one row per upstream attempt) through ledger_post, which never
- * blocks. The writer commits in batches (at most 50 ms or 1,000 records), WAL mode, synchronous=NORMAL: a killed process loses at most the
- * last batch, never a part of a record (request and attempts are one transaction). A failed write is retried for ever with back-off and shows in metrics.
- * Nothing is dropped: when the queue holds max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
- * Schema: table requests and view attempts have the columns named as the fields below (cost is cost_nanousd, usage is five *_tokens columns and
- * usage_source; a duration of -1 is NULL); views spend_by_model and spend_by_day are in USD. request_id is not unique: clients may choose it.
- * threads: ledger_post and ledger_full from any thread; open/close from control; the writer is its own. */
+ * Workers hand over one ledger_record per finished request (its request row and one row per
+ * upstream attempt) through ledger_post, which never blocks. The writer commits in batches (at most
+ * 50 ms or 1,000 records), WAL mode, synchronous=NORMAL: a killed process loses at most the last
+ * batch, never a part of a record (request and attempts are one transaction). A failed write is
+ * retried for ever with back-off and shows in metrics. Nothing is dropped: when the queue holds
+ * max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
+ * Schema: table requests and view attempts have the columns named as the fields below (cost is
+ * cost_nanousd, usage is five *_tokens columns and usage_source; a duration of -1 is NULL); views
+ * spend_by_model and spend_by_day are in USD. request_id is not unique: clients may choose it.
+ * threads: ledger_post and ledger_full from any thread; open/close from control; the writer is its
+ * own. */
 #ifndef ROUTER_LEDGER_H
 #define ROUTER_LEDGER_H
 
@@ -20,19 +24,21 @@
 struct stats;
 struct ledger;
 
-/* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where nothing is known; never NULL. */
+/* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where
+ * nothing is known; never NULL. */
 struct ledger_attempt {
-    int32_t seq;               /* 1.. within the request */
-    const char *role;          /* "serve"; "lost": a copy on a pooled connection that was closing; later: "escalated", "hedge", "audit", "classify", "judge" ... */
+    int32_t seq;      /* 1.. within the request */
+    const char *role; /* "serve"; "lost": a copy on a pooled connection that was closing; later:
+                         "escalated", "hedge", "audit", "classify", "judge" ... */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
-    const char *outcome;       /* "ok" or err_name() */
-    int32_t http_status;       /* of the upstream; 0: none */
+    const char *outcome; /* "ok" or err_name() */
+    int32_t http_status; /* of the upstream; 0: none */
     struct token_usage usage;
     nanousd cost;
     const char *price_version;
     int64_t first_byte_us, duration_us; /* -1: none */
-    bool served;               /* its answer (or a part of it) went to the client */
+    bool served;                        /* its answer (or a part of it) went to the client */
 };
 
 struct ledger_request {
@@ -41,25 +47,29 @@ struct ledger_request {
     const char *api, *requested_model, *tenant, *route, *policy_version;
     const char *served_model; /* "" when none */
     bool stream;
-    int32_t status;           /* HTTP status the client got; 499: gone before */
-    const char *outcome;      /* "ok" or err_name() */
+    int32_t status;      /* HTTP status the client got; 499: gone before */
+    const char *outcome; /* "ok" or err_name() */
     int32_t attempts;
-    nanousd cost;             /* sum of the attempts' */
+    nanousd cost;                 /* sum of the attempts' */
     int64_t ttft_us, duration_us; /* ttft -1 when not streamed or never begun */
 };
 
 struct ledger_record;
-struct ledger_record *ledger_record_new(const struct ledger_request *r, const struct ledger_attempt *attempts, size_t n);
+struct ledger_record *ledger_record_new(const struct ledger_request *r,
+                                        const struct ledger_attempt *attempts, size_t n);
 
-/* Opens or creates path (schema versioned by PRAGMA user_version; a newer one is refused). NULL + t on failure. */
+/* Opens or creates path (schema versioned by PRAGMA user_version; a newer one is refused). NULL + t
+ * on failure. */
 struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text *t);
 void ledger_post(struct ledger *l, struct ledger_record *rec); /* takes rec */
-bool ledger_full(const struct ledger *l);                     /* two atomic loads */
+bool ledger_full(const struct ledger *l);                      /* two atomic loads */
 int64_t ledger_queued(const struct ledger *l);
-struct stats *ledger_stats(struct ledger *l); /* its own table: LEDGER_ROWS, LEDGER_QUEUE, LEDGER_ERRORS */
+struct stats *
+ledger_stats(struct ledger *l); /* its own table: LEDGER_ROWS, LEDGER_QUEUE, LEDGER_ERRORS */
 /* Waits until everything posted before is on disk (tests, drain). false after timeout_ms. */
 bool ledger_flush(struct ledger *l, int64_t timeout_ms);
-/* Writes what is queued, then closes; when the disk refuses for 10 s, says in the log how many records were lost. After the last post. */
+/* Writes what is queued, then closes; when the disk refuses for 10 s, says in the log how many
+ * records were lost. After the last post. */
 void ledger_close(struct ledger *l);
 
 #endif

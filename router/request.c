@@ -26,7 +26,9 @@
 /* policies cannot include backends: the two enums agree by this. */
 _Static_assert((int)POLICY_API_CHAT == (int)WIRE_CHAT &&
                    (int)POLICY_API_COMPLETIONS == (int)WIRE_COMPLETIONS &&
-                   (int)POLICY_API_EMBEDDINGS == (int)WIRE_EMBEDDINGS,
+                   (int)POLICY_API_EMBEDDINGS == (int)WIRE_EMBEDDINGS &&
+                   (int)POLICY_API_MESSAGES == (int)WIRE_MESSAGES &&
+                   (int)POLICY_API_RESPONSES == (int)WIRE_RESPONSES,
                "policy_api and wire_api");
 _Static_assert(POLICY_MAX_STEPS <= FLOW_MAX_STEPS, "every step of a route fits into a flow");
 
@@ -170,48 +172,20 @@ static void send_whole(struct request *r)
     record_release(r);
 }
 
-/* The upstream's own error object, if it came and is the client's business: faults of weir's key or
- * configuration are not. */
-static bool upstream_error(const struct request *r, enum err e, struct json_value *error)
+/* The upstream's error as it came, where it may pass. Else *message gets its words, if there are
+ * any. */
+static bool error_passes(struct request *r, enum err e, const char **message)
 {
-    struct json_member m;
-    struct slice body = buf_slice(&r->body);
+    const struct attempt *last = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
+    struct err_text words;
+    bool passes;
 
-    if (r->attempt_count == 0 || r->attempts[r->attempt_count - 1].err != e ||
-        r->attempts[r->attempt_count - 1].status < 400)
+    if (!last || last->err != e || last->status < 400)
         return false;
-    if (e != ERR_UPSTREAM_REJECTED && e != ERR_UPSTREAM_CONTEXT_LENGTH &&
-        e != ERR_UPSTREAM_CONTENT_FILTER && e != ERR_UPSTREAM_RATE_LIMITED &&
-        e != ERR_UPSTREAM_OVERLOADED && e != ERR_UPSTREAM_SERVER_ERROR)
-        return false;
-    if (!json_validate(body, NULL) ||
-        !json_get((struct json_value){JSON_OBJECT, slice_trim(body)}, SLICE("error"), &m) ||
-        m.value.type != JSON_OBJECT)
-        return false;
-    *error = m.value;
-    return true;
-}
-
-/* Clients act on the code of a context-length or content-filter refusal (agents compact their
- * history). Servers that give another code, or only words, get it put right: then the upstream's
- * message goes on in an error of weir's own. */
-static bool code_is_right(struct json_value error, enum err e, struct arena *a,
-                          const char **message)
-{
-    struct json_member code, text;
-
-    if (e != ERR_UPSTREAM_CONTEXT_LENGTH && e != ERR_UPSTREAM_CONTENT_FILTER)
-        return true;
-    if (json_get(error, SLICE("code"), &code) && code.value.type == JSON_STRING &&
-        slice_eq(code.value.text, slice_str(arena_printf(a, "\"%s\"", err_openai_code(e)))))
-        return true;
-    if (json_get(error, SLICE("message"), &text) && text.value.type == JSON_STRING) {
-        char *decoded = arena_zalloc(a, text.value.text.n + 1);
-
-        json_string_decode(text.value.text, decoded, text.value.text.n);
-        *message = decoded;
-    }
-    return false;
+    passes = answer_error_passes(r->api, attempt_dialect(r, last), e, buf_slice(&r->body), &words);
+    if (words.s[0] && !*message)
+        *message = arena_strdup(&r->arena, slice_str(words.s));
+    return passes;
 }
 
 static void send_failure(struct request *r, enum err e, const char *message, const char *param,
@@ -219,9 +193,8 @@ static void send_failure(struct request *r, enum err e, const char *message, con
 {
     struct reply_head head;
     struct reply *reply;
-    struct json_value error;
 
-    if (upstream_error(r, e, &error) && code_is_right(error, e, &r->arena, &message)) {
+    if (error_passes(r, e, &message)) {
         struct slice body = buf_slice(&r->body);
         int status = r->attempts[r->attempt_count - 1].status;
 
@@ -229,7 +202,7 @@ static void send_failure(struct request *r, enum err e, const char *message, con
         reply = take_reply(r, status, e);
         reply->ops->whole(reply, &head, &body, 1);
     } else {
-        int status = err_http_status(e);
+        int status = answer_error_status(r->api, e);
 
         r->pass = NULL; /* the failed attempt's headers describe another answer */
         r->pass_count = 0;
@@ -287,7 +260,7 @@ static void cut_stream(struct request *r, enum err e)
 {
     struct reply *reply;
 
-    if (answer_error(r->api, e, NULL, &r->out) == ERR_OK)
+    if (answer_error(&r->answer, e, NULL, &r->out) == ERR_OK)
         request_emit(r);
     reply = take_reply(r, 200, e);
     reply->ops->abort(reply, err_name(e));
@@ -374,7 +347,8 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         end_stream(r);
         return false;
     case FLOW_CUT:
-        if (r->answer.open && answer_complete(&r->answer)) { /* only its end had not come */
+        if (answer_is_open(&r->answer) &&
+            answer_complete(&r->answer)) { /* only its end had not come */
             attempt_end(r, ERR_OK, NULL);
             end_stream(r);
             return false;
@@ -440,7 +414,7 @@ static void wait_over(struct request *r)
     r->wait_us = -1;
     if (r->flow.state == FLOW_AWAIT_BACKOFF) {
         request_step(r, (struct flow_event){.kind = FLOW_EV_WAIT_OVER});
-    } else if (r->attempt && r->answer.open && answer_complete(&r->answer)) {
+    } else if (r->attempt && answer_is_open(&r->answer) && answer_complete(&r->answer)) {
         attempt_end(r, ERR_OK, NULL);
         request_step(r, (struct flow_event){.kind = FLOW_EV_ANSWER});
     }
@@ -575,7 +549,8 @@ static void prepare_route(struct request *r, const struct http1_head *head)
     flow_init(&r->flow, &limits);
     /* Each attempt may leave a second row: a copy that was lost with a stale connection. */
     r->attempts = ARENA_ARRAY(&r->arena, struct attempt, 2 * limits.max_attempts);
-    r->forward_count = headers_to_upstream(head, &r->arena, spare + 1, &r->forward);
+    r->forward_count =
+        headers_to_upstream(head, &r->arena, spare + ROOM_FOR_OWN_REQUEST_HEADERS, &r->forward);
     buf_init(&r->out, OUT_MAX_BYTES);
     r->calls[0].owner = r->calls[1].owner = r;
     if (r->route->deadline_ms != POLICY_NONE) {

@@ -79,7 +79,8 @@ struct request {
     uint64_t bytes_out;
 };
 
-#define ROOM_FOR_OWN_HEADERS 12 /* Content-Type, Cache-Control, x-weir-*: see request.c */
+#define ROOM_FOR_OWN_REQUEST_HEADERS 2  /* Content-Type, anthropic-version: see attempt.c */
+#define ROOM_FOR_OWN_HEADERS         12 /* Content-Type, Cache-Control, x-weir-*: see request.c */
 
 /* ---- request.c ---- */
 void request_step(struct request *r,
@@ -98,6 +99,7 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
 /* A stream whose choices have all finished is given a moment to say so; then it is taken as whole.
  */
 void attempt_watch_end(struct request *r);
+enum wire_dialect attempt_dialect(const struct request *r, const struct attempt *at);
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at);
 
 /* ---- account.c ---- */

@@ -14,9 +14,13 @@ static void fill_headers(struct arena *a, const struct policy_backend *b,
     size_t n = 0;
 
     sb->headers = ARENA_ARRAY(a, struct http1_header, b->header_count + 1);
-    if (b->key)
-        sb->headers[n++] = (struct http1_header){SLICE("Authorization"),
-                                                 slice_str(arena_printf(a, "Bearer %s", b->key))};
+    if (b->key) {
+        const char *name = policy_key_header(b);
+        bool bearer = strcmp(name, "Authorization") == 0;
+
+        sb->headers[n++] = (struct http1_header){
+            slice_str(name), slice_str(bearer ? arena_printf(a, "Bearer %s", b->key) : b->key)};
+    }
     for (size_t i = 0; i < b->header_count; i++)
         sb->headers[n++] =
             (struct http1_header){slice_str(b->headers[i].name), slice_str(b->headers[i].value)};
@@ -57,6 +61,8 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
         struct snapshot_backend *sb = &s->backends[i];
 
         sb->count = (int)b->endpoint_count;
+        sb->dialect = b->dialect == DIALECT_ANTHROPIC ? WIRE_ANTHROPIC : WIRE_OPENAI;
+        sb->quirks = quirks_find(slice_str(b->server ? b->server : "openai"));
         sb->shared = ARENA_ARRAY(s->arena, struct endpoint_shared *, b->endpoint_count);
         sb->targets = ARENA_ARRAY(s->arena, struct upstream_target, b->endpoint_count);
         sb->paths = ARENA_ARRAY(s->arena, struct slice, b->endpoint_count * WIRE_APIS);

@@ -6,6 +6,7 @@
 
 #include "backends/endpoints.h"
 #include "backends/upstream.h"
+#include "backends/wire/quirks.h"
 #include "backends/wire/wire.h"
 #include "policies/policy.h"
 
@@ -15,9 +16,11 @@ struct snapshot_backend {
     struct upstream_target *targets; /* parallel */
     struct slice
         *paths; /* [endpoint * WIRE_APIS + api]: path on that endpoint, "/v1/chat/completions" */
-    struct http1_header *headers; /* constant request headers of this backend: authorization and the
+    struct http1_header *headers; /* constant request headers of this backend: its key and the
                                      policy's extra ones */
     size_t header_count;
+    enum wire_dialect dialect;
+    const struct quirks *quirks; /* of an OpenAI-like server */
     int count;
 };
 

@@ -1,23 +1,33 @@
 /* Which scanner and which writer serve a request. Called by the router on its worker; pure. */
 #include "backends/wire/ask.h"
 
-static bool has_tools(const struct openai_request *q)
+#include "backends/wire/anthropic_chat.h"
+#include "backends/wire/member.h"
+#include "backends/wire/openai_chat.h"
+#include "backends/wire/responses_chat.h"
+
+/* A translation names parameters of its own and re-encodes texts: never much more than the client's
+ * bytes, but escapes may double them. */
+#define TRANSLATED_EXTRA_BYTES (64 * 1024)
+
+/* ---- reading ---- */
+
+static bool has_elements(struct json_value list)
 {
     struct json_iter it;
     struct json_member m;
 
-    if (q->tools.value.text.n == 0 || q->tools.value.type != JSON_ARRAY)
+    if (list.text.n == 0 || list.type != JSON_ARRAY)
         return false;
-    json_iter_init(&it, q->tools.value);
+    json_iter_init(&it, list);
     return json_iter_next(&it, &m); /* an empty list asks for nothing */
 }
 
-static bool wants_structure(const struct openai_request *q)
+static bool wants_structure(struct json_value format)
 {
     struct json_member type;
 
-    return q->response_format.value.text.n &&
-           json_get(q->response_format.value, SLICE("type"), &type) &&
+    return format.text.n && json_get(format, SLICE("type"), &type) &&
            type.value.type == JSON_STRING && !slice_eq(type.value.text, SLICE("\"text\""));
 }
 
@@ -31,9 +41,109 @@ static void take_openai(struct ask *ask)
     ask->n = q->n;
     ask->prompt_tokens = q->prompt_tokens;
     ask->last_user_text = q->last_user_text;
-    ask->features = (has_tools(q) ? ASK_TOOLS : 0) | (q->has_image ? ASK_IMAGES : 0) |
-                    (q->has_audio ? ASK_AUDIO : 0) | (wants_structure(q) ? ASK_STRUCTURED : 0) |
+    ask->features = (has_elements(q->tools.value) ? ASK_TOOLS : 0) |
+                    (q->has_image ? ASK_IMAGES : 0) | (q->has_audio ? ASK_AUDIO : 0) |
+                    (wants_structure(q->response_format.value) ? ASK_STRUCTURED : 0) |
                     (q->logprobs ? ASK_LOGPROBS : 0);
+}
+
+static void take_anthropic(struct ask *ask)
+{
+    const struct anthropic_request *q = &ask->anthropic;
+
+    ask->model_name = q->model_name;
+    ask->stream = q->stream;
+    ask->n = 1;
+    ask->prompt_tokens = q->prompt_tokens;
+    ask->last_user_text = q->last_user_text;
+    ask->features = (has_elements(q->tools.value) ? ASK_TOOLS : 0) |
+                    (q->has_image ? ASK_IMAGES : 0) | (q->has_format ? ASK_STRUCTURED : 0);
+}
+
+static unsigned features_of(const struct chat *c)
+{
+    unsigned features = (c->tools ? ASK_TOOLS : 0) | (c->logprobs == CHAT_YES ? ASK_LOGPROBS : 0);
+
+    if (c->format == CHAT_FORMAT_JSON_OBJECT || c->format == CHAT_FORMAT_JSON_SCHEMA)
+        features |= ASK_STRUCTURED;
+    for (const struct chat_message *m = c->messages; m; m = m->next)
+        for (const struct chat_part *p = m->parts; p; p = p->next)
+            features |= p->kind == CHAT_PART_IMAGE   ? ASK_IMAGES
+                        : p->kind == CHAT_PART_AUDIO ? ASK_AUDIO
+                                                     : 0u;
+    return features;
+}
+
+/* The members of a Responses request that the response object repeats, as written. */
+static struct slice echo_of(struct slice body, struct arena *a)
+{
+    static const struct slice repeated[] = {
+        {"instructions", 12}, {"max_output_tokens", 17},
+        {"metadata", 8},      {"parallel_tool_calls", 19},
+        {"reasoning", 9},     {"temperature", 11},
+        {"text", 4},          {"tool_choice", 11},
+        {"tools", 5},         {"top_p", 5},
+        {"truncation", 10},   {"user", 4},
+    };
+    struct json_value root = {JSON_OBJECT, json_trim(body)};
+    struct json_member m;
+    char *echo = arena_alloc(a, root.text.n + 64);
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof repeated / sizeof repeated[0]; i++) {
+        if (!json_get(root, repeated[i], &m))
+            continue;
+        if (n)
+            echo[n++] = ',';
+        echo[n++] = '"';
+        memcpy(echo + n, repeated[i].p, repeated[i].n);
+        n += repeated[i].n;
+        memcpy(echo + n, "\":", 2);
+        n += 2;
+        memcpy(echo + n, m.value.text.p, m.value.text.n);
+        n += m.value.text.n;
+    }
+    return slice_make(echo, n);
+}
+
+static bool wants_encrypted_reasoning(struct slice body)
+{
+    struct json_member include, element;
+    struct json_iter it;
+
+    if (!json_get((struct json_value){JSON_OBJECT, json_trim(body)}, SLICE("include"), &include) ||
+        include.value.type != JSON_ARRAY)
+        return false;
+    json_iter_init(&it, include.value);
+    while (json_iter_next(&it, &element))
+        if (slice_eq(element.value.text, SLICE("\"reasoning.encrypted_content\"")))
+            return true;
+    return false;
+}
+
+static enum err scan_responses(struct ask *ask, struct arena *a, const char **param,
+                               struct err_text *t)
+{
+    struct chat *c = ARENA_NEW(a, struct chat);
+    enum err err = responses_chat_parse(ask->body, a, c, param, t);
+
+    if (err != ERR_OK)
+        return err;
+    if (c->model.n == 0) {
+        *param = "model";
+        err_say(t, "Missing required parameter: 'model'.");
+        return ERR_BAD_REQUEST;
+    }
+    ask->chat = c;
+    ask->model_name = c->model;
+    ask->stream = c->stream;
+    ask->n = 1;
+    ask->prompt_tokens = chat_estimate_tokens(c);
+    ask->features = features_of(c);
+    ask->last_user_text = SLICE("");
+    ask->echo = echo_of(ask->body, a);
+    ask->encrypted_reasoning = wants_encrypted_reasoning(ask->body);
+    return ERR_OK;
 }
 
 enum err ask_scan(enum wire_api api, struct slice body, struct arena *a, struct ask *out,
@@ -42,16 +152,99 @@ enum err ask_scan(enum wire_api api, struct slice body, struct arena *a, struct 
     enum err err;
 
     *out = (struct ask){.api = api, .body = body};
-    err = openai_request_scan(api, body, a, &out->openai, param, t);
-    take_openai(out);
+    if (api == WIRE_RESPONSES)
+        return scan_responses(out, a, param, t);
+    if (api == WIRE_MESSAGES) {
+        err = anthropic_request_scan(body, a, &out->anthropic, param, t);
+        take_anthropic(out);
+    } else {
+        err = openai_request_scan(api, body, a, &out->openai, param, t);
+        take_openai(out);
+    }
     return err;
 }
 
-enum err ask_write(const struct ask *ask, const struct ask_target *to, struct arena *a,
+/* ---- writing ---- */
+
+static enum err need_chat(struct ask *ask, struct arena *a, const char **param, struct err_text *t)
+{
+    struct chat *c;
+    enum err err;
+
+    if (ask->chat)
+        return ERR_OK;
+    c = ARENA_NEW(a, struct chat);
+    err = ask->api == WIRE_MESSAGES
+              ? anthropic_chat_parse(ANTHROPIC_MESSAGES, ask->body, a, c, param, t)
+              : openai_chat_parse(ask->body, a, c, param, t);
+    if (err == ERR_OK)
+        ask->chat = c;
+    return err;
+}
+
+static enum err write_chat(const struct chat *c, const struct ask_target *to, struct arena *a,
+                           struct buf *out, const char **param, struct err_text *t)
+{
+    if (to->dialect == WIRE_ANTHROPIC) {
+        struct anthropic_target target = {.model = to->model,
+                                          .max_output_tokens = to->max_output_tokens};
+
+        return anthropic_chat_write(c, &target, a, out, param, t);
+    }
+    return openai_chat_write(c,
+                             &(struct openai_target){.quirks = to->quirks,
+                                                     .model = to->model,
+                                                     .ask_usage = to->ask_usage},
+                             a, out, param, t);
+}
+
+static enum err translate(struct ask *ask, const struct ask_target *to, struct arena *a,
+                          struct ask_body *out, const char **param, struct err_text *t)
+{
+    struct buf written;
+    enum err err = need_chat(ask, a, param, t);
+
+    if (err != ERR_OK)
+        return ERR_UNTRANSLATABLE;
+    buf_init(&written, 6 * ask->body.n + TRANSLATED_EXTRA_BYTES);
+    err = write_chat(ask->chat, to, a, &written, param, t);
+    if (err == ERR_OK) {
+        out->pieces = ARENA_NEW(a, struct slice);
+        out->pieces[0] = arena_dup(a, buf_slice(&written));
+        out->count = 1;
+        out->total_bytes = out->pieces[0].n;
+    }
+    buf_clear(&written);
+    return err == ERR_OK ? ERR_OK : ERR_UNTRANSLATABLE;
+}
+
+enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t)
 {
-    (void)param, (void)t;
-    out->count = openai_request_splice(&ask->openai, to->model, to->ask_usage && ask->stream, a,
-                                       &out->pieces, &out->total_bytes);
+    enum wire_api asked;
+
+    if (!wire_upstream_api(ask->api, to->dialect, &asked))
+        return ERR_UNTRANSLATABLE;
+    if (asked != ask->api)
+        return translate(ask, to, a, out, param, t);
+    if (ask->api == WIRE_MESSAGES)
+        out->count = anthropic_request_splice(&ask->anthropic, to->model, to->other_model, a,
+                                              &out->pieces, &out->total_bytes);
+    else
+        out->count = openai_request_splice(&ask->openai, to->model, to->ask_usage && ask->stream, a,
+                                           &out->pieces, &out->total_bytes);
+    return ERR_OK;
+}
+
+enum err ask_count_tokens(struct slice body, struct arena *a, struct slice *model, int64_t *tokens,
+                          const char **param, struct err_text *t)
+{
+    struct chat c;
+    enum err err = anthropic_chat_parse(ANTHROPIC_COUNT_TOKENS, body, a, &c, param, t);
+
+    if (err != ERR_OK)
+        return err;
+    *model = c.model;
+    *tokens = chat_estimate_tokens(&c);
     return ERR_OK;
 }

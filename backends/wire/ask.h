@@ -5,7 +5,10 @@
 #ifndef BACKENDS_WIRE_ASK_H
 #define BACKENDS_WIRE_ASK_H
 
+#include "backends/wire/anthropic_request.h"
+#include "backends/wire/chat.h"
 #include "backends/wire/openai_request.h"
+#include "backends/wire/quirks.h"
 #include "backends/wire/wire.h"
 
 enum ask_feature {
@@ -21,12 +24,17 @@ struct ask {
     struct slice body;       /* borrowed: the client's bytes */
     struct slice model_name; /* decoded; in the arena */
     bool stream;
-    bool include_usage;           /* OpenAI: the client asked for the usage chunk */
-    int64_t n;                    /* choices the answer will have */
-    unsigned features;            /* of enum ask_feature */
-    int64_t prompt_tokens;        /* estimate: body bytes / 4 */
-    struct slice last_user_text;  /* raw JSON string with quotes; "" when there is none */
-    struct openai_request openai; /* private: of chat, completions, embeddings */
+    bool include_usage;          /* OpenAI: the client asked for the usage chunk */
+    int64_t n;                   /* choices the answer will have */
+    unsigned features;           /* of enum ask_feature */
+    int64_t prompt_tokens;       /* estimate */
+    struct slice last_user_text; /* raw JSON string with quotes; "" when there is none */
+    struct slice echo;           /* Responses: members that the response repeats */
+    bool encrypted_reasoning;    /* Responses: asked for */
+    /* Private: by API, and the neutral form from the first translation on. */
+    struct openai_request openai;
+    struct anthropic_request anthropic;
+    const struct chat *chat;
 };
 
 /* ERR_BAD_JSON, or ERR_BAD_REQUEST with *param (in the arena or static) and the reason in t. */
@@ -36,8 +44,12 @@ enum err ask_scan(enum wire_api api, struct slice body, struct arena *a, struct 
 /* The server an attempt goes to. */
 struct ask_target {
     enum wire_dialect dialect;
-    struct slice model; /* its own name for the model */
-    bool ask_usage;     /* on a stream, also when the client did not ask */
+    const struct quirks *quirks; /* of OpenAI-like servers */
+    struct slice model;          /* its own name for the model */
+    int64_t max_output_tokens;   /* of the model; <= 0: unknown */
+    bool ask_usage;              /* on a stream, also when the client did not ask */
+    bool other_model; /* not the model that most likely served the turns before: its thinking and
+                         signatures are left out */
 };
 
 struct ask_body {
@@ -47,7 +59,12 @@ struct ask_body {
 
 /* The body for one attempt. ERR_UNTRANSLATABLE with *param and t when the server's dialect cannot
  * say what was asked. */
-enum err ask_write(const struct ask *ask, const struct ask_target *to, struct arena *a,
+enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t) MUST_CHECK;
+
+/* Anthropic's count_tokens request: *tokens is an estimate (chat_estimate_tokens), *model as the
+ * client wrote it. Errors as ask_scan. */
+enum err ask_count_tokens(struct slice body, struct arena *a, struct slice *model, int64_t *tokens,
+                          const char **param, struct err_text *t) MUST_CHECK;
 
 #endif

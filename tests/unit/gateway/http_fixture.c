@@ -106,10 +106,15 @@ static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t
     note(f, "finished %d%s%s;", status, reason ? " " : "", reason ? reason : "");
 }
 
-static enum err error_body(enum err e, const char *message, const char *param, struct buf *out)
+static enum err error_body(void *ctx, const struct http_exchange *x,
+                           const struct http_error *error, int *status, struct buf *out)
 {
-    return buf_printf(out, "{\"error\":\"%s\",\"param\":\"%s\"}", message ? message : err_text(e),
-                      param ? param : "");
+    (void)ctx;
+    (void)x;
+    (void)status;
+    return buf_printf(out, "{\"error\":\"%s\",\"param\":\"%s\"}",
+                      error->message ? error->message : err_text(error->err),
+                      error->param ? error->param : "");
 }
 
 /* ---- the fixture ---- */

@@ -1,13 +1,15 @@
-/* The OpenAI API's front door. For each exchange there is one struct api_exchange in the exchange's
- * arena: the client side of the router's request, and what the access log needs. Runs on its
- * worker; called by http_server and, through reply_ops, by the router. */
-#include "gateway/api_openai.h"
+/* The front door of the APIs that clients speak, OpenAI's and Anthropic's. For each exchange there
+ * is one struct api_exchange in the exchange's arena: the client side of the router's request, and
+ * what the access log needs. Runs on its worker; called by http_server and, through reply_ops, by
+ * the router. */
+#include "gateway/api_client.h"
 
 #include <stdio.h>
-#include "backends/wire/openai_reply.h"
+#include "backends/wire/answer.h"
+#include "backends/wire/ask.h"
 #include "base/clock.h"
-#include "base/json_scan.h"
 #include "base/log.h"
+#include "gateway/api_models.h"
 #include "gateway/api_path.h"
 #include "gateway/auth.h"
 #include "gateway/cors.h"
@@ -18,7 +20,7 @@
 
 struct api_exchange {
     struct reply reply;
-    struct api_openai *api;
+    struct api_client *api;
     struct http_exchange *x;
     struct request *request; /* NULL before the start and after the reply's last call */
     struct snapshot *snap;   /* owned reference, until on_finished */
@@ -30,20 +32,20 @@ struct api_exchange {
     char id[REQUEST_ID_BYTES];
 };
 
-void api_openai_init(struct api_openai *api, struct router_env *env, struct snapshot *s,
+void api_client_init(struct api_client *api, struct router_env *env, struct snapshot *s,
                      struct access_log *log, _Atomic int64_t *in_flight)
 {
-    *api = (struct api_openai){.env = env, .snapshot = snapshot_ref(s), .in_flight = in_flight};
+    *api = (struct api_client){.env = env, .snapshot = snapshot_ref(s), .in_flight = in_flight};
     access_log_writer_init(&api->log, log);
 }
 
-void api_openai_clear(struct api_openai *api)
+void api_client_clear(struct api_client *api)
 {
     access_log_writer_clear(&api->log);
     snapshot_unref(api->snapshot);
 }
 
-void api_openai_set_snapshot(struct api_openai *api, struct snapshot *s)
+void api_client_set_snapshot(struct api_client *api, struct snapshot *s)
 {
     struct snapshot *old = api->snapshot;
 
@@ -51,9 +53,30 @@ void api_openai_set_snapshot(struct api_openai *api, struct snapshot *s)
     snapshot_unref(old);
 }
 
-enum err api_openai_error_body(enum err e, const char *message, const char *param, struct buf *out)
+/* The dialect of an exchange's errors and lists: the path's, or for paths that both have the one of
+ * the SDK that asks. */
+static enum wire_dialect dialect_of(const struct http_exchange *x)
 {
-    return openai_error_body(e, message, param, out);
+    const struct api_exchange *e = http_exchange_user(x);
+
+    if (e && e->path.endpoint == API_MESSAGES)
+        return WIRE_ANTHROPIC;
+    if (e && e->path.endpoint == API_COUNT_TOKENS)
+        return WIRE_ANTHROPIC;
+    return e && http1_find(http_exchange_head(x), SLICE("anthropic-version")) ? WIRE_ANTHROPIC
+                                                                              : WIRE_OPENAI;
+}
+
+enum err api_client_error_body(void *ctx, const struct http_exchange *x,
+                               const struct http_error *error, int *status, struct buf *out)
+{
+    const struct api_exchange *e = http_exchange_user(x);
+    enum wire_api api = dialect_of(x) == WIRE_ANTHROPIC ? WIRE_MESSAGES : WIRE_CHAT;
+
+    (void)ctx;
+    *status = answer_error_status(api, error->err);
+    return answer_error_body(api, error->err, error->message, error->param,
+                             slice_str(e ? e->id : ""), out);
 }
 
 /* ---- the reply, as the router uses it ---- */
@@ -145,7 +168,7 @@ static enum err refuse_for_now(struct api_exchange *e, const char *message)
 /* Room for one more request? Counted until on_finished. */
 static enum err admit(struct api_exchange *e)
 {
-    struct api_openai *api = e->api;
+    struct api_client *api = e->api;
     const struct policy_server *s = &e->snap->policy->server;
     int64_t before;
 
@@ -174,7 +197,7 @@ static enum err check_coding(struct api_exchange *e, const struct http1_head *he
 
 static enum err on_head(void *ctx, struct http_exchange *x)
 {
-    struct api_openai *api = ctx;
+    struct api_client *api = ctx;
     struct arena *a = http_exchange_arena(x);
     const struct http1_head *head = http_exchange_head(x);
     struct api_exchange *e = ARENA_NEW(a, struct api_exchange);
@@ -213,88 +236,71 @@ static enum err on_head(void *ctx, struct http_exchange *x)
     return err == ERR_OK ? admit(e) : err;
 }
 
-/* ---- GET /v1/models ---- */
+/* ---- what weir answers by itself ---- */
 
-static enum err append_string(struct buf *out, const char *s)
+static void reply_json(struct api_exchange *e, struct buf *body)
 {
-    struct slice raw = slice_str(s);
-    char *room;
-    size_t bytes;
-    enum err err = buf_reserve(out, raw.n * 6 + 2, &room, &bytes);
+    struct http1_header type = {SLICE("Content-Type"), SLICE("application/json")};
+    struct slice whole = buf_slice(body);
 
-    if (err == ERR_OK)
-        buf_commit(out, json_string_encode(raw, room, bytes));
-    return err;
+    http_reply_whole(e->x, 200, &type, 1, &whole, 1);
 }
 
-static enum err append_model(const struct policy *p, const struct policy_name *n, struct buf *out)
+static void reply_no_model(struct api_exchange *e, struct slice name)
 {
-    const struct policy_model *m =
-        n->model ? n->model : policy_find_model(p, slice_str(n->canonical));
-    enum err err = buf_append_slice(out, SLICE("{\"id\":"));
-
-    if (err == ERR_OK)
-        err = append_string(out, n->name);
-    if (err == ERR_OK)
-        err = buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":",
-                         (long long)(p->loaded_wall_us / 1000000));
-    if (err == ERR_OK)
-        err = append_string(out, m ? p->backends[m->backend].name : "weir");
-    return err == ERR_OK ? buf_append_slice(out, SLICE("}")) : err;
-}
-
-static enum err list_models(const struct policy *p, struct buf *out)
-{
-    const struct policy_name *names;
-    size_t n = policy_names(p, &names);
-    enum err err = buf_append_slice(out, SLICE("{\"object\":\"list\",\"data\":["));
-
-    for (size_t i = 0; err == ERR_OK && i < n; i++) {
-        if (i)
-            err = buf_append_slice(out, SLICE(","));
-        if (err == ERR_OK)
-            err = append_model(p, &names[i], out);
-    }
-    return err == ERR_OK ? buf_append_slice(out, SLICE("]}")) : err;
-}
-
-static const struct policy_name *find_name(const struct policy *p, struct slice wanted)
-{
-    const struct policy_name *names;
-    size_t n = policy_names(p, &names);
-
-    for (size_t i = 0; i < n; i++)
-        if (slice_eq(slice_str(names[i].name), wanted))
-            return &names[i];
-    return NULL;
+    http_reply_error(
+        e->x, ERR_MODEL_NOT_FOUND,
+        arena_printf(http_exchange_arena(e->x),
+                     "The model '%.*s' does not exist or you do not have access to it.",
+                     SLICE_ARG(name)),
+        "model", -1, NULL, 0);
 }
 
 static void answer_models(struct api_exchange *e)
 {
     const struct policy *p = e->snap->policy;
-    struct http1_header type = {SLICE("Content-Type"), SLICE("application/json")};
-    const struct policy_name *name = NULL;
+    enum wire_dialect d = dialect_of(e->x);
     struct buf body;
     enum err err;
 
-    if (e->path.endpoint == API_MODEL && !(name = find_name(p, e->path.model))) {
-        http_reply_error(
-            e->x, ERR_MODEL_NOT_FOUND,
-            arena_printf(http_exchange_arena(e->x),
-                         "The model '%.*s' does not exist or you do not have access to it.",
-                         SLICE_ARG(e->path.model)),
-            "model", -1, NULL, 0);
+    buf_init(&body, MODELS_MAX_BYTES);
+    err = e->path.endpoint == API_MODEL ? api_models_one(p, d, e->path.model, &body)
+                                        : api_models_list(p, d, &body);
+    if (err == ERR_OK)
+        reply_json(e, &body);
+    else if (err == ERR_MODEL_NOT_FOUND)
+        reply_no_model(e, e->path.model);
+    else
+        http_reply_error(e->x, ERR_INTERNAL, "The list of models is too long.", NULL, -1, NULL, 0);
+    buf_clear(&body);
+}
+
+/* An estimate, for every model alike: whoever routes does not know yet which tokenizer will count.
+ */
+static void answer_count_tokens(struct api_exchange *e)
+{
+    struct policy_query q = {.api = WIRE_MESSAGES, .tenant = e->tenant};
+    struct err_text why = {""};
+    const char *param = NULL;
+    int64_t tokens = 0;
+    bool known = false;
+    struct buf body;
+    enum err err = ask_count_tokens(http_exchange_body(e->x), http_exchange_arena(e->x), &q.model,
+                                    &tokens, &param, &why);
+
+    if (err != ERR_OK) {
+        http_reply_error(e->x, err, why.s[0] ? why.s : NULL, param, -1, NULL, 0);
         return;
     }
-    buf_init(&body, MODELS_MAX_BYTES);
-    err = name ? append_model(p, name, &body) : list_models(p, &body);
-    if (err == ERR_OK) {
-        struct slice whole = buf_slice(&body);
-
-        http_reply_whole(e->x, 200, &type, 1, &whole, 1);
-    } else {
-        http_reply_error(e->x, ERR_INTERNAL, "The list of models is too long.", NULL, -1, NULL, 0);
+    q.prompt_tokens = tokens;
+    (void)policy_match(e->snap->policy, &q, &known);
+    if (!known) {
+        reply_no_model(e, q.model);
+        return;
     }
+    buf_init(&body, 64);
+    if (buf_printf(&body, "{\"input_tokens\":%lld}", (long long)tokens) == ERR_OK)
+        reply_json(e, &body);
     buf_clear(&body);
 }
 
@@ -321,6 +327,13 @@ static void answer_inference(struct api_exchange *e)
     case API_EMBEDDINGS:
         spec.api = WIRE_EMBEDDINGS;
         break;
+    case API_MESSAGES:
+        spec.api = WIRE_MESSAGES;
+        break;
+    case API_RESPONSES:
+        spec.api = WIRE_RESPONSES;
+        break;
+    case API_COUNT_TOKENS:
     case API_MODELS:
     case API_MODEL:
     case API_PREFLIGHT:
@@ -344,9 +357,14 @@ static void on_request(void *ctx, struct http_exchange *x)
     case API_MODEL:
         answer_models(e);
         return;
+    case API_COUNT_TOKENS:
+        answer_count_tokens(e);
+        return;
     case API_CHAT:
     case API_COMPLETIONS:
     case API_EMBEDDINGS:
+    case API_MESSAGES:
+    case API_RESPONSES:
         answer_inference(e);
         return;
     }
@@ -382,6 +400,8 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
     if (!e)
         return; /* the head was not a request */
     err = buf_printf(out, "x-request-id: %s\r\n", e->id);
+    if (err == ERR_OK && dialect_of(x) == WIRE_ANTHROPIC) /* where its SDKs look */
+        err = buf_printf(out, "request-id: %s\r\n", e->id);
     if (err == ERR_OK && e->allow)
         err = buf_printf(out, "Allow: %s\r\n", e->path.allow);
     if (err == ERR_OK)
@@ -435,7 +455,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
 static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent,
                         const char *dropped_reason)
 {
-    struct api_openai *api = ctx;
+    struct api_client *api = ctx;
     struct api_exchange *e = http_exchange_user(x);
 
     if (!e)
@@ -448,5 +468,5 @@ static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t
     e->snap = NULL;
 }
 
-const struct http_handler api_openai_handler = {on_head, on_request,    on_writable,
+const struct http_handler api_client_handler = {on_head, on_request,    on_writable,
                                                 on_gone, extra_headers, on_finished};

@@ -1,0 +1,16 @@
+/* GET /v1/models and /v1/models/{id}: every name that clients may ask for, in the shape of the
+ * dialect that the client speaks. Pure.
+ * Sources: OpenAI API reference "Models"; Anthropic API reference "Models". */
+#ifndef GATEWAY_API_MODELS_H
+#define GATEWAY_API_MODELS_H
+
+#include "backends/wire/wire.h"
+#include "base/buf.h"
+#include "policies/policy.h"
+
+enum err api_models_list(const struct policy *p, enum wire_dialect d, struct buf *out) MUST_CHECK;
+/* ERR_MODEL_NOT_FOUND when the policy does not know the name. */
+enum err api_models_one(const struct policy *p, enum wire_dialect d, struct slice name,
+                        struct buf *out) MUST_CHECK;
+
+#endif
