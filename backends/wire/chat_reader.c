@@ -177,8 +177,11 @@ bool chat_read_object(struct chat_reader *r, struct json_value object,
         }
         if (m.value.type != JSON_NULL && !(fields[i].types & 1u << m.value.type))
             return chat_wrong_type(r, fields[i].name, types_words(fields[i].types), m.value);
-        if (fields[i].out)
-            *fields[i].out = m.value.type == JSON_NULL ? (struct json_value){0} : m.value;
+        if (!fields[i].out)
+            continue;
+        *fields[i].out = m.value;
+        if (m.value.type == JSON_NULL)
+            fields[i].out->text.n = 0;
     }
     return !r->err;
 }
