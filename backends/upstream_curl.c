@@ -32,6 +32,7 @@ struct engine {
     struct upstream *up; /* borrowed */
     CURLM *multi;        /* owned */
     struct list exchanges, ready;
+    bool nudge;                 /* see note_cancelled */
     struct event *timer, *turn; /* owned */
     int in_curl;                /* depth of libcurl on the stack */
     bool retired;               /* no new transfers */
@@ -62,6 +63,7 @@ struct exchange {
     enum begin begin;
     bool dropped; /* libcurl's callbacks find nobody any more */
     bool connected, resent, head_done, curl_paused, http2;
+    bool multiplexed; /* HTTP/2 was asked for: the connection may be shared */
     bool close_delimited,
         close_notify; /* over TLS the end of such a body counts only with close_notify */
     enum err failed;  /* our own verdict, before libcurl's */
@@ -83,6 +85,16 @@ static void wake(struct exchange *x)
     event_active(x->e->turn, EV_TIMEOUT, 0);
 }
 
+/* libcurl 7.88 submits RST_STREAM for a stream that is dropped, but sends it only with the next
+ * bytes on that connection: until then the server would go on working. A connection of this stream
+ * alone is therefore closed with it; shared ones are nudged on the next turn. */
+static void note_cancelled(struct exchange *x)
+{
+    curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, 1L);
+    x->e->nudge = true;
+    event_active(x->e->turn, EV_TIMEOUT, 0);
+}
+
 /* libcurl must not be on the stack. Cancels the transfer at once if it is under way. */
 static void drop_transfer(struct exchange *x)
 {
@@ -95,6 +107,8 @@ static void drop_transfer(struct exchange *x)
         curl_easy_pause(x->easy, CURLPAUSE_CONT);
         x->e->in_curl--;
     }
+    if (x->begin == RUNNING && x->multiplexed)
+        note_cancelled(x);
     if (x->begin != QUEUED)
         curl_multi_remove_handle(x->e->multi, x->easy);
     curl_easy_cleanup(x->easy);
@@ -509,6 +523,7 @@ static bool set_transfer(struct exchange *x)
 {
     bool http2 = x->req.target->http2 && x->req.target->tls;
 
+    x->multiplexed = http2;
     OPT(CURLOPT_PRIVATE, x);
     OPT(CURLOPT_ERRORBUFFER, x->error);
     OPT(CURLOPT_NOSIGNAL, 1L);
@@ -702,6 +717,24 @@ static void run(struct exchange *x)
         unpause(x);
 }
 
+/* Pausing a stream and going on changes its window twice, and telling the server so takes along
+ * what waits for the connection. Which streams share one, libcurl does not say before their end:
+ * each is nudged. */
+static void nudge(struct engine *e)
+{
+    e->nudge = false;
+    e->in_curl++;
+    LIST_FOREACH (it, &e->exchanges) {
+        struct exchange *x = CONTAINER_OF(it, struct exchange, link);
+
+        if (x->begin != RUNNING || x->dropped || x->curl_paused || !x->multiplexed)
+            continue;
+        curl_easy_pause(x->easy, CURLPAUSE_RECV);
+        curl_easy_pause(x->easy, CURLPAUSE_CONT);
+    }
+    e->in_curl--;
+}
+
 static void turn(evutil_socket_t fd, short what, void *arg)
 {
     struct engine *e = arg;
@@ -722,6 +755,8 @@ static void turn(evutil_socket_t fd, short what, void *arg)
         list_remove(&x->ready);
         run(x);
     }
+    if (e->nudge)
+        nudge(e);
     if (e->retired && list_empty(&e->exchanges))
         engine_free(e);
 }
