@@ -6,6 +6,7 @@
 #include "backends/wire/chat_id.h"
 #include "backends/wire/json_pen.h"
 #include "backends/wire/member.h"
+#include "backends/wire/openai_reply.h"
 
 #define STOP_SEQUENCE_MAX_BYTES 4096
 
@@ -45,6 +46,11 @@ static void put_usage(struct json_pen *pen, const struct token_usage *u)
     json_pen_int(pen, u->n[TOK_CACHED_INPUT]);
     JSON_PEN(pen, ",\"output_tokens\":");
     json_pen_int(pen, u->n[TOK_OUTPUT] + u->n[TOK_REASONING]);
+    if (u->n[TOK_REASONING]) {
+        JSON_PEN(pen, ",\"output_tokens_details\":{\"thinking_tokens\":");
+        json_pen_int(pen, u->n[TOK_REASONING]);
+        JSON_PEN(pen, "}");
+    }
     JSON_PEN(pen, "}");
 }
 
@@ -339,10 +345,26 @@ static void put_content(struct json_pen *pen, const struct chat_answer *a, bool 
     JSON_PEN(pen, "]");
 }
 
+/* This dialect has no message without usage: where none was reported it is estimated. */
+static struct token_usage usage_of(const struct chat_answer *a,
+                                   const struct chat_encode_options *options)
+{
+    struct token_usage usage = {.source = USAGE_ESTIMATED};
+    int64_t bytes = 0;
+
+    if (a->has_usage)
+        return a->usage;
+    for (size_t i = 0; i < a->count; i++)
+        bytes += (int64_t)buf_len(&a->blocks[i].text);
+    usage.n[TOK_INPUT] = options->input_tokens;
+    usage.n[TOK_OUTPUT] = openai_estimate_tokens(bytes);
+    return usage;
+}
+
 enum err anthropic_encode_reply(const struct chat_answer *a,
                                 const struct chat_encode_options *options, struct buf *out)
 {
-    struct token_usage usage = a->usage;
+    struct token_usage usage = usage_of(a, options);
     const struct chat_answer_choice *choice;
     struct json_pen pen;
     enum err err = ERR_OK;
@@ -350,8 +372,6 @@ enum err anthropic_encode_reply(const struct chat_answer *a,
     if (!a->complete || a->choice_count == 0 || !a->choices[0].finished)
         return ERR_INTERNAL;
     choice = &a->choices[0];
-    if (!a->has_usage)
-        usage.n[TOK_INPUT] = options->input_tokens;
     json_pen_begin(&pen, out);
     put_head(&pen, options, a->id, a->model);
     JSON_PEN(&pen, ",\"content\":");

@@ -182,6 +182,8 @@ static void put_usage(struct json_pen *pen, const struct chat_answer *a)
     json_pen_int(pen, input);
     JSON_PEN(pen, ",\"input_tokens_details\":{\"cached_tokens\":");
     json_pen_int(pen, u->n[TOK_CACHED_INPUT]);
+    JSON_PEN(pen, ",\"cache_write_tokens\":");
+    json_pen_int(pen, u->n[TOK_CACHE_WRITE]);
     JSON_PEN(pen, "},\"output_tokens\":");
     json_pen_int(pen, output);
     JSON_PEN(pen, ",\"output_tokens_details\":{\"reasoning_tokens\":");
@@ -210,6 +212,25 @@ static void put_output(struct json_pen *pen, struct source s, enum status status
     JSON_PEN(pen, "]");
 }
 
+/* The few codes that this API has, and context_length_exceeded, by which agents know to compact. */
+static struct slice error_code(enum err e)
+{
+    if (e == ERR_UPSTREAM_CONTEXT_LENGTH)
+        return SLICE("context_length_exceeded");
+    if (err_http_status(e) == 429)
+        return SLICE("rate_limit_exceeded");
+    return err_http_status(e) < 500 ? SLICE("invalid_prompt") : SLICE("server_error");
+}
+
+/* "code":..,"message":.. */
+static void put_error_members(struct json_pen *pen, const struct chat_event *error)
+{
+    JSON_PEN(pen, "\"code\":");
+    json_pen_string(pen, error_code(error->err));
+    JSON_PEN(pen, ",\"message\":");
+    json_pen_string(pen, error->text.n ? error->text : slice_str(err_text(error->err)));
+}
+
 /* What made it end otherwise than completed. */
 static void put_outcome(struct json_pen *pen, const struct chat_answer *a, enum status status,
                         const struct chat_event *error)
@@ -218,11 +239,8 @@ static void put_outcome(struct json_pen *pen, const struct chat_answer *a, enum 
 
     JSON_PEN(pen, ",\"error\":");
     if (error) {
-        const char *code = err_openai_code(error->err);
-        JSON_PEN(pen, "{\"code\":");
-        json_pen_string(pen, code[0] ? slice_str(code) : SLICE("server_error"));
-        JSON_PEN(pen, ",\"message\":");
-        json_pen_string(pen, error->text.n ? error->text : slice_str(err_text(error->err)));
+        JSON_PEN(pen, "{");
+        put_error_members(pen, error);
         JSON_PEN(pen, "}");
     } else {
         JSON_PEN(pen, "null");
@@ -476,17 +494,13 @@ static void put_end(struct json_pen *pen, struct responses_encode *e)
 static void put_error(struct json_pen *pen, struct responses_encode *e,
                       const struct chat_event *event)
 {
-    const char *code = err_openai_code(event->err);
-
     if (e->started) {
         put_response_event(pen, e, SLICE("response.failed"), FAILED, event);
         return;
     }
     event_begin(pen, e, SLICE("error"));
-    JSON_PEN(pen, ",\"code\":");
-    json_pen_string(pen, code[0] ? slice_str(code) : SLICE("server_error"));
-    JSON_PEN(pen, ",\"message\":");
-    json_pen_string(pen, event->text.n ? event->text : slice_str(err_text(event->err)));
+    JSON_PEN(pen, ",");
+    put_error_members(pen, event);
     JSON_PEN(pen, ",\"param\":null");
     event_end(pen);
 }

@@ -136,8 +136,6 @@ static void make_script(struct script *s, struct rng *r, enum answer_dialect dia
     e->usage.source = USAGE_REPORTED;
     for (int k = 0; k < TOK_KINDS; k++)
         e->usage.n[k] = (int64_t)rng_below(r, 1000);
-    if (dialect == ANSWER_ANTHROPIC)
-        e->usage.n[TOK_REASONING] = 0;
     add(s, CHAT_END);
 }
 
