@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -869,6 +868,48 @@ static void test_idle_stop_races_with_uses(void **state)
     launcher_free(l);
 }
 
+/* ---- a real engine ---- */
+
+static void test_real_engine(void **state)
+{
+    struct model m;
+    struct asker a;
+    struct buf log;
+
+    (void)state;
+    if (access(LLAMA_DIR "/llama-server", X_OK) < 0 || access(LLAMA_DIR "/tiny.gguf", R_OK) < 0) {
+        print_message("          no " LLAMA_DIR "/llama-server: run tests/integration/llama/setup.sh\n");
+        skip();
+    }
+    model_init(&m, "tiny", LLAMA_DIR "/llama-server");
+    arg(&m, "--model");
+    arg(&m, "%s/tiny.gguf", LLAMA_DIR);
+    arg(&m, "--port");
+    arg(&m, "%u", (unsigned)m.spec.port);
+    m.spec.idle_ms = 100;
+    asker_init(&a);
+    struct launcher *l = launch(&m);
+    for (int starts = 1; starts <= 2; starts++) {
+        assert_int_equal(use(&a, l, "tiny"), ERR_OK);
+        assert_int_equal(info(l, "tiny").starts, starts);
+        assert_true(info(l, "tiny").rss_bytes > 1 << 20);
+        launcher_done(l, "tiny");
+        await_state(l, "tiny", LAUNCHER_STOPPED);
+    }
+    assert_int_equal(info(l, "tiny").failures, 0);
+    buf_init(&log, TAIL_BYTES);
+    assert_int_equal(launcher_log_tail(l, "tiny", &log), ERR_OK);
+    assert_non_null(memmem(buf_slice(&log).p, buf_len(&log), "model loaded", 12));
+    buf_clear(&log);
+
+    snprintf(m.text[2], sizeof m.text[2], "/nowhere.gguf"); /* its own words say what is wrong */
+    launcher_configure(l, &m.spec, 1);
+    assert_int_equal(use(&a, l, "tiny"), ERR_UPSTREAM_CONNECT);
+    assert_contains(a.why.s, "ended before it was ready: exit status 1; last output: ");
+    launcher_free(l);
+    mailbox_clear(&a.mb);
+}
+
 /* ---- a weir that is killed ---- */
 
 static void be_killed(int pid_fd)
@@ -910,7 +951,6 @@ static void test_children_die_with_a_killed_weir(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    /* Orphans of the test above come to us where init does not reap. */
     return mkdtemp(scratch) ? 0 : -1;
 }
 
@@ -944,9 +984,8 @@ int main(void)
         cmocka_unit_test(test_group_alternates),
         cmocka_unit_test(test_group_makes_way),
         cmocka_unit_test(test_idle_stop_races_with_uses),
+        cmocka_unit_test(test_real_engine),
     };
 
-    if (getenv("ONLY"))
-        cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
