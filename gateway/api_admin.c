@@ -353,15 +353,15 @@ static json_t *policy_summary(struct api_admin *a)
     json_t *backends = json_array(), *models = json_array(), *aliases = json_object(),
            *routes = json_array(), *tenants = json_array();
     for (size_t i = 0; i < p->backend_count; i++)
-        json_array_append_new(backends, json_text(p->backends[i].name));
+        json_array_append_new(backends, json_put_string(p->backends[i].name));
     for (size_t i = 0; i < p->model_count; i++)
-        json_array_append_new(models, json_text(p->models[i].name));
+        json_array_append_new(models, json_put_string(p->models[i].name));
     for (size_t i = 0; i < p->alias_count; i++)
         json_put_text(aliases, p->aliases[i].name, p->aliases[i].canonical);
     for (size_t i = 0; i < p->route_count; i++)
-        json_array_append_new(routes, json_text(p->routes[i].name));
+        json_array_append_new(routes, json_put_string(p->routes[i].name));
     for (size_t i = 0; i < p->tenant_count; i++)
-        json_array_append_new(tenants, json_text(p->tenants[i].name));
+        json_array_append_new(tenants, json_put_string(p->tenants[i].name));
     json_put(o, "backends", backends);
     json_put(o, "models", models);
     json_put(o, "aliases", aliases);

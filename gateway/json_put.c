@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-json_t *json_text(const char *s)
+json_t *json_put_string(const char *s)
 {
     if (!s)
         return json_null();
@@ -33,7 +33,7 @@ void json_put(json_t *object, const char *key, json_t *value)
 
 void json_put_text(json_t *object, const char *key, const char *s)
 {
-    json_put(object, key, json_text(s));
+    json_put(object, key, json_put_string(s));
 }
 
 void json_put_int(json_t *object, const char *key, int64_t n)

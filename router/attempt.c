@@ -156,6 +156,7 @@ static enum err write_body(struct request *r, const struct policy_model *m,
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     struct ask_target to = {.dialect = sb->dialect,
                             .quirks = sb->quirks,
+                            .quirks_apply = b->server && sb->dialect == WIRE_OPENAI,
                             .model = slice_str(m->upstream_name),
                             .max_output_tokens = m->max_output_tokens,
                             .ask_usage = asks_usage(b, sb),

@@ -301,9 +301,11 @@ static void note_retry(struct request *r)
 
 static void give_up(struct request *r, const struct flow_action *a)
 {
-    bool untranslatable = a->err == ERR_UNTRANSLATABLE && r->why.s[0];
+    bool unwritten =
+        (a->err == ERR_UNTRANSLATABLE || a->err == ERR_BAD_REQUEST || a->err == ERR_BAD_JSON) &&
+        r->why.s[0];
 
-    send_failure(r, a->err, untranslatable ? r->why.s : NULL, untranslatable ? r->why_param : NULL,
+    send_failure(r, a->err, unwritten ? r->why.s : NULL, unwritten ? r->why_param : NULL,
                  a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
 }
 

@@ -74,36 +74,55 @@ static unsigned features_of(const struct chat *c)
     return features;
 }
 
-/* The members of a Responses request that the response object repeats, as written. */
+static char *put(char *to, struct slice s)
+{
+    memcpy(to, s.p, s.n);
+    return to + s.n;
+}
+
+/* The members of a Responses request that the response object repeats: as written, or the API's
+ * defaults. Source: OpenAI API reference, "The response object". */
 static struct slice echo_of(struct slice body, struct arena *a)
 {
-    static const struct slice repeated[] = {
-        {"instructions", 12}, {"max_output_tokens", 17},
-        {"metadata", 8},      {"parallel_tool_calls", 19},
-        {"reasoning", 9},     {"temperature", 11},
-        {"text", 4},          {"tool_choice", 11},
-        {"tools", 5},         {"top_p", 5},
-        {"truncation", 10},   {"user", 4},
+    static const struct {
+        struct slice key, absent;
+    } repeated[] = {
+#define REPEATED(key, absent)                                                                      \
+    {                                                                                              \
+        {key, sizeof(key) - 1},                                                                    \
+        {                                                                                          \
+            absent, sizeof(absent) - 1                                                             \
+        }                                                                                          \
+    }
+        REPEATED("instructions", "null"),
+        REPEATED("max_output_tokens", "null"),
+        REPEATED("metadata", "{}"),
+        REPEATED("parallel_tool_calls", "true"),
+        REPEATED("previous_response_id", "null"),
+        REPEATED("reasoning", "{\"effort\":null,\"summary\":null}"),
+        REPEATED("store", "false"),
+        REPEATED("temperature", "null"),
+        REPEATED("text", "{\"format\":{\"type\":\"text\"}}"),
+        REPEATED("tool_choice", "\"auto\""),
+        REPEATED("tools", "[]"),
+        REPEATED("top_p", "null"),
+        REPEATED("truncation", "\"disabled\""),
+        REPEATED("user", "null"),
+#undef REPEATED
     };
     struct json_value root = {JSON_OBJECT, json_trim(body)};
     struct json_member m;
-    char *echo = arena_alloc(a, root.text.n + 64);
-    size_t n = 0;
+    char *echo = arena_alloc(a, root.text.n + 1024), *end = echo;
 
     for (size_t i = 0; i < sizeof repeated / sizeof repeated[0]; i++) {
-        if (!json_get(root, repeated[i], &m))
-            continue;
-        if (n)
-            echo[n++] = ',';
-        echo[n++] = '"';
-        memcpy(echo + n, repeated[i].p, repeated[i].n);
-        n += repeated[i].n;
-        memcpy(echo + n, "\":", 2);
-        n += 2;
-        memcpy(echo + n, m.value.text.p, m.value.text.n);
-        n += m.value.text.n;
+        bool given = json_get(root, repeated[i].key, &m);
+
+        end = put(end, i ? SLICE(",\"") : SLICE("\""));
+        end = put(end, repeated[i].key);
+        end = put(end, SLICE("\":"));
+        end = put(end, given ? m.value.text : repeated[i].absent);
     }
-    return slice_make(echo, n);
+    return slice_make(echo, (size_t)(end - echo));
 }
 
 static bool wants_encrypted_reasoning(struct slice body)
@@ -187,15 +206,17 @@ static enum err write_chat(const struct chat *c, const struct ask_target *to, st
 {
     if (to->dialect == WIRE_ANTHROPIC) {
         struct anthropic_target target = {.model = to->model,
-                                          .max_output_tokens = to->max_output_tokens};
+                                          .max_output_tokens = to->max_output_tokens,
+                                          .keep_thinking = !to->other_model};
 
         return anthropic_chat_write(c, &target, a, out, param, t);
     }
-    return openai_chat_write(c,
-                             &(struct openai_target){.quirks = to->quirks,
-                                                     .model = to->model,
-                                                     .ask_usage = to->ask_usage},
-                             a, out, param, t);
+    struct openai_target target = {.quirks = to->quirks,
+                                   .model = to->model,
+                                   .ask_usage = to->ask_usage,
+                                   .keep_thinking = !to->other_model};
+
+    return openai_chat_write(c, &target, a, out, param, t);
 }
 
 static enum err translate(struct ask *ask, const struct ask_target *to, struct arena *a,
@@ -205,7 +226,7 @@ static enum err translate(struct ask *ask, const struct ask_target *to, struct a
     enum err err = need_chat(ask, a, param, t);
 
     if (err != ERR_OK)
-        return ERR_UNTRANSLATABLE;
+        return err; /* the client's fault, whoever is asked */
     buf_init(&written, 6 * ask->body.n + TRANSLATED_EXTRA_BYTES);
     err = write_chat(ask->chat, to, a, &written, param, t);
     if (err == ERR_OK) {
@@ -218,6 +239,17 @@ static enum err translate(struct ask *ask, const struct ask_target *to, struct a
     return err == ERR_OK ? ERR_OK : ERR_UNTRANSLATABLE;
 }
 
+/* Does this server name differently, or lack, something that the request says in its own dialect?
+ * What cannot even be read is passed on: the server judges it. */
+static bool needs_rewriting(struct ask *ask, const struct ask_target *to, struct arena *a)
+{
+    const char *param;
+    struct err_text t;
+
+    return to->quirks_apply && ask->api == WIRE_CHAT && need_chat(ask, a, &param, &t) == ERR_OK &&
+           quirks_touch(to->quirks, ask->chat);
+}
+
 enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t)
 {
@@ -225,7 +257,7 @@ enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a
 
     if (!wire_upstream_api(ask->api, to->dialect, &asked))
         return ERR_UNTRANSLATABLE;
-    if (asked != ask->api)
+    if (asked != ask->api || needs_rewriting(ask, to, a))
         return translate(ask, to, a, out, param, t);
     if (ask->api == WIRE_MESSAGES)
         out->count = anthropic_request_splice(&ask->anthropic, to->model, to->other_model, a,

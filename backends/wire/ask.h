@@ -45,9 +45,11 @@ enum err ask_scan(enum wire_api api, struct slice body, struct arena *a, struct 
 struct ask_target {
     enum wire_dialect dialect;
     const struct quirks *quirks; /* of OpenAI-like servers */
-    struct slice model;          /* its own name for the model */
-    int64_t max_output_tokens;   /* of the model; <= 0: unknown */
-    bool ask_usage;              /* on a stream, also when the client did not ask */
+    bool quirks_apply;  /* the policy names the server: a request in its own dialect is written anew
+                           where quirks touch it, and passes byte for byte otherwise */
+    struct slice model; /* its own name for the model */
+    int64_t max_output_tokens; /* of the model; <= 0: unknown */
+    bool ask_usage;            /* on a stream, also when the client did not ask */
     bool other_model; /* not the model that most likely served the turns before: its thinking and
                          signatures are left out */
 };
@@ -58,7 +60,7 @@ struct ask_body {
 };
 
 /* The body for one attempt. ERR_UNTRANSLATABLE with *param and t when the server's dialect cannot
- * say what was asked. */
+ * say what was asked; ERR_BAD_REQUEST when the request is wrong in the client's own. */
 enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t) MUST_CHECK;
 

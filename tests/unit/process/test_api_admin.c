@@ -176,7 +176,7 @@ static int set_up(void **state)
                                                               .max_connections = -1,
                                                               .handler = api_admin_handler(),
                                                               .ctx = c->admin,
-                                                              .error_body = openai_error_body},
+                                                              .error_body = api_admin_error_body},
                                 &t);
     assert_non_null(c->server);
     *state = c;
