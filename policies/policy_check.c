@@ -126,6 +126,15 @@ static void check_dialect(struct binder *b, const struct policy_backend *k)
     if (k->api_version && !azure)
         bind_error(b, binder_below(b, at, "api_version"), "remove it, or write server: azure",
                    "belongs to server: azure");
+    for (size_t i = 0; i < k->endpoint_count && !azure; i++) {
+        const struct policy_endpoint *e = &k->endpoints[i];
+
+        if (!*e->path)
+            bind_warning(b, binder_place(b, e),
+                         arena_printf(b->scratch, "most servers want %s/v1", e->url),
+                         "the URL has no path, so that requests go to %s%s", e->url,
+                         anthropic ? "/messages" : "/chat/completions");
+    }
     if (azure && !k->api_version)
         bind_error(b, at, "for example api_version: \"2024-10-21\"",
                    "server: azure needs an 'api_version'");

@@ -416,9 +416,6 @@ static void bind_endpoints(struct binder *b, const struct spec_key *k, struct pl
         }
         if (repeated(b, &seen, item, slice_str(e->url), i))
             continue;
-        if (!*e->path)
-            bind_warning(b, item, arena_printf(b->scratch, "most servers want %s/v1", e->url),
-                         "the URL has no path, so that requests go to %s/chat/completions", e->url);
         if (++*LENGTH() == POLICY_MAX_ENDPOINTS + 1)
             bind_error(b, item, NULL, "a backend has at most %d URLs", POLICY_MAX_ENDPOINTS);
         bind_keep(b, item, e);
