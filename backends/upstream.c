@@ -91,10 +91,9 @@ void upstream_resume(struct upstream_call *c)
     c->transport->resume(c);
 }
 
-void upstream_abort(struct upstream_call *c)
+bool upstream_abort(struct upstream_call *c)
 {
-    if (c->exchange)
-        c->transport->abort(c);
+    return c->exchange && c->transport->abort(c);
 }
 
 bool upstream_active(const struct upstream_call *c)

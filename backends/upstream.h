@@ -117,7 +117,9 @@ void upstream_pause(struct upstream_call *c);  /* no on_data until resume; at mo
                                                   more is read. Idle timeout stops. */
 void upstream_resume(struct upstream_call *c); /* data may be delivered on a later turn of the loop,
                                                   not inside this call */
-void upstream_abort(struct upstream_call *c);  /* idempotent; harmless on an idle call */
+/* Idempotent; harmless on an idle call. true: as upstream_result.sent, the upstream may have worked
+ */
+bool upstream_abort(struct upstream_call *c);
 bool upstream_active(const struct upstream_call *c);
 /* Closes idle pooled connections (policy change, drain). */
 void upstream_close_idle(struct upstream *u);
@@ -130,7 +132,7 @@ struct upstream_transport {
     void (*start)(void *state, struct upstream_call *c, const struct upstream_request *req);
     void (*pause)(struct upstream_call *c);
     void (*resume)(struct upstream_call *c);
-    void (*abort)(struct upstream_call *c);
+    bool (*abort)(struct upstream_call *c);
     void (*close_idle)(void *state);
 };
 

@@ -138,20 +138,26 @@ static void fail_soon(struct exchange *x, enum err err, const char *why)
     wake(x);
 }
 
+static bool was_sent(const struct exchange *x)
+{
+    long bytes = 0;
+
+    return x->connected && x->easy &&
+           curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &bytes) == CURLE_OK && bytes > 0;
+}
+
 static void finish(struct exchange *x, enum err err, const char *why)
 {
     struct upstream_call *c = x->call;
-    long connections = 0, request_bytes = 0;
+    long connections = 0;
     struct upstream_result r = {
         .err = err, .why = why ? why : "", .first_byte_us = x->first_byte_us};
 
-    if (x->easy) {
+    if (x->easy)
         curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &connections);
-        curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
-    }
     r.reused = x->connected && connections == 0;
     r.connect_us = r.reused ? 0 : x->connect_us;
-    r.sent = x->connected && request_bytes > 0;
+    r.sent = was_sent(x);
     r.resent = x->resent;
     r.total_us = clock_mono_us() - x->start_us;
     if (connections > 0 && x->e->up->stats)
@@ -851,9 +857,10 @@ static void curl_resume(struct upstream_call *c)
     wake(x);
 }
 
-static void curl_abort(struct upstream_call *c)
+static bool curl_abort(struct upstream_call *c)
 {
     struct exchange *x = c->exchange;
+    bool sent = was_sent(x);
 
     c->exchange = NULL;
     x->call = NULL;
@@ -862,6 +869,7 @@ static void curl_abort(struct upstream_call *c)
         wake(x);
     else
         exchange_free(x);
+    return sent;
 }
 
 static void curl_close_idle(void *state)

@@ -861,15 +861,17 @@ static void *http1_open(struct upstream *u)
     return NULL;
 }
 
-static void http1_abort(struct upstream_call *c)
+static bool http1_abort(struct upstream_call *c)
 {
     struct exchange *x = c->exchange;
+    bool sent = x->sent_head;
 
     c->exchange = NULL;
     x->call = NULL;
     detach(x);
     if (!x->busy)
         exchange_free(x);
+    return sent;
 }
 
 static void http1_close(void *state)

@@ -265,12 +265,11 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
     struct attempt *at = r->attempt;
     const struct snapshot_backend *sb;
     int64_t now_us = clock_mono_us();
-    bool sent = res ? res->sent : true;
+    bool sent;
 
     if (!at)
         return;
-    if (!res)
-        upstream_abort(r->call);
+    sent = res ? res->sent : upstream_abort(r->call);
     if (res && res->resent) {
         book_lost_copy(r);
         at = r->attempt;

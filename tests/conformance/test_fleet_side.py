@@ -14,6 +14,7 @@ import scripted
 from rawhttp import Client, request
 from scripted import DONE, OK_REPLY, ROLE, answer, chunk, error, silent, stream, whole
 from test_accounting import metric, rows
+from test_money import ledger
 from test_wire_http import CHAT, error_of, once
 from weirproc import Process, Weir, http, wait_until
 
@@ -108,6 +109,28 @@ def test_all_endpoints_down_is_said_at_once(start):
         assert time.monotonic() - began < 0.5
         booked, attempts = rows(weir, reply.get("x-request-id"))
         assert booked["cost_nanousd"] == 0 and {a["outcome"] for a in attempts} == {"upstream_connect"}
+
+
+@pytest.mark.parametrize("transport", ["native", "curl"])
+@pytest.mark.parametrize("ends", ["client leaves", "deadline"])
+def test_what_was_never_sent_costs_nothing(start, transport, ends):
+    """The server takes the connection and says nothing in the TLS handshake: no byte of the request has left."""
+    mute = socket.create_server(("127.0.0.1", 0))
+    try:
+        weir = start(f"https://127.0.0.1:{mute.getsockname()[1]}/v1", backend=f", transport: {transport}", timeouts="connect: 20s, first_byte: 20s",
+                     route="    deadline: 500ms" if ends == "deadline" else "")
+        with Client(weir.address) as c:
+            c.send(ASK)
+            taken, _ = mute.accept()
+            taken.recv(1)
+            if ends == "deadline":
+                assert c.reply().status == 504
+        wait_until(lambda: ledger(weir, "SELECT count(*) AS n FROM requests")[0]["n"], 10, "the row")
+        (row,) = ledger(weir, "SELECT outcome, usage_source, cost_nanousd, input_tokens FROM attempt_rows")
+        assert (row["usage_source"], row["cost_nanousd"], row["input_tokens"]) == ("none", 0, 0)
+        taken.close()
+    finally:
+        mute.close()
 
 
 def test_a_storm_of_429s_is_damped_by_the_budget(start, upstream):
