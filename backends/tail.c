@@ -51,10 +51,15 @@ static bool is_blank(char c)
     return (unsigned char)c <= ' ' || c == 0x7F;
 }
 
+static size_t shown_bytes(char c)
+{
+    return c == '\n' ? 3 : 1;
+}
+
 const char *tail_last_words(const struct tail *t, uint64_t since, char *out, size_t out_bytes)
 {
-    uint64_t from = oldest(t) > since ? oldest(t) : since, to = t->written;
-    size_t n = 0;
+    uint64_t from = oldest(t) > since ? oldest(t) : since, to = t->written, i;
+    size_t n = 0, need = 4; /* dots and NUL */
 
     if (out_bytes == 0)
         return out;
@@ -62,19 +67,19 @@ const char *tail_last_words(const struct tail *t, uint64_t since, char *out, siz
         to--;
     while (from < to && is_blank(byte_at(t, from)))
         from++;
-    /* A line end may take three places instead of one: a third of the room always suffices. */
-    if (to - from > out_bytes / 3 && out_bytes > 16) {
-        from = to - out_bytes / 3 + 2;
+    for (i = to; i > from && need + shown_bytes(byte_at(t, i - 1)) <= out_bytes; i--)
+        need += shown_bytes(byte_at(t, i - 1));
+    if (i > from && out_bytes >= 4) {
         memcpy(out, "...", 3);
         n = 3;
     }
-    for (uint64_t i = from; i < to; i++) {
+    for (; i < to; i++) {
         char c = byte_at(t, i);
 
-        if (c == '\n' && n + 4 < out_bytes) {
+        if (c == '\n') {
             memcpy(out + n, " | ", 3);
             n += 3;
-        } else if (n + 1 < out_bytes) {
+        } else {
             out[n++] = is_blank(c) ? ' ' : c;
         }
     }
