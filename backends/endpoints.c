@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "backends/rendezvous.h"
 #include "base/list.h"
 #include "base/mem.h"
 
@@ -211,6 +212,28 @@ int endpoint_acquire(struct endpoint_shared *const *eps, int n, uint64_t exclude
         usable &= ~(UINT64_C(1) << i); /* another worker took the last place */
     }
     return -1;
+}
+
+int endpoint_acquire_affine(struct endpoint_shared *const *eps, const uint64_t *hashes, int n,
+                            uint64_t exclude_mask, int64_t max_in_flight, uint64_t prefix_hash,
+                            int64_t now_us, struct rng *rng)
+{
+    struct rendezvous_endpoint candidates[MAX_ENDPOINTS];
+    int i;
+
+    if (n > MAX_ENDPOINTS)
+        n = MAX_ENDPOINTS;
+    for (i = 0; i < n; i++)
+        candidates[i] = (struct rendezvous_endpoint){
+            .hash = hashes[i],
+            .in_flight = atomic_load_explicit(&eps[i]->in_flight, memory_order_relaxed),
+            .usable = !(exclude_mask >> i & 1) && has_room(eps[i], max_in_flight) &&
+                      endpoint_healthy(eps[i], now_us)};
+    i = rendezvous_pick(prefix_hash, candidates, (size_t)n);
+    if (i >= 0 && enter(eps[i], max_in_flight))
+        return i;
+    /* None is well, or another worker took the last place: as without affinity. */
+    return endpoint_acquire(eps, n, exclude_mask, max_in_flight, now_us, rng);
 }
 
 /* ---- what came of it ---- */

@@ -43,6 +43,12 @@ struct endpoint_shared *endpoint_registry_bind(struct endpoint_registry *r, cons
  * endpoint_release. */
 int endpoint_acquire(struct endpoint_shared *const *eps, int n, uint64_t exclude_mask,
                      int64_t max_in_flight, int64_t now_us, struct rng *rng);
+/* The same for a conversation: the endpoint that rendezvous hashing (backends/rendezvous.h) gives
+ * its prefix, as long as that one is healthy and not overloaded beside the others. hashes:
+ * rendezvous_endpoint_hash of each. */
+int endpoint_acquire_affine(struct endpoint_shared *const *eps, const uint64_t *hashes, int n,
+                            uint64_t exclude_mask, int64_t max_in_flight, uint64_t prefix_hash,
+                            int64_t now_us, struct rng *rng);
 /* What came of it. first_byte_us -1 when none. err as in upstream_result or the classified HTTP
  * error. ERR_CLIENT_GONE neither helps nor harms. */
 void endpoint_release(struct endpoint_shared *e, enum err err, int64_t first_byte_us,

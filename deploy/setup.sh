@@ -50,6 +50,7 @@ EOF
 test_packages() {
     cat <<'EOF'
 ccache                    ccache        rebuilds three times in a tenth of the time
+g++                       c++           builds the llama.cpp server
 clang-14                  clang-14      fuzz targets
 libclang-rt-14-dev        -             the fuzzer's run-time
 clang-tidy-14             clang-tidy-14 static analysis
@@ -270,6 +271,13 @@ if [ $want_test = 1 ]; then
         die "pip could not install the Python packages of tests/conformance/requirements.txt"
     fill_node "$root/tests/conformance/node" "$root/tests/conformance/node" ||
         die "npm could not install the packages of tests/conformance/node"
+    # A real engine behind weir; its tests skip, visibly, where it could not be built.
+    if [ $check_only = 1 ]; then
+        "$root/tests/integration/llama/setup.sh" --check || incomplete=1
+    else
+        WEIR_PYTHON=$root/.venv/bin/python "$root/tests/integration/llama/setup.sh" ||
+            say "note: no llama.cpp server could be built; its tests will skip"
+    fi
 fi
 
 # The peers are measured when they can be had. Without one the benchmark says so in its place.

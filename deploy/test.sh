@@ -148,6 +148,7 @@ run_lint() {
         bash -n "$f" || status=1
     done
     shellcheck deploy/*.sh .ci/run || status=1
+    git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror || status=1
     "$python" -m compileall -q -f -x node_modules tests/conformance tests/bench deploy >/dev/null || status=1
     # The product's own code; tests drive it into corners that look wrong on purpose.
     configure dev && cppcheck --project=build/dev/compile_commands.json -itests -j "$jobs" --quiet --error-exitcode=1 \

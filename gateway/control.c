@@ -393,6 +393,8 @@ static bool start_loop(struct control *c)
     c->signals = event_new(c->base, c->signal_fd, EV_READ | EV_PERSIST, on_signal, c);
     c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
     c->drain_poll = event_new(c->base, -1, EV_PERSIST, on_drain_poll, c);
+    c->probing = upstream_new(c->base, NULL);
+    c->prober = prober_new(c->base, c->probing);
     return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 &&
            event_add(c->mail, NULL) == 0;
 }
@@ -457,6 +459,10 @@ static void clear(struct control *c)
         ledger_close(c->ledger);
     }
     policy_watch_free(c->watch);
+    if (c->prober) {
+        prober_free(c->prober);
+        upstream_free(c->probing);
+    }
     control_policy_clear(c);
     if (c->registry)
         endpoint_registry_free(c->registry);

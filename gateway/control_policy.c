@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "gateway/atomic_file.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
@@ -109,6 +110,40 @@ static void apply_log_level(const struct policy *p)
         log_init(STDERR_FILENO, level);
 }
 
+static const char *authorization_of(const struct snapshot_backend *sb)
+{
+    for (size_t i = 0; i < sb->header_count; i++)
+        if (slice_ieq(sb->headers[i].name, SLICE("authorization")))
+            return sb->headers[i].value.p; /* of the snapshot's arena: NUL-terminated */
+    return NULL;
+}
+
+/* Active health checks of every backend that asks for them. */
+static void configure_probes(struct control *c)
+{
+    const struct policy *p = c->snapshot->policy;
+    size_t n = 0, room = 0;
+    struct probe_spec *specs;
+
+    for (size_t i = 0; i < p->backend_count; i++)
+        room += p->backends[i].health_path ? p->backends[i].endpoint_count : 0;
+    specs = mem_zalloc(room, sizeof *specs);
+    for (size_t i = 0; i < p->backend_count; i++) {
+        const struct policy_backend *b = &p->backends[i];
+        const struct snapshot_backend *sb = &c->snapshot->backends[i];
+
+        for (size_t j = 0; b->health_path && j < b->endpoint_count; j++)
+            specs[n++] = (struct probe_spec){.target = sb->targets[j],
+                                             .path = b->health_path,
+                                             .authorization = authorization_of(sb),
+                                             .interval_ms = b->health_interval_ms,
+                                             .timeout_ms = b->health_timeout_ms,
+                                             .shared = sb->shared[j]};
+    }
+    prober_configure(c->prober, specs, n);
+    free(specs);
+}
+
 void control_serve(struct control *c, struct policy *p, const char *origin)
 {
     struct err_text t;
@@ -124,6 +159,7 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);
     snapshot_unref(old);
+    configure_probes(c);
     stats_set(c->loaded_at, p->loaded_wall_us / 1000000);
     count_load(c, "ok");
     char quoted[600];

@@ -19,8 +19,9 @@
 
 enum policy_dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC };
 enum policy_balance {
-    BALANCE_LEAST_LOADED
-}; /* outstanding work and latency; PREFIX_AFFINITY follows */
+    BALANCE_LEAST_LOADED,   /* outstanding work and latency */
+    BALANCE_PREFIX_AFFINITY /* the endpoint that holds the conversation's KV cache */
+};
 enum policy_http { HTTP_AUTO, HTTP_1_1, HTTP_2 };
 /* auto: the pooled HTTP/1.1 transport, unless http: 2 or a proxy asks for libcurl. */
 enum policy_transport { TRANSPORT_AUTO, TRANSPORT_NATIVE, TRANSPORT_CURL };
@@ -66,6 +67,8 @@ struct policy_backend {
     bool tls_verify;
     struct policy_header *headers; /* extra request headers */
     size_t header_count;
+    const char *health_path; /* active checks; NULL: none */
+    int64_t health_interval_ms, health_timeout_ms;
     const char *server; /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */
     const char *anthropic_version; /* sent when the client sent none; NULL: not written */
     const char *api_version;       /* Azure's; NULL: not written */

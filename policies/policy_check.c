@@ -111,6 +111,14 @@ static size_t tls_endpoints(const struct policy_backend *k)
     return n;
 }
 
+static void check_health(struct binder *b, const struct policy_backend *k)
+{
+    if (k->health_path && k->health_path[0] != '/')
+        bind_error(b, binder_place(b, &k->health_path), NULL, "must begin with '/'");
+    if (k->balance == BALANCE_PREFIX_AFFINITY && k->endpoint_count == 1)
+        bind_warning(b, binder_place(b, &k->balance), NULL, "there is only one URL to choose from");
+}
+
 static void check_dialect(struct binder *b, const struct policy_backend *k)
 {
     const struct place *at = binder_place(b, k);
@@ -143,6 +151,7 @@ static void check_dialect(struct binder *b, const struct policy_backend *k)
 static void check_backend(struct binder *b, const struct policy_backend *k)
 {
     check_dialect(b, k);
+    check_health(b, k);
     const struct place *at = binder_place(b, k);
     size_t tls = tls_endpoints(k);
     if (k->endpoint_count && tls == 0 && given(at, "tls"))

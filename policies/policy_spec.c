@@ -226,7 +226,9 @@ static const struct spec_word server_words[] = {
     {"deepseek", 0, false},  {"mistral", 0, false}, {"azure", 0, false},      {"gemini", 0, false},
     {"anthropic", 0, false}, {NULL, 0, false}};
 static const struct spec_word balance_words[] = {
-    {"least_loaded", BALANCE_LEAST_LOADED, false}, {"prefix_affinity", 0, true}, {NULL, 0, false}};
+    {"least_loaded", BALANCE_LEAST_LOADED, false},
+    {"prefix_affinity", BALANCE_PREFIX_AFFINITY, false},
+    {NULL, 0, false}};
 static const struct spec_word http_words[] = {
     {"auto", HTTP_AUTO, false}, {"1.1", HTTP_1_1, false}, {"2", HTTP_2, false}, {NULL, 0, false}};
 static const struct spec_word transport_words[] = {{"auto", TRANSPORT_AUTO, false},
@@ -318,6 +320,32 @@ static const struct spec_key tls_keys[] = {
 };
 OBJECT(tls, policy_backend, "backend_tls", "TLS towards a backend.");
 
+static const struct spec_key health_keys[] = {
+    {.name = "path",
+     .type = SPEC_TEXT,
+     AT(policy_backend, health_path),
+     .flags = SPEC_REQUIRED,
+     .also = "url endpoint",
+     .help = "Path asked with GET on each endpoint, such as `/health`; any 2xx is well."},
+    {.name = "interval",
+     .type = SPEC_DURATION,
+     AT(policy_backend, health_interval_ms),
+     .deflt = "5s",
+     .min = MS(100),
+     .max = HOUR,
+     .help = "From the end of one check to the next."},
+    {.name = "timeout",
+     .type = SPEC_DURATION,
+     AT(policy_backend, health_timeout_ms),
+     .deflt = "1s",
+     .min = MS(10),
+     .max = HOUR,
+     .help = "How long one check may take."},
+};
+OBJECT(health, policy_backend, "backend_health",
+       "Active health checks: an endpoint that fails two in a row gets no requests until one "
+       "succeeds.");
+
 static const struct spec_key backend_keys[] = {
     {.name = "dialect",
      .type = SPEC_ENUM,
@@ -394,6 +422,11 @@ static const struct spec_key backend_keys[] = {
      .deflt = "true",
      .help = "Whether the server understands `stream_options.include_usage`; without it usage is "
              "estimated."},
+    {.name = "health",
+     .type = SPEC_OBJECT,
+     .object = &health,
+     .also = "healthcheck health_check probe",
+     .help = "Active health checks; none when not written (failures of requests always count)."},
     {.name = "server",
      .type = SPEC_WORD,
      AT(policy_backend, server),

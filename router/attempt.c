@@ -3,6 +3,7 @@
 #include "router/request_int.h"
 
 #include "base/clock.h"
+#include "router/affinity.h"
 #include "router/headers.h"
 #include "router/meters.h"
 
@@ -169,6 +170,17 @@ static enum err write_body(struct request *r, const struct policy_model *m,
     return ERR_UNTRANSLATABLE;
 }
 
+static int acquire(struct request *r, const struct policy_model *m, const struct policy_backend *b,
+                   const struct snapshot_backend *sb, uint64_t exclude_mask, int64_t now_us)
+{
+    if (!sb->hashes || sb->count == 1)
+        return endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
+                                &r->env->rng);
+    return endpoint_acquire_affine(sb->shared, sb->hashes, sb->count, exclude_mask,
+                                   b->max_in_flight, affinity_prefix(&r->ask, slice_str(m->name)),
+                                   now_us, &r->env->rng);
+}
+
 static const struct upstream_handler handler;
 
 enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
@@ -187,8 +199,7 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 
     if (err != ERR_OK)
         return err;
-    e = endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
-                         &r->env->rng);
+    e = acquire(r, m, b, sb, exclude_mask, now_us);
     if (e < 0)
         return ERR_UPSTREAM_BUSY;
     forget_answer(r);

@@ -56,6 +56,7 @@ static struct flow_action call(struct flow *f, bool takes_budget)
     struct flow_action a = act(FLOW_CALL);
 
     f->state = FLOW_AWAIT_ANSWER;
+    f->called = false;
     a.step = f->step;
     a.exclude_mask = f->tried;
     a.takes_budget = takes_budget;
@@ -143,7 +144,8 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
     case FLOW_EV_STARTING:
-        f->state = FLOW_AWAIT_BACKEND;
+        if (!f->called)
+            f->state = FLOW_AWAIT_BACKEND;
         break;
     case FLOW_EV_START:
     case FLOW_EV_READY:
@@ -203,6 +205,7 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
 void flow_called(struct flow *f, int endpoint)
 {
     f->endpoint = endpoint;
+    f->called = true;
     f->attempts++;
     f->attempts_on_model++;
 }

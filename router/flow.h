@@ -94,6 +94,7 @@ struct flow {
     int attempts; /* made so far, over all models */
     int attempts_on_model;
     uint64_t tried; /* endpoints of this model that failed in a way that rules them out */
+    bool called;    /* the call that was ordered has become an attempt */
     int endpoint;   /* of the attempt in flight; set by the performer through flow_called */
     enum err last_err;
     int64_t last_retry_after_ms;

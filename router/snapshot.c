@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include "backends/rendezvous.h"
 #include "base/arena.h"
 #include "base/mem.h"
 
@@ -46,6 +47,16 @@ static void fill_target(const struct policy_backend *b, const struct policy_endp
     };
 }
 
+static void fill_hashes(struct arena *a, const struct policy_backend *b,
+                        struct snapshot_backend *sb)
+{
+    if (b->balance != BALANCE_PREFIX_AFFINITY)
+        return;
+    sb->hashes = ARENA_ARRAY(a, uint64_t, b->endpoint_count);
+    for (size_t i = 0; i < b->endpoint_count; i++)
+        sb->hashes[i] = rendezvous_endpoint_hash(slice_str(b->endpoints[i].url));
+}
+
 struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, uint64_t serial)
 {
     struct snapshot *s = mem_zalloc(1, sizeof *s);
@@ -75,6 +86,7 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
                 sb->paths[j * WIRE_APIS + (size_t)api] = slice_str(
                     arena_printf(s->arena, "%s%s", e->path, wire_api_path((enum wire_api)api)));
         }
+        fill_hashes(s->arena, b, sb);
         fill_headers(s->arena, b, sb);
     }
     return s;

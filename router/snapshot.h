@@ -19,6 +19,7 @@ struct snapshot_backend {
     struct http1_header *headers; /* constant request headers of this backend: its key and the
                                      policy's extra ones */
     size_t header_count;
+    uint64_t *hashes; /* rendezvous identities, parallel to shared; NULL without prefix_affinity */
     enum wire_dialect dialect;
     const struct quirks *quirks; /* of an OpenAI-like server */
     int count;

@@ -1,7 +1,7 @@
 /* Anthropic's usage object -> disjoint token kinds. Its kinds are disjoint already: input_tokens
  * counts neither what was read from the cache nor what was written to it; only thinking is a part
- * of output_tokens (output_tokens_details.thinking_tokens, where it is told apart). Pure. Source: Anthropic API reference (Messages, usage;
- * message_delta: the counts are cumulative). */
+ * of output_tokens (output_tokens_details.thinking_tokens, where it is told apart). Pure. Source:
+ * Anthropic API reference (Messages, usage; message_delta: the counts are cumulative). */
 #ifndef BACKENDS_WIRE_ANTHROPIC_USAGE_H
 #define BACKENDS_WIRE_ANTHROPIC_USAGE_H
 

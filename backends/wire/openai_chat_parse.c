@@ -289,7 +289,7 @@ static bool read_tool_result(struct chat_reader *r, const struct message_members
 static bool add_message(struct chat_reader *r, const struct message_members *v, int at,
                         struct chat_message ***end)
 {
-    enum chat_role role;
+    enum chat_role role = CHAT_USER;
     struct chat_message *m;
     struct chat_part **parts;
 

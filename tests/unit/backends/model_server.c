@@ -1,4 +1,5 @@
-/* A stand-in for a model server, for the launcher's tests: listens on 127.0.0.1 and answers GETs, and misbehaves as told.
+/* A stand-in for a model server, for the launcher's tests: listens on 127.0.0.1 and answers GETs,
+ * and misbehaves as told.
  *
  * usage: model_server key=value ...
  *   port=N              listens there (default: it never listens)
@@ -6,10 +7,9 @@
  *   loading_ms=N        answers 503 for so long, then 200
  *   exit_after_ms=N     ends by itself, with the status of exit=N
  *   ignore_term=1       SIGTERM does not end it
- *   grandchild=FILE     leaves a process in its group that ignores SIGTERM and writes its id to FILE
- *   say=TEXT            a line on stderr at once
- *   spam_bytes=N        so much on stdout before anything else
- * GET /crash ends it with status 3. */
+ *   grandchild=FILE     leaves a process in its group that ignores SIGTERM and writes its id to
+ * FILE say=TEXT            a line on stderr at once spam_bytes=N        so much on stdout before
+ * anything else GET /crash ends it with status 3. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -37,8 +37,12 @@ static void set(struct options *o, const char *arg)
         const char *key;
         long *at;
     } numbers[] = {
-        {"port", &o->port},         {"listen_after_ms", &o->listen_after_ms}, {"loading_ms", &o->loading_ms},
-        {"exit", &o->exit_status},  {"exit_after_ms", &o->exit_after_ms},     {"ignore_term", &o->ignore_term},
+        {"port", &o->port},
+        {"listen_after_ms", &o->listen_after_ms},
+        {"loading_ms", &o->loading_ms},
+        {"exit", &o->exit_status},
+        {"exit_after_ms", &o->exit_after_ms},
+        {"ignore_term", &o->ignore_term},
     };
 
     if (!value)
@@ -90,7 +94,9 @@ static void leave_grandchild(const char *file)
 
 static int listen_on(long port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -104,15 +110,17 @@ static int listen_on(long port)
 static void serve_one(int listener, bool loading)
 {
     char head[4096] = "";
-    const char *reply = loading ? "HTTP/1.1 503 Loading\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                                : "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    const char *reply =
+        loading ? "HTTP/1.1 503 Loading\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                : "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     int fd = accept(listener, NULL, NULL);
     size_t n = 0;
     ssize_t got;
 
     if (fd < 0)
         return;
-    while (n < sizeof head - 1 && !strstr(head, "\r\n\r\n") && (got = read(fd, head + n, sizeof head - 1 - n)) > 0)
+    while (n < sizeof head - 1 && !strstr(head, "\r\n\r\n") &&
+           (got = read(fd, head + n, sizeof head - 1 - n)) > 0)
         head[n += (size_t)got] = '\0';
     if (strncmp(head, "GET /crash ", 11) == 0)
         _exit(3);

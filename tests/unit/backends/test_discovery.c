@@ -29,26 +29,36 @@ static void test_real_lists(void **state)
 
     (void)state;
     arena_init(&a, 256);
-    assert_int_equal(parse("{\"object\":\"list\",\"data\":[{\"id\":\"gpt-4.1\",\"object\":\"model\",\"created\":1,"
-                           "\"owned_by\":\"system\"},{\"id\":\"o\\u0033\",\"object\":\"model\"}]}",
-                           &a, &d),
-                     ERR_OK);
+    assert_int_equal(
+        parse(
+            "{\"object\":\"list\",\"data\":[{\"id\":\"gpt-4.1\",\"object\":\"model\",\"created\":1,"
+            "\"owned_by\":\"system\"},{\"id\":\"o\\u0033\",\"object\":\"model\"}]}",
+            &a, &d),
+        ERR_OK);
     assert_int_equal(d.count, 2);
     assert_model(&d, 0, "gpt-4.1", -1);
     assert_model(&d, 1, "o3", -1);
     assert_false(d.has_more);
     /* vLLM, llama.cpp (whose "models" is Ollama's list), OpenRouter, Mistral, Anthropic */
-    assert_int_equal(parse("{\"data\":[{\"id\":\"/m/llama\",\"max_model_len\":131072}]}", &a, &d), ERR_OK);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"/m/llama\",\"max_model_len\":131072}]}", &a, &d),
+                     ERR_OK);
     assert_model(&d, 0, "/m/llama", 131072);
-    assert_int_equal(parse("{\"models\":[{\"name\":\"x\"}],\"object\":\"list\",\"data\":[{\"id\":\"tiny.gguf\",\"meta\":"
+    assert_int_equal(parse("{\"models\":[{\"name\":\"x\"}],\"object\":\"list\",\"data\":[{\"id\":"
+                           "\"tiny.gguf\",\"meta\":"
                            "{\"n_vocab\":564,\"n_ctx\":2048,\"n_ctx_train\":8192}}]}",
                            &a, &d),
                      ERR_OK);
     assert_model(&d, 0, "tiny.gguf", 2048);
-    assert_int_equal(parse("{\"data\":[{\"id\":\"a/b\",\"context_length\":8000},{\"id\":\"c\",\"max_context_length\":9000}]}", &a, &d), ERR_OK);
+    assert_int_equal(
+        parse("{\"data\":[{\"id\":\"a/"
+              "b\",\"context_length\":8000},{\"id\":\"c\",\"max_context_length\":9000}]}",
+              &a, &d),
+        ERR_OK);
     assert_model(&d, 0, "a/b", 8000);
     assert_model(&d, 1, "c", 9000);
-    assert_int_equal(parse(" {\"data\":[{\"type\":\"model\",\"id\":\"claude-x\"}],\"has_more\":true}\n", &a, &d), ERR_OK);
+    assert_int_equal(
+        parse(" {\"data\":[{\"type\":\"model\",\"id\":\"claude-x\"}],\"has_more\":true}\n", &a, &d),
+        ERR_OK);
     assert_true(d.has_more);
     assert_int_equal(parse("{\"data\":[]}", &a, &d), ERR_OK);
     assert_int_equal(d.count, 0);
@@ -62,8 +72,10 @@ static void test_odd_entries_are_left_out(void **state)
 
     (void)state;
     arena_init(&a, 256);
-    assert_int_equal(parse("{\"data\":[null,7,\"x\",[],{},{\"id\":7},{\"id\":\"\"},{\"id\":\"a\\u0000b\"},{\"id\":\"a\\nb\"},"
-                           "{\"id\":\"ok\",\"max_model_len\":-1},{\"id\":\"ok\"},{\"id\":\"big\",\"context_length\":1e99,"
+    assert_int_equal(parse("{\"data\":[null,7,\"x\",[],{},{\"id\":7},{\"id\":\"\"},{\"id\":"
+                           "\"a\\u0000b\"},{\"id\":\"a\\nb\"},"
+                           "{\"id\":\"ok\",\"max_model_len\":-1},{\"id\":\"ok\"},{\"id\":\"big\","
+                           "\"context_length\":1e99,"
                            "\"meta\":{\"n_ctx\":\"7\"}}]}",
                            &a, &d),
                      ERR_OK);
@@ -75,8 +87,17 @@ static void test_odd_entries_are_left_out(void **state)
 
 static void test_what_is_no_list(void **state)
 {
-    static const char *const texts[] = {"", "null", "[]", "[{\"id\":\"x\"}]", "{}", "{\"data\":{}}", "{\"data\":null}",
-                                        "{\"data\":[}", "<html>", "\"{\\\"data\\\":[]}\"", "{\"data\":[]} x"};
+    static const char *const texts[] = {"",
+                                        "null",
+                                        "[]",
+                                        "[{\"id\":\"x\"}]",
+                                        "{}",
+                                        "{\"data\":{}}",
+                                        "{\"data\":null}",
+                                        "{\"data\":[}",
+                                        "<html>",
+                                        "\"{\\\"data\\\":[]}\"",
+                                        "{\"data\":[]} x"};
     struct arena a;
     struct discovery d;
 
@@ -90,7 +111,8 @@ static void test_what_is_no_list(void **state)
 /* A body that was cut anywhere is never taken for a shorter list. */
 static void test_every_cut(void **state)
 {
-    static const char whole[] = "{\"object\":\"list\",\"data\":[{\"id\":\"a\\u00e9\",\"meta\":{\"n_ctx\":1}}]}";
+    static const char whole[] =
+        "{\"object\":\"list\",\"data\":[{\"id\":\"a\\u00e9\",\"meta\":{\"n_ctx\":1}}]}";
     struct arena a;
     struct discovery d;
     struct err_text why;
@@ -128,8 +150,9 @@ static void test_too_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_lists), cmocka_unit_test(test_odd_entries_are_left_out),
-        cmocka_unit_test(test_what_is_no_list), cmocka_unit_test(test_every_cut), cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_real_lists),      cmocka_unit_test(test_odd_entries_are_left_out),
+        cmocka_unit_test(test_what_is_no_list), cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_too_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

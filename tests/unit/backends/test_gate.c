@@ -1,4 +1,5 @@
-/* The gate: counting, announcing the last use, and no gap between "nobody is in" and "nobody gets in" with threads at it. */
+/* The gate: counting, announcing the last use, and no gap between "nobody is in" and "nobody gets
+ * in" with threads at it. */
 #include <pthread.h>
 #include <sched.h>
 #include <cmocka.h>

@@ -1,5 +1,6 @@
-/* The launcher with real child processes (model_server.c, /bin/sh): start, readiness, every way in which a child can fail,
- * idle stop, exclusive groups, reconfiguration and exit. Asks as a worker does: through a mailbox. */
+/* The launcher with real child processes (model_server.c, /bin/sh): start, readiness, every way in
+ * which a child can fail, idle stop, exclusive groups, reconfiguration and exit. Asks as a worker
+ * does: through a mailbox. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -392,7 +393,9 @@ static void test_never_ready(void **state)
     struct launcher *l = launch(&m);
     asker_init(&a);
     assert_int_equal(use(&a, l, "x"), ERR_UPSTREAM_CONNECT);
-    assert_contains(a.why.s, "was not ready within 1500 ms: the last probe got status 503; last output: still at it");
+    assert_contains(
+        a.why.s,
+        "was not ready within 1500 ms: the last probe got status 503; last output: still at it");
     await_state(l, "x", LAUNCHER_FAILED);
     launcher_free(l);
     mailbox_clear(&a.mb);
@@ -559,15 +562,18 @@ static void test_what_the_child_inherits(void **state)
     setenv("WEIR_TEST_TWO", "ours", 1);
     model_init(&m, "x", "sh");
     arg(&m, "-c");
-    arg(&m, "echo \"$WEIR_TEST_ONE, $WEIR_TEST_TWO, $HOME, $PWD\"; [ -e /proc/$$/fd/%d ] && echo leak; read x || echo eof; "
-            "trap | grep -c PIPE; exit 5",
+    arg(&m,
+        "echo \"$WEIR_TEST_ONE, $WEIR_TEST_TWO, $HOME, $PWD\"; [ -e /proc/$$/fd/%d ] && echo leak; "
+        "read x || echo eof; "
+        "trap | grep -c PIPE; exit 5",
         leak);
     m.spec.env = env;
     m.spec.directory = "/usr";
     asker_init(&a);
     struct launcher *l = launch(&m);
     assert_int_equal(use(&a, l, "x"), ERR_UPSTREAM_CONNECT);
-    assert_contains(a.why.s, "exit status 5; last output: from the spec, ours, /elsewhere, /usr | eof | 0");
+    assert_contains(a.why.s,
+                    "exit status 5; last output: from the spec, ours, /elsewhere, /usr | eof | 0");
     launcher_free(l);
     mailbox_clear(&a.mb);
     close(leak);
@@ -708,7 +714,7 @@ static void test_configure_during_start(void **state)
 
 /* ---- exclusive groups ---- */
 
-#define CLIENTS 6
+#define CLIENTS    6
 #define MIN_RUN_MS 250
 
 struct crowd {
@@ -776,7 +782,8 @@ static void test_group_alternates(void **state)
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(clients[i].thread, NULL);
     int64_t starts = info(l, "a").starts + info(l, "b").starts;
-    print_message("          %d + %d served, %d starts\n", (int)w.served[0], (int)w.served[1], (int)starts);
+    print_message("          %d + %d served, %d starts\n", (int)w.served[0], (int)w.served[1],
+                  (int)starts);
     assert_int_equal(w.overlaps, 0);
     assert_true(starts >= 3 && starts <= 4000 / MIN_RUN_MS + 2);
     for (int i = 0; i < CLIENTS; i++)
@@ -786,7 +793,8 @@ static void test_group_alternates(void **state)
     launcher_free(l);
 }
 
-/* An idle member makes way before min_run_ms; one whose start nobody waits for any more does at once. */
+/* An idle member makes way before min_run_ms; one whose start nobody waits for any more does at
+ * once. */
 static void test_group_makes_way(void **state)
 {
     struct model a, b;
@@ -878,7 +886,8 @@ static void test_real_engine(void **state)
 
     (void)state;
     if (access(LLAMA_DIR "/llama-server", X_OK) < 0 || access(LLAMA_DIR "/tiny.gguf", R_OK) < 0) {
-        print_message("          no " LLAMA_DIR "/llama-server: run tests/integration/llama/setup.sh\n");
+        print_message("          no " LLAMA_DIR
+                      "/llama-server: run tests/integration/llama/setup.sh\n");
         skip();
     }
     model_init(&m, "tiny", LLAMA_DIR "/llama-server");
@@ -963,7 +972,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_children_die_with_a_killed_weir), /* forks: before there are threads */
+        cmocka_unit_test(
+            test_children_die_with_a_killed_weir), /* forks: before there are threads */
         cmocka_unit_test(test_first_want_starts_it),
         cmocka_unit_test(test_without_ready_path_the_port_is_enough),
         cmocka_unit_test(test_unknown_name),

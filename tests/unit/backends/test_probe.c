@@ -1,5 +1,5 @@
-/* Active health checks against a scripted server on a real socket: down after two failures, back after one success,
- * verdicts over a reconfiguration, no quarrel with passive ejection. */
+/* Active health checks against a scripted server on a real socket: down after two failures, back
+ * after one success, verdicts over a reconfiguration, no quarrel with passive ejection. */
 #include <event2/event.h>
 #include <poll.h>
 #include <stdio.h>
@@ -32,7 +32,8 @@ static void serve(struct peer *p, void *ctx)
         int status = w->status;
 
         w->seen++;
-        if (strstr(p->head, "Authorization: Bearer k1\r\n") && strncmp(p->head, "GET /health HTTP/1.1\r\n", 22) == 0)
+        if (strstr(p->head, "Authorization: Bearer k1\r\n") &&
+            strncmp(p->head, "GET /health HTTP/1.1\r\n", 22) == 0)
             w->with_key++;
         if (status == 0) { /* silence */
             peer_wait_gone(p);
@@ -54,7 +55,10 @@ static void begin(struct world *w, int status)
     w->server = server_start(NULL, serve, w);
     snprintf(w->authority, sizeof w->authority, "127.0.0.1:%d", (int)server_port(w->server));
     w->spec = (struct probe_spec){
-        .target = {.backend = "b", .host = "127.0.0.1", .port = server_port(w->server), .authority = w->authority,
+        .target = {.backend = "b",
+                   .host = "127.0.0.1",
+                   .port = server_port(w->server),
+                   .authority = w->authority,
                    .max_idle_connections = 1},
         .path = "/health",
         .authorization = "Bearer k1",

@@ -1,5 +1,5 @@
-/* Prefix hashes (a longer conversation keeps its place), even spread, little movement when the fleet changes, the bound on
- * loads, hostile input. All of it pure. */
+/* Prefix hashes (a longer conversation keeps its place), even spread, little movement when the
+ * fleet changes, the bound on loads, hostile input. All of it pure. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
@@ -23,7 +23,8 @@ static uint64_t hash_of(const char *const *messages, const char *roles)
 static void test_turns_of_a_conversation_agree(void **state)
 {
     const char *first[] = {SYSTEM, "\"Why is the sky blue?\"", NULL};
-    const char *later[] = {SYSTEM, "\"Why is the sky blue?\"", "\"Rayleigh.\"", "\"And at dusk?\"", NULL};
+    const char *later[] = {SYSTEM, "\"Why is the sky blue?\"", "\"Rayleigh.\"", "\"And at dusk?\"",
+                           NULL};
     const char *other[] = {SYSTEM, "\"Why is the sea blue?\"", NULL};
     const char *other_system[] = {"\"Be verbose.\"", "\"Why is the sky blue?\"", NULL};
 
@@ -35,7 +36,8 @@ static void test_turns_of_a_conversation_agree(void **state)
 
 static void test_message_borders_and_lengths_count(void **state)
 {
-    const char *one[] = {"abcdefgh", "ij", NULL}, *two[] = {"abcdefghij", "", NULL}, *three[] = {"abcdefghij", NULL};
+    const char *one[] = {"abcdefgh", "ij", NULL}, *two[] = {"abcdefghij", "", NULL},
+               *three[] = {"abcdefghij", NULL};
     struct rendezvous_prefix a, b;
 
     (void)state;
@@ -96,7 +98,8 @@ static void fleet(struct rendezvous_endpoint *eps, int n)
         char url[64];
 
         snprintf(url, sizeof url, "http://10.0.0.%d:8000/v1", i + 5);
-        eps[i] = (struct rendezvous_endpoint){.hash = rendezvous_endpoint_hash(slice_str(url)), .usable = true};
+        eps[i] = (struct rendezvous_endpoint){.hash = rendezvous_endpoint_hash(slice_str(url)),
+                                              .usable = true};
     }
 }
 
@@ -108,7 +111,8 @@ static void test_spread_is_even(void **state)
 
     (void)state;
     fleet(eps, 7);
-    for (uint64_t key = 0; key < KEYS; key++) { /* consecutive numbers: the hash must do the mixing */
+    for (uint64_t key = 0; key < KEYS;
+         key++) { /* consecutive numbers: the hash must do the mixing */
         int i = rendezvous_pick(key, eps, 7);
 
         assert_in_range(i, 0, 6);
@@ -122,7 +126,8 @@ static void test_spread_is_even(void **state)
     assert_true(chi2 < 27.9); /* 6 degrees of freedom, p = 0.0001; the keys are fixed */
 }
 
-/* One endpoint less: only its conversations move, and they spread over all others. Order does not matter. */
+/* One endpoint less: only its conversations move, and they spread over all others. Order does not
+ * matter. */
 static void test_little_moves(void **state)
 {
     struct rendezvous_endpoint eps[5], turned[5];
@@ -152,7 +157,8 @@ static void test_little_moves(void **state)
         assert_true(i == 2 || (to[i] > from_lost / 4 - 200 && to[i] < from_lost / 4 + 200));
 }
 
-/* All want one conversation's endpoint: no endpoint ever holds more than its bound, nobody is turned away. */
+/* All want one conversation's endpoint: no endpoint ever holds more than its bound, nobody is
+ * turned away. */
 static void test_loads_are_bounded(void **state)
 {
     struct rendezvous_endpoint eps[4];
@@ -169,7 +175,7 @@ static void test_loads_are_bounded(void **state)
         assert_true(4 * 4 * eps[i].in_flight < 5 * (all + 1) + 4 * 4); /* < c * average + 1 */
     }
     assert_int_equal(eps[favourite].in_flight, 313); /* ceil(1.25 * 250) */
-    eps[favourite].in_flight = 0; /* free again: the conversation is back home */
+    eps[favourite].in_flight = 0;                    /* free again: the conversation is back home */
     assert_int_equal(rendezvous_pick(42, eps, 4), favourite);
 }
 
@@ -201,7 +207,8 @@ static void test_random_loads(void **state)
 static void test_known_values(void **state)
 {
     (void)state;
-    assert_true(rendezvous_endpoint_hash(SLICE("http://10.0.0.5:8000/v1")) == UINT64_C(0xFAC39B398A7ADE0));
+    assert_true(rendezvous_endpoint_hash(SLICE("http://10.0.0.5:8000/v1")) ==
+                UINT64_C(0xFAC39B398A7ADE0));
     assert_true(rendezvous_weight(1, 2) == UINT64_C(0x81A5C1377856B73));
 }
 

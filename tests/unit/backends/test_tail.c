@@ -1,4 +1,5 @@
-/* The ring against a plain string, in all sizes of writes; the one-line excerpt in all sizes of room. */
+/* The ring against a plain string, in all sizes of writes; the one-line excerpt in all sizes of
+ * room. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>

@@ -106,8 +106,8 @@ static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t
     note(f, "finished %d%s%s;", status, reason ? " " : "", reason ? reason : "");
 }
 
-static enum err error_body(void *ctx, const struct http_exchange *x,
-                           const struct http_error *error, int *status, struct buf *out)
+static enum err error_body(void *ctx, const struct http_exchange *x, const struct http_error *error,
+                           int *status, struct buf *out)
 {
     (void)ctx;
     (void)x;

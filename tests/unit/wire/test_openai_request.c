@@ -76,9 +76,9 @@ static const struct {
      "{\"messages\":[{\"role\":\"user\",\"model\":\"x\"}],\"model\":\"up/m\"}", NULL},
     /* what weir does not know stays as it was written */
     {"{\"model\":\"auto\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,"
-                                "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
+     "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
      "{\"model\":\"up/m\"," MSG ",\"temperature\":1.0E+0,\"seed\":123456789012345678901,\"x\":1,"
-                                "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
+     "\"x\":-0,\"s\":\"\\ud800\\/\\u00e9\"}",
      NULL},
     /* usage is asked for only in streams */
     {"{\"model\":\"auto\"," MSG ",\"stream\":false,\"stream_options\":{}}",
@@ -212,7 +212,7 @@ static void defaults(void **state)
     (void)state;
     scan(&b, WIRE_CHAT,
          SLICE("{\"model\":\"m\"," MSG ",\"stream\":null,\"n\":null,\"stream_options\":null,\"max_"
-                                       "tokens\":\"x\",\"logprobs\":false}"));
+               "tokens\":\"x\",\"logprobs\":false}"));
     assert_int_equal(b.err, ERR_OK);
     assert_false(b.r.stream || b.r.include_usage || b.r.logprobs || b.r.has_image);
     assert_true(b.r.has_stream_options);
@@ -552,7 +552,8 @@ static void media_do_not_count_as_text(void **state)
     } forms[] = {
         {"{\"type\":\"image_url\",\"image_url\":{\"url\":\"", "\"}}", false},
         {"{\"type\":\"image_url\",\"image_url\":\"", "\"}", false},
-        {"{\"type\":\"input_audio\",\"input_audio\":{\"format\":\"wav\",\"data\":\"", "\"}}", false},
+        {"{\"type\":\"input_audio\",\"input_audio\":{\"format\":\"wav\",\"data\":\"", "\"}}",
+         false},
         {"{\"type\":\"text\",\"text\":\"", "\"}", true},
     };
     enum { DATA = 400000 };
@@ -577,7 +578,8 @@ static void media_do_not_count_as_text(void **state)
         done(&b);
     }
     scan(&b, WIRE_CHAT,
-         SLICE("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+         SLICE("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_"
+               "url\","
                "\"image_url\":{\"url\":\"http://a/b.png\"}}]}]}"));
     assert_int_equal(b.r.prompt_tokens, (b.r.body.n + 3) / 4); /* a short one is what it is */
     done(&b);

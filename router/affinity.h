@@ -1,0 +1,12 @@
+/* What names a conversation, so that its turns go to the endpoint that holds its KV cache. Pure. */
+#ifndef ROUTER_AFFINITY_H
+#define ROUTER_AFFINITY_H
+
+#include "backends/wire/ask.h"
+
+/* Hash over the beginning of the conversation (backends/rendezvous.h): the same for every turn of
+ * it, and for every conversation with the same system prompt and first question. salt: the model.
+ */
+uint64_t affinity_prefix(const struct ask *ask, struct slice salt);
+
+#endif
