@@ -202,6 +202,7 @@ static bool start_workers(struct control *c)
                                      .port = i ? worker_port(c->workers[0]) : s->listen.port,
                                      .ledger = c->ledger,
                                      .access_log = c->access_log,
+                                     .launcher = c->launcher,
                                      .connections = &c->connections,
                                      .in_flight = &c->in_flight},
             &t);
@@ -393,6 +394,12 @@ static bool start_loop(struct control *c)
     c->signals = event_new(c->base, c->signal_fd, EV_READ | EV_PERSIST, on_signal, c);
     c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
     c->drain_poll = event_new(c->base, -1, EV_PERSIST, on_drain_poll, c);
+    struct err_text t;
+    c->launcher = launcher_new(&t);
+    if (!c->launcher) {
+        start_error("no launcher", t.s);
+        return false;
+    }
     c->probing = upstream_new(c->base, NULL);
     c->prober = prober_new(c->base, c->probing);
     return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 &&
@@ -459,6 +466,8 @@ static void clear(struct control *c)
         ledger_close(c->ledger);
     }
     policy_watch_free(c->watch);
+    if (c->launcher)
+        launcher_free(c->launcher);
     if (c->prober) {
         prober_free(c->prober);
         upstream_free(c->probing);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "backends/launcher.h"
 #include "backends/probe.h"
 #include "base/stats.h"
 #include "gateway/control.h"
@@ -27,8 +28,9 @@ struct control {
     uint64_t loads; /* snapshot serials */
     struct endpoint_registry *registry;
     struct snapshot *snapshot;
-    struct upstream *probing; /* owned: the health checks' connections */
-    struct prober *prober;    /* owned */
+    struct launcher *launcher; /* owned: the servers that weir starts itself */
+    struct upstream *probing;  /* owned: the health checks' connections */
+    struct prober *prober;     /* owned */
     struct control_fault fault;
 
     /* the process */

@@ -144,6 +144,38 @@ static void configure_probes(struct control *c)
     free(specs);
 }
 
+/* The servers that this policy wants weir to start; those that stay as they were keep running. */
+static void configure_launcher(struct control *c, const struct policy *p)
+{
+    struct launcher_spec *specs = mem_zalloc(p->backend_count, sizeof *specs);
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->backend_count; i++) {
+        const struct policy_backend *b = &p->backends[i];
+        const struct policy_command *k = &b->command;
+
+        if (!k->argv)
+            continue;
+        specs[n++] = (struct launcher_spec){.name = b->name,
+                                            .argv = k->argv,
+                                            .env = k->env,
+                                            .directory = k->directory,
+                                            .host = b->endpoints[0].host,
+                                            .port = b->endpoints[0].port,
+                                            .ready_path = k->ready_path,
+                                            .ready_timeout_ms = k->ready_timeout_ms,
+                                            .idle_ms = k->idle_ms,
+                                            .stop_ms = k->stop_ms,
+                                            .group = k->group,
+                                            .min_run_ms = k->min_run_ms,
+                                            .max_queue = k->max_queue,
+                                            .backoff_base_ms = k->backoff_base_ms,
+                                            .backoff_max_ms = k->backoff_max_ms};
+    }
+    launcher_configure(c->launcher, specs, n);
+    free(specs);
+}
+
 void control_serve(struct control *c, struct policy *p, const char *origin)
 {
     struct err_text t;
@@ -154,6 +186,7 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
         c->store_serial = 0;
     }
     apply_log_level(p);
+    configure_launcher(c, p);
     struct snapshot *old = c->snapshot;
     c->snapshot = snapshot_new(p, c->registry, ++c->loads);
     for (size_t i = 0; i < c->worker_count; i++)

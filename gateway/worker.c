@@ -8,6 +8,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "backends/launcher.h"
 #include "base/clock.h"
 #include "base/json_scan.h"
 #include "base/log.h"
@@ -228,6 +229,8 @@ static bool set_up(struct worker *w)
     }
     w->upstream = upstream_new(w->base, w->stats);
     router_env_init(&w->env, w->base, w->upstream, w->opt.ledger, w->stats);
+    w->env.launcher = w->opt.launcher;
+    w->env.mailbox = &w->mailbox;
     meters_bind(w->env.meters, w->opt.snapshot);
     api_client_init(&w->api, &w->env, w->opt.snapshot, w->opt.access_log, w->opt.in_flight);
     w->mail = event_new(w->base, w->mailbox.fd, EV_READ | EV_PERSIST, on_mail, w);
@@ -245,6 +248,8 @@ static void tear_down(struct worker *w)
     if (!w->base)
         return;
     request_abort_all(&w->env, ERR_DRAINING);
+    if (w->opt.launcher)
+        launcher_forget(w->opt.launcher, &w->mailbox);
     if (w->server)
         http_server_free(w->server);
     upstream_free(w->upstream);

@@ -48,6 +48,23 @@ struct policy_header {
     const char *name, *value;
 };
 
+/* A local server that weir starts itself; field by field what backends/launcher.h wants. */
+struct policy_command {
+    const char **argv; /* NULL: no command; else NULL-terminated, >= 1 word */
+    size_t argv_count;
+    const char **env; /* "NAME=value", NULL-terminated; NULL: none */
+    size_t env_count;
+    const char *directory;  /* NULL: weir's own */
+    const char *ready_path; /* GET until 200; NULL: until the port accepts */
+    int64_t ready_timeout_ms;
+    int64_t idle_ms; /* POLICY_NONE: never stopped for idleness */
+    int64_t stop_ms;
+    const char *group; /* exclusive; NULL: none */
+    int64_t min_run_ms;
+    int64_t max_queue;
+    int64_t backoff_base_ms, backoff_max_ms;
+};
+
 struct policy_backend {
     const char *name;
     enum policy_dialect dialect;
@@ -67,6 +84,7 @@ struct policy_backend {
     bool tls_verify;
     struct policy_header *headers; /* extra request headers */
     size_t header_count;
+    struct policy_command command;
     const char *health_path; /* active checks; NULL: none */
     int64_t health_interval_ms, health_timeout_ms;
     const char *server; /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */

@@ -119,6 +119,28 @@ static void check_health(struct binder *b, const struct policy_backend *k)
         bind_warning(b, binder_place(b, &k->balance), NULL, "there is only one URL to choose from");
 }
 
+static bool is_loopback(const char *host)
+{
+    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+           strcmp(host, "::1") == 0;
+}
+
+static void check_command(struct binder *b, const struct policy_backend *k)
+{
+    const struct place *at = binder_place_inner(b, &k->command);
+
+    if (!k->command.argv)
+        return;
+    if (k->endpoint_count != 1 || k->endpoints[0].tls || !is_loopback(k->endpoints[0].host))
+        bind_error(b, at, "for example url: \"http://127.0.0.1:8081/v1\"",
+                   "a backend with a command has one URL, http and on loopback: where the server "
+                   "will listen");
+    if (k->command.ready_path && k->command.ready_path[0] != '/')
+        bind_error(b, binder_place(b, &k->command.ready_path), NULL, "must begin with '/'");
+    if (k->command.backoff_max_ms < k->command.backoff_base_ms)
+        bind_error(b, at, NULL, "backoff.max is shorter than backoff.base");
+}
+
 static void check_dialect(struct binder *b, const struct policy_backend *k)
 {
     const struct place *at = binder_place(b, k);
@@ -152,6 +174,7 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
 {
     check_dialect(b, k);
     check_health(b, k);
+    check_command(b, k);
     const struct place *at = binder_place(b, k);
     size_t tls = tls_endpoints(k);
     if (k->endpoint_count && tls == 0 && given(at, "tls"))
@@ -176,9 +199,7 @@ static void check_backend(struct binder *b, const struct policy_backend *k)
     /* Loopback excepted, where nobody listens in. */
     for (size_t i = 0; i < k->endpoint_count; i++)
         if (k->key_source && strcmp(k->key_source, "none") != 0 && !k->endpoints[i].tls &&
-            strcmp(k->endpoints[i].host, "localhost") != 0 &&
-            strncmp(k->endpoints[i].host, "127.", 4) != 0 &&
-            strcmp(k->endpoints[i].host, "::1") != 0)
+            !is_loopback(k->endpoints[i].host))
             bind_warning(b, binder_place(b, &k->endpoints[i]), "use https",
                          "the key is sent unencrypted to %s", k->endpoints[i].label);
 }

@@ -185,6 +185,8 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
         return text ? text : k->flags & SPEC_NONE ? "none" : "";
     case SPEC_NAMES:
     case SPEC_ORIGINS:
+    case SPEC_STRINGS:
+    case SPEC_ENV:
         return print_names(a, *FIELD(const char *const *), LENGTH());
     case SPEC_ENUM:
         return print_enum(k, *FIELD(int));

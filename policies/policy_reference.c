@@ -45,6 +45,8 @@ static const char *type_name(const struct spec_key *k)
         [SPEC_PRICES] = "mapping or list of mappings",
         [SPEC_ALIASES] = "mapping from names to names",
         [SPEC_STEPS] = "list of models",
+        [SPEC_STRINGS] = "list of texts",
+        [SPEC_ENV] = "mapping from names",
         [SPEC_TENANT_KEYS] = "list",
     };
     return names[k->type];

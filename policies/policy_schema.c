@@ -152,6 +152,11 @@ static json_t *value(const struct spec_key *k)
     case SPEC_ORIGINS:
         item = pattern(ORIGIN_PATTERN);
         break;
+    case SPEC_STRINGS:
+        return list_of(json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean"));
+    case SPEC_ENV:
+        return json_pack("{s:s, s:{s:[s,s,s]}}", "type", "object", "additionalProperties", "type",
+                         "string", "number", "boolean");
     case SPEC_ADDRESS:
         return address();
     case SPEC_ENDPOINTS:

@@ -38,6 +38,8 @@ enum spec_type {
     SPEC_PRICES,      /* one or a list of .object: struct policy_price array */
     SPEC_ALIASES,     /* name -> name: struct policy_alias array */
     SPEC_STEPS,       /* a list of names or .object: appended to struct policy_route's steps */
+    SPEC_STRINGS,     /* a list of texts: NULL-terminated const char ** and its length */
+    SPEC_ENV,         /* name -> text: "NAME=value", likewise */
     SPEC_TENANT_KEYS, /* a list of .object: struct policy_key array */
     SPEC_TYPES
 };

@@ -525,6 +525,58 @@ static void bind_headers(struct binder *b, const struct spec_key *k, struct plac
     bind_keep(b, at, FIELD(struct policy_header *));
 }
 
+/* ---- commands ---- */
+
+static void bind_strings(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+{
+    const char **items;
+    if (at->node->kind != NODE_LIST) {
+        bind_error(b, at, "write [program, argument, ...]: no shell takes it apart",
+                   "must be a list of texts, not %s", node_what(at->node));
+        return;
+    }
+    items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
+    *LENGTH() = 0;
+    for (size_t i = 0; i < at->node->count; i++) {
+        struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
+        if (!bind_scalar(b, item, "text"))
+            continue;
+        if (memchr(item->node->text.p, 0, item->node->text.n))
+            bind_error(b, item, NULL, "holds a NUL byte");
+        else
+            items[(*LENGTH())++] = arena_strdup(b->arena, item->node->text);
+    }
+    if (at->node->count == 0)
+        bind_error(b, at, NULL, "must name a program");
+    *FIELD(const char **) = items;
+    bind_keep(b, at, FIELD(const char **));
+}
+
+static void bind_env(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+{
+    const char **items;
+    if (at->node->kind != NODE_MAP) {
+        bind_error(b, at, "write {NAME: value}", "must be a mapping, not %s", node_what(at->node));
+        return;
+    }
+    items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
+    *LENGTH() = 0;
+    for (size_t i = 0; i < at->node->count; i++) {
+        const struct node_entry *e = &at->node->entries[i];
+        struct place *item = bind_child(b, at, e, e->key->text.p, 0);
+        if (!bind_scalar(b, item, "text"))
+            continue;
+        if (e->key->text.n == 0 || memchr(e->key->text.p, '=', e->key->text.n) ||
+            memchr(item->node->text.p, 0, item->node->text.n))
+            bind_error(b, item, NULL, "cannot be a variable of an environment");
+        else
+            items[(*LENGTH())++] = arena_printf(b->arena, "%.*s=%.*s", SLICE_ARG(e->key->text),
+                                                SLICE_ARG(item->node->text));
+    }
+    *FIELD(const char **) = items;
+    bind_keep(b, at, FIELD(const char **));
+}
+
 /* ---- maps and lists of objects ---- */
 
 static struct names *index_of(struct binder *b, const void *array_field)
@@ -883,6 +935,8 @@ void bind_value(struct binder *b, const struct spec_key *k, struct place *at, vo
         [SPEC_PRICES] = bind_prices,
         [SPEC_ALIASES] = bind_aliases,
         [SPEC_STEPS] = bind_steps,
+        [SPEC_STRINGS] = bind_strings,
+        [SPEC_ENV] = bind_env,
         [SPEC_TENANT_KEYS] = bind_tenant_keys,
     };
     by_type[k->type](b, k, at, base);

@@ -6,6 +6,7 @@
 #include "router/affinity.h"
 #include "router/headers.h"
 #include "router/meters.h"
+#include "router/server_use.h"
 
 /* An error answer larger than this is of no use to anyone; the rest is not read. */
 #define MAX_ERROR_BODY_BYTES (1024 * 1024)
@@ -285,6 +286,7 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
         book_lost_copy(r);
         at = r->attempt;
     }
+    server_use_end(r);
     r->attempt = NULL;
     at->err = err;
     at->duration_us = now_us - at->started_us;

@@ -16,6 +16,7 @@
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/needs.h"
+#include "router/server_use.h"
 
 #define ARENA_FIRST_BYTES   4096
 #define OUT_MAX_BYTES       (32 * 1024 * 1024)
@@ -43,6 +44,7 @@ void router_env_init(struct router_env *env, struct event_base *base, struct ups
     env->meters = meters_new(stats);
     list_init(&env->in_flight);
     list_init(&env->idle);
+    idtable_init(&env->waiting, UINT32_MAX / 2);
 }
 
 void router_env_clear(struct router_env *env)
@@ -50,6 +52,7 @@ void router_env_clear(struct router_env *env)
     assert(list_empty(&env->in_flight));
     LIST_FOREACH_SAFE (it, &env->idle)
         free(CONTAINER_OF(it, struct request, link));
+    idtable_clear(&env->waiting);
     meters_free(env->meters);
 }
 
@@ -80,6 +83,7 @@ static void record_release(struct request *r)
 {
     struct router_env *env = r->env;
 
+    server_use_end(r);
     if (r->timer_made)
         event_del(&r->timer);
     answer_clear(&r->answer);
@@ -301,23 +305,31 @@ static void note_retry(struct request *r)
 
 static void give_up(struct request *r, const struct flow_action *a)
 {
-    bool unwritten =
-        (a->err == ERR_UNTRANSLATABLE || a->err == ERR_BAD_REQUEST || a->err == ERR_BAD_JSON) &&
-        r->why.s[0];
+    bool explained = a->err == r->why_err && r->why.s[0];
 
-    send_failure(r, a->err, unwritten ? r->why.s : NULL, unwritten ? r->why_param : NULL,
+    send_failure(r, a->err, explained ? r->why.s : NULL, explained ? r->why_param : NULL,
                  a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
 }
 
 /* Starts the attempt, or says in *ev why there is none. */
 static bool place_call(struct request *r, const struct flow_action *a, struct flow_event *ev)
 {
-    enum err err = attempt_start(r, a->step, a->exclude_mask);
+    const struct policy *p = r->snap->policy;
+    const struct policy_model *m = &p->models[r->route->steps[r->steps[a->step]].model];
+    enum err err;
 
+    if (!server_use_take(r, &p->backends[m->backend])) {
+        *ev = (struct flow_event){.kind = FLOW_EV_STARTING};
+        return false;
+    }
+    err = attempt_start(r, a->step, a->exclude_mask);
     if (err == ERR_OK) {
         note_retry(r);
         return true;
     }
+    server_use_end(r);
+    if (err != ERR_UPSTREAM_BUSY)
+        r->why_err = err;
     *ev =
         (struct flow_event){.kind = err == ERR_UPSTREAM_BUSY ? FLOW_EV_NO_ENDPOINT : FLOW_EV_FAILED,
                             .err = err,

@@ -31,6 +31,9 @@ struct router_env {
     struct list in_flight; /* of struct request, oldest first */
     struct list idle;      /* finished request records, kept for reuse */
     size_t in_flight_count, idle_count;
+    struct launcher *launcher; /* borrowed; NULL: no backend has a command */
+    struct mailbox *mailbox;   /* the worker's, for its answers; borrowed */
+    struct idtable waiting;    /* requests that wait for a server to start */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);

@@ -53,8 +53,11 @@ struct request {
     struct upstream_call calls[2];
     struct upstream_call *call; /* of the attempt in flight */
     struct upstream_request up;
-    struct err_text why; /* why the request could not be put into a server's dialect */
+    struct server_wait *wait; /* for a server that is being started; NULL: none */
+    const char *server;       /* the server whose use is counted: router/server_use.h */
+    struct err_text why;      /* why the request could not be put into a server's dialect */
     const char *why_param;
+    enum err why_err; /* the error that why explains */
 
     /* the answer being read */
     struct http1_header *pass; /* upstream headers for the client; room for weir's own after them */
