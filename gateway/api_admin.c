@@ -8,6 +8,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "backends/launcher.h"
+#include "backends/probe.h"
 #include "backends/wire/openai_error.h"
 #include "base/clock.h"
 #include "base/idtable.h"
@@ -27,6 +29,8 @@
 #define METRICS_BYTES   ((size_t)64 << 20)
 #define DIFF_BYTES      ((size_t)64 << 20)
 #define MAX_QUERIES     64
+
+#define LOG_TAIL_BYTES (32 * 1024)
 
 struct api_admin {
     struct control *control;
@@ -299,8 +303,23 @@ static void get_requests(struct api_admin *a, struct http_exchange *x, struct sl
 
 /* ---- backends ---- */
 
-static json_t *endpoint_json(const struct policy_endpoint *e, const struct endpoint_shared *s,
-                             int64_t now_us)
+static json_t *probe_json(const struct prober *prober, const struct endpoint_shared *s)
+{
+    struct prober_info info;
+    json_t *o;
+    if (!prober_about(prober, s, &info))
+        return NULL;
+    o = json_object();
+    json_put_bool(o, "down", info.down);
+    json_put_int(o, "probes", info.probes);
+    json_put_int(o, "failures", info.fails);
+    json_put_int(o, "last_status", info.status);
+    json_put_text(o, "last_error", info.err == ERR_OK ? NULL : err_name(info.err));
+    return o;
+}
+
+static json_t *endpoint_json(const struct prober *prober, const struct policy_endpoint *e,
+                             const struct endpoint_shared *s, int64_t now_us)
 {
     int64_t ejected_us = atomic_load(&s->ejected_until_us) - now_us;
     json_t *o = json_object();
@@ -313,32 +332,63 @@ static json_t *endpoint_json(const struct policy_endpoint *e, const struct endpo
     json_put_int(o, "latency_us", atomic_load(&s->ewma_us));
     json_put_int(o, "consecutive_failures", atomic_load(&s->failures));
     json_put_int(o, "ejected_for_ms", ejected_us > 0 ? ejected_us / 1000 : 0);
+    json_put(o, "health_check", probe_json(prober, s));
     return o;
 }
 
-static json_t *backend_json(const struct policy_backend *b, const struct snapshot_backend *sb,
-                            int64_t now_us)
+/* A server that weir starts itself. */
+static json_t *server_json(struct launcher *l, const struct launcher_info *info)
 {
-    json_t *o = json_object(), *endpoints = json_array();
+    json_t *o = json_object();
+    struct buf log;
+    json_put_text(o, "state", launcher_state_name(info->state));
+    json_put_int(o, "since_ms", info->since_ms);
+    json_put_int(o, "pid", info->pid);
+    json_put_int(o, "rss_bytes", info->rss_bytes);
+    json_put_int(o, "in_flight", info->uses);
+    json_put_int(o, "waiting", info->waiting);
+    json_put_int(o, "starts", info->starts);
+    json_put_int(o, "failures", info->failures);
+    json_put_text(o, "last_error", info->last_error[0] ? info->last_error : NULL);
+    buf_init(&log, LOG_TAIL_BYTES);
+    if (launcher_log_tail(l, info->name, &log) == ERR_OK && buf_append(&log, "", 1) == ERR_OK)
+        json_put_text(o, "log_tail", buf_slice(&log).p);
+    buf_clear(&log);
+    return o;
+}
+
+static json_t *backend_json(struct api_admin *a, size_t i, const struct launcher_info *servers,
+                            size_t server_count)
+{
+    const struct snapshot *snap = control_snapshot(a->control);
+    const struct policy_backend *b = &snap->policy->backends[i];
+    int64_t now_us = clock_mono_us();
+    json_t *o = json_object(), *endpoints = json_array(), *server = NULL;
     for (size_t e = 0; e < b->endpoint_count; e++)
-        json_array_append_new(endpoints, endpoint_json(&b->endpoints[e], sb->shared[e], now_us));
+        json_array_append_new(endpoints, endpoint_json(control_prober(a->control), &b->endpoints[e],
+                                                       snap->backends[i].shared[e], now_us));
+    for (size_t s = 0; s < server_count && b->command.argv; s++)
+        if (strcmp(servers[s].name, b->name) == 0)
+            server = server_json(control_launcher(a->control), &servers[s]);
     json_put_text(o, "name", b->name);
     json_put_text(o, "key", b->key_source);
     json_put(o, "endpoints", endpoints);
+    json_put(o, "server", server);
     return o;
 }
 
 static void get_backends(struct api_admin *a, struct http_exchange *x, struct slice rest)
 {
     (void)rest;
-    const struct snapshot *snap = control_snapshot(a->control);
-    const struct policy *p = snap->policy;
-    int64_t now_us = clock_mono_us();
+    const struct policy *p = control_snapshot(a->control)->policy;
+    struct launcher_info *servers = mem_zalloc(p->backend_count, sizeof *servers);
+    size_t n = launcher_list(control_launcher(a->control), servers, p->backend_count);
     json_t *o = json_object(), *backends = json_array();
     for (size_t i = 0; i < p->backend_count; i++)
-        json_array_append_new(backends, backend_json(&p->backends[i], &snap->backends[i], now_us));
+        json_array_append_new(backends, backend_json(a, i, servers, n));
     json_put_text(o, "policy_version", p->version);
     json_put(o, "backends", backends);
+    free(servers);
     reply_json(x, 200, NULL, o);
 }
 

@@ -524,6 +524,16 @@ const struct snapshot *control_snapshot(const struct control *c)
     return c->snapshot;
 }
 
+struct launcher *control_launcher(const struct control *c)
+{
+    return c->launcher;
+}
+
+const struct prober *control_prober(const struct control *c)
+{
+    return c->prober;
+}
+
 const struct policy_store *control_store(const struct control *c)
 {
     return c->store;

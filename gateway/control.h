@@ -30,6 +30,8 @@ int control_run(const struct control_options *opt);
 /* ---- what the admin API may see and do; control thread only ---- */
 
 struct control;
+struct launcher;
+struct prober;
 struct event_base;
 struct policy_store;
 struct snapshot;
@@ -68,6 +70,8 @@ enum err control_put_policy(struct control *c, struct slice text, const char *or
 
 const struct snapshot *
 control_snapshot(const struct control *c); /* serving; borrowed until the next load */
+struct launcher *control_launcher(const struct control *c);
+const struct prober *control_prober(const struct control *c);
 const struct policy_store *control_store(const struct control *c);
 void control_describe(const struct control *c, struct control_status *out);
 enum err control_write_metrics(struct control *c, struct buf *out) MUST_CHECK;

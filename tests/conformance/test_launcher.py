@@ -1,9 +1,11 @@
 """Servers that weir starts itself: on the first request, one of a group at a time, ended with weir; and what happens when one
 does not start. The servers are fleets."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -51,6 +53,10 @@ def test_started_on_first_need_and_ended_with_weir(tmp_path):
     assert not listening(port), "nothing is started before it is needed"
     assert ask(weir)[0] == 200 and ask(weir)[0] == 200
     assert listening(port)
+    (known,) = json.loads(http("GET", weir.admin + "/admin/backends")[2])["backends"]
+    assert known["server"]["state"].lower() == "ready" and known["server"]["pid"] > 0 and known["server"]["rss_bytes"] > 0
+    shown = subprocess.run([build_dir() / "gateway" / "weir", "backends", "--url", weir.admin], capture_output=True, text=True)
+    assert shown.returncode == 0 and "own" in shown.stdout and str(known["server"]["pid"]) in shown.stdout
     weir.stop()
     assert not listening(port), "children end with weir"
 
@@ -105,6 +111,8 @@ def test_what_does_not_start_falls_over_or_says_its_last_words(tmp_path):
     assert status == 200 and headers["x-weir-model"] == MODEL
     status, _, body = ask(weir, "bad")
     assert status == 502 and b"no weights at /models/x.gguf" in body
+    states = {b["name"]: b["server"] for b in json.loads(http("GET", weir.admin + "/admin/backends")[2])["backends"]}
+    assert states["broken"]["state"].lower() == "failed" and "no weights" in states["broken"]["log_tail"]
     weir.stop()
 
 

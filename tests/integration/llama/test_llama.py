@@ -8,12 +8,14 @@ can be compared with what it answers directly.
 import json
 import os
 import re
+import signal
+import socket
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
-from openai import APITimeoutError, BadRequestError, OpenAI
+from openai import APIError, APITimeoutError, BadRequestError, OpenAI
 
 import weirproc
 
@@ -231,3 +233,41 @@ def test_parallel_streams(client, direct):
     expected = content(ask(direct))
     for stream in streams:
         assert "".join(c.choices[0].delta.content or "" for c in stream if c.choices) == expected
+
+
+# ---- started by weir ----
+
+def launched_policy(state_dir, port):
+    argv = json.dumps([str(SERVER), "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port), "--ctx-size", "32768", "--threads", "1"])
+    return f"""
+version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"}}
+backends:
+  llama:
+    dialect: openai
+    server: llama_cpp
+    url: "http://127.0.0.1:{port}/v1"
+    command: {{argv: {argv}, ready: {{path: /health, timeout: 60s}}}}
+models:
+  tiny: {{backend: llama, context: 32768, quantization: q8_0, price: {{gpu_second: 0.0004}}}}
+"""
+
+
+def test_weir_starts_it_and_starts_it_again_after_a_crash_in_mid_request(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", port))
+    client = OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)
+    assert ask(client).usage.completion_tokens > 0
+
+    def server():
+        return json.loads(weirproc.http("GET", gateway.admin + "/admin/backends")[2])["backends"][0]["server"]
+    stream = client.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=20000, stream=True)
+    next(iter(stream))
+    os.kill(server()["pid"], signal.SIGKILL)
+    with pytest.raises(APIError):
+        for _ in stream:
+            pass
+    assert ask(client).usage.completion_tokens > 0
+    assert server()["starts"] == 2
+    gateway.stop()

@@ -547,8 +547,9 @@ static void test_idle_limit(void **state)
         finish(p[i]);
         probe_free(p[i]);
     }
-    assert_int_equal(server_connections(f->server), 4);
-    WAIT_UNTIL(f, server_live(f->server) == 1); /* three are closed at once */
+    /* On a slow machine an early one may be done, and reused, before the last begins. */
+    assert_in_range(server_connections(f->server), 2, 4);
+    WAIT_UNTIL(f, server_live(f->server) == 1); /* the others are closed at once */
 }
 
 static void test_no_keep_alive(void **state)
@@ -1170,6 +1171,8 @@ static void test_pause_bounds_and_resume_completes(void **state)
     assert_int_equal(p->received, MANY_BYTES);
     assert_true(p->hash == flood.hash);
     probe_free(p);
+    upstream_close_idle(f->up);
+    WAIT_UNTIL(f, server_live(f->server) == 0); /* it writes to our stack */
 }
 
 static void test_pause_in_head(void **state)
@@ -1256,6 +1259,7 @@ static void test_total_runs_while_paused(void **state)
     finish(p);
     assert_int_equal(p->result.err, ERR_UPSTREAM_TOTAL_TIMEOUT);
     probe_free(p);
+    WAIT_UNTIL(f, server_live(f->server) == 0); /* it writes to our stack */
 }
 
 /* ---- tests: abort ---- */

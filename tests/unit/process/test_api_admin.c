@@ -41,6 +41,18 @@ const struct snapshot *control_snapshot(const struct control *c)
     return &c->snapshot;
 }
 
+struct launcher *control_launcher(const struct control *c)
+{
+    (void)c;
+    return NULL;
+}
+
+const struct prober *control_prober(const struct control *c)
+{
+    (void)c;
+    return NULL;
+}
+
 const struct policy_store *control_store(const struct control *c)
 {
     (void)c;

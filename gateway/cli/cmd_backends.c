@@ -1,0 +1,115 @@
+/* weir backends: the fleet of a running weir: endpoints with load and health, and the servers that
+ * weir started itself. */
+#include <stdlib.h>
+#include "gateway/cli/cli.h"
+#include "gateway/cli/exit.h"
+#include "gateway/cli/fetch.h"
+#include "gateway/cli/out.h"
+
+static long long number(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "-";
+}
+
+static void print_server(const json_t *server, bool with_log)
+{
+    printf(
+        "    server %s for %lld s: pid %lld, %lld MB, %lld in flight, %lld waiting, %lld starts, "
+        "%lld failures\n",
+        text(server, "state"), number(server, "since_ms") / 1000, number(server, "pid"),
+        number(server, "rss_bytes") >> 20, number(server, "in_flight"), number(server, "waiting"),
+        number(server, "starts"), number(server, "failures"));
+    if (json_is_string(json_object_get(server, "last_error")))
+        printf("    last error: %s\n", text(server, "last_error"));
+    if (with_log && json_is_string(json_object_get(server, "log_tail")))
+        printf("%s\n", text(server, "log_tail"));
+}
+
+static void print_endpoint(const json_t *e)
+{
+    bool healthy = json_is_true(json_object_get(e, "healthy"));
+    printf("    %-28s %-8s %5lld in flight %9lld requests %7lld errors %8lld us to first byte\n",
+           text(e, "endpoint"), healthy ? "healthy" : "ejected", number(e, "in_flight"),
+           number(e, "requests"), number(e, "errors"), number(e, "latency_us"));
+}
+
+/* false when the answer is not what /admin/backends gives. */
+static bool print_backends(const json_t *answer, bool with_log)
+{
+    const json_t *list = json_object_get(answer, "backends");
+    if (!json_is_array(list))
+        return false;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *b = json_array_get(list, i), *endpoints = json_object_get(b, "endpoints");
+        printf("%s%s%s\n", out_style(stdout, OUT_BOLD), text(b, "name"),
+               out_style(stdout, OUT_PLAIN));
+        for (size_t e = 0; e < json_array_size(endpoints); e++)
+            print_endpoint(json_array_get(endpoints, e));
+        if (json_is_object(json_object_get(b, "server")))
+            print_server(json_object_get(b, "server"), with_log);
+    }
+    return true;
+}
+
+static int complain(const char *url, const char *why)
+{
+    fprintf(stderr, "weir backends: %s: %s\n", url, why);
+    return EXIT_CODE_RUNTIME;
+}
+
+static int backends(const struct cli_args *a)
+{
+    const char *url = cli_value(a, "url");
+    struct buf body;
+    struct err_text t = {""};
+    json_t *answer = NULL;
+    int status, code = EXIT_CODE_OK;
+    if (!url)
+        url = "http://127.0.0.1:8081";
+    buf_init(&body, FETCH_BYTES);
+    if (fetch_get(url, "/admin/backends", getenv("WEIR_API_KEY"), &body, &status, &t) != ERR_OK) {
+        code = complain(url, t.s);
+    } else if (status != 200) {
+        err_say(&t, "HTTP status %d%s", status, status == 401 ? "; set WEIR_API_KEY" : "");
+        code = complain(url, t.s);
+    } else if (!(answer = json_loadb(buf_slice(&body).p, buf_len(&body), 0, NULL))) {
+        code = complain(url, "the answer is not JSON");
+    } else if (cli_flag(a, "json")) {
+        out_json(json_incref(answer));
+    } else if (!print_backends(answer, cli_flag(a, "log"))) {
+        code = complain(url, "the answer is no list of backends");
+    }
+    json_decref(answer);
+    buf_clear(&body);
+    return code;
+}
+
+const struct cli_command cmd_backends = {
+    .name = "backends",
+    .operands = "",
+    .summary = "show the fleet of a running weir",
+    .description = "Endpoints with their load and health, and of servers that weir starts itself "
+                   "(`command:` in the policy) the state, memory and last error. Asks the admin "
+                   "listener.",
+    .options =
+        (const struct cli_option[]){
+            {.name = "url",
+             .argument = "URL",
+             .help = "The admin listener; http://127.0.0.1:8081 when not given."},
+            {.name = "log", .help = "Also print the end of what each started server wrote."},
+            {.name = "json", .help = "Write the admin API's answer as JSON."},
+            {0},
+        },
+    .examples =
+        (const struct cli_example[]){
+            {"weir backends --url http://127.0.0.1:8081", "How is the fleet?"},
+            {0},
+        },
+    .run = backends,
+};
