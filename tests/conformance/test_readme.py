@@ -1,0 +1,42 @@
+"""What the README shows works as it stands there: its policy is valid, its curl commands and its Python are answered."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+from weirproc import ROOT, build_dir
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_policy_is_valid(tmp_path):
+    (policy,) = blocks("yaml")
+    (tmp_path / "weir.yaml").write_text(policy)
+    done = subprocess.run([build_dir() / "gateway" / "weir", "check", "--no-secrets", tmp_path / "weir.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0 and "0 warnings" in done.stdout, done.stdout
+
+
+def test_curl_commands_are_answered(weir_fleet, calm):
+    commands = [c for block in blocks("sh") for c in re.findall(r"^curl .*?(?<!\\)$", block, re.S | re.M)]
+    assert len(commands) >= 2
+    for command in commands:
+        words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", weir_fleet.base))
+        done = subprocess.run([*words, "-s", "-o", "/dev/null", "-w", "%{http_code}"], capture_output=True, text=True)
+        assert done.stdout.endswith("200"), (command, done.stdout, done.stderr)
+
+
+def test_python_is_answered(weir_fleet, calm):
+    (program,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", program.replace("http://127.0.0.1:8080", weir_fleet.base)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+
+
+def test_every_command_is_there():
+    for name in set(re.findall(r"^weir (\w+) ", "\n".join(blocks("sh")), re.M)):
+        done = subprocess.run([build_dir() / "gateway" / "weir", "help", name], capture_output=True, text=True)
+        assert done.returncode == 0, name
