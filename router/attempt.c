@@ -6,6 +6,7 @@
 #include "router/affinity.h"
 #include "router/headers.h"
 #include "router/meters.h"
+#include "router/rate_limits.h"
 #include "router/server_use.h"
 
 /* An error answer larger than this is of no use to anyone; the rest is not read. */
@@ -350,6 +351,9 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
     at->status = head->status;
     at->first_byte_us = clock_mono_us() - at->started_us;
     r->pass_count = headers_to_client(head, &r->arena, ROOM_FOR_OWN_HEADERS, &r->pass);
+    if (wire_api_dialect(r->api) != attempt_dialect(r, at))
+        rate_limits_translate(r->pass, r->pass_count, wire_api_dialect(r->api), clock_wall_us(),
+                              &r->arena);
     r->retry_after_ms = retry_after_ms(head, clock_wall_us());
     r->no_retry = should && slice_ieq(should->value, SLICE("false"));
     if (head->status == 200 && r->ask.stream && type && type->value.n >= 17 &&

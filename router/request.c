@@ -192,6 +192,27 @@ static bool error_passes(struct request *r, enum err e, const char **message)
     return passes;
 }
 
+static bool starts_with(struct slice name, struct slice prefix)
+{
+    return name.n >= prefix.n && strncasecmp(name.p, prefix.p, prefix.n) == 0;
+}
+
+/* Of the upstream's headers those that also hold for an error in weir's own words: how much may be
+ * asked, and whether to ask again. (Retry-After is written with the error.) */
+static void keep_limits(struct request *r, enum err e)
+{
+    const struct attempt *last = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
+    size_t kept = 0;
+
+    if (last && last->err == e && last->status >= 400)
+        for (size_t i = 0; i < r->pass_count; i++)
+            if (starts_with(r->pass[i].name, SLICE("x-ratelimit-")) ||
+                starts_with(r->pass[i].name, SLICE("anthropic-ratelimit-")) ||
+                slice_ieq(r->pass[i].name, SLICE("x-should-retry")))
+                r->pass[kept++] = r->pass[i];
+    r->pass_count = kept;
+}
+
 static void send_failure(struct request *r, enum err e, const char *message, const char *param,
                          int64_t retry_after)
 {
@@ -208,8 +229,7 @@ static void send_failure(struct request *r, enum err e, const char *message, con
     } else {
         int status = answer_error_status(r->api, e);
 
-        r->pass = NULL; /* the failed attempt's headers describe another answer */
-        r->pass_count = 0;
+        keep_limits(r, e); /* the failed attempt's other headers describe another answer */
         head = reply_head(r, status, NULL, true); /* the error's format is the gateway's */
         reply = take_reply(r, status, e);
         reply->ops->error(reply, e, message, param, retry_after, &head);

@@ -326,3 +326,15 @@ def test_cut_anthropic_stream_has_an_error_event_and_no_stop(wire, upstream):
         c.send(request("POST", "/v1/messages", body))
         reply = c.reply()
     assert b"event: error" in reply.body and b"message_stop" not in reply.body and not reply.complete
+
+
+def test_rate_limits_are_said_in_the_clients_words(wire, upstream):
+    body = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
+    headers = [("retry-after", "7"), ("anthropic-ratelimit-requests-limit", "50"), ("anthropic-ratelimit-requests-remaining", "0")]
+    upstream.play(whole(body, 429, headers))
+    status, got, text = http("POST", wire.base + "/v1/chat/completions", {"model": MODEL, "messages": HELLO})
+    assert status == 429 and json.loads(text)["error"]["message"] == "slow down"
+    assert got["retry-after"] == "7" and got["x-ratelimit-limit-requests"] == "50" and got["x-ratelimit-remaining-requests"] == "0"
+    upstream.play(whole(body, 429, headers))
+    status, got, text = http("POST", wire.base + "/v1/messages", {"model": MODEL, "max_tokens": 5, "messages": HELLO})
+    assert status == 429 and json.loads(text) == body and got["anthropic-ratelimit-requests-limit"] == "50"
