@@ -104,9 +104,12 @@ static struct slice prose(const struct answer *out, const struct question *q, co
 /* Ends the text at the first stop string and at the token limit. */
 static void limit(struct answer_choice *c, const struct question *q, int64_t recorded_tokens)
 {
-    for (size_t i = 0; i < q->stop_count; i++)
-        if (q->stops[i].n)
-            c->text.n = text_find(c->text, q->stops[i]);
+    for (size_t i = 0; i < q->stop_count; i++) {
+        size_t at = text_find(c->text, q->stops[i]);
+        if (at < c->text.n)
+            c->stop = q->stops[i];
+        c->text.n = at;
+    }
     c->finish = "stop";
     c->pieces = count_pieces(c->text);
     int64_t tokens = recorded_tokens >= 0 ? recorded_tokens : (int64_t)c->pieces;
@@ -119,23 +122,10 @@ static void limit(struct answer_choice *c, const struct question *q, int64_t rec
     c->text.n = n;
     c->pieces = keep;
     c->finish = "length";
+    c->stop.n = 0;
 }
 
 /* ---- tools ---- */
-
-static bool tool_function(struct json_value tool, struct json_value *function, struct slice *name)
-{
-    struct json_member m;
-    if (tool.type != JSON_OBJECT || !json_get(tool, SLICE("function"), &m) ||
-        m.value.type != JSON_OBJECT)
-        return false;
-    *function = m.value;
-    if (!json_get(*function, SLICE("name"), &m) || m.value.type != JSON_STRING)
-        return false;
-    *name = slice_make(m.value.text.p + 1,
-                       m.value.text.n - 2); /* names are [a-zA-Z0-9_-]: no escapes */
-    return true;
-}
 
 /* Does the text name the tool: a word of four letters or more of the tool's name, in any case? */
 static bool text_names(struct slice text, struct slice name)
@@ -153,30 +143,22 @@ static bool text_names(struct slice text, struct slice name)
     return false;
 }
 
-static bool forced_name(const struct question *q, struct slice *name)
+static void add_call(struct answer_choice *c, const struct question *q,
+                     const struct question_tool *tool, uint64_t serial, struct arena *a)
 {
-    struct json_value function;
-    return q->tool_choice.type == JSON_OBJECT && tool_function(q->tool_choice, &function, name);
-}
-
-static void add_call(struct answer_choice *c, const struct question *q, struct json_value function,
-                     struct slice name, uint64_t serial, struct arena *a)
-{
-    struct json_member parameters;
     struct buf b;
     struct answer_call *call = &c->calls[c->call_count];
     buf_init(&b, MAX_TEXT_BYTES);
-    if (json_get(function, SLICE("parameters"), &parameters) &&
-        parameters.value.type == JSON_OBJECT)
-        schema_instance(parameters.value, q->text, &b);
+    if (tool->schema.type == JSON_OBJECT)
+        schema_instance(tool->schema, q->text, &b);
     else
         TEXT_LIT(&b, "{}");
-    call->id =
-        slice_str(arena_printf(a, "call_%020llx%zu", (unsigned long long)serial, c->call_count));
-    call->name = name;
+    call->id = slice_str(arena_printf(a, "%s_%020llx%zu", q->api == API_MESSAGES ? "toolu" : "call",
+                                      (unsigned long long)serial, c->call_count));
+    call->name = tool->name;
     call->arguments = text_take(&b, a);
     buf_clear(&b);
-    c->pieces += count_pieces(name) + count_pieces(call->arguments);
+    c->pieces += count_pieces(call->name) + count_pieces(call->arguments);
     c->call_count++;
 }
 
@@ -185,31 +167,38 @@ static void add_call(struct answer_choice *c, const struct question *q, struct j
 static bool call_tools(struct answer_choice *c, const struct question *q, uint64_t serial,
                        struct arena *a)
 {
-    struct json_iter it;
-    struct json_member tool, *first = NULL, kept;
-    struct json_value function;
-    struct slice name, forced = {0};
-    bool by_name = forced_name(q, &forced),
-         required = slice_eq(q->tool_choice.text, SLICE("\"required\""));
-    if (!q->has_tools || (q->after_tool && !by_name && !required))
+    bool named = q->choice == CHOICE_NAMED, must = named || q->choice == CHOICE_REQUIRED;
+    if (!q->tool_count || q->choice == CHOICE_NONE || (q->after_tool && !must))
         return false;
     c->calls = ARENA_ARRAY(a, struct answer_call, TOOLS_MAX);
-    json_iter_init(&it, q->tools);
-    while (json_iter_next(&it, &tool) && c->call_count < TOOLS_MAX) {
-        if (!tool_function(tool.value, &function, &name))
-            continue;
-        if (!first) {
-            kept = tool;
-            first = &kept;
-        }
-        bool wanted = by_name ? slice_eq(name, forced) : text_names(q->text, name);
+    for (size_t i = 0; i < q->tool_count && c->call_count < TOOLS_MAX; i++) {
+        const struct question_tool *tool = &q->tools[i];
+        bool wanted = named ? slice_eq(tool->name, q->forced) : text_names(q->text, tool->name);
         if (wanted && (q->parallel || !c->call_count))
-            add_call(c, q, function, name, serial, a);
+            add_call(c, q, tool, serial, a);
     }
-    if (!c->call_count && required && first && tool_function(first->value, &function, &name))
-        add_call(c, q, function, name, serial, a);
+    if (!c->call_count && q->choice == CHOICE_REQUIRED)
+        add_call(c, q, &q->tools[0], serial, a);
     c->finish = "tool_calls";
     return c->call_count > 0;
+}
+
+/* ---- thinking ---- */
+
+struct slice answer_signature(struct slice model, struct slice thinking, struct arena *a)
+{
+    struct slice both =
+        slice_str(arena_printf(a, "%.*s|%.*s", SLICE_ARG(model), SLICE_ARG(thinking)));
+    return slice_str(arena_printf(a, "EqQB+/%016llx==", (unsigned long long)text_hash(both)));
+}
+
+static void think(struct answer_choice *c, const struct question *q, const struct model *m,
+                  struct arena *a)
+{
+    struct slice quote = head_of(text_strip(q->text), QUOTE_BYTES);
+    c->thinking = slice_str(
+        arena_printf(a, "The user asks: %.*s\nI answer from the record.", SLICE_ARG(quote)));
+    c->signature = answer_signature(slice_str(m->name), c->thinking, a);
 }
 
 /* ---- the whole ---- */
@@ -233,6 +222,8 @@ static void count_tokens(struct answer *out, const struct question *q,
     out->tokens[TOK_INPUT] = prompt - cached - fresh_write;
     out->tokens[TOK_OUTPUT] = q->api == API_EMBEDDING ? 0 : visible;
     out->tokens[TOK_REASONING] = usage && q->api != API_EMBEDDING ? usage->reasoning : 0;
+    if (q->thinking)
+        out->tokens[TOK_REASONING] += (int64_t)count_pieces(out->choices[0].thinking);
 }
 
 static void set_pace(struct answer *out)
@@ -266,6 +257,8 @@ void answer_make(struct answer *out, const struct question *q, const struct mode
         struct question one = *q;
         one.text = q->inputs[i / (size_t)q->n];
         out->row = rows_find(rows, one.text, m, &out->rec);
+        if (q->thinking)
+            think(c, &one, m, a);
         if (!call_tools(c, q, serial + i, a)) {
             as_recorded = q->plain && out->rec && q->format == FORMAT_TEXT && !q->stop_count &&
                           !fault_get(faults, FAULT_HUGE);

@@ -13,10 +13,12 @@ struct answer_call {
 };
 
 struct answer_choice {
-    struct slice text; /* empty when there are calls */
+    struct slice thinking, signature; /* empty when the question wants no thinking */
+    struct slice text;                /* empty when there are calls */
     struct answer_call *calls;
     size_t call_count;
     const char *finish; /* "stop", "length", "tool_calls" */
+    struct slice stop;  /* the stop sequence that ended the text; empty = none did */
     size_t pieces;      /* of the text, or of names and arguments */
 };
 
@@ -32,6 +34,9 @@ struct answer {
 /* Text is streamed and counted in pieces: up to 4 bytes, cut between characters. A piece is a token
  * unless the record has a count of its own. Takes the first piece off *rest. */
 struct slice answer_piece(struct slice *rest);
+
+/* What a model puts under its thinking; no two models agree on it. */
+struct slice answer_signature(struct slice model, struct slice thinking, struct arena *a);
 
 void answer_make(struct answer *out, const struct question *q, const struct model *m,
                  const struct rows *rows, const struct fault_set *faults, uint64_t serial,

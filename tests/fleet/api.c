@@ -1,10 +1,11 @@
-/* See api.h. Order for a generation request: key, body, model, faults that say nothing, faults that
- * refuse, the context window, the answer. Called by exchange.c. */
+/* See api.h. Order for a generation request: key, version, body, model, faults that say nothing,
+ * faults that refuse, the context window, the answer. Called by exchange.c. */
 #include "tests/fleet/api.h"
 
 #include <openssl/crypto.h>
 #include "base/clock.h"
 #include "tests/fleet/render.h"
+#include "tests/fleet/render_messages.h"
 #include "tests/fleet/text.h"
 
 struct call {
@@ -22,15 +23,30 @@ static struct slice path_of(struct slice target)
     return target;
 }
 
-static struct slice common_headers(struct exchange *x, const struct refusal *no)
+static void dialect_headers(enum dialect d, uint64_t serial, struct buf *b)
 {
+    unsigned long long id = (unsigned long long)serial;
+    if (d == DIALECT_ANTHROPIC)
+        TEXT_ADD(b,
+                 "request-id: req_%016llx\r\nanthropic-organization-id: org-fleet\r\n"
+                 "anthropic-ratelimit-requests-limit: 10000\r\n"
+                 "anthropic-ratelimit-requests-remaining: 9999\r\n",
+                 id);
+    else
+        TEXT_ADD(b,
+                 "x-request-id: req_%016llx\r\nopenai-version: 2020-10-01\r\n"
+                 "openai-processing-ms: 1\r\nx-ratelimit-limit-requests: 10000\r\n"
+                 "x-ratelimit-remaining-requests: 9999\r\n",
+                 id);
+}
+
+static struct slice make_headers(const struct call *c, const struct refusal *no)
+{
+    struct exchange *x = c->x;
     struct buf b;
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_ADD(&b,
-             "Server: weir-fleet\r\nx-request-id: req_%016llx\r\nopenai-version: "
-             "2020-10-01\r\nopenai-processing-ms: 1\r\n"
-             "x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n",
-             (unsigned long long)x->serial);
+    TEXT_LIT(&b, "Server: weir-fleet\r\n");
+    dialect_headers(c->frame.dialect, x->serial, &b);
     if (x->answer.row)
         TEXT_ADD(&b, "x-fleet-row: %s\r\n", x->answer.row->id);
     if (x->answer.rec)
@@ -55,8 +71,8 @@ static void refuse(struct call *c, const struct refusal *no)
 {
     struct buf b;
     buf_init(&b, MAX_TEXT_BYTES);
-    refusal_print(no, &b);
-    c->frame.headers = common_headers(c->x, no);
+    refusal_print(no, c->frame.dialect, c->x->serial, &b);
+    c->frame.headers = make_headers(c, no);
     send_whole(c, no->status, text_take(&b, &c->x->arena));
     buf_clear(&b);
 }
@@ -98,9 +114,20 @@ static bool fault_refusal(const struct call *c, struct refusal *no)
         no->retry_after_ms = f->retry_after_ms;
         return true;
     }
+    bool anthropic = c->frame.dialect == DIALECT_ANTHROPIC;
+    if (fault_get(set, FAULT_QUOTA) && anthropic) {
+        refusal_say(no, 400, NULL, NULL,
+                    "Your credit balance is too low to access the Anthropic API. Please go to "
+                    "Plans & Billing to upgrade or purchase credits.");
+        return true;
+    }
     if (fault_get(set, FAULT_QUOTA)) {
         refusal_say(no, 429, NULL, "insufficient_quota",
                     "You exceeded your current quota, please check your plan and billing details.");
+        return true;
+    }
+    if (fault_get(set, FAULT_CONTENT_FILTER) && anthropic) {
+        refusal_say(no, 400, NULL, NULL, "Output blocked by content filtering policy");
         return true;
     }
     if (fault_get(set, FAULT_CONTENT_FILTER)) {
@@ -120,11 +147,17 @@ static bool too_long(const struct call *c, const struct question *q, struct refu
     bool forced = fault_get(&c->x->faults, FAULT_CONTEXT_LENGTH) != NULL;
     if (!forced && (!m->context || asked <= limit))
         return false;
+    asked = asked > limit ? asked : limit + 1;
+    if (c->frame.dialect == DIALECT_ANTHROPIC) {
+        refusal_say(no, 400, NULL, NULL, "prompt is too long: %lld tokens > %lld maximum", asked,
+                    limit);
+        return true;
+    }
     refusal_say(no, 400, "messages", "context_length_exceeded",
                 "This model's maximum context length is %lld tokens. However, your messages "
                 "resulted in %lld tokens. "
                 "Please reduce the length of the messages.",
-                limit, asked > limit ? asked : limit + 1);
+                limit, asked);
     return true;
 }
 
@@ -161,19 +194,38 @@ static void send_answer(struct call *c, const struct question *q)
                        .serial = x->serial,
                        .created_s = clock_wall_us() / 1000000,
                        .chunk_tokens = f->chunk_tokens};
-    c->frame.headers = common_headers(x, NULL);
+    c->frame.headers = make_headers(c, NULL);
     c->frame.first_us = (int64_t)((double)x->answer.first_us * f->time_scale);
     c->frame.total_us = (int64_t)((double)x->answer.total_us * f->time_scale);
     if (q->api == API_EMBEDDING) {
         send_whole(c, 200, render_embeddings(&r));
     } else if (!q->stream) {
-        send_whole(c, 200, render_whole(&r));
+        send_whole(c, 200, q->api == API_MESSAGES ? render_messages_whole(&r) : render_whole(&r));
     } else {
         size_t n;
-        const struct reply_event *events = render_stream(&r, &n);
+        const struct reply_event *events =
+            q->api == API_MESSAGES ? render_messages_stream(&r, &n) : render_stream(&r, &n);
         f->tallies[x->model->index].streams++;
         reply_stream(&x->reply, &c->frame, events, n);
     }
+}
+
+/* The model by that name; NULL, and refused, when there is none. */
+static const struct model *find_model(struct call *c, struct slice name)
+{
+    struct refusal no;
+    const struct model *m = rows_find_model(&c->x->fleet->rows, name);
+    if (m)
+        return m;
+    c->x->fleet->unknown_model++;
+    if (c->frame.dialect == DIALECT_ANTHROPIC)
+        refusal_say(&no, 404, NULL, NULL, "model: %.*s", SLICE_ARG(name));
+    else
+        refusal_say(&no, 404, NULL, "model_not_found",
+                    "The model `%.*s` does not exist or you do not have access to it.",
+                    SLICE_ARG(name));
+    refuse(c, &no);
+    return NULL;
 }
 
 static void generate(struct call *c, enum question_api api)
@@ -185,15 +237,9 @@ static void generate(struct call *c, enum question_api api)
         refuse(c, &no);
         return;
     }
-    x->model = rows_find_model(&x->fleet->rows, q.model);
-    if (!x->model) {
-        x->fleet->unknown_model++;
-        refusal_say(&no, 404, NULL, "model_not_found",
-                    "The model `%.*s` does not exist or you do not have access to it.",
-                    SLICE_ARG(q.model));
-        refuse(c, &no);
+    x->model = find_model(c, q.model);
+    if (!x->model)
         return;
-    }
     x->fleet->tallies[x->model->index].requests++;
     if (!choose_faults(c, &no)) {
         refuse(c, &no);
@@ -210,20 +256,58 @@ static void generate(struct call *c, enum question_api api)
     }
 }
 
+/* Costs nothing and is nobody's request: the model's account does not know of it, nor do faults. */
+static void count_tokens(struct call *c)
+{
+    struct question q;
+    struct refusal no;
+    if (!question_parse(&q, API_COUNT_TOKENS, c->body, &c->x->arena, &no)) {
+        refuse(c, &no);
+    } else if (find_model(c, q.model)) {
+        c->frame.headers = make_headers(c, NULL);
+        send_whole(c, 200,
+                   slice_str(arena_printf(&c->x->arena, "{\"input_tokens\":%lld}",
+                                          (long long)q.prompt_tokens)));
+    }
+}
+
 /* ---- models ---- */
+
+static void print_model(const struct call *c, const struct model *m, struct buf *b)
+{
+    if (c->frame.dialect == DIALECT_ANTHROPIC)
+        render_messages_model(m, b);
+    else
+        render_model(m, b);
+}
+
+/* Anthropic's lists come in pages; this is the only one. */
+static void list_tail(const struct call *c, struct buf *b)
+{
+    const struct rows *rows = &c->x->fleet->rows;
+    if (c->frame.dialect == DIALECT_OPENAI || !rows->model_count) {
+        TEXT_LIT(b, "]}");
+        return;
+    }
+    TEXT_LIT(b, "],\"has_more\":false,\"first_id\":");
+    text_json(b, slice_str(rows->models[0]->name));
+    TEXT_LIT(b, ",\"last_id\":");
+    text_json(b, slice_str(rows->models[rows->model_count - 1]->name));
+    TEXT_LIT(b, "}");
+}
 
 static void list_models(struct call *c)
 {
     struct buf b;
     const struct rows *rows = &c->x->fleet->rows;
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_LIT(&b, "{\"object\":\"list\",\"data\":[");
+    TEXT_ADD(&b, "{%s\"data\":[", c->frame.dialect == DIALECT_OPENAI ? "\"object\":\"list\"," : "");
     for (size_t i = 0; i < rows->model_count; i++) {
         TEXT_ADD(&b, "%s", i ? "," : "");
-        render_model(rows->models[i], &b);
+        print_model(c, rows->models[i], &b);
     }
-    TEXT_LIT(&b, "]}");
-    c->frame.headers = common_headers(c->x, NULL);
+    list_tail(c, &b);
+    c->frame.headers = make_headers(c, NULL);
     send_whole(c, 200, text_take(&b, &c->x->arena));
     buf_clear(&b);
 }
@@ -260,29 +344,62 @@ static void one_model(struct call *c, struct slice name)
         return;
     }
     buf_init(&b, MAX_TEXT_BYTES);
-    render_model(m, &b);
-    c->frame.headers = common_headers(c->x, NULL);
+    print_model(c, m, &b);
+    c->frame.headers = make_headers(c, NULL);
     send_whole(c, 200, text_take(&b, &c->x->arena));
     buf_clear(&b);
 }
 
 /* ---- dispatch ---- */
 
+/* The path's, or for paths that both have the one of the SDK that asks. */
+static enum dialect dialect_of(const struct http1_head *head, struct slice path)
+{
+    bool messages =
+        slice_eq(path, SLICE("/messages")) || slice_eq(path, SLICE("/messages/count_tokens"));
+    bool models = slice_starts(path, SLICE("/models"));
+    return messages || (models && http1_find(head, SLICE("anthropic-version"))) ? DIALECT_ANTHROPIC
+                                                                                : DIALECT_OPENAI;
+}
+
+/* The key that the request shows, in its dialect's header; "" when there is none. */
+static struct slice key_of(const struct call *c)
+{
+    bool anthropic = c->frame.dialect == DIALECT_ANTHROPIC;
+    const struct http1_header *h =
+        http1_find(c->head, anthropic ? SLICE("x-api-key") : SLICE("authorization"));
+    if (h && anthropic)
+        return slice_trim(h->value);
+    return h && slice_starts(h->value, SLICE("Bearer ")) ? slice_trim(slice_from(h->value, 7))
+                                                         : SLICE("");
+}
+
 static bool authorised(const struct call *c, struct refusal *no)
 {
     const char *key = c->x->fleet->api_key;
-    const struct http1_header *h = http1_find(c->head, SLICE("authorization"));
-    if (!key)
+    struct slice given = key_of(c);
+    if (!key || (given.n == strlen(key) && CRYPTO_memcmp(given.p, key, given.n) == 0))
         return true;
-    struct slice given = h && slice_starts(h->value, SLICE("Bearer "))
-                             ? slice_trim(slice_from(h->value, 7))
-                             : SLICE("");
-    if (given.n == strlen(key) && CRYPTO_memcmp(given.p, key, given.n) == 0)
-        return true;
-    if (!given.n)
+    if (c->frame.dialect == DIALECT_ANTHROPIC)
+        refusal_say(no, 401, NULL, NULL,
+                    given.n ? "invalid x-api-key" : "x-api-key header is required");
+    else if (!given.n)
         refusal_say(no, 401, NULL, NULL, "You didn't provide an API key.");
     else
         refusal_say(no, 401, NULL, "invalid_api_key", "Incorrect API key provided.");
+    return false;
+}
+
+static bool versioned(const struct call *c, struct refusal *no)
+{
+    const struct http1_header *h = http1_find(c->head, SLICE("anthropic-version"));
+    if (c->frame.dialect == DIALECT_OPENAI || (h && slice_eq(h->value, SLICE("2023-06-01"))))
+        return true;
+    if (h)
+        refusal_say(no, 400, NULL, NULL, "anthropic-version: \"%.*s\" is not a valid version",
+                    SLICE_ARG(h->value));
+    else
+        refusal_say(no, 400, NULL, NULL, "anthropic-version: header is required");
     return false;
 }
 
@@ -291,7 +408,7 @@ static void dispatch(struct call *c)
     struct refusal no;
     bool get = slice_eq(c->head->method, SLICE("GET")) || c->frame.head_only;
     bool post = slice_eq(c->head->method, SLICE("POST"));
-    if (!authorised(c, &no))
+    if (!authorised(c, &no) || !versioned(c, &no))
         refuse(c, &no);
     else if (post && slice_eq(c->path, SLICE("/chat/completions")))
         generate(c, API_CHAT);
@@ -299,6 +416,10 @@ static void dispatch(struct call *c)
         generate(c, API_COMPLETION);
     else if (post && slice_eq(c->path, SLICE("/embeddings")))
         generate(c, API_EMBEDDING);
+    else if (post && slice_eq(c->path, SLICE("/messages")))
+        generate(c, API_MESSAGES);
+    else if (post && slice_eq(c->path, SLICE("/messages/count_tokens")))
+        count_tokens(c);
     else if (get && slice_eq(c->path, SLICE("/models")))
         list_models(c);
     else if (get && slice_starts(c->path, SLICE("/models/")))
@@ -313,11 +434,14 @@ static void dispatch(struct call *c)
 
 void api_answer(struct exchange *x, const struct http1_head *head, struct slice body)
 {
+    struct slice path = path_of(head->target);
     struct call c = {.x = x,
                      .head = head,
-                     .path = path_of(head->target),
+                     .path = path,
                      .body = body,
                      .frame = {.arena = &x->arena,
+                               .dialect = dialect_of(head, path),
+                               .serial = x->serial,
                                .faults = &x->faults,
                                .close_delimited = head->minor == 0,
                                .head_only = slice_eq(head->method, SLICE("HEAD")),

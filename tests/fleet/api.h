@@ -1,4 +1,4 @@
-/* The OpenAI endpoints: finds what a request wants and makes its reply. */
+/* The endpoints of OpenAI and Anthropic: finds what a request wants and makes its reply. */
 #ifndef FLEET_API_H
 #define FLEET_API_H
 

@@ -115,7 +115,7 @@ static bool set_faults(struct fleet *f, struct slice target, struct slice body, 
         return true;
     }
     refusal_say(&no, 400, "faults", "bad_fault", "%s", why.s);
-    refusal_print(&no, out);
+    refusal_print(&no, DIALECT_OPENAI, 0, out);
     return false;
 }
 

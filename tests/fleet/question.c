@@ -1,40 +1,32 @@
-/* See question.h. One function per group of members; each says what it refuses with OpenAI's param
- * and code. */
+/* See question.h. OpenAI's members; Anthropic's are read in question_messages.c. One function per
+ * group of members; each says what it refuses with OpenAI's param and code. */
 #include "tests/fleet/question.h"
 
 #include <stdlib.h>
+#include "tests/fleet/question_int.h"
 
 #define IMAGE_TOKENS 85 /* what OpenAI charges for a low-detail image */
 #define INPUTS_MAX   2048
-
-struct parse {
-    struct question *q;
-    struct json_value body;
-    struct arena *arena;
-    struct refusal *no;
-    size_t text_bytes;
-    int64_t images;
-};
 
 int64_t question_tokens(size_t bytes)
 {
     return bytes ? (int64_t)((bytes + 3) / 4) : 1;
 }
 
-static bool refuse(struct parse *p, const char *param, const char *code, const char *message)
+static bool refuse(struct question_parse *p, const char *param, const char *code,
+                   const char *message)
 {
     refusal_say(p->no, 400, param, code, "%s", message);
     return false;
 }
 
-static struct slice decode(struct parse *p, struct json_value v)
+struct slice question_decode(struct question_parse *p, struct json_value v)
 {
     char *out = arena_alloc(p->arena, v.text.n);
     return slice_make(out, json_string_decode(v.text, out, v.text.n));
 }
 
-/* The member, unless it is absent or null. */
-static bool given(struct json_value object, struct slice name, struct json_value *out)
+bool question_given(struct json_value object, struct slice name, struct json_value *out)
 {
     struct json_member m;
     if (object.type != JSON_OBJECT || !json_get(object, name, &m) || m.value.type == JSON_NULL)
@@ -43,10 +35,10 @@ static bool given(struct json_value object, struct slice name, struct json_value
     return true;
 }
 
-static bool want_bool(struct parse *p, const char *name, bool *out)
+bool question_bool(struct question_parse *p, const char *name, bool *out)
 {
     struct json_value v;
-    if (!given(p->body, slice_str(name), &v))
+    if (!question_given(p->body, slice_str(name), &v))
         return true;
     *out = v.type == JSON_TRUE;
     if (v.type == JSON_TRUE || v.type == JSON_FALSE)
@@ -56,10 +48,11 @@ static bool want_bool(struct parse *p, const char *name, bool *out)
     return false;
 }
 
-static bool want_int(struct parse *p, const char *name, int64_t min, int64_t max, int64_t *out)
+bool question_int(struct question_parse *p, const char *name, int64_t min, int64_t max,
+                  int64_t *out)
 {
     struct json_value v;
-    if (!given(p->body, slice_str(name), &v))
+    if (!question_given(p->body, slice_str(name), &v))
         return true;
     if (v.type != JSON_NUMBER || !json_int(v, out)) {
         refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected an integer.",
@@ -75,11 +68,11 @@ static bool want_int(struct parse *p, const char *name, int64_t min, int64_t max
     return false;
 }
 
-static bool want_number(struct parse *p, const char *name, double min, double max)
+bool question_number(struct question_parse *p, const char *name, double min, double max)
 {
     struct json_value v;
     double x;
-    if (!given(p->body, slice_str(name), &v))
+    if (!question_given(p->body, slice_str(name), &v))
         return true;
     if (v.type != JSON_NUMBER || !json_number(v, &x)) {
         refusal_say(p->no, 400, name, "invalid_type", "Invalid type for '%s': expected a number.",
@@ -93,23 +86,23 @@ static bool want_number(struct parse *p, const char *name, double min, double ma
     return false;
 }
 
-static bool read_model(struct parse *p)
+static bool read_model(struct question_parse *p)
 {
     struct json_value v;
-    if (!given(p->body, SLICE("model"), &v))
+    if (!question_given(p->body, SLICE("model"), &v))
         return refuse(p, NULL, NULL, "you must provide a model parameter");
     if (v.type != JSON_STRING)
         return refuse(p, "model", "invalid_type", "Invalid type for 'model': expected a string.");
-    p->q->model = decode(p, v);
+    p->q->model = question_decode(p, v);
     return true;
 }
 
 /* A string, or the text parts of an array joined. Image and other parts are accepted; images are
  * counted. */
-static struct slice content_text(struct parse *p, struct json_value content)
+static struct slice content_text(struct question_parse *p, struct json_value content)
 {
     if (content.type == JSON_STRING)
-        return decode(p, content);
+        return question_decode(p, content);
     if (content.type != JSON_ARRAY)
         return (struct slice){0};
     char *out = arena_alloc(p->arena, content.text.n);
@@ -119,22 +112,23 @@ static struct slice content_text(struct parse *p, struct json_value content)
     struct json_value text;
     json_iter_init(&it, content);
     while (json_iter_next(&it, &part)) {
-        if (given(part.value, SLICE("text"), &text) && text.type == JSON_STRING)
+        if (question_given(part.value, SLICE("text"), &text) && text.type == JSON_STRING)
             n += json_string_decode(text.text, out + n, content.text.n - n);
-        else if (given(part.value, SLICE("image_url"), &text))
+        else if (question_given(part.value, SLICE("image_url"), &text))
             p->images++;
     }
     return slice_make(out, n);
 }
 
-static bool read_message(struct parse *p, struct json_value message, size_t *users, size_t *others)
+static bool read_message(struct question_parse *p, struct json_value message, size_t *users,
+                         size_t *others)
 {
     struct json_value role, content = {.type = JSON_NULL};
-    if (!given(message, SLICE("role"), &role) || role.type != JSON_STRING)
+    if (!question_given(message, SLICE("role"), &role) || role.type != JSON_STRING)
         return refuse(p, "messages", "missing_required_parameter",
                       "Missing required parameter: 'messages[].role'.");
     bool user = slice_eq(role.text, SLICE("\"user\""));
-    bool has_content = given(message, SLICE("content"), &content);
+    bool has_content = question_given(message, SLICE("content"), &content);
     if (user && !has_content)
         return refuse(p, "messages", "invalid_type",
                       "Invalid value for 'content': expected a string or an array.");
@@ -147,13 +141,13 @@ static bool read_message(struct parse *p, struct json_value message, size_t *use
     return true;
 }
 
-static bool read_messages(struct parse *p)
+static bool read_messages(struct question_parse *p)
 {
     struct json_value messages;
     struct json_iter it;
     struct json_member m;
     size_t users = 0, others = 0;
-    if (!given(p->body, SLICE("messages"), &messages))
+    if (!question_given(p->body, SLICE("messages"), &messages))
         return refuse(p, "messages", "missing_required_parameter",
                       "Missing required parameter: 'messages'.");
     if (messages.type != JSON_ARRAY)
@@ -174,19 +168,19 @@ static bool read_messages(struct parse *p)
 
 /* "prompt" and "input": a string or an array of strings. Arrays of token ids are taken as text of
  * their digits. */
-static bool read_inputs(struct parse *p, const char *name)
+static bool read_inputs(struct question_parse *p, const char *name)
 {
     struct json_value v;
     struct json_iter it;
     struct json_member m;
-    if (!given(p->body, slice_str(name), &v)) {
+    if (!question_given(p->body, slice_str(name), &v)) {
         refusal_say(p->no, 400, name, "missing_required_parameter",
                     "Missing required parameter: '%s'.", name);
         return false;
     }
     p->q->inputs = ARENA_ARRAY(p->arena, struct slice, INPUTS_MAX);
     if (v.type == JSON_STRING)
-        p->q->inputs[p->q->input_count++] = decode(p, v);
+        p->q->inputs[p->q->input_count++] = question_decode(p, v);
     else if (v.type != JSON_ARRAY)
         return refuse(p, name, "invalid_type", "Invalid type: expected a string or an array.");
     json_iter_init(&it, v);
@@ -194,7 +188,7 @@ static bool read_inputs(struct parse *p, const char *name)
         if (p->q->input_count == INPUTS_MAX)
             return refuse(p, name, "array_above_max_length", "Too many inputs.");
         p->q->inputs[p->q->input_count++] =
-            m.value.type == JSON_STRING ? decode(p, m.value) : m.value.text;
+            m.value.type == JSON_STRING ? question_decode(p, m.value) : m.value.text;
     }
     if (!p->q->input_count)
         return refuse(p, name, "empty_array", "Invalid input: empty array.");
@@ -205,16 +199,16 @@ static bool read_inputs(struct parse *p, const char *name)
     return true;
 }
 
-static bool read_stop(struct parse *p)
+static bool read_stop(struct question_parse *p)
 {
     struct json_value v;
     struct json_iter it;
     struct json_member m;
     struct question *q = p->q;
-    if (!given(p->body, SLICE("stop"), &v))
+    if (!question_given(p->body, SLICE("stop"), &v))
         return true;
     if (v.type == JSON_STRING) {
-        q->stops[q->stop_count++] = decode(p, v);
+        q->stops[q->stop_count++] = question_decode(p, v);
         return true;
     }
     if (v.type != JSON_ARRAY)
@@ -225,17 +219,17 @@ static bool read_stop(struct parse *p)
         if (q->stop_count == 4 || m.value.type != JSON_STRING)
             return refuse(p, "stop", "array_above_max_length",
                           "Invalid 'stop': expected up to 4 strings.");
-        q->stops[q->stop_count++] = decode(p, m.value);
+        q->stops[q->stop_count++] = question_decode(p, m.value);
     }
     return true;
 }
 
-static bool read_format(struct parse *p)
+static bool read_format(struct question_parse *p)
 {
     struct json_value format, type, wrapper;
-    if (!given(p->body, SLICE("response_format"), &format))
+    if (!question_given(p->body, SLICE("response_format"), &format))
         return true;
-    if (!given(format, SLICE("type"), &type) || type.type != JSON_STRING)
+    if (!question_given(format, SLICE("type"), &type) || type.type != JSON_STRING)
         return refuse(p, "response_format.type", "missing_required_parameter",
                       "Missing required parameter: 'response_format.type'.");
     if (slice_eq(type.text, SLICE("\"text\"")))
@@ -248,106 +242,158 @@ static bool read_format(struct parse *p)
         return refuse(p, "response_format.type", "invalid_value",
                       "Invalid value for 'response_format.type'.");
     p->q->format = FORMAT_JSON_SCHEMA;
-    if (!given(format, SLICE("json_schema"), &wrapper) ||
-        !given(wrapper, SLICE("schema"), &p->q->schema) || p->q->schema.type != JSON_OBJECT)
+    if (!question_given(format, SLICE("json_schema"), &wrapper) ||
+        !question_given(wrapper, SLICE("schema"), &p->q->schema) ||
+        p->q->schema.type != JSON_OBJECT)
         return refuse(p, "response_format.json_schema", "missing_required_parameter",
                       "Missing required parameter: 'response_format.json_schema.schema'.");
     return true;
 }
 
-static bool read_tools(struct parse *p)
+/* A tool or tool choice of the form {"type":"function", "function":{"name", "parameters"}}. */
+static bool read_function(struct question_parse *p, struct json_value v, struct question_tool *out)
 {
-    struct question *q = p->q;
-    q->parallel = true;
-    if (!want_bool(p, "parallel_tool_calls", &q->parallel))
+    struct json_value function, name;
+    if (!question_given(v, SLICE("function"), &function) ||
+        !question_given(function, SLICE("name"), &name) || name.type != JSON_STRING)
         return false;
-    if (!given(p->body, SLICE("tool_choice"), &q->tool_choice))
-        q->tool_choice = (struct json_value){.type = JSON_NULL};
-    if (!given(p->body, SLICE("tools"), &q->tools))
-        return q->tool_choice.type == JSON_NULL ||
-               slice_eq(q->tool_choice.text, SLICE("\"none\"")) ||
-               refuse(p, "tool_choice", NULL,
-                      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' "
-                      "are specified.");
-    if (q->tools.type != JSON_ARRAY)
-        return refuse(p, "tools", "invalid_type",
-                      "Invalid type for 'tools': expected an array of objects.");
-    q->has_tools = !slice_eq(q->tool_choice.text, SLICE("\"none\""));
+    *out = (struct question_tool){.name = question_decode(p, name), .schema.type = JSON_NULL};
+    if (!question_given(function, SLICE("parameters"), &out->schema) ||
+        out->schema.type != JSON_OBJECT)
+        out->schema = (struct json_value){.type = JSON_NULL};
     return true;
 }
 
-static bool read_logprobs(struct parse *p)
+static void read_choice(struct question_parse *p, struct json_value v)
+{
+    struct question *q = p->q;
+    struct question_tool named;
+    if (slice_eq(v.text, SLICE("\"none\""))) {
+        q->choice = CHOICE_NONE;
+    } else if (slice_eq(v.text, SLICE("\"required\""))) {
+        q->choice = CHOICE_REQUIRED;
+    } else if (v.type == JSON_OBJECT && read_function(p, v, &named)) {
+        q->choice = CHOICE_NAMED;
+        q->forced = named.name;
+    }
+}
+
+struct question_tool *question_tool_list(struct question_parse *p, struct json_value tools)
+{
+    struct json_iter it;
+    struct json_member m;
+    size_t n = 0;
+    json_iter_init(&it, tools);
+    while (json_iter_next(&it, &m))
+        n++;
+    return ARENA_ARRAY(p->arena, struct question_tool, n + 1);
+}
+
+static bool read_tools(struct question_parse *p)
+{
+    struct question *q = p->q;
+    struct json_value choice, tools;
+    struct json_iter it;
+    struct json_member m;
+    q->parallel = true;
+    if (!question_bool(p, "parallel_tool_calls", &q->parallel))
+        return false;
+    bool chosen = question_given(p->body, SLICE("tool_choice"), &choice);
+    if (chosen)
+        read_choice(p, choice);
+    if (!question_given(p->body, SLICE("tools"), &tools))
+        return !chosen || q->choice == CHOICE_NONE ||
+               refuse(p, "tool_choice", NULL,
+                      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' "
+                      "are specified.");
+    if (tools.type != JSON_ARRAY)
+        return refuse(p, "tools", "invalid_type",
+                      "Invalid type for 'tools': expected an array of objects.");
+    q->tools = question_tool_list(p, tools);
+    json_iter_init(&it, tools);
+    while (json_iter_next(&it, &m))
+        if (read_function(p, m.value, &q->tools[q->tool_count]))
+            q->tool_count++;
+    return true;
+}
+
+static bool read_logprobs(struct question_parse *p)
 {
     struct question *q = p->q;
     if (q->api == API_COMPLETION) { /* there it is the number of alternatives */
         q->top_logprobs = -1;
-        if (!want_int(p, "logprobs", 0, 20, &q->top_logprobs))
+        if (!question_int(p, "logprobs", 0, 20, &q->top_logprobs))
             return false;
         q->logprobs = q->top_logprobs >= 0;
         return true;
     }
-    if (!want_bool(p, "logprobs", &q->logprobs) ||
-        !want_int(p, "top_logprobs", 0, 20, &q->top_logprobs))
+    if (!question_bool(p, "logprobs", &q->logprobs) ||
+        !question_int(p, "top_logprobs", 0, 20, &q->top_logprobs))
         return false;
     return q->top_logprobs == 0 || q->logprobs ||
            refuse(p, "top_logprobs", NULL,
                   "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
 }
 
-static bool read_generation(struct parse *p)
+static bool read_generation(struct question_parse *p)
 {
     struct question *q = p->q;
     struct json_value options;
-    if (!want_bool(p, "stream", &q->stream) || !want_bool(p, "echo", &q->echo) ||
-        !want_int(p, "n", 1, 128, &q->n) ||
-        !want_int(p, "max_tokens", 1, INT32_MAX, &q->max_tokens) ||
-        !want_int(p, "max_completion_tokens", 1, INT32_MAX, &q->max_tokens) ||
-        !want_number(p, "temperature", 0, 2) || !want_number(p, "top_p", 0, 1) ||
+    if (!question_bool(p, "stream", &q->stream) || !question_bool(p, "echo", &q->echo) ||
+        !question_int(p, "n", 1, 128, &q->n) ||
+        !question_int(p, "max_tokens", 1, INT32_MAX, &q->max_tokens) ||
+        !question_int(p, "max_completion_tokens", 1, INT32_MAX, &q->max_tokens) ||
+        !question_number(p, "temperature", 0, 2) || !question_number(p, "top_p", 0, 1) ||
         !read_logprobs(p) || !read_stop(p))
         return false;
-    if (given(p->body, SLICE("stream_options"), &options)) {
+    if (question_given(p->body, SLICE("stream_options"), &options)) {
         struct json_value usage;
         if (!q->stream)
             return refuse(
                 p, "stream_options", NULL,
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
         q->include_usage =
-            given(options, SLICE("include_usage"), &usage) && usage.type == JSON_TRUE;
+            question_given(options, SLICE("include_usage"), &usage) && usage.type == JSON_TRUE;
     }
     return true;
 }
 
-static bool read_embedding(struct parse *p)
+static bool read_embedding(struct question_parse *p)
 {
     struct json_value format;
     p->q->dimensions = -1;
-    if (given(p->body, SLICE("encoding_format"), &format)) {
+    if (question_given(p->body, SLICE("encoding_format"), &format)) {
         p->q->base64 = slice_eq(format.text, SLICE("\"base64\""));
         if (!p->q->base64 && !slice_eq(format.text, SLICE("\"float\"")))
             return refuse(p, "encoding_format", "invalid_value",
                           "Invalid 'encoding_format': expected 'float' or 'base64'.");
     }
-    return want_int(p, "dimensions", 1, 4096, &p->q->dimensions);
+    return question_int(p, "dimensions", 1, 4096, &p->q->dimensions);
+}
+
+/* The body is JSON and an object; p->body is it. */
+static bool read_object(struct question_parse *p, enum question_api api)
+{
+    bool valid = json_validate(p->body.text, NULL);
+    while (valid && strchr(" \t\r\n", p->body.text.p[0]))
+        p->body.text = slice_from(p->body.text, 1);
+    if (valid && p->body.text.p[0] == '{')
+        return true;
+    if (api == API_MESSAGES || api == API_COUNT_TOKENS)
+        return refuse(p, NULL, NULL, "The request body is not valid JSON: expected an object.");
+    return refuse(p, NULL, NULL,
+                  valid ? "We could not parse the JSON body of your request: expected an object."
+                        : "We could not parse the JSON body of your request. (HINT: This likely "
+                          "means you aren't using your HTTP library correctly. The OpenAI API "
+                          "expects a JSON payload, but what was sent was not valid JSON.)");
 }
 
 bool question_parse(struct question *q, enum question_api api, struct slice body, struct arena *a,
                     struct refusal *no)
 {
-    struct parse p = {.q = q, .arena = a, .no = no, .body = {JSON_OBJECT, body}};
-    bool ok;
+    struct question_parse p = {.q = q, .arena = a, .no = no, .body = {JSON_OBJECT, body}};
     *q = (struct question){.api = api, .n = 1, .max_tokens = -1};
-    if (!json_validate(body, NULL))
-        return refuse(&p, NULL, NULL,
-                      "We could not parse the JSON body of your request. (HINT: This likely means "
-                      "you aren't using your "
-                      "HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
-                      "sent was not valid JSON.)");
-    while (p.body.text.n && strchr(" \t\r\n", p.body.text.p[0]))
-        p.body.text = slice_from(p.body.text, 1);
-    if (p.body.text.p[0] != '{')
-        return refuse(&p, NULL, NULL,
-                      "We could not parse the JSON body of your request: expected an object.");
-    ok = read_model(&p);
+    bool ok = read_object(&p, api) && read_model(&p);
     switch (api) {
     case API_CHAT:
         ok = ok && read_messages(&p) && read_generation(&p) && read_format(&p) && read_tools(&p);
@@ -357,6 +403,10 @@ bool question_parse(struct question *q, enum question_api api, struct slice body
         break;
     case API_EMBEDDING:
         ok = ok && read_inputs(&p, "input") && read_embedding(&p);
+        break;
+    case API_MESSAGES:
+    case API_COUNT_TOKENS:
+        ok = ok && question_messages(&p);
         break;
     }
     q->prompt_tokens = question_tokens(p.text_bytes) + p.images * IMAGE_TOKENS;

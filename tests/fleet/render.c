@@ -1,15 +1,16 @@
-/* See render.h. Text is written, not built as a tree: a stream has hundreds of chunks.
- * Log-probabilities are recorded for the first token where the record has one; every other value is
- * made up, deterministically, from the token's hash. Called by api.c. */
+/* See render.h; what Anthropic says instead is in render_messages.c. Text is written, not built as
+ * a tree: a stream has hundreds of chunks. Log-probabilities are recorded for the first token where
+ * the record has one; every other value is made up, deterministically, from the token's hash.
+ * Called by api.c. */
 #include "tests/fleet/render.h"
 
 #include <math.h>
 #include <openssl/evp.h>
 #include "base/rng.h"
+#include "tests/fleet/events.h"
 #include "tests/fleet/text.h"
 
 #define EMBEDDING_DIMENSIONS 256
-#define CHUNKS_MAX           8192 /* per choice: a huge answer has larger chunks instead */
 
 /* ---- parts ---- */
 
@@ -163,10 +164,10 @@ static void whole_message(const struct answer_choice *c, struct buf *b)
     TEXT_LIT(b, ",\"refusal\":null,\"annotations\":[]");
     for (size_t i = 0; i < c->call_count; i++) {
         const struct answer_call *call = &c->calls[i];
-        TEXT_ADD(b,
-                 "%s{\"id\":\"%.*s\",\"type\":\"function\",\"function\":{\"name\":\"%.*s\","
-                 "\"arguments\":",
-                 i ? "," : ",\"tool_calls\":[", SLICE_ARG(call->id), SLICE_ARG(call->name));
+        TEXT_ADD(b, "%s{\"id\":\"%.*s\",\"type\":\"function\",\"function\":{\"name\":",
+                 i ? "," : ",\"tool_calls\":[", SLICE_ARG(call->id));
+        text_json(b, call->name);
+        TEXT_LIT(b, ",\"arguments\":");
         text_json(b, call->arguments);
         TEXT_LIT(b, "}}");
     }
@@ -201,28 +202,6 @@ struct slice render_whole(const struct render *r)
 
 /* ---- streams ---- */
 
-struct events {
-    const struct render *r;
-    struct buf b;
-    struct reply_event *list;
-    size_t n, cap, pieces; /* pieces sent so far, over all choices */
-};
-
-static void event_end(struct events *e)
-{
-    if (e->n == e->cap) {
-        size_t cap = e->cap ? 2 * e->cap : 64;
-        struct reply_event *list = ARENA_ARRAY(e->r->arena, struct reply_event, cap);
-        if (e->n)
-            memcpy(list, e->list, e->n * sizeof *list);
-        e->list = list;
-        e->cap = cap;
-    }
-    e->list[e->n++] =
-        (struct reply_event){text_take(&e->b, e->r->arena),
-                             e->pieces ? answer_tokens_after(e->r->answer, e->pieces) : 0};
-}
-
 static void choice_begin(struct events *e, size_t index)
 {
     head(e->r, &e->b, true);
@@ -244,7 +223,7 @@ static void choice_end(struct events *e, const char *finish, bool last)
     else if (wanted)
         TEXT_LIT(&e->b, ",\"usage\":null");
     tail(r, &e->b);
-    event_end(e);
+    events_end(e, NULL);
 }
 
 static void role_chunk(struct events *e, size_t index, bool calls)
@@ -257,24 +236,13 @@ static void role_chunk(struct events *e, size_t index, bool calls)
     choice_end(e, NULL, false);
 }
 
-/* The pieces of the next chunk, taken off *rest. */
-static struct slice next_pieces(struct events *e, struct slice *rest, size_t all_pieces)
-{
-    struct slice taken = {rest->p, 0};
-    size_t wanted = (size_t)e->r->chunk_tokens, least = all_pieces / CHUNKS_MAX;
-    wanted = wanted > least ? wanted : least;
-    for (size_t i = 0; i < wanted && rest->n; i++, e->pieces++)
-        taken.n += answer_piece(rest).n;
-    return taken;
-}
-
 static void text_chunks(struct events *e, const struct answer_choice *c, size_t index)
 {
     struct slice rest = c->text;
     size_t before = e->pieces;
     while (rest.n) {
         size_t first = e->pieces - before;
-        struct slice text = next_pieces(e, &rest, c->pieces);
+        struct slice text = events_pieces(e, &rest, c->pieces);
         choice_begin(e, index);
         TEXT_ADD(&e->b, "%s", is_chat(e->r) ? ",\"delta\":{\"content\":" : ",\"text\":");
         text_json(&e->b, text);
@@ -294,12 +262,13 @@ static void call_chunks(struct events *e, const struct answer_call *call, size_t
     choice_begin(e, index);
     TEXT_ADD(&e->b,
              ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"%.*s\",\"type\":\"function\","
-             "\"function\":"
-             "{\"name\":\"%.*s\",\"arguments\":\"\"}}]},\"logprobs\":null",
-             number, SLICE_ARG(call->id), SLICE_ARG(call->name));
+             "\"function\":{\"name\":",
+             number, SLICE_ARG(call->id));
+    text_json(&e->b, call->name);
+    TEXT_LIT(&e->b, ",\"arguments\":\"\"}}]},\"logprobs\":null");
     choice_end(e, NULL, false);
     while (rest.n) {
-        struct slice text = next_pieces(e, &rest, 0);
+        struct slice text = events_pieces(e, &rest, 0);
         choice_begin(e, index);
         TEXT_ADD(&e->b,
                  ",\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":", number);
@@ -318,8 +287,8 @@ static void finish_chunk(struct events *e, const struct answer_choice *c, size_t
 
 struct reply_event *render_stream(const struct render *r, size_t *n)
 {
-    struct events e = {.r = r};
-    buf_init(&e.b, MAX_TEXT_BYTES);
+    struct events e;
+    events_init(&e, r);
     for (size_t i = 0; i < r->answer->choice_count; i++) {
         const struct answer_choice *c = &r->answer->choices[i];
         if (is_chat(r))
@@ -335,11 +304,9 @@ struct reply_event *render_stream(const struct render *r, size_t *n)
         TEXT_LIT(&e.b, "]");
         usage(r, &e.b);
         tail(r, &e.b);
-        event_end(&e);
+        events_end(&e, NULL);
     }
-    buf_clear(&e.b);
-    *n = e.n;
-    return e.list;
+    return events_done(&e, n);
 }
 
 /* ---- embeddings and models ---- */

@@ -1,4 +1,5 @@
-/* An answer in OpenAI's words: whole bodies and stream chunks of the three endpoints. Pure. */
+/* An answer in OpenAI's words: whole bodies and stream chunks of the three endpoints. Anthropic's
+ * are in render_messages.h. Pure. */
 #ifndef FLEET_RENDER_H
 #define FLEET_RENDER_H
 

@@ -60,6 +60,8 @@ const char *reply_reason(int status)
         return "Bad Gateway";
     case 503:
         return "Service Unavailable";
+    case 529:
+        return "Overloaded";
     default:
         return "Unknown";
     }
@@ -230,14 +232,15 @@ static void send_end(struct stream *s, int64_t tokens)
         add_step(s->r, s->f, SLICE("0\r\n\r\n"), 0, tokens);
 }
 
-/* The event as text: "data: {json}" and an empty line, in the dialect that the faults ask for. */
-static struct slice event_text(const struct reply_frame *f, struct slice json)
+/* The event as text: perhaps "event: name", "data: {json}" and an empty line, in the spelling that
+ * the faults ask for. */
+static struct slice event_text(const struct reply_frame *f, const char *name, struct slice json)
 {
     bool crlf = has(f, FAULT_CRLF);
-    const char *eol = crlf ? "\r\n" : "\n", *field = has(f, FAULT_NO_SPACE) ? "data:" : "data: ";
+    const char *eol = crlf ? "\r\n" : "\n", *blank = has(f, FAULT_NO_SPACE) ? "" : " ";
     struct slice head = json, tail = {0};
-    if (has(f, FAULT_SPLIT_DATA)) {
-        size_t at = text_find(json, SLICE(",\"choices\""));
+    if (has(f, FAULT_SPLIT_DATA)) { /* a named event's first member is its type, a plain word */
+        size_t at = text_find(json, name ? SLICE(",\"") : SLICE(",\"choices\""));
         if (at < json.n) { /* white space between JSON tokens is free: the joining line feed does no
                               harm */
             head = slice_make(json.p, at);
@@ -246,12 +249,14 @@ static struct slice event_text(const struct reply_frame *f, struct slice json)
     }
     struct buf b;
     buf_init(&b, MAX_TEXT_BYTES);
-    TEXT_ADD(&b, "%s", crlf ? ": comment\r\nevent: message\r\nretry: 1000\r\n" : "");
-    TEXT_ADD(&b, "%s", field);
+    TEXT_ADD(&b, "%s", crlf ? ": comment\r\nretry: 1000\r\n" : "");
+    if (name || crlf)
+        TEXT_ADD(&b, "event:%s%s%s", blank, name ? name : "message", eol);
+    TEXT_ADD(&b, "data:%s", blank);
     TEXT_SLICE(&b, head);
     TEXT_ADD(&b, "%s", eol);
     if (tail.n) {
-        TEXT_ADD(&b, "%s", field);
+        TEXT_ADD(&b, "data:%s", blank);
         TEXT_SLICE(&b, tail);
         TEXT_ADD(&b, "%s", eol);
     }
@@ -269,6 +274,21 @@ static const struct fault *due(const struct reply_frame *f, enum fault_kind kind
     return fault && after == (int64_t)i ? fault : NULL;
 }
 
+static void send_error(struct stream *s, const struct fault *fault, int64_t tokens)
+{
+    const char *otherwise = "The server had an error while processing your request.";
+    const char *name = s->f->dialect == DIALECT_ANTHROPIC ? "error" : NULL;
+    struct slice words = fault->text.n ? fault->text : slice_str(otherwise);
+    struct refusal why;
+    struct buf b;
+    buf_init(&b, MAX_TEXT_BYTES);
+    refusal_say(&why, fault->status ? (int)fault->status : 500, NULL, NULL, "%.*s",
+                SLICE_ARG(words));
+    refusal_print(&why, s->f->dialect, s->f->serial, &b);
+    send_bytes(s, event_text(s->f, name, text_take(&b, s->f->arena)), s->gap_us, tokens);
+    buf_clear(&b);
+}
+
 /* Ends the stream before event i when a fault says so. */
 static bool broken_off(struct stream *s, size_t i, int64_t tokens)
 {
@@ -284,15 +304,7 @@ static bool broken_off(struct stream *s, size_t i, int64_t tokens)
         add_step(r, s->f, SLICE("0x7g\r\n"), s->gap_us, tokens);
         r->end = REPLY_FIN;
     } else if ((fault = due(s->f, FAULT_ERROR_EVENT, i)) != NULL) {
-        struct buf b;
-        buf_init(&b, MAX_TEXT_BYTES);
-        TEXT_LIT(&b, "{\"error\":{\"message\":");
-        text_json(&b, fault->text.n
-                          ? fault->text
-                          : SLICE("The server had an error while processing your request."));
-        TEXT_LIT(&b, ",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
-        send_bytes(s, event_text(s->f, text_take(&b, s->f->arena)), s->gap_us, tokens);
-        buf_clear(&b);
+        send_error(s, fault, tokens);
         send_end(s, tokens);
     } else {
         return false;
@@ -305,8 +317,8 @@ static void finish_stream(struct stream *s, int64_t tokens)
 {
     const struct reply_frame *f = s->f;
     bool open = has(f, FAULT_NO_DONE_OPEN);
-    if (!open && !has(f, FAULT_NO_DONE))
-        send_bytes(s, event_text(f, SLICE("[DONE]")), 0, tokens);
+    if (!open && !has(f, FAULT_NO_DONE) && f->dialect == DIALECT_OPENAI)
+        send_bytes(s, event_text(f, NULL, SLICE("[DONE]")), 0, tokens);
     if (open) {
         s->r->end = REPLY_HANG;
         return;
@@ -331,13 +343,16 @@ void reply_stream(struct reply *r, const struct reply_frame *f, const struct rep
              make_head(f, 200, "text/event-stream; charset=utf-8",
                        s.chunked ? "Transfer-Encoding: chunked\r\n" : ""),
              first_us, 0);
+    if (f->dialect == DIALECT_ANTHROPIC && (has(f, FAULT_NO_DONE) || has(f, FAULT_NO_DONE_OPEN)))
+        n--; /* message_stop is what [DONE] is elsewhere */
     size_t i = 0;
     for (; i < n && !broken_off(&s, i, tokens); i++) {
         struct slice json = events[i].json;
         if (due(f, FAULT_MALFORMED_CHUNK, i))
             json.n /= 2;
         tokens = events[i].tokens;
-        send_bytes(&s, event_text(f, json), i || has(f, FAULT_SLOW_CHUNKS) ? s.gap_us : 0, tokens);
+        send_bytes(&s, event_text(f, events[i].name, json),
+                   i || has(f, FAULT_SLOW_CHUNKS) ? s.gap_us : 0, tokens);
     }
     if (!r->broken && !broken_off(&s, n, tokens))
         finish_stream(&s, tokens);

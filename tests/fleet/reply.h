@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "tests/fleet/fault.h"
+#include "tests/fleet/refusal.h"
 
 struct reply_step {
     int64_t pause_us; /* before the first byte of the step */
@@ -33,12 +34,15 @@ struct reply {
 
 /* A JSON text that becomes an SSE event. */
 struct reply_event {
+    const char *name; /* static; NULL = an event without one */
     struct slice json;
     int64_t tokens;
 };
 
 struct reply_frame {
     struct arena *arena;
+    enum dialect dialect;
+    uint64_t serial; /* of the request */
     const struct fault_set *faults;
     struct slice headers;       /* further header lines, each with CRLF */
     bool close_delimited;       /* the request was HTTP/1.0 */
@@ -50,7 +54,7 @@ struct reply_frame {
 /* body with Content-Length; tokens are those of the whole body. */
 void reply_whole(struct reply *r, const struct reply_frame *f, int status, struct slice body,
                  int64_t tokens);
-/* Server-sent events, ended by [DONE]. */
+/* Server-sent events. OpenAI's end by [DONE]; the last of Anthropic's (message_stop) ends them. */
 void reply_stream(struct reply *r, const struct reply_frame *f, const struct reply_event *events,
                   size_t n);
 /* Faults that leave no room for a reply (reset, close, silence, malformed_http). false when there
