@@ -26,6 +26,8 @@ struct draft {
     size_t alias_count;
     struct policy_route *routes;
     size_t route_count;
+    size_t written_routes; /* the first so many are the operator's own */
+    bool models_by_name;
     struct policy_tenant *tenants;
     size_t tenant_count;
 };

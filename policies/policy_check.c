@@ -8,18 +8,34 @@
 #include "policies/policy_glob.h"
 #include "policies/policy_value.h"
 
-static int line_of(const struct binder *b, const void *address)
+/* ---- shared with policy_check_backend ---- */
+
+int policy_check_line(const struct binder *b, const void *address)
 {
     const struct node *n = binder_place(b, address)->node;
     return n ? n->line : 0;
 }
 
-/* ---- prices ---- */
-
-static bool given(const struct place *at, const char *key)
+bool policy_check_given(const struct place *at, const char *key)
 {
     return at->node && node_find(at->node, slice_str(key)) != NULL;
 }
+
+bool policy_check_wildcard(const struct policy_address *a)
+{
+    return strcmp(a->host, "0.0.0.0") == 0 || strcmp(a->host, "::") == 0;
+}
+
+void policy_check_backoff(struct binder *b, const int64_t *base_ms, const int64_t *max_ms)
+{
+    char max[32];
+    const void *written = binder_written(b, base_ms) ? base_ms : max_ms;
+    if (*base_ms > *max_ms && binder_written(b, written))
+        bind_error(b, binder_place(b, written), "a wait grows from base to max",
+                   "base is longer than max (%s)", value_format_duration(*max_ms, max, sizeof max));
+}
+
+/* ---- prices ---- */
 
 static void inherit(struct policy_price *p, enum token_kind kind, enum token_kind from)
 {
@@ -30,7 +46,8 @@ static void inherit(struct policy_price *p, enum token_kind kind, enum token_kin
 static void check_price(struct binder *b, const struct policy_model *m, const struct place *at,
                         struct policy_price *p)
 {
-    bool input = given(at, "input"), output = given(at, "output"), gpu = given(at, "gpu_second");
+    bool input = policy_check_given(at, "input"), output = policy_check_given(at, "output"),
+         gpu = policy_check_given(at, "gpu_second");
     bool embeddings_only = !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS));
     if (!input && !output && !gpu && at->node && at->node->kind == NODE_MAP)
         bind_error(b, at,
@@ -41,7 +58,8 @@ static void check_price(struct binder *b, const struct policy_model *m, const st
     else if (output && !input)
         bind_error(b, at, "0 is a price", "'input' is missing beside 'output'");
     if (!input && !output &&
-        (given(at, "cached_input") || given(at, "cache_write") || given(at, "reasoning")))
+        (policy_check_given(at, "cached_input") || policy_check_given(at, "cache_write") ||
+         policy_check_given(at, "reasoning")))
         bind_error(b, at, NULL, "prices of special tokens need 'input' and 'output'");
     p->per_token = input || output;
     p->per_gpu_second = gpu;
@@ -72,7 +90,7 @@ static void check_price_times(struct binder *b, const struct policy_model *m)
             if (m->prices[j].from_wall_us == p->from_wall_us) {
                 bind_error(b, binder_place(b, p), "give each entry of the list a 'from' of its own",
                            "begins at the same moment as the price at line %d",
-                           line_of(b, &m->prices[j]));
+                           policy_check_line(b, &m->prices[j]));
                 break;
             }
     }
@@ -101,112 +119,9 @@ void policy_check_prices(struct binder *b)
     }
 }
 
-/* ---- backends ---- */
-
-static size_t tls_endpoints(const struct policy_backend *k)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < k->endpoint_count; i++)
-        n += k->endpoints[i].tls;
-    return n;
-}
-
-static void check_health(struct binder *b, const struct policy_backend *k)
-{
-    if (k->health_path && k->health_path[0] != '/')
-        bind_error(b, binder_place(b, &k->health_path), NULL, "must begin with '/'");
-    if (k->balance == BALANCE_PREFIX_AFFINITY && k->endpoint_count == 1)
-        bind_warning(b, binder_place(b, &k->balance), NULL, "there is only one URL to choose from");
-}
-
-static bool is_loopback(const char *host)
-{
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-           strcmp(host, "::1") == 0;
-}
-
-static void check_command(struct binder *b, const struct policy_backend *k)
-{
-    const struct place *at = binder_place_inner(b, &k->command);
-
-    if (!k->command.argv)
-        return;
-    if (k->endpoint_count != 1 || k->endpoints[0].tls || !is_loopback(k->endpoints[0].host))
-        bind_error(b, at, "for example url: \"http://127.0.0.1:8081/v1\"",
-                   "a backend with a command has one URL, http and on loopback: where the server "
-                   "will listen");
-    if (k->command.ready_path && k->command.ready_path[0] != '/')
-        bind_error(b, binder_place(b, &k->command.ready_path), NULL, "must begin with '/'");
-    if (k->command.backoff_max_ms < k->command.backoff_base_ms)
-        bind_error(b, at, NULL, "backoff.max is shorter than backoff.base");
-}
-
-static void check_dialect(struct binder *b, const struct policy_backend *k)
-{
-    const struct place *at = binder_place(b, k);
-    bool anthropic = k->dialect == DIALECT_ANTHROPIC;
-    bool azure = k->server && strcmp(k->server, "azure") == 0;
-
-    if (k->server && (strcmp(k->server, "anthropic") == 0) != anthropic)
-        bind_error(b, binder_below(b, at, "server"), "remove it, or change the dialect",
-                   "'%s' does not speak this dialect", k->server);
-    if (k->anthropic_version && !anthropic)
-        bind_error(b, binder_below(b, at, "anthropic_version"), "remove it",
-                   "belongs to dialect: anthropic");
-    if (k->api_version && !azure)
-        bind_error(b, binder_below(b, at, "api_version"), "remove it, or write server: azure",
-                   "belongs to server: azure");
-    for (size_t i = 0; i < k->endpoint_count && !azure; i++) {
-        const struct policy_endpoint *e = &k->endpoints[i];
-
-        if (!*e->path)
-            bind_warning(b, binder_place(b, e),
-                         arena_printf(b->scratch, "most servers want %s/v1", e->url),
-                         "the URL has no path, so that requests go to %s%s", e->url,
-                         anthropic ? "/messages" : "/chat/completions");
-    }
-    if (azure && !k->api_version)
-        bind_error(b, at, "for example api_version: \"2024-10-21\"",
-                   "server: azure needs an 'api_version'");
-}
-
-static void check_backend(struct binder *b, const struct policy_backend *k)
-{
-    check_dialect(b, k);
-    check_health(b, k);
-    check_command(b, k);
-    const struct place *at = binder_place(b, k);
-    size_t tls = tls_endpoints(k);
-    if (k->endpoint_count && tls == 0 && given(at, "tls"))
-        bind_error(b, binder_below(b, at, "tls"), "remove it, or use https",
-                   "none of the URLs is https");
-    if (k->endpoint_count && tls < k->endpoint_count && k->http == HTTP_2)
-        bind_error(b, binder_below(b, at, "http"), "use https, or http: auto",
-                   "HTTP/2 is negotiated over TLS, and not all URLs are https");
-    if (k->transport == TRANSPORT_NATIVE && (k->http == HTTP_2 || k->proxy))
-        bind_error(b, binder_below(b, at, "transport"), "use transport: auto or curl",
-                   "the native transport speaks HTTP/1.1 and knows no proxy");
-    const struct policy_timeouts *t = &k->timeouts;
-    if (t->total_ms != POLICY_NONE && t->first_byte_ms > t->total_ms &&
-        binder_written(b, &t->first_byte_ms) && binder_written(b, &t->total_ms))
-        bind_error(b, binder_place_inner(b, &t->first_byte_ms), NULL,
-                   "is longer than 'total', which ends the attempt first");
-    for (size_t i = 0; i < k->header_count; i++)
-        if (k->key_source && strcmp(k->key_source, "none") != 0 &&
-            slice_ieq(slice_str(k->headers[i].name), slice_str(policy_key_header(k))))
-            bind_error(b, binder_place(b, &k->headers[i]), "keep one of the two",
-                       "contradicts the backend's key, which is sent as %s", policy_key_header(k));
-    /* Loopback excepted, where nobody listens in. */
-    for (size_t i = 0; i < k->endpoint_count; i++)
-        if (k->key_source && strcmp(k->key_source, "none") != 0 && !k->endpoints[i].tls &&
-            !is_loopback(k->endpoints[i].host))
-            bind_warning(b, binder_place(b, &k->endpoints[i]), "use https",
-                         "the key is sent unencrypted to %s", k->endpoints[i].label);
-}
-
 /* ---- models ---- */
 
-static void check_model(struct binder *b, const struct policy_model *m)
+static void check_model(struct binder *b, const struct policy *p, const struct policy_model *m)
 {
     if (m->context_tokens != POLICY_NONE && m->max_output_tokens > m->context_tokens)
         bind_error(b, binder_place(b, &m->max_output_tokens), NULL,
@@ -214,6 +129,11 @@ static void check_model(struct binder *b, const struct policy_model *m)
     if (m->capabilities && !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS | CAP_EMBEDDINGS)))
         bind_error(b, binder_place(b, &m->capabilities), "add chat, completions or embeddings",
                    "a model without any API can never be asked");
+    if (m->backend < p->backend_count && p->backends[m->backend].dialect == DIALECT_ANTHROPIC &&
+        (m->capabilities & (CAP_COMPLETIONS | CAP_EMBEDDINGS)))
+        bind_error(b, binder_place(b, &m->capabilities),
+                   "remove what is neither chat nor a part of it",
+                   "Anthropic's API has neither completions nor embeddings");
 }
 
 /* ---- aliases ---- */
@@ -285,7 +205,7 @@ static void check_alias(struct binder *b, const struct policy_snapshot *s, size_
     size_t model = names_get(&s->models, slice_str(a->name));
     if (model != NAMES_ABSENT)
         bind_error(b, at, "rename one of them", "the alias has the name of the model at line %d",
-                   line_of(b, &p->models[model]));
+                   policy_check_line(b, &p->models[model]));
     if (!alias_ends(b, p, i) || leads_somewhere(s, a->target))
         return;
     struct names_nearest near;
@@ -348,7 +268,7 @@ static void check_step(struct binder *b, const struct policy *p, const struct po
         !(m->capabilities & capabilities_of_apis(r->match.apis)))
         bind_error(b, at,
                    arena_printf(b->scratch, "see the capabilities of '%s' at line %d", m->name,
-                                line_of(b, m)),
+                                policy_check_line(b, m)),
                    "the route takes %s requests only, and '%s' cannot answer these",
                    api_list(b, r->match.apis), m->name);
     if (m->context_tokens != POLICY_NONE && r->match.prompt_tokens.min > m->context_tokens)
@@ -368,19 +288,6 @@ static void check_route(struct binder *b, const struct policy *p, const struct p
         check_step(b, p, r, i);
 }
 
-static void check_retry(struct binder *b, const struct policy_retry *r)
-{
-    if (r->backoff_base_ms <= r->backoff_max_ms)
-        return;
-    char max[32];
-    const void *written =
-        binder_written(b, &r->backoff_base_ms) ? &r->backoff_base_ms : &r->backoff_max_ms;
-    if (binder_written(b, written))
-        bind_error(b, binder_place(b, written), "a wait grows from base to max",
-                   "base is longer than max (%s)",
-                   value_format_duration(r->backoff_max_ms, max, sizeof max));
-}
-
 static void check_route_names(struct binder *b, const struct policy *p)
 {
     struct names seen;
@@ -388,10 +295,21 @@ static void check_route_names(struct binder *b, const struct policy *p)
     for (size_t i = 0; i < p->route_count; i++) {
         const struct policy_route *r = &p->routes[i];
         size_t first = r->name ? names_add(&seen, slice_str(r->name), i) : i;
-        if (first != i)
+        if (first != i && i >= b->draft->written_routes)
+            bind_error(b, binder_place_inner(b, &p->routes[first].name), "give it another name",
+                       "models_by_name gives this name to a route of its own");
+        else if (first != i)
             bind_error(b, binder_place_inner(b, &r->name), NULL,
                        "the route at line %d is also called '%s'", p->routes[first].line, r->name);
     }
+}
+
+static void check_models_by_name(struct binder *b)
+{
+    const struct draft *d = b->draft;
+    if (!d->models_by_name && !d->written_routes && binder_written(b, &d->models_by_name))
+        bind_error(b, binder_place(b, &d->models_by_name), "remove it, or write routes",
+                   "without routes each model is served under its own name");
 }
 
 /* ---- tenants and listeners ---- */
@@ -413,13 +331,8 @@ static void check_tenant_keys(struct binder *b, const struct policy *p)
             size_t owner = first >> 20;
             bind_error(b, binder_place(b, k), "a key belongs to one tenant, once",
                        "this key is the one of '%s' at line %d", p->tenants[owner].name,
-                       line_of(b, &p->tenants[owner].keys[first & 0xfffff]));
+                       policy_check_line(b, &p->tenants[owner].keys[first & 0xfffff]));
         }
-}
-
-static bool is_wildcard(const struct policy_address *a)
-{
-    return strcmp(a->host, "0.0.0.0") == 0 || strcmp(a->host, "::") == 0;
 }
 
 static void check_listeners(struct binder *b)
@@ -438,7 +351,8 @@ static void check_listeners(struct binder *b)
                    "the admin API beyond loopback needs a tenant that may use it");
     if (listen->port == 0 || listen->port != admin->port)
         return;
-    if (strcmp(listen->host, admin->host) == 0 || is_wildcard(listen) || is_wildcard(admin)) {
+    if (strcmp(listen->host, admin->host) == 0 || policy_check_wildcard(listen) ||
+        policy_check_wildcard(admin)) {
         const void *later = binder_written(b, admin) ? admin : listen;
         bind_error(b, binder_place_inner(b, later), "give them different ports",
                    "listen and admin both take port %u", (unsigned)listen->port);
@@ -480,18 +394,19 @@ static void check_admin(struct binder *b, const struct policy *p)
 void policy_check(struct binder *b, const struct policy_snapshot *s)
 {
     const struct policy *p = &s->policy;
-    for (size_t i = 0; i < p->backend_count; i++)
-        check_backend(b, &p->backends[i]);
+    policy_check_backends(b, p);
     for (size_t i = 0; i < p->model_count; i++)
-        check_model(b, &p->models[i]);
-    check_retry(b, &b->draft->retry);
+        check_model(b, p, &p->models[i]);
+    policy_check_backoff(b, &b->draft->retry.backoff_base_ms, &b->draft->retry.backoff_max_ms);
     for (size_t i = 0; i < p->route_count; i++) {
+        struct policy_retry *r = &p->routes[i].retry;
         check_route(b, p, &p->routes[i]);
-        check_retry(b, &p->routes[i].retry);
+        policy_check_backoff(b, &r->backoff_base_ms, &r->backoff_max_ms);
     }
     for (size_t i = 0; i < p->alias_count; i++)
         check_alias(b, s, i);
     check_route_names(b, p);
+    check_models_by_name(b);
     check_tenant_keys(b, p);
     check_listeners(b);
     /* Both would follow from faults already reported. */

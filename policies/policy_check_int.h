@@ -11,7 +11,15 @@
 void policy_check_prices(struct binder *b);
 /* Everything else, on the indexed snapshot. */
 void policy_check(struct binder *b, const struct policy_snapshot *s);
+/* Backends alone and among each other (policy_check_backend.c). */
+void policy_check_backends(struct binder *b, const struct policy *p);
 /* Routes that no request can reach (policy_reach.c). */
 void policy_check_reach(struct binder *b, const struct policy_snapshot *s);
+
+/* What the parts of the check share. */
+int policy_check_line(const struct binder *b, const void *address); /* where it is written; 0 */
+bool policy_check_given(const struct place *at, const char *key);
+bool policy_check_wildcard(const struct policy_address *a); /* listens on every address */
+void policy_check_backoff(struct binder *b, const int64_t *base_ms, const int64_t *max_ms);
 
 #endif

@@ -196,6 +196,11 @@ static const struct policy_explained_route *taken_route(const struct policy_expl
     return any ? &e->routes[e->route_count - 1] : NULL;
 }
 
+static const char *server_name(const struct policy_backend *b)
+{
+    return b->server ? b->server : b->dialect == DIALECT_ANTHROPIC ? "anthropic" : "openai";
+}
+
 /* ---- for people ---- */
 
 #define SAY(...)                                                                                   \
@@ -218,15 +223,29 @@ static enum err write_price(const struct policy_price *price, struct buf *out)
     return ERR_OK;
 }
 
+static enum err write_backend(const struct policy_backend *b, struct buf *out)
+{
+    SAY("     backend %s (%s):", b->name, server_name(b));
+    for (size_t i = 0; i < b->endpoint_count; i++)
+        SAY(" %s", b->endpoints[i].url);
+    if (b->balance == BALANCE_PREFIX_AFFINITY)
+        SAY(", the one that knows the conversation");
+    if (b->command.argv)
+        SAY(", started on first need%s%s%s", b->command.group ? ", alone of its group '" : "",
+            b->command.group ? b->command.group : "", b->command.group ? "'" : "");
+    SAY("\n");
+    return ERR_OK;
+}
+
 static enum err write_step(const struct policy_explained_step *s, size_t number, struct buf *out)
 {
     char usd[32];
     SAY("  %zu. %s%s\n", number, s->model->name, s->fallback ? "  (fallback)" : "");
-    SAY("     backend %s:", s->backend->name);
-    for (size_t i = 0; i < s->backend->endpoint_count; i++)
-        SAY(" %s", s->backend->endpoints[i].url);
-    SAY("\n     price ");
-    enum err e = write_price(s->price, out);
+    enum err e = write_backend(s->backend, out);
+    if (e != ERR_OK)
+        return e;
+    SAY("     price ");
+    e = write_price(s->price, out);
     if (e != ERR_OK)
         return e;
     SAY("\n     about $%s for one attempt\n", money_format_usd(s->cost_nanousd, usd, sizeof usd));
@@ -301,10 +320,12 @@ static json_t *step_json(const struct policy_explained_step *s)
     json_t *urls = json_array();
     for (size_t i = 0; i < s->backend->endpoint_count; i++)
         json_array_append_new(urls, json_string(s->backend->endpoints[i].url));
-    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:I, s:o, s:s?}", "model", s->model->name,
-                     "backend", s->backend->name, "urls", urls, "fallback", s->fallback, "price",
-                     price_json(s->price), "assumed_output_tokens", (json_int_t)s->output_tokens,
-                     "estimated_cost_usd", usd(s->cost_nanousd), "note", s->note);
+    return json_pack("{s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:I, s:o, s:s?}", "model", s->model->name,
+                     "backend", s->backend->name, "server", server_name(s->backend), "urls", urls,
+                     "started_on_need", s->backend->command.argv != NULL, "fallback", s->fallback,
+                     "price", price_json(s->price), "assumed_output_tokens",
+                     (json_int_t)s->output_tokens, "estimated_cost_usd", usd(s->cost_nanousd),
+                     "note", s->note);
 }
 
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)

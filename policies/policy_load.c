@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "policies/policy_bind_int.h"
 #include "policies/policy_check_int.h"
+#include "policies/policy_glob.h"
 #include "policies/policy_int.h"
 
 #define POLICY_MAX_BYTES ((size_t)4 << 20)
@@ -42,25 +43,88 @@ static void price_version(struct arena *a, struct policy_price *p)
     p->version = digest(a, slice_make(text, (size_t)n), 8);
 }
 
-/* Without written routes each model answers to its own name. */
+static void imply_route(struct binder *b, const struct draft *d, size_t model, const char *prefix,
+                        struct policy_route *r)
+{
+    const struct policy_model *m = &d->models[model];
+    const char **names = ARENA_ARRAY(b->arena, const char *, 1);
+    names[0] = m->name;
+    *r = (struct policy_route){
+        .name = arena_printf(b->arena, "%s%s", prefix, m->name),
+        .match = {.models = names, .model_count = 1, .prompt_tokens = {POLICY_NONE, POLICY_NONE}},
+        .steps = ARENA_NEW(b->arena, struct policy_step),
+        .step_count = 1,
+        .cascade_count = 1,
+        .retry = d->retry,
+        .deadline_ms = POLICY_NONE,
+        .line = binder_place(b, m)->node->line,
+    };
+    r->steps[0].model = model;
+}
+
+static bool takes_everything(const struct policy_match *m)
+{
+    return m->model_count == 0 && m->tenant_count == 0 && m->tag_count == 0 &&
+           m->header_count == 0 && m->apis == 0 && m->prompt_tokens.min <= 0 &&
+           m->prompt_tokens.max == POLICY_NONE;
+}
+
+/* A file that asks for more comparisons than this is refused. */
+#define IMPLY_WORK_MAX 20000000
+
+/* The names that routes name. A route may name a model to keep others away from it, so that what
+ * else it asks for does not matter: whoever is named is the operator's own affair. */
+struct named {
+    struct names exact;
+    const char **globs;
+    size_t glob_count;
+    bool everything;
+};
+
+static void gather_named(struct binder *b, const struct draft *d, struct named *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->written_routes; i++)
+        n += d->routes[i].match.model_count;
+    names_init(&out->exact, b->scratch, n);
+    out->globs = ARENA_ARRAY(b->scratch, const char *, n + 1);
+    for (size_t i = 0; i < d->written_routes; i++) {
+        const struct policy_match *m = &d->routes[i].match;
+        out->everything = out->everything || takes_everything(m);
+        for (size_t j = 0; j < m->model_count; j++) {
+            if (glob_is(slice_str(m->models[j])))
+                out->globs[out->glob_count++] = m->models[j];
+            else
+                names_add(&out->exact, slice_str(m->models[j]), j);
+        }
+    }
+}
+
+static bool is_named(const struct named *n, const char *model)
+{
+    if (n->everything || names_get(&n->exact, slice_str(model)) != NAMES_ABSENT)
+        return true;
+    for (size_t i = 0; i < n->glob_count; i++)
+        if (glob_match(slice_str(n->globs[i]), slice_str(model)))
+            return true;
+    return false;
+}
+
+/* Without written routes each model answers to its own name; with models_by_name beside them. */
 static void imply_routes(struct binder *b, struct draft *d)
 {
-    d->routes = ARENA_ARRAY(b->arena, struct policy_route, d->model_count + 1);
-    d->route_count = d->model_count;
-    for (size_t i = 0; i < d->model_count; i++) {
-        struct policy_route *r = &d->routes[i];
-        const char **names = ARENA_ARRAY(b->arena, const char *, 1);
-        names[0] = d->models[i].name;
-        r->name = d->models[i].name;
-        r->match = (struct policy_match){
-            .models = names, .model_count = 1, .prompt_tokens = {POLICY_NONE, POLICY_NONE}};
-        r->steps = ARENA_NEW(b->arena, struct policy_step);
-        r->steps[0].model = i;
-        r->step_count = r->cascade_count = 1;
-        r->retry = d->retry;
-        r->deadline_ms = POLICY_NONE;
-        r->line = binder_place(b, &d->models[i])->node->line;
+    struct named named = {.everything = false};
+    if (!d->routes)
+        d->routes = ARENA_ARRAY(b->arena, struct policy_route, d->model_count + 1);
+    gather_named(b, d, &named);
+    if (named.glob_count * d->model_count > IMPLY_WORK_MAX) {
+        bind_error(b, binder_place(b, &d->models_by_name), NULL,
+                   "too many models and too many patterns in routes to compare them");
+        return;
     }
+    for (size_t i = 0; i < d->model_count; i++)
+        if (!is_named(&named, d->models[i].name))
+            imply_route(b, d, i, d->written_routes ? "model:" : "", &d->routes[d->route_count++]);
 }
 
 static void finish(struct binder *b, struct draft *d, struct policy *p)
@@ -83,6 +147,9 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
         struct policy_model *m = &p->models[i];
         if (!m->upstream_name)
             m->upstream_name = m->name;
+        if (m->backend < p->backend_count && !binder_written(b, &m->capabilities) &&
+            p->backends[m->backend].dialect == DIALECT_ANTHROPIC)
+            m->capabilities &= ~(unsigned)CAP_COMPLETIONS; /* Anthropic has no such API */
         for (size_t j = 0; j < m->price_count; j++)
             price_version(b->arena, &m->prices[j]);
     }
@@ -114,7 +181,8 @@ static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const s
     binder_run(&b, root);
     if (root->kind != NODE_MAP)
         return;
-    if (!node_find(root, SLICE("routes")))
+    draft.written_routes = draft.route_count;
+    if (draft.models_by_name || !node_find(root, SLICE("routes")))
         imply_routes(&b, &draft);
     policy_check_prices(&b);
     finish(&b, &draft, &s->policy);

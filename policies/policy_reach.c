@@ -4,7 +4,8 @@
  * later route takes is looked at alone: it is covered if some earlier route takes that name and is
  * no narrower in every other clause. When all names are covered, and so for each of its tenants and
  * APIs, the later route is dead. This finds every dead route that a reader would call one; unions
- * over header values and sizes are not searched for. Thread: the loader's. Called by policy_check.
+ * over header values and sizes are not searched for. Routes that weir added itself may be dead.
+ * Thread: the loader's. Called by policy_check.
  */
 #include "policies/policy_check_int.h"
 #include "policies/policy_glob.h"
@@ -144,7 +145,7 @@ void policy_check_reach(struct binder *b, const struct policy_snapshot *snapshot
 {
     struct search s = {.binder = b, .snapshot = snapshot};
     const struct policy *p = &snapshot->policy;
-    for (size_t i = 1; i < p->route_count && s.work < WORK_MAX; i++)
+    for (size_t i = 1; i < b->draft->written_routes && s.work < WORK_MAX; i++)
         if (dead(&s, i))
             bind_error(b, binder_place(b, &p->routes[i]), "move it up, or narrow the earlier route",
                        "the route '%s' can never match; before it comes %s", p->routes[i].name,

@@ -46,7 +46,7 @@ static const char *type_name(const struct spec_key *k)
         [SPEC_ALIASES] = "mapping from names to names",
         [SPEC_STEPS] = "list of models",
         [SPEC_STRINGS] = "list of texts",
-        [SPEC_ENV] = "mapping from names",
+        [SPEC_ENV] = "mapping from names to texts",
         [SPEC_TENANT_KEYS] = "list",
     };
     return names[k->type];
@@ -90,7 +90,8 @@ static enum err write_key(const struct spec_key *k, struct buf *out)
         SAY("reserved | | %s |\n", k->help);
         return ERR_OK;
     }
-    SAY("%s", type_name(k));
+    SAY("%s%s%s", type_name(k), k->flags & SPEC_SHORT ? " or " : "",
+        k->flags & SPEC_SHORT ? type_name(&k->object->keys[0]) : "");
     if (k->object)
         SAY(", see [%s](#%s)", k->object->name, k->object->name);
     if (k->words)

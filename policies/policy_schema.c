@@ -107,12 +107,20 @@ static json_t *usd(void)
     return json_pack("{s:s, s:i, s:i}", "type", "number", "minimum", 0, "maximum", 1000000000);
 }
 
+static json_t *value(const struct spec_key *k);
+
+/* The object, or what its first key takes. */
+static json_t *short_or(const struct spec_key *k)
+{
+    return json_pack("{s:[o, o]}", "anyOf", reference(k->object), value(&k->object->keys[0]));
+}
+
 static json_t *value(const struct spec_key *k)
 {
     json_t *item, *both;
     switch (k->type) {
     case SPEC_OBJECT:
-        return reference(k->object);
+        return k->flags & SPEC_SHORT ? short_or(k) : reference(k->object);
     case SPEC_MAP:
         return names_to(reference(k->object));
     case SPEC_LIST:
@@ -155,8 +163,9 @@ static json_t *value(const struct spec_key *k)
     case SPEC_STRINGS:
         return list_of(json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean"));
     case SPEC_ENV:
-        return json_pack("{s:s, s:{s:[s,s,s]}}", "type", "object", "additionalProperties", "type",
-                         "string", "number", "boolean");
+        return json_pack("{s:s, s:{s:s}, s:{s:[s,s,s]}}", "type", "object", "propertyNames",
+                         "pattern", ENV_PATTERN, "additionalProperties", "type", "string", "number",
+                         "boolean");
     case SPEC_ADDRESS:
         return address();
     case SPEC_ENDPOINTS:

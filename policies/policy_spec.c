@@ -394,12 +394,12 @@ static const struct spec_key command_keys[] = {
      .at = offsetof(struct policy_command, env),
      .count_at = offsetof(struct policy_command, env_count),
      .also = "environment",
-     .help = "Variables beside weir's own environment."},
+     .help = "Variables beside weir's own environment, name to text."},
     {.name = "directory",
      .type = SPEC_TEXT,
      AT(policy_command, directory),
      .also = "cwd workdir dir",
-     .help = "Where it runs; weir's own directory when not written."},
+     .help = "Where it runs, relative to the working directory; there when not written."},
     {.name = "ready",
      .type = SPEC_OBJECT,
      .object = &ready,
@@ -433,7 +433,7 @@ static const struct spec_key command_keys[] = {
      .deflt = "30s",
      .min = 0,
      .max = DAY,
-     .help = "A server of a group that has work is not swapped out sooner."},
+     .help = "A server of a `group` that has work is not swapped out sooner."},
     {.name = "queue",
      .type = SPEC_INT,
      AT(policy_command, max_queue),
@@ -471,7 +471,8 @@ static const struct spec_key backend_keys[] = {
      .deflt = "least_loaded",
      .words = balance_words,
      .also = "strategy load_balancing",
-     .help = "How one of several endpoints is chosen."},
+     .help = "How one of several URLs is chosen: the `least_loaded`, or the one that holds the "
+             "conversation's KV cache."},
     {.name = "key_env",
      .type = SPEC_KEY_ENV,
      .also = "key api_key env api_key_env token",
@@ -525,12 +526,13 @@ static const struct spec_key backend_keys[] = {
      AT(policy_backend, stream_options),
      .deflt = "true",
      .help = "Whether the server understands `stream_options.include_usage`; without it usage is "
-             "estimated."},
+             "estimated. Only with `dialect: openai`."},
     {.name = "health",
      .type = SPEC_OBJECT,
      .object = &health,
      .also = "healthcheck health_check probe",
-     .help = "Active health checks; none when not written (failures of requests always count)."},
+     .help = "Active health checks; none when not written (failures of requests always count). "
+             "Not beside `command`, which has `ready`."},
     {.name = "server",
      .type = SPEC_WORD,
      AT(policy_backend, server),
@@ -553,8 +555,10 @@ static const struct spec_key backend_keys[] = {
      .type = SPEC_OBJECT,
      .object = &command,
      AT(policy_backend, command),
+     .flags = SPEC_SHORT,
      .also = "cmd launch start",
-     .help = "A local server that weir starts on first need and ends with itself."},
+     .help = "A local server that weir starts on first need and ends with itself. A bare list "
+             "means the same as `{argv: [...]}`."},
 };
 OBJECT(backend, policy_backend, "backend", "A server or a group of equal servers.");
 
@@ -644,7 +648,9 @@ static const struct spec_key model_keys[] = {
      .words = capability_words,
      .deflt = "[chat, completions, tools, vision, audio, structured, logprobs, reasoning]",
      .also = "supports features modalities",
-     .help = "What it can do. A written list is exact."},
+     .help = "What it can do; `chat` is the messages and responses APIs too. A written list is "
+             "exact. Not written, a model of a backend with `dialect: anthropic` has no "
+             "`completions`."},
     {.name = "quantization",
      .type = SPEC_TEXT,
      AT(policy_model, quantization),
@@ -976,6 +982,14 @@ static const struct spec_key policy_keys[] = {
      ARRAY(draft, route),
      .also = "route routing rules",
      .help = "Tried in order. Left out: each model is served under its own name."},
+    {.name = "models_by_name",
+     .type = SPEC_BOOL,
+     AT(draft, models_by_name),
+     .deflt = "false",
+     .also = "serve_models expose_models passthrough",
+     .help = "Whether each model is served under its own name as well, after all `routes`, by a "
+             "route called `model:` and its name. Not those that a route names: what is written "
+             "about a name is all that holds for it."},
     {.name = "aliases",
      .type = SPEC_ALIASES,
      .at = offsetof(struct draft, aliases),

@@ -527,49 +527,72 @@ static void bind_headers(struct binder *b, const struct spec_key *k, struct plac
 
 /* ---- commands ---- */
 
+/* One text for a program or its environment: as written, so that 0.10 stays 0.10; may be empty. */
+static bool bind_word_of_command(struct binder *b, const struct place *at)
+{
+    if (!bind_scalar(b, at, "text"))
+        return false;
+    if (node_is_null(at->node)) {
+        bind_error(b, at, "write \"\" for an empty text", "has no value");
+        return false;
+    }
+    if (memchr(at->node->text.p, 0, at->node->text.n)) {
+        bind_error(b, at, NULL, "holds a NUL character");
+        return false;
+    }
+    return true;
+}
+
 static void bind_strings(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
-    const char **items;
     if (at->node->kind != NODE_LIST) {
         bind_error(b, at, "write [program, argument, ...]: no shell takes it apart",
                    "must be a list of texts, not %s", node_what(at->node));
         return;
     }
-    items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
+    const char **items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
     *LENGTH() = 0;
     for (size_t i = 0; i < at->node->count; i++) {
         struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
-        if (!bind_scalar(b, item, "text"))
-            continue;
-        if (memchr(item->node->text.p, 0, item->node->text.n))
-            bind_error(b, item, NULL, "holds a NUL byte");
-        else
+        if (bind_word_of_command(b, item))
             items[(*LENGTH())++] = arena_strdup(b->arena, item->node->text);
+        if (i == 0 && item->node->kind == NODE_SCALAR && item->node->text.n == 0 &&
+            !node_is_null(item->node))
+            bind_error(b, item, NULL, "the program has no name");
     }
     if (at->node->count == 0)
-        bind_error(b, at, NULL, "must name a program");
+        bind_error(b, at, "write [program, argument, ...]", "the list is empty");
     *FIELD(const char **) = items;
     bind_keep(b, at, FIELD(const char **));
 }
 
+/* POSIX.1-2017, 8.1: what every program can read. */
+static bool is_variable(struct slice name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+        if (!letter && (i == 0 || c < '0' || c > '9'))
+            return false;
+    }
+    return name.n > 0;
+}
+
 static void bind_env(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
-    const char **items;
     if (at->node->kind != NODE_MAP) {
         bind_error(b, at, "write {NAME: value}", "must be a mapping, not %s", node_what(at->node));
         return;
     }
-    items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
+    const char **items = ARENA_ARRAY(b->arena, const char *, at->node->count + 1);
     *LENGTH() = 0;
     for (size_t i = 0; i < at->node->count; i++) {
         const struct node_entry *e = &at->node->entries[i];
         struct place *item = bind_child(b, at, e, e->key->text.p, 0);
-        if (!bind_scalar(b, item, "text"))
-            continue;
-        if (e->key->text.n == 0 || memchr(e->key->text.p, '=', e->key->text.n) ||
-            memchr(item->node->text.p, 0, item->node->text.n))
-            bind_error(b, item, NULL, "cannot be a variable of an environment");
-        else
+        if (!is_variable(e->key->text))
+            bind_error(b, item, "letters, digits and _, such as CUDA_VISIBLE_DEVICES",
+                       "%s is not the name of a variable", diag_quote(b->scratch, e->key->text));
+        else if (bind_word_of_command(b, item))
             items[(*LENGTH())++] = arena_printf(b->arena, "%.*s=%.*s", SLICE_ARG(e->key->text),
                                                 SLICE_ARG(item->node->text));
     }
@@ -633,7 +656,11 @@ static void bind_list(struct binder *b, const struct spec_key *k, struct place *
     if (n == 0)
         bind_error(b, at, "leave the key out to serve each model under its own name",
                    "the list is empty");
-    char *items = arena_zalloc(b->arena, k->object->bytes * (n ? n : 1));
+    /* Room for routes that models_by_name appends: places are known by address, nothing may move.
+     */
+    bool routes = base == b->draft && FIELD(void *) == (void *)&b->draft->routes;
+    size_t room = n + 1 + (routes ? b->draft->model_count : 0);
+    char *items = arena_zalloc(b->arena, k->object->bytes * room);
     *FIELD(void *) = items;
     *LENGTH() = n;
     bind_keep(b, at, FIELD(void *));
@@ -641,7 +668,6 @@ static void bind_list(struct binder *b, const struct spec_key *k, struct place *
         struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
         void *element = items + i * k->object->bytes;
         bind_keep(b, item, element);
-        bool routes = base == b->draft && FIELD(void *) == (void *)&b->draft->routes;
         if (routes) {
             ((struct policy_route *)element)->retry = b->draft->retry;
             ((struct policy_route *)element)->line = item->node->line;
@@ -654,7 +680,10 @@ static void bind_in_place(struct binder *b, const struct spec_key *k, struct pla
 {
     if (k->at != 0) /* else the place would be taken for the whole struct's */
         bind_keep(b, at, FIELD(char));
-    bind_object(b, k->object, at, FIELD(void), k->flags & SPEC_INHERIT);
+    if ((k->flags & SPEC_SHORT) && at->node->kind != NODE_MAP)
+        bind_value(b, &k->object->keys[0], at, FIELD(void));
+    else
+        bind_object(b, k->object, at, FIELD(void), k->flags & SPEC_INHERIT);
 }
 
 static void bind_aliases(struct binder *b, const struct spec_key *k, struct place *at, void *base)

@@ -178,7 +178,7 @@ const char *url_origin(struct slice text, const char **hint)
     return NULL;
 }
 
-static bool is_loopback(struct slice host)
+bool url_loopback(struct slice host)
 {
     char text[INET6_ADDRSTRLEN];
     struct in_addr v4;
@@ -216,7 +216,7 @@ const char *url_address(struct slice text, struct arena *a, struct policy_addres
     }
     if (!port_number(p.port, &port))
         return "has a port that is not between 0 and 65535";
-    *out = (struct policy_address){arena_strdup(a, p.host), port, is_loopback(p.host)};
+    *out = (struct policy_address){arena_strdup(a, p.host), port, url_loopback(p.host)};
     *hint = NULL;
     return NULL;
 }

@@ -16,5 +16,7 @@ const char *url_origin(struct slice text, const char **hint);
 /* "8080", "127.0.0.1:8080", "[::1]:8080", "name:8080". */
 const char *url_address(struct slice text, struct arena *a, struct policy_address *out,
                         const char **hint);
+/* localhost, 127.0.0.0/8 or ::1; other names are not looked up. */
+bool url_loopback(struct slice host);
 
 #endif
