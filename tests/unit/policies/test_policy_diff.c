@@ -111,6 +111,41 @@ static void test_every_kind(void **state)
     pair_clear(&x);
 }
 
+static void test_servers(void **state)
+{
+    (void)state;
+    struct pair x;
+    pair_init(
+        &x, BASE,
+        "version: 1\nmodels_by_name: true\nbackends: {local: {dialect: openai, url: "
+        "'http://127.0.0.1:9000/v1', server: vllm,\n"
+        "  command: {argv: [serve, it], env: {A: 1}, idle: none, ready: {path: /up}}}}\n" MODELS
+            ROUTES);
+    fixture_has(&x.text, "~ backend local  server: (not given) -> vllm\n");
+    fixture_has(&x.text, "~ backend local  command.argv: (not given) -> serve, it\n");
+    fixture_has(&x.text, "~ backend local  command.env: (not given) -> A=1\n");
+    fixture_has(&x.text, "~ backend local  command.idle: 10m -> none\n");
+    fixture_has(&x.text, "~ backend local  command.ready.path: (not given) -> /up\n");
+    fixture_has(&x.text, "+ route model:m\n+ route model:n\n");
+    fixture_has(&x.text, "  'n'\n      before: no route takes it (404)\n"
+                         "      after:  route 'model:n': n\n");
+    assert_int_equal(x.diff.change_count, 7); /* what has the default on both sides is not told */
+    assert_false(x.diff.restart);
+    pair_clear(&x);
+    pair_init(&x,
+              "version: 1\nbackends: {local: {dialect: openai, url: ['http://a.example/v1', "
+              "'http://b.example/v1'],\n  balance: prefix_affinity, health: {path: /up, interval: "
+              "1s}}}\n" MODELS ROUTES,
+              "version: 1\nbackends: {local: {dialect: anthropic, url: ['http://a.example/v1', "
+              "'http://b.example/v1'],\n  anthropic_version: '2023-06-01'}}\n" MODELS ROUTES);
+    fixture_has(&x.text, "~ backend local  dialect: openai -> anthropic\n");
+    fixture_has(&x.text, "~ backend local  balance: prefix_affinity -> least_loaded\n");
+    fixture_has(&x.text, "~ backend local  health.path: /up -> (not given)\n");
+    fixture_has(&x.text, "~ backend local  anthropic_version: (not given) -> 2023-06-01\n");
+    fixture_has(&x.text, "~ model m  capabilities: chat, completions, tools, ");
+    pair_clear(&x);
+}
+
 static void test_for_whom(void **state)
 {
     (void)state;
@@ -218,10 +253,11 @@ static void test_secret_changed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same),         cmocka_unit_test(test_price),
-        cmocka_unit_test(test_every_kind),   cmocka_unit_test(test_for_whom),
-        cmocka_unit_test(test_tenants_come), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_restart),      cmocka_unit_test(test_secret_changed),
+        cmocka_unit_test(test_same),           cmocka_unit_test(test_price),
+        cmocka_unit_test(test_every_kind),     cmocka_unit_test(test_for_whom),
+        cmocka_unit_test(test_servers),        cmocka_unit_test(test_tenants_come),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_secret_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,6 +77,57 @@ static void test_taken(void **state)
     policy_unref(p);
 }
 
+static void test_servers(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\nbackends:\n"
+        "  own: {dialect: openai, url: 'http://127.0.0.1:1/v1', server: llama_cpp, command: {argv: "
+        "[x], group: gpu}}\n"
+        "  two: {dialect: openai, url: ['http://a.example/v1', 'http://b.example/v1'], balance: "
+        "prefix_affinity}\n"
+        "  far: {dialect: anthropic, url: 'https://c.example/v1'}\n"
+        "models: {a: {backend: own, capabilities: [completions], price: {gpu_second: 1}},\n"
+        "  b: {backend: two, price: {input: 1, output: 1}}, c: {backend: far, price: {input: 1, "
+        "output: 1}}}\n"
+        "routes: [{name: r, match: {model: auto}, cascade: [a, b, c]}]\n");
+    struct policy_query q = {.model = SLICE("auto"), .api = POLICY_API_MESSAGES};
+    struct policy_explanation e;
+    struct buf out;
+    buf_init(&out, 65536);
+    policy_explain(p, &q, 0, &e);
+    assert_string_equal(e.steps[0].note, "is not written to answer messages requests");
+    assert_null(e.steps[1].note);
+    assert_null(e.steps[2].note);
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+    fixture_has(&out, "model 'auto', messages\n");
+    fixture_has(&out,
+                "backend own (llama_cpp): http://127.0.0.1:1/v1, started on first need, alone "
+                "of its group 'gpu'\n");
+    fixture_has(&out, "backend two (openai): http://a.example/v1 http://b.example/v1, the one that "
+                      "knows the conversation\n");
+    fixture_has(&out, "backend far (anthropic): https://c.example/v1\n");
+    buf_reset(&out);
+    assert_int_equal(policy_explanation_write_json(&e, &out), ERR_OK);
+    json_t *o = json_loadb(buf_slice(&out).p, buf_len(&out), 0, NULL);
+    json_t *steps = json_object_get(o, "steps");
+    static const char *const servers[] = {"llama_cpp", "openai", "anthropic"};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *step = json_array_get(steps, i);
+        assert_string_equal(json_string_value(json_object_get(step, "server")), servers[i]);
+        assert_int_equal(json_is_true(json_object_get(step, "started_on_need")), i == 0);
+    }
+    json_decref(o);
+    buf_clear(&out);
+    policy_explanation_clear(&e);
+    q.api = POLICY_API_COMPLETIONS;
+    policy_explain(p, &q, 0, &e);
+    assert_null(e.steps[0].note);
+    assert_string_equal(e.steps[2].note, "is not written to answer completions requests");
+    policy_explanation_clear(&e);
+    policy_unref(p);
+}
+
 static void says(const struct policy *p, const char *model, const char *want)
 {
     struct policy_query q = {.model = slice_str(model)};
@@ -111,7 +162,7 @@ static void test_not_taken(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_servers),
                                        cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,158 @@ static void test_everything_written(void **state)
     policy_unref(p);
 }
 
+/* A NULL-terminated list of texts. */
+static void list_is(const char *const *list, size_t n, const char *const *want)
+{
+    for (size_t i = 0; want[i]; i++) {
+        assert_true(i < n);
+        assert_string_equal(list[i], want[i]);
+        if (i + 1 == n)
+            assert_null(list[i + 1]);
+    }
+    assert_non_null(want[n - 1]);
+    assert_null(want[n]);
+}
+
+static void test_command(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\nbackends:\n"
+        "  a: {dialect: openai, url: 'http://127.0.0.1:1/v1', command: [run, --temp, 0.10, 007, "
+        "yes, "
+        "'', 'two words']}\n"
+        "  b: {dialect: openai, url: 'http://127.0.0.1:2/v1', command: {argv: [b], env: {A: 0, "
+        "B_1: "
+        "'', c: 'x=y'},\n"
+        "    directory: sub, ready: {path: /health, timeout: 3m}, idle: none, stop: 5s, group: g, "
+        "min_run: 0s, queue: 0,\n"
+        "    backoff: {base: 2s, max: 3s}}}\n"
+        "  c: {dialect: openai, url: 'http://127.0.0.1:3/v1'}\n"
+        "  d: {dialect: openai, url: 'http://127.0.0.1:4/v1', command: {argv: [d], group: g}}\n"
+        "models: {a: {backend: a, price: {gpu_second: 1}}, b: {backend: b, price: {gpu_second: "
+        "1}},\n"
+        "  c: {backend: c, price: {gpu_second: 1}}, d: {backend: d, price: {gpu_second: 1}}}\n");
+    const struct policy_command *a = &p->backends[0].command, *b = &p->backends[1].command;
+    static const char *const argv[] = {"run", "--temp", "0.10",      "007",
+                                       "yes", "",       "two words", NULL};
+    static const char *const env[] = {"A=0", "B_1=", "c=x=y", NULL};
+    list_is(a->argv, a->argv_count, argv);
+    assert_true(a->env == NULL && a->env_count == 0);
+    assert_true(a->directory == NULL && a->ready_path == NULL && a->group == NULL);
+    assert_int_equal(a->ready_timeout_ms, 120000);
+    assert_int_equal(a->idle_ms, 600000);
+    assert_int_equal(a->stop_ms, 10000);
+    assert_int_equal(a->min_run_ms, 30000);
+    assert_int_equal(a->max_queue, 64);
+    assert_int_equal(a->backoff_base_ms, 1000);
+    assert_int_equal(a->backoff_max_ms, 60000);
+    assert_string_equal(b->argv[0], "b");
+    list_is(b->env, b->env_count, env);
+    assert_string_equal(b->directory, "sub");
+    assert_string_equal(b->ready_path, "/health");
+    assert_int_equal(b->ready_timeout_ms, 180000);
+    assert_int_equal(b->idle_ms, POLICY_NONE);
+    assert_int_equal(b->stop_ms, 5000);
+    assert_string_equal(b->group, "g");
+    assert_int_equal(b->min_run_ms, 0);
+    assert_int_equal(b->max_queue, 0);
+    assert_int_equal(b->backoff_base_ms, 2000);
+    assert_int_equal(b->backoff_max_ms, 3000);
+    assert_null(p->backends[2].command.argv);
+    policy_unref(p);
+}
+
+static void test_servers(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\nbackends:\n"
+        "  a: {dialect: anthropic, url: 'https://a.example/v1', key_env: K, anthropic_version: x}\n"
+        "  b: {dialect: openai, url: 'https://b.example', server: azure, api_version: 2024-10-21}\n"
+        "  c: {dialect: openai, url: ['http://c.example/v1', 'http://d.example/v1'], server: "
+        "vllm,\n"
+        "    balance: prefix_affinity, health: {path: /health}}\n"
+        "models: {a: {backend: a, price: {input: 1, output: 1}}, b: {backend: b, price: {input: 1, "
+        "output: 1}},\n"
+        "  c: {backend: c, capabilities: [chat], price: {input: 1, output: 1}}}\n");
+    const struct policy_backend *a = &p->backends[0], *b = &p->backends[1], *c = &p->backends[2];
+    assert_int_equal(a->dialect, DIALECT_ANTHROPIC);
+    assert_string_equal(a->anthropic_version, "x");
+    assert_string_equal(policy_key_header(a), "x-api-key");
+    assert_null(a->server);
+    assert_string_equal(b->api_version, "2024-10-21");
+    assert_string_equal(policy_key_header(b), "api-key");
+    assert_int_equal(b->balance, BALANCE_LEAST_LOADED);
+    assert_null(b->health_path);
+    assert_string_equal(policy_key_header(c), "Authorization");
+    assert_string_equal(c->server, "vllm");
+    assert_int_equal(c->balance, BALANCE_PREFIX_AFFINITY);
+    assert_string_equal(c->health_path, "/health");
+    assert_int_equal(c->health_interval_ms, 5000);
+    assert_int_equal(c->health_timeout_ms, 1000);
+    assert_false(p->models[0].capabilities & CAP_COMPLETIONS); /* Anthropic has no such API */
+    assert_true(p->models[0].capabilities & CAP_CHAT && p->models[0].capabilities & CAP_TOOLS);
+    assert_true(p->models[1].capabilities & CAP_COMPLETIONS);
+    policy_unref(p);
+}
+
+#define BY_NAME                                                                                    \
+    "version: 1\n" FIXTURE_BACKEND "models: {a: {backend: local, price: {input: 1, output: 2}},"   \
+    " b: {backend: local, price: {input: 1, output: 2}},"                                          \
+    " c-1: {backend: local, price: {input: 1, output: 2}}}\n"                                      \
+    "models_by_name: true\nretry: {max_attempts: 9}\n"
+
+/* The routes' names, in order, with a blank behind each. */
+static void routes_are(const char *text, const char *want)
+{
+    struct policy *p = fixture_load(text);
+    char all[256] = "";
+    for (size_t i = 0, n = 0; i < p->route_count; i++)
+        n += (size_t)snprintf(all + n, sizeof all - n, "%s ", p->routes[i].name);
+    assert_string_equal(all, want);
+    policy_unref(p);
+}
+
+static void test_models_by_name(void **state)
+{
+    (void)state;
+    routes_are(BY_NAME, "a b c-1 ");
+    routes_are(BY_NAME "routes: [{name: r, match: {model: auto}, cascade: [a, b]}]\n",
+               "r model:a model:b model:c-1 ");
+    /* What a route says about a name is all that holds for it, whom it may concern. */
+    routes_are(BY_NAME "tenants: {t: {keys: [{env: T}], admin: true}}\n"
+                       "routes: [{name: r, match: {model: [b, x], tenant: t}, cascade: [b]},\n"
+                       "  {name: s, match: {model: 'c*', tags: y}, cascade: [a]}]\n",
+               "r s model:a ");
+    /* An alias is another name. */
+    routes_are(BY_NAME "aliases: {fast: a}\n"
+                       "routes: [{name: r, match: {model: fast}, cascade: [b]}]\n",
+               "r model:a model:b model:c-1 ");
+    /* Any name, but not from everyone; then any name from everyone. */
+    routes_are(BY_NAME "routes: [{name: r, match: {tags: y}, cascade: [b]}]\n",
+               "r model:a model:b model:c-1 ");
+    routes_are(BY_NAME "routes: [{name: r, cascade: [a, b, c-1]}]\n", "r ");
+    /* Together they take every request for b; the route that is added is not the operator's. */
+    routes_are(BY_NAME
+               "routes: [{name: r, match: {api: [chat, completions, embeddings]}, cascade: "
+               "[a, b]},\n  {name: s, match: {api: [messages, responses]}, cascade: [a]}]\n",
+               "r s model:a model:b model:c-1 ");
+    struct policy *p =
+        fixture_load(BY_NAME "routes: [{name: r, match: {model: auto}, cascade: [a]}]\n");
+    const struct policy_route *r = &p->routes[2];
+    assert_int_equal(r->step_count, 1);
+    assert_int_equal(r->cascade_count, 1);
+    assert_int_equal(r->steps[0].model, 1);
+    assert_int_equal(r->retry.max_attempts, 9);
+    assert_int_equal(r->deadline_ms, POLICY_NONE);
+    assert_int_equal(r->line, 3); /* the model's */
+    struct policy_query q = {.model = SLICE("b"), .api = POLICY_API_MESSAGES};
+    bool known;
+    assert_ptr_equal(policy_match(p, &q, &known), r);
+    policy_unref(p);
+}
+
 static void test_price_version_depends_on_the_price_alone(void **state)
 {
     (void)state;
@@ -279,17 +431,16 @@ static void test_examples(void **state)
         seen++;
     }
     closedir(dir);
-    assert_true(seen >= 4);
+    assert_true(seen >= 6);
 }
 
 /* Cut anywhere, and with any one byte replaced, a file gives a policy or diagnostics, never both or
  * neither. */
-static void test_damaged(void **state)
+static void damage(const char *example)
 {
-    (void)state;
     char text[16384];
     size_t n, warnings;
-    read_example("tenants.yaml", text, sizeof text, &n);
+    read_example(example, text, sizeof text, &n);
     for (size_t cut = 0; cut <= n; cut += 3)
         load_bytes(text, cut, &warnings);
     static const char noise[] = {'\0', '\t', '\n', '{', '*', '&', '\xff', ':', '"', '-'};
@@ -301,11 +452,21 @@ static void test_damaged(void **state)
     }
 }
 
+static void test_damaged(void **state)
+{
+    (void)state;
+    damage("tenants.yaml");
+    damage("local-engines.yaml");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_everything_written),
+        cmocka_unit_test(test_command),
+        cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_models_by_name),
         cmocka_unit_test(test_price_version_depends_on_the_price_alone),
         cmocka_unit_test(test_key_file),
         cmocka_unit_test(test_unreadable_file),
