@@ -137,9 +137,9 @@ struct policy_model {
     size_t backend;            /* index */
     int64_t context_tokens;    /* POLICY_NONE when not written */
     int64_t max_output_tokens; /* POLICY_NONE when not written */
-    unsigned
-        capabilities; /* of enum policy_capability; not written: CHAT|COMPLETIONS|TOOLS|VISION|...
-                         all but embeddings; a written list is exact */
+    /* Of enum policy_capability. A written list is exact; else all but embeddings, and for
+     * Anthropic's servers no completions either. */
+    unsigned capabilities;
     const char *quantization;    /* NULL when not written */
     struct policy_price *prices; /* ascending from_wall_us, >= 1 */
     size_t price_count;

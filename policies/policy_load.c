@@ -113,7 +113,7 @@ static bool is_named(const struct named *n, const char *model)
 /* Without written routes each model answers to its own name; with models_by_name beside them. */
 static void imply_routes(struct binder *b, struct draft *d)
 {
-    struct named named = {.everything = false};
+    struct named named = {0};
     if (!d->routes)
         d->routes = ARENA_ARRAY(b->arena, struct policy_route, d->model_count + 1);
     gather_named(b, d, &named);
