@@ -1,7 +1,7 @@
 """The official anthropic and openai SDKs for Python, unmodified, through weir to servers of either dialect.
 
-Two gateways: one in front of the fleet, which speaks OpenAI's dialect, and one in front of the first, which is its server of
-Anthropic's dialect. So each SDK reaches the fleet through a translation, through a pass-through, or through both ways at once.
+Three gateways: two in front of the fleet, in OpenAI's and in Anthropic's dialect, and one in front of the first, which is its
+server of Anthropic's dialect. So each SDK reaches the fleet through a translation, a pass-through, or both ways at once.
 """
 
 import json
@@ -34,16 +34,24 @@ retry: {{max_attempts: 1}}
 
 
 @pytest.fixture(scope="module")
-def over_anthropic(weir_fleet_kept, tmp_path_factory):
+def over_anthropic(fleet, tmp_path_factory):
     folder = tmp_path_factory.mktemp("over-anthropic")
+    process = Weir(folder, anthropic_policy(fleet.url, folder / "state"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def over_gateway(weir_fleet_kept, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("over-gateway")
     process = Weir(folder, anthropic_policy(weir_fleet_kept.process.base + "/v1", folder / "state"))
     yield process
     process.stop()
 
 
-@pytest.fixture(params=["openai server", "anthropic server"])
-def gateway(request, weir_fleet, calm):
-    return weir_fleet if request.param == "openai server" else request.getfixturevalue("over_anthropic")
+@pytest.fixture(params=["weir_fleet", "over_anthropic", "over_gateway"])
+def gateway(request, calm):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -99,7 +107,8 @@ def test_message_stream(claude):
 
 
 def test_system_stop_and_limit(claude):
-    reply = message(claude, system="Be brief.", extra_body={"temperature": 0, "top_p": 0.9}, stop_sequences=["conformance"])
+    reply = message(claude, system="Be brief.", extra_body={"temperature": 0, "top_p": 0.9}, stop_sequences=["conformance"],
+                    extra_headers={"anthropic-version": "2023-06-01"})  # the SDK's own version has no sampling parameters
     assert "conformance" not in reply.content[0].text
     limited = message(claude, max_tokens=2)
     assert limited.stop_reason == "max_tokens" and limited.usage.output_tokens <= 2

@@ -8,6 +8,11 @@
 #include "tests/fleet/render_messages.h"
 #include "tests/fleet/text.h"
 
+/* Values of anthropic-version. The later one refuses sampling parameters and citations in what
+ * users say (Anthropic, "Migrating to API version 2026-10-21"). */
+#define VERSION_2023 "2023-06-01"
+#define VERSION_2026 "2026-10-21"
+
 struct call {
     struct exchange *x;
     const struct http1_head *head;
@@ -228,12 +233,30 @@ static const struct model *find_model(struct call *c, struct slice name)
     return NULL;
 }
 
+static bool has_version(const struct call *c, const char *version)
+{
+    const struct http1_header *h = http1_find(c->head, SLICE("anthropic-version"));
+    return h && slice_eq(h->value, slice_str(version));
+}
+
+/* The body, as the API and its version take it. */
+static bool parse_question(const struct call *c, enum question_api api, struct question *q,
+                           struct refusal *no)
+{
+    if (!question_parse(q, api, c->body, &c->x->arena, no))
+        return false;
+    if (!q->since_2026 || !has_version(c, VERSION_2026))
+        return true;
+    refusal_say(no, 400, NULL, NULL, "%s: Extra inputs are not permitted", q->since_2026);
+    return false;
+}
+
 static void generate(struct call *c, enum question_api api)
 {
     struct exchange *x = c->x;
     struct question q;
     struct refusal no;
-    if (!question_parse(&q, api, c->body, &x->arena, &no)) {
+    if (!parse_question(c, api, &q, &no)) {
         refuse(c, &no);
         return;
     }
@@ -261,7 +284,7 @@ static void count_tokens(struct call *c)
 {
     struct question q;
     struct refusal no;
-    if (!question_parse(&q, API_COUNT_TOKENS, c->body, &c->x->arena, &no)) {
+    if (!parse_question(c, API_COUNT_TOKENS, &q, &no)) {
         refuse(c, &no);
     } else if (find_model(c, q.model)) {
         c->frame.headers = make_headers(c, NULL);
@@ -362,14 +385,14 @@ static enum dialect dialect_of(const struct http1_head *head, struct slice path)
                                                                                 : DIALECT_OPENAI;
 }
 
-/* The key that the request shows, in its dialect's header; "" when there is none. */
+/* The key that the request shows, in one of its dialect's headers (Anthropic's SDKs sent x-api-key
+ * before their releases of October 2026); "" when there is none. */
 static struct slice key_of(const struct call *c)
 {
-    bool anthropic = c->frame.dialect == DIALECT_ANTHROPIC;
-    const struct http1_header *h =
-        http1_find(c->head, anthropic ? SLICE("x-api-key") : SLICE("authorization"));
-    if (h && anthropic)
+    const struct http1_header *h = http1_find(c->head, SLICE("x-api-key"));
+    if (h && c->frame.dialect == DIALECT_ANTHROPIC)
         return slice_trim(h->value);
+    h = http1_find(c->head, SLICE("authorization"));
     return h && slice_starts(h->value, SLICE("Bearer ")) ? slice_trim(slice_from(h->value, 7))
                                                          : SLICE("");
 }
@@ -393,7 +416,8 @@ static bool authorised(const struct call *c, struct refusal *no)
 static bool versioned(const struct call *c, struct refusal *no)
 {
     const struct http1_header *h = http1_find(c->head, SLICE("anthropic-version"));
-    if (c->frame.dialect == DIALECT_OPENAI || (h && slice_eq(h->value, SLICE("2023-06-01"))))
+    if (c->frame.dialect == DIALECT_OPENAI || has_version(c, VERSION_2023) ||
+        has_version(c, VERSION_2026))
         return true;
     if (h)
         refusal_say(no, 400, NULL, NULL, "anthropic-version: \"%.*s\" is not a valid version",

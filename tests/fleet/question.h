@@ -23,10 +23,11 @@ struct question {
     enum question_api api;
     struct slice model;
     bool stream, include_usage, logprobs, base64, echo;
-    bool parallel;   /* may several tools be called at once: true unless said otherwise */
-    bool after_tool; /* the last message is a tool's result */
-    bool thinking;   /* the answer shows its thinking */
-    bool plain;      /* one message by the user, nothing else: recorded prompt tokens apply */
+    bool parallel;          /* may several tools be called at once: true unless said otherwise */
+    bool after_tool;        /* the last message is a tool's result */
+    bool thinking;          /* the answer shows its thinking */
+    const char *since_2026; /* a member that Anthropic's version 2026-10-21 refuses; NULL = none */
+    bool plain; /* one message by the user, nothing else: recorded prompt tokens apply */
     int64_t n, max_tokens, top_logprobs, dimensions; /* max_tokens and dimensions -1 = not given */
     enum question_format format;
     struct json_value schema; /* FORMAT_JSON_SCHEMA: the schema, an object */

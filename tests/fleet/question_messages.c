@@ -67,6 +67,9 @@ static bool is_name(struct slice s, size_t max)
 static bool read_text(struct question_parse *p, const struct block *b, struct joined *all)
 {
     struct slice text;
+    struct json_value citations;
+    struct json_iter it;
+    struct json_member m;
     if (!string_member(p, b->v, SLICE("text"), &text))
         return NO(p, "messages.%zu.content.%zu.text: Field required", b->message, b->index);
     if (!text_strip(text).n)
@@ -74,6 +77,11 @@ static bool read_text(struct question_parse *p, const struct block *b, struct jo
                   "messages.%zu.content.%zu: text content blocks must contain non-whitespace "
                   "text",
                   b->message, b->index);
+    if (b->user && question_given(b->v, SLICE("citations"), &citations)) {
+        json_iter_init(&it, citations);
+        if (citations.type == JSON_ARRAY && json_iter_next(&it, &m))
+            p->q->since_2026 = "citations";
+    }
     memcpy(all->p + all->n, text.p, text.n);
     all->n += text.n;
     p->text_bytes += text.n;
@@ -485,6 +493,19 @@ static bool read_format(struct question_parse *p)
     return true;
 }
 
+/* The members that steer sampling: checked, and never looked at again. */
+static bool read_sampling(struct question_parse *p)
+{
+    static const char *const names[] = {"temperature", "top_p", "top_k"};
+    struct json_value v;
+    int64_t top_k;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (question_given(p->body, slice_str(names[i]), &v))
+            p->q->since_2026 = names[i];
+    return question_number(p, "temperature", 0, 1) && question_number(p, "top_p", 0, 1) &&
+           question_int(p, "top_k", 0, INT32_MAX, &top_k);
+}
+
 bool question_messages(struct question_parse *p)
 {
     struct question *q = p->q;
@@ -495,9 +516,8 @@ bool question_messages(struct question_parse *p)
     if (q->api == API_COUNT_TOKENS)
         return true;
     if (!question_int(p, "max_tokens", 1, INT32_MAX, &q->max_tokens) ||
-        !question_bool(p, "stream", &q->stream) || !question_number(p, "temperature", 0, 1) ||
-        !question_number(p, "top_p", 0, 1) || !read_stops(p) || !read_format(p) ||
-        !read_thinking_wish(p, &thinking))
+        !question_bool(p, "stream", &q->stream) || !read_sampling(p) || !read_stops(p) ||
+        !read_format(p) || !read_thinking_wish(p, &thinking))
         return false;
     if (q->max_tokens < 0)
         return NO(p, "max_tokens: Field required");

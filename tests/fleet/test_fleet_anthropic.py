@@ -278,12 +278,18 @@ def test_version_key_and_model(fleet, tmp):
         assert status == 400 and "anthropic-version" in e["error"]["message"]
     status, _, raw = ask(fleet, model="none")
     assert status == 404 and json.loads(raw)["error"]["type"] == "not_found_error"
+    latest = {"anthropic-version": "2026-10-21"}
+    assert ask(fleet, headers=latest)[0] == 200
+    cited = [{"type": "text", "text": "x", "citations": [{"type": "char_location"}]}]
+    for more in ({"temperature": 1}, {"top_p": 1}, {"top_k": 5}, {"text": cited}):
+        assert ask(fleet, **more)[0] == 200 and ask(fleet, headers=latest, **more)[0] == 400
     f = Fleet(tmp, "--model", "big", "--api-key", "sk-right")
     try:
-        for headers in ({}, {"x-api-key": "sk-wrong"}, {"Authorization": "Bearer sk-right"}):
+        for headers in ({}, {"x-api-key": "sk-wrong"}, {"Authorization": "Bearer sk-wrong"}):
             status, _, raw = ask(f, headers=headers)
             assert status == 401 and json.loads(raw)["error"]["type"] == "authentication_error"
-        assert ask(f, headers={"x-api-key": "sk-right"})[0] == 200
+        for headers in ({"x-api-key": "sk-right"}, {"Authorization": "Bearer sk-right"}):
+            assert ask(f, headers=headers)[0] == 200
         assert f.request("GET", "/v1/models", headers={**VERSION, "x-api-key": "sk-right"})[0] == 200
     finally:
         f.stop()
