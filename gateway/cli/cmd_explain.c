@@ -192,7 +192,7 @@ const struct cli_command cmd_explain = {
              .help = "A header of the request."},
             {.name = "api",
              .argument = "API",
-             .help = "chat, completions or embeddings. Default: chat."},
+             .help = "chat, completions, embeddings, messages or responses. Default: chat."},
             {.name = "json", .help = "Write one JSON object."},
             {0},
         },
