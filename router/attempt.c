@@ -15,6 +15,7 @@
  * body). */
 #define GRACE_EXHAUSTED_US (500 * 1000)
 #define GRACE_NO_USAGE_US  (2 * 1000 * 1000)
+#define RESTART_MS         300
 /* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
 #define ANTHROPIC_VERSION "2023-06-01"
 #define MAX_EVENT_BYTES   (8 * 1024 * 1024)
@@ -302,8 +303,19 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
                    at->duration_us);
 }
 
+/* A server of weir's own that has just died is found out and started again in a moment: another try
+ * before that would find nobody there. */
+static void wait_for_restart(struct request *r, enum err err)
+{
+    if (!attempt_backend(r, r->attempt)->command.argv || r->retry_after_ms >= RESTART_MS)
+        return;
+    if (err == ERR_UPSTREAM_CONNECT || err == ERR_UPSTREAM_RESET)
+        r->retry_after_ms = RESTART_MS;
+}
+
 static void fail(struct request *r, enum err err, const struct upstream_result *res)
 {
+    wait_for_restart(r, err);
     attempt_end(r, err, res);
     request_step(r, (struct flow_event){.kind = FLOW_EV_FAILED,
                                         .err = err,
