@@ -1,6 +1,6 @@
 /* Owns the log's file descriptor (struct access_log, shared) and each worker's waiting lines
  * (struct access_log_writer). Thread: a writer is its worker's; opening and reopening are
- * control's. Called by gateway/api_openai for each finished request.
+ * control's. Called by gateway/api_client for each finished request.
  *
  * Reopening replaces what the descriptor refers to (dup3) and keeps its number, so that writers
  * need no lock. */

@@ -1,4 +1,4 @@
-/* Owns nothing. Called per request by gateway/api_openai and gateway/api_admin, on the worker's or
+/* Owns nothing. Called per request by gateway/api_client and gateway/api_admin, on the worker's or
  * the control thread. */
 #include "gateway/auth.h"
 

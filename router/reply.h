@@ -1,4 +1,4 @@
-/* The client side of a request as the router sees it; gateway/api_openai implements it over
+/* The client side of a request as the router sees it; gateway/api_client implements it over
  * http_server. The last call on a reply is exactly one of whole, end, abort or error; after it the
  * router never touches the reply again. If the client goes first, the gateway calls
  * request_client_gone and the router makes no further call. No op calls back into the router. */

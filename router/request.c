@@ -2,7 +2,7 @@
  * (they are reused, never freed before the worker ends, so that a late callback finds memory that
  * is still a request record). Everything here runs on the worker.
  *
- * Callers: gateway/api_openai (start, client_gone, writable), attempt.c (request_step), the timer
+ * Callers: gateway/api_client (start, client_gone, writable), attempt.c (request_step), the timer
  * below. */
 #include "router/request_int.h"
 
