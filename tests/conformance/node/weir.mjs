@@ -76,7 +76,9 @@ version: 1
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "${folder}/state"}
 backends:
   fleet: {dialect: openai, url: "${fleetRoot}/v1", timeouts: {connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}
+  claude: {dialect: anthropic, url: "${fleetRoot}/v1", timeouts: {connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}
 models:
+  claude-mini: {backend: claude, name: gpt-4o-mini, max_output: 4096, price: {input: 1.00, cached_input: 0.50, output: 2.00}}
   gpt-4o-mini: {backend: fleet, context: 131072, price: {input: 1.00, cached_input: 0.50, output: 2.00}}
   text-embedding-3-small: {backend: fleet, capabilities: [embeddings], price: {input: 0.02}}
 retry: {max_attempts: 2, per_model: 2, backoff: {base: 10ms, max: 50ms}}
@@ -84,6 +86,9 @@ routes:
   - name: chat
     match: {model: [auto, gpt-4o-mini]}
     cascade: [gpt-4o-mini]
+  - name: claude
+    match: {model: claude-mini}
+    cascade: [claude-mini]
   - name: embed
     match: {model: text-embedding-3-small, api: [embeddings]}
     cascade: [text-embedding-3-small]

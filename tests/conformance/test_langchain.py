@@ -1,0 +1,77 @@
+"""LangChain's chat models for OpenAI and Anthropic, unmodified but for their base URL, over a server of each dialect (see test_dialects.py)."""
+
+import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+from test_dialects import gateway, over_anthropic, over_gateway  # noqa: F401
+from test_sdk import MODEL, Event
+
+SAY = "Say hello to the conformance test."
+
+
+@tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"21 degrees in {city}"
+
+
+@tool
+def get_stock(symbol: str, count: int) -> str:
+    """The price of a stock."""
+    return f"{symbol}: {count}"
+
+
+@pytest.fixture(params=["openai", "responses", "anthropic"])
+def model(request, gateway):
+    if request.param == "anthropic":
+        return ChatAnthropic(model=MODEL, api_key="unused", base_url=gateway.base, max_retries=0, timeout=30, max_tokens=300)
+    return ChatOpenAI(model=MODEL, api_key="unused", base_url=gateway.base + "/v1", max_retries=0, timeout=30,
+                      use_responses_api=request.param == "responses", stream_usage=True)
+
+
+def test_chat_and_stream(model):
+    messages = [SystemMessage("Be brief."), HumanMessage(SAY)]
+    reply = model.invoke(messages)
+    assert SAY in reply.text and reply.usage_metadata["total_tokens"] > 0
+    chunks = list(model.stream(messages))
+    whole = sum(chunks[1:], chunks[0])
+    assert whole.text == reply.text and len(chunks) > 5
+    assert whole.usage_metadata["output_tokens"] == reply.usage_metadata["output_tokens"]
+
+
+def test_tools_in_a_loop(model):
+    bound = model.bind_tools([get_weather, get_stock])
+    messages = [HumanMessage("The weather in Rome and the stock price of ACME, please.")]
+    reply = bound.invoke(messages)
+    chunks = list(bound.stream(messages))
+    streamed = sum(chunks[1:], chunks[0])
+    assert [(c["name"], c["args"]) for c in streamed.tool_calls] == [(c["name"], c["args"]) for c in reply.tool_calls]
+    assert sorted(c["name"] for c in reply.tool_calls) == ["get_stock", "get_weather"]
+    for said in (reply, streamed):
+        results = [{"get_weather": get_weather, "get_stock": get_stock}[c["name"]].invoke(c) for c in said.tool_calls]
+        assert all(isinstance(r, ToolMessage) for r in results)
+        final = bound.invoke([*messages, said, *results])
+        assert final.text and not final.tool_calls
+
+
+def test_tool_choice(model):
+    reply = model.bind_tools([get_weather, get_stock], tool_choice="get_stock").invoke(SAY)
+    assert [c["name"] for c in reply.tool_calls] == ["get_stock"]
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_structured_output(model, method):
+    assert isinstance(model.with_structured_output(Event, method=method).invoke(SAY), Event)
+
+
+def test_many_at_once(model):
+    replies = model.batch([f"number {n}" for n in range(8)])
+    assert all(f"number {n}" in r.text for n, r in enumerate(replies))
+
+
+def test_embeddings(weir_fleet, calm):
+    e = OpenAIEmbeddings(model="text-embedding-3-small", api_key="unused", base_url=weir_fleet.base + "/v1", check_embedding_ctx_length=False)
+    assert len(e.embed_documents(["one", "two"])) == 2 and len(e.embed_query("one")) == 256
