@@ -89,7 +89,8 @@ enum err answer_end(struct answer *a, struct buf *out) MUST_CHECK;
 /* An error in mid-stream, in the client's API; no end follows it. message NULL: err_text(e). */
 enum err answer_error(struct answer *a, enum err e, const char *message,
                       struct buf *out) MUST_CHECK;
-/* NULL while none was reported. */
+/* What was reported so far; NULL while nothing was. Its source says partial when only the prompt's
+ * tokens were and the answer's are counted in pieces. */
 const struct token_usage *answer_usage(const struct answer *a);
 int64_t answer_deltas(const struct answer *a); /* content-bearing pieces so far, for estimates */
 /* What keeps an idle stream alive: a comment, or Anthropic's ping. */

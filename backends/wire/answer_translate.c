@@ -24,8 +24,6 @@ struct answer_translation {
     struct buf *out; /* of the call under way */
     enum err err;    /* of the encoder */
     bool ended;      /* END has been encoded */
-    bool has_usage;
-    struct token_usage usage;
     int64_t deltas;
 };
 
@@ -66,10 +64,6 @@ static bool on_event(const struct chat_event *e, void *ctx)
     struct answer_translation *t = ctx;
 
     t->deltas += e->kind == CHAT_DELTA;
-    if (e->usage.source != USAGE_NONE && (e->kind == CHAT_START || e->kind == CHAT_USAGE)) {
-        t->usage = e->usage;
-        t->has_usage = e->kind == CHAT_USAGE;
-    }
     t->err = encode(t, e, t->out);
     t->ended |= e->kind == CHAT_END && t->err == ERR_OK;
     return t->err == ERR_OK;
@@ -164,9 +158,15 @@ enum err answer_translation_error(struct answer_translation *t, enum err e, cons
     return encode(t, &event, out);
 }
 
+/* What the server has told so far: an answer that is cut short never gets to CHAT_USAGE. */
 const struct token_usage *answer_translation_usage(const struct answer_translation *t)
 {
-    return t->has_usage ? &t->usage : NULL;
+    bool anthropic = t->opt.server == WIRE_ANTHROPIC;
+    bool told = anthropic ? t->from.anthropic.has_usage : t->from.openai.has_usage;
+
+    if (!told)
+        return NULL;
+    return anthropic ? &t->from.anthropic.usage : &t->from.openai.usage;
 }
 
 int64_t answer_translation_deltas(const struct answer_translation *t)

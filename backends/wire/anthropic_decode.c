@@ -226,6 +226,7 @@ static enum err take_delta(struct anthropic_decode *d, struct json_value delta)
     if (err || e.text.n == 0)
         return err;
     buf_reset(&d->input);
+    anthropic_usage_pieces(&d->usage, ++d->deltas);
     deliver(d, e);
     return ERR_OK;
 }
@@ -249,6 +250,7 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
     e.finish = chat_finish_settle(e.finish, d->called);
     close_block(d);
     d->finished = true;
+    anthropic_usage_settle(&d->usage);
     deliver(d, e);
     return ERR_OK;
 }
@@ -286,6 +288,15 @@ enum err anthropic_decode_end(struct anthropic_decode *d)
 
 /* ---- entry ---- */
 
+static enum err start_stream(struct anthropic_decode *d, struct json_value message)
+{
+    enum err err = start(d, message);
+
+    if (err == ERR_OK && d->has_usage)
+        d->has_usage = anthropic_usage_begin(&d->usage);
+    return err;
+}
+
 static bool is_open(const struct anthropic_decode *d, const struct anthropic_event *e)
 {
     int64_t index;
@@ -298,7 +309,7 @@ static enum err take_event(struct anthropic_decode *d, const struct anthropic_ev
 {
     switch (e->kind) {
     case ANTHROPIC_MESSAGE_START:
-        return start(d, e->message);
+        return start_stream(d, e->message);
     case ANTHROPIC_BLOCK_START:
         if (!d->started || d->finished)
             return ERR_UPSTREAM_PROTOCOL;

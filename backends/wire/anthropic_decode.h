@@ -33,7 +33,8 @@ struct anthropic_decode {
     bool ended;     /* END was delivered */
     bool stopped;   /* fn wants no more */
     bool has_usage;
-    struct token_usage usage;
+    struct token_usage usage; /* of a stream: partial, and growing with the deltas, until its end */
+    int64_t deltas;
     enum err err;
     struct err_text error; /* what the upstream said, where err is its own; else "" */
 };

@@ -36,8 +36,11 @@ static void note_start(struct anthropic_stream *s, const struct anthropic_event 
     struct json_member usage;
 
     s->started = true;
-    if (json_get(event->message, SLICE("usage"), &usage))
-        note_usage(s, usage.value);
+    if (!json_get(event->message, SLICE("usage"), &usage))
+        return;
+    note_usage(s, usage.value);
+    if (s->has_usage)
+        s->has_usage = anthropic_usage_begin(&s->usage);
 }
 
 /* Any string of the delta but its type is what the model wrote. */
@@ -56,6 +59,7 @@ static void note_delta(struct anthropic_stream *s, const struct anthropic_event 
             bytes += (int64_t)m.value.text.n - 2;
     s->deltas += bytes > 0;
     s->output_bytes += bytes;
+    anthropic_usage_pieces(&s->usage, s->deltas);
 }
 
 static void note_message_delta(struct anthropic_stream *s, const struct anthropic_event *event)
@@ -66,6 +70,7 @@ static void note_message_delta(struct anthropic_stream *s, const struct anthropi
     if (event->delta.text.n == 0 || !json_get(event->delta, SLICE("stop_reason"), &reason) ||
         reason.value.type != JSON_STRING)
         return;
+    anthropic_usage_settle(&s->usage);
     s->reason_seen = true;
     s->truncated = value_is_text(reason.value, SLICE("max_tokens"));
 }

@@ -32,10 +32,10 @@ struct anthropic_stream {
     bool first_emitted;  /* some event was emitted: escalation is over */
     bool last_emitted;   /* the block before this one was emitted, its own line end last */
     bool has_usage;
-    struct token_usage usage;
-    int64_t deltas;       /* content-bearing, for partial estimates */
-    int64_t output_bytes; /* JSON text bytes of delta contents */
-    struct buf *out;      /* where emitted bytes go */
+    struct token_usage usage; /* partial, and growing with the deltas, until message_delta */
+    int64_t deltas;           /* content-bearing, for partial estimates */
+    int64_t output_bytes;     /* JSON text bytes of delta contents */
+    struct buf *out;          /* where emitted bytes go */
     enum err err;
     struct slice error_data; /* of an error event: valid until the next call, while the input of the
                                 last feed lives */

@@ -66,3 +66,23 @@ bool anthropic_usage_read(struct json_value v, struct token_usage *usage)
     usage->source = USAGE_REPORTED;
     return true;
 }
+
+bool anthropic_usage_begin(struct token_usage *usage)
+{
+    usage->source = USAGE_PARTIAL;
+    return usage->n[TOK_INPUT] + usage->n[TOK_CACHED_INPUT] + usage->n[TOK_CACHE_WRITE] > 0;
+}
+
+void anthropic_usage_pieces(struct token_usage *usage, int64_t pieces)
+{
+    int64_t known = usage->n[TOK_OUTPUT] + usage->n[TOK_REASONING];
+
+    if (usage->source == USAGE_PARTIAL && known < pieces)
+        usage->n[TOK_OUTPUT] += pieces - known;
+}
+
+void anthropic_usage_settle(struct token_usage *usage)
+{
+    if (usage->source == USAGE_PARTIAL)
+        usage->source = USAGE_ESTIMATED;
+}

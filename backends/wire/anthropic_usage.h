@@ -14,4 +14,13 @@
  * usable. usage: validated JSON of any type. */
 bool anthropic_usage_read(struct json_value v, struct token_usage *usage);
 
+/* A stream tells the prompt's tokens at its start, with a token or so of the answer's, and all at
+ * its end. Makes what was read from message_start partial; false when not even the prompt's were
+ * told, so that there is no usage yet. */
+bool anthropic_usage_begin(struct token_usage *usage);
+/* While usage is partial, the answer has at least as many tokens as pieces that came. */
+void anthropic_usage_pieces(struct token_usage *usage, int64_t pieces);
+/* The answer is whole: usage that is still partial is an estimate. */
+void anthropic_usage_settle(struct token_usage *usage);
+
 #endif

@@ -7,12 +7,13 @@ import time
 import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
-from openai import OpenAI
+from openai import APIError, OpenAI
 from pydantic import BaseModel
 
 from conftest import KEY
 from test_dialects import (BOTH_QUESTION, PIXEL, TOOLS, WEATHER_QUESTION, anthropic_policy, claude, gateway,  # noqa: F401
                            message, over_anthropic, over_gateway)
+from test_money import ledger
 from test_sdk import HELLO, MODEL, WEATHER
 from weirproc import Weir, wait_until
 
@@ -321,20 +322,56 @@ def test_an_agents_loop_ends_as_it_does_direct(claude, fleet):
 
 # ---- money ----
 
-def test_it_costs_what_the_fleet_charged(fleet, calm, tmp_path):
+@pytest.fixture
+def paid(fleet, calm, tmp_path):
+    """weir before the fleet's Anthropic dialect, at the fleet's own prices; what it booked, and what the fleet charged."""
     prices = "price: {input: 0.15, cached_input: 0.075, cache_write: 0.15, output: 0.60}"
     weir = Weir(tmp_path, anthropic_policy(fleet.url, tmp_path / "state").replace("price: {input: 1.00, output: 2.00}", prices))
+    yield weir
+    weir.stop()
+
+
+def clients(weir):
+    return Anthropic(api_key="unused", base_url=weir.base, max_retries=0), OpenAI(api_key="unused", base_url=weir.base + "/v1", max_retries=0)
+
+
+def charged(fleet):
+    return fleet.get("/fleet/stats")["models"][MODEL]["cost_nanousd"]
+
+
+def test_it_costs_what_the_fleet_charged(paid, calm):
+    calm.faults([{"kind": "usage", "every": 2, "cached": 3, "cache_write": 2, "reasoning": 4}])
     told_nanousd = 0
-    try:
-        with Anthropic(api_key="unused", base_url=weir.base, max_retries=0) as c, \
-                OpenAI(api_key="unused", base_url=weir.base + "/v1", max_retries=0) as o:
-            calm.faults([{"kind": "usage", "every": 2, "cached": 3, "cache_write": 2, "reasoning": 4}])
-            for n in range(4):
-                question = {"model": MODEL, "messages": [{"role": "user", "content": f"question {n}, and some more words"}]}
-                for raw in (c.messages.with_raw_response.create(**question, max_tokens=50),
-                            c.messages.with_raw_response.create(**question, max_tokens=4096, thinking=THINK),
-                            o.chat.completions.with_raw_response.create(**question, tools=[WEATHER])):
-                    told_nanousd += round(float(raw.headers["x-weir-cost-usd"]) * 1e9)
-        assert told_nanousd == calm.get("/fleet/stats")["models"][MODEL]["cost_nanousd"]
-    finally:
-        weir.stop()
+    c, o = clients(paid)
+    for n in range(4):
+        question = {"model": MODEL, "messages": [{"role": "user", "content": f"question {n}, and some more words"}]}
+        for raw in (c.messages.with_raw_response.create(**question, max_tokens=50),
+                    c.messages.with_raw_response.create(**question, max_tokens=4096, thinking=THINK),
+                    o.chat.completions.with_raw_response.create(**question, tools=[WEATHER])):
+            told_nanousd += round(float(raw.headers["x-weir-cost-usd"]) * 1e9)
+    assert told_nanousd == charged(calm)
+
+
+def test_streams_that_end_early_cost_what_came(paid, calm):
+    """message_start tells the prompt's tokens and one of the answer's; the pieces that came are what else is known."""
+    question = {"model": MODEL, "messages": [{"role": "user", "content": "some words " * 20}], "stream": True}
+    c, o = clients(paid)
+    booked = 0
+    for fault in ({"kind": "cut", "after": 20}, {"kind": "error_event", "after": 12}, {"kind": "no_done"}, {"kind": "usage_in_last"}):
+        calm.faults([fault])
+        for open_stream in (lambda: c.messages.create(**question, max_tokens=300), lambda: o.chat.completions.create(**question)):
+            try:
+                list(open_stream())
+            except (anthropic.APIError, APIError):
+                pass
+            booked += 1
+    wait_until(lambda: ledger(paid, "SELECT count(*) AS n FROM attempt_rows")[0]["n"] == booked, 10, "the ledger's rows")
+    assert ledger(paid, "SELECT sum(cost_nanousd) AS cost FROM attempt_rows")[0]["cost"] == charged(calm)
+    calm.faults([{"kind": "slow_chunks", "delay_ms": 60}])
+    with c.messages.create(**question, max_tokens=300) as stream:
+        for _, _ in zip(range(12), stream):
+            pass
+    wait_until(lambda: ledger(paid, "SELECT count(*) AS n FROM attempt_rows")[0]["n"] == booked + 1, 10, "the last row")
+    wait_until(lambda: not calm.get("/fleet/inflight"), 5, "the fleet to see the abort")
+    a_token_on_its_way = 600
+    assert abs(ledger(paid, "SELECT sum(cost_nanousd) AS cost FROM attempt_rows")[0]["cost"] - charged(calm)) <= a_token_on_its_way
