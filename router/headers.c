@@ -35,6 +35,7 @@ static const char *const not_to_client[] = {
     "date",
     "server",
     "x-request-id",
+    "request-id",
     "alt-svc",
     "strict-transport-security",
     "via",
@@ -101,6 +102,8 @@ size_t headers_to_client(const struct http1_head *head, struct arena *a, size_t 
     const struct http1_header *id = http1_find(head, SLICE("x-request-id"));
     size_t n = 0;
 
+    if (!id) /* Anthropic's */
+        id = http1_find(head, SLICE("request-id"));
     for (size_t i = 0; i < head->header_count; i++) {
         struct slice name = head->headers[i].name;
 

@@ -5,7 +5,8 @@
  * openai-project: weir authenticates with its own key), to framing, and without weir's own
  * x-weir-*. To the client: what the upstream sent (rate limits, retry hints, provider ids), without
  * connection, framing, cookies and the fields that weir sets itself (x-request-id, x-weir-*, Date,
- * Server). The upstream's x-request-id goes on as x-weir-upstream-request-id. */
+ * Server). The upstream's x-request-id (Anthropic's request-id) goes on as
+ * x-weir-upstream-request-id. */
 #ifndef ROUTER_HEADERS_H
 #define ROUTER_HEADERS_H
 
