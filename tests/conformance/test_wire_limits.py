@@ -64,7 +64,7 @@ def test_more_connections_than_allowed_are_closed_and_counted(start, upstream):
         wait_until(lambda: metric(weir, "weir_client_connections") == 4, 5, "four connections")
         with Client(weir.address) as fifth:
             assert fifth.closed()
-        assert metric(weir, "weir_dropped_total", reason="too many connections") == 1
+        wait_until(lambda: metric(weir, "weir_dropped_total", reason="too many connections") == 1, 5, "the fifth to be counted")
         held.pop().socket.close()
         wait_until(lambda: metric(weir, "weir_client_connections") == 3, 5, "one to be gone")
         assert once(weir, request("POST", CHAT, BODY)).status == 200
