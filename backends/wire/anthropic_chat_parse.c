@@ -222,36 +222,6 @@ static bool read_blocks(struct chat_reader *r, struct json_value content, bool i
 
 /* ---- messages and system ---- */
 
-static bool read_message(struct chat_reader *r, struct json_value message, int at,
-                         struct chat_message ***end)
-{
-    struct json_value role = {0}, content = {0};
-    const struct chat_field fields[] = {{"role", CHAT_STRING, &role},
-                                        {"content", CHAT_STRING | CHAT_ARRAY, &content}};
-    struct chat_message *m;
-    struct chat_part **parts;
-
-    chat_enter_at(r, at);
-    if (message.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", message);
-    if (!CHAT_READ(r, message, fields))
-        return false;
-    if (role.text.n == 0 || content.text.n == 0)
-        return chat_missing(r, role.text.n == 0 ? "role" : "content");
-    if (!chat_is(r, role, "user") && !chat_is(r, role, "assistant"))
-        return chat_fail(r, "role",
-                         "Unexpected role: the Messages API has 'user' and 'assistant'; "
-                         "a system prompt is the top-level `system` parameter.");
-    m = chat_add_message(r, end, chat_is(r, role, "user") ? CHAT_USER : CHAT_ASSISTANT, at);
-    if (!m)
-        return false;
-    parts = &m->parts;
-    if (!read_blocks(r, content, false, &parts))
-        return false;
-    chat_leave(r);
-    return true;
-}
-
 static bool read_system_block(struct chat_reader *r, struct json_value block, int at,
                               struct chat_part ***end)
 {
@@ -282,13 +252,29 @@ static bool read_system_block(struct chat_reader *r, struct json_value block, in
     return true;
 }
 
+/* A string, or an array of text blocks. */
+static bool read_system_texts(struct chat_reader *r, struct json_value content, const char *name,
+                              struct chat_part ***end)
+{
+    struct json_iter it;
+    struct json_member block;
+    int at = 0;
+
+    if (content.type == JSON_STRING)
+        return chat_add_text(r, end, content, 0);
+    chat_enter(r, name);
+    json_iter_init(&it, content);
+    while (json_iter_next(&it, &block))
+        if (!read_system_block(r, block.value, at++, end))
+            return false;
+    chat_leave(r);
+    return true;
+}
+
 static bool read_system(struct chat_reader *r, struct json_value system, struct chat_message ***end)
 {
     struct chat_message *m;
     struct chat_part **parts;
-    struct json_iter it;
-    struct json_member block;
-    int at = 0;
 
     if (system.text.n == 0)
         return true;
@@ -296,13 +282,42 @@ static bool read_system(struct chat_reader *r, struct json_value system, struct 
     if (!m)
         return false;
     parts = &m->parts;
-    if (system.type == JSON_STRING)
-        return chat_add_text(r, &parts, system, 0);
-    chat_enter(r, "system");
-    json_iter_init(&it, system);
-    while (json_iter_next(&it, &block))
-        if (!read_system_block(r, block.value, at++, &parts))
-            return false;
+    return read_system_texts(r, system, "system", &parts);
+}
+
+/* Later instructions may stand among the messages (guide "Mid-conversation system messages"). */
+static bool read_message(struct chat_reader *r, struct json_value message, int at,
+                         struct chat_message ***end)
+{
+    struct json_value role = {0}, content = {0};
+    const struct chat_field fields[] = {{"role", CHAT_STRING, &role},
+                                        {"content", CHAT_STRING | CHAT_ARRAY, &content}};
+    struct chat_message *m;
+    struct chat_part **parts;
+    bool system;
+
+    chat_enter_at(r, at);
+    if (message.type != JSON_OBJECT)
+        return chat_wrong_type(r, NULL, "an object", message);
+    if (!CHAT_READ(r, message, fields))
+        return false;
+    if (role.text.n == 0 || content.text.n == 0)
+        return chat_missing(r, role.text.n == 0 ? "role" : "content");
+    system = chat_is(r, role, "system");
+    if (!system && !chat_is(r, role, "user") && !chat_is(r, role, "assistant"))
+        return chat_fail(r, "role",
+                         "Unexpected role: the Messages API has 'user', 'assistant' and 'system'.");
+    m = chat_add_message(r, end,
+                         system                     ? CHAT_SYSTEM
+                         : chat_is(r, role, "user") ? CHAT_USER
+                                                    : CHAT_ASSISTANT,
+                         at);
+    if (!m)
+        return false;
+    parts = &m->parts;
+    if (system ? !read_system_texts(r, content, "content", &parts)
+               : !read_blocks(r, content, false, &parts))
+        return false;
     chat_leave(r);
     return true;
 }

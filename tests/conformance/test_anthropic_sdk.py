@@ -144,6 +144,13 @@ def test_cache_control_and_betas(claude, gateway, fleet, over_anthropic):
         assert not any(h.startswith("anthropic-") for h in headers) and "cache_control" not in json.dumps(body)
 
 
+def test_later_instructions(claude):
+    messages = [*HELLO, {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "Hello."}, *HELLO,
+                {"role": "system", "content": [{"type": "text", "text": "Be kind."}]}]
+    assert message(claude, messages=messages).content[0].text == message(claude).content[0].text
+    assert claude.messages.count_tokens(model=MODEL, messages=messages).input_tokens > 0
+
+
 def test_the_beta_client(claude):
     reply = claude.beta.messages.create(model=MODEL, max_tokens=200, messages=HELLO, betas=["novel-2030-01-01"])
     assert reply.content[0].text == message(claude).content[0].text

@@ -21,6 +21,7 @@ struct turns {
     size_t call_count;
     bool begins_with_thinking; /* the last assistant message does */
     bool in_loop;              /* the last message has a tool's result */
+    bool after_user;           /* the last turn is a user's */
 };
 
 /* One block of a message. */
@@ -279,6 +280,49 @@ static bool no_call_is_open(struct question_parse *p, const struct turns *t, siz
               message, SLICE_ARG(t->calls[0]));
 }
 
+/* A string or text blocks. */
+static bool read_system_texts(struct question_parse *p, struct json_value content)
+{
+    struct json_iter it;
+    struct json_member m;
+    struct slice text;
+    if (content.type == JSON_STRING) {
+        p->text_bytes += question_decode(p, content).n;
+        return true;
+    }
+    if (content.type != JSON_ARRAY)
+        return NO(p, "system: Input should be a valid string or list");
+    json_iter_init(&it, content);
+    while (json_iter_next(&it, &m)) {
+        if (!string_member(p, m.value, SLICE("text"), &text) || !text_strip(text).n)
+            return NO(p, "system: text content blocks must contain non-whitespace text");
+        p->text_bytes += text.n;
+    }
+    return true;
+}
+
+static bool read_system(struct question_parse *p, struct turns *t)
+{
+    struct json_value system;
+    if (!question_given(p->body, SLICE("system"), &system))
+        return true;
+    t->others++;
+    return read_system_texts(p, system);
+}
+
+/* Later instructions, after a user's turn. */
+static bool read_later_system(struct question_parse *p, size_t index, struct json_value message,
+                              struct turns *t)
+{
+    struct json_value content;
+    if (!t->after_user)
+        return NO(p, "messages.%zu: role 'system' must follow a user message", index);
+    if (!question_given(message, SLICE("content"), &content))
+        return NO(p, "messages.%zu.content: Field required", index);
+    t->others++;
+    return read_system_texts(p, content);
+}
+
 static bool read_message(struct question_parse *p, size_t index, struct json_value message,
                          struct turns *t)
 {
@@ -286,8 +330,10 @@ static bool read_message(struct question_parse *p, size_t index, struct json_val
     struct slice text;
     question_given(message, SLICE("role"), &role);
     struct block b = {.message = index, .user = is_text(role, SLICE("user"))};
+    if (is_text(role, SLICE("system")))
+        return read_later_system(p, index, message, t);
     if (!b.user && !is_text(role, SLICE("assistant")))
-        return NO(p, "messages.%zu.role: Input should be 'user' or 'assistant'", index);
+        return NO(p, "messages.%zu.role: Input should be 'user', 'assistant' or 'system'", index);
     t->in_loop = false;
     if (!b.user)
         t->begins_with_thinking = false;
@@ -297,31 +343,8 @@ static bool read_message(struct question_parse *p, size_t index, struct json_val
         p->q->text = text;
     p->q->after_tool = t->in_loop && !text.n;
     *(b.user ? &t->users : &t->others) += 1;
+    t->after_user = b.user;
     return !b.user || no_call_is_open(p, t, index);
-}
-
-static bool read_system(struct question_parse *p, struct turns *t)
-{
-    struct json_value system;
-    struct json_iter it;
-    struct json_member m;
-    struct slice text;
-    if (!question_given(p->body, SLICE("system"), &system))
-        return true;
-    t->others++;
-    if (system.type == JSON_STRING) {
-        p->text_bytes += question_decode(p, system).n;
-        return true;
-    }
-    if (system.type != JSON_ARRAY)
-        return NO(p, "system: Input should be a valid string or list");
-    json_iter_init(&it, system);
-    while (json_iter_next(&it, &m)) {
-        if (!string_member(p, m.value, SLICE("text"), &text) || !text_strip(text).n)
-            return NO(p, "system: text content blocks must contain non-whitespace text");
-        p->text_bytes += text.n;
-    }
-    return true;
 }
 
 static bool read_messages(struct question_parse *p, struct turns *t)

@@ -105,6 +105,12 @@ def test_both_dialects_answer_and_count_alike(fleet):
     assert a["usage"]["input_tokens"] == o["usage"]["prompt_tokens"] and "three" in a["content"][0]["text"]
 
 
+def test_later_instructions(fleet):
+    messages = [{"role": "user", "content": "one"}, {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "two"},
+                {"role": "user", "content": "three"}, {"role": "system", "content": [{"type": "text", "text": "Be kind."}]}]
+    assert "three" in answer(fleet, messages=messages)["content"][0]["text"]
+
+
 def test_stream_is_the_whole_message(fleet):
     for more in ({}, {"text": "Überlänge?"}, {"tools": TOOLS, "text": "weather and time"}, {"max_tokens": 3},
                  {"thinking": {"type": "enabled", "budget_tokens": 1024}}, {"stop_sequences": ["replay"]}):
@@ -214,7 +220,9 @@ WORD = {"type": "text", "text": "x"}
     ({"max_tokens": 0}, "max_tokens"),
     ({"messages": None}, "messages: Field required"),
     ({"messages": []}, "at least one message"),
-    ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+    ({"messages": [{"role": "system", "content": "x"}]}, "must follow a user"),
+    ({"messages": [user(WORD), {"role": "system", "content": [{"type": "image"}]}]}, "system"),
     ({"messages": [{"role": "user", "content": ""}]}, "non-empty"),
     ({"messages": [user()]}, "non-empty"),
     ({"messages": [user({"type": "text", "text": " \n"})]}, "non-whitespace"),

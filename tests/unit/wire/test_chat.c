@@ -46,7 +46,7 @@ static const struct {
      O "\"stream_options\":{\"include_usage\":1}}"},
     {CHAT_ANTHROPIC, -1, "max_tokens", "{\"model\":\"m\"," USER "}"},
     {CHAT_ANTHROPIC, -1, "messages.0.role",
-     "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"system\",\"content\":\"\"}]}"},
+     "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}"},
     {CHAT_ANTHROPIC, -1, "messages.0.content.0.source.data",
      "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
      "\"image\",\"source\":{\"type\":\"base64\",\"media_type\":\"image/png\"}}]}]}"},
