@@ -5,9 +5,9 @@
  * How a chat is said in this dialect:
  * - System and developer messages go, in order, to `system`, wherever they stood (what Anthropic's
  *   own compatibility layer does; models before Claude Opus 4.8 refuse them among the messages,
- *   where this dialect may have them too). Neighbours of one side become one message; in a user's turn the
- *   tool results come first, as the API demands. Texts of white space only, which it refuses, are
- *   left out.
+ *   where this dialect may have them too). Neighbours of one side become one message; in a user's
+ * turn the tool results come first, as the API demands. Texts of white space only, which it
+ * refuses, are left out.
  * - max_tokens is required: the client's, else the model's largest, else 4096.
  * - A tool call's arguments must be a JSON object ("" is {}); tool-call ids with other characters
  *   than the API's are mapped (tool_id.h).
