@@ -15,7 +15,7 @@ from test_dialects import (BOTH_QUESTION, PIXEL, TOOLS, WEATHER_QUESTION, anthro
                            message, over_anthropic, over_gateway)
 from test_money import ledger
 from test_sdk import HELLO, MODEL, WEATHER
-from weirproc import Weir, wait_until
+from weirproc import Weir, http, wait_until
 
 OTHER = "llama-3.1-8b-instruct"
 THINK = {"type": "enabled", "budget_tokens": 1024}
@@ -142,6 +142,20 @@ def test_cache_control_and_betas(claude, gateway, fleet, over_anthropic):
         assert body["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     else:
         assert not any(h.startswith("anthropic-") for h in headers) and "cache_control" not in json.dumps(body)
+
+
+def test_what_nobody_knows_passes_untouched(over_anthropic, calm):
+    novel = '"x_novel":{"big":123456789012345678901234567890.10,"e":1.0e+2,"s":"\\u00e9\\/"}'
+    body = '{"model":"%s", "max_tokens":9 ,"messages":[{"role":"user","content":[{"type":"text","text":"x","novel":1.50}]}],%s%s}'
+    calm.faults([{"kind": "extra", "text": novel}])
+    for streamed in ("", ',"stream" : true'):
+        sent = (body % (MODEL, novel, streamed)).encode()
+        status, _, got = http("POST", over_anthropic.base + "/v1/messages", sent, {"anthropic-version": "2026-10-21", "anthropic-beta": "a,b"})
+        assert status == 200, got
+        assert got.count(novel.encode()) == (got.count(b"event: ") if streamed else 1)
+        headers, _, entry = last_request(calm)
+        assert entry["body"].encode() == sent and entry["target"] == "/v1/messages"
+        assert (headers["anthropic-version"], headers["anthropic-beta"]) == ("2026-10-21", "a,b")
 
 
 def test_later_instructions(claude):
