@@ -44,6 +44,12 @@ static inline bool slice_starts(struct slice s, struct slice prefix)
     return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
+/* ASCII case-insensitive, for header names. */
+static inline bool slice_istarts(struct slice s, struct slice prefix)
+{
+    return s.n >= prefix.n && (prefix.n == 0 || strncasecmp(s.p, prefix.p, prefix.n) == 0);
+}
+
 static inline struct slice slice_from(struct slice s, size_t off)
 {
     return off >= s.n ? (struct slice){s.p, 0} : (struct slice){s.p + off, s.n - off};

@@ -61,18 +61,13 @@ static bool is_overridden(const struct snapshot_backend *sb, struct slice name)
     return false;
 }
 
-static bool starts_with_anthropic(struct slice name)
-{
-    return name.n > 10 && strncasecmp(name.p, "anthropic-", 10) == 0;
-}
-
 /* Does the client's header go to this server? What the operator wrote for the backend (a key, say)
  * stands in its place: a server that is given both may believe either. Anthropic's versions and
  * betas mean nothing to others. */
 static bool goes_to(const struct snapshot_backend *sb, struct slice name)
 {
     return !is_overridden(sb, name) &&
-           !(sb->dialect != WIRE_ANTHROPIC && starts_with_anthropic(name));
+           !(sb->dialect != WIRE_ANTHROPIC && slice_istarts(name, SLICE("anthropic-")));
 }
 
 static bool has_version(const struct http1_header *h, size_t n)

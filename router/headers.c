@@ -73,11 +73,6 @@ static bool in_list(struct slice name, const char *const *list, size_t n)
     return false;
 }
 
-static bool is_ours(struct slice name)
-{
-    return name.n >= 7 && strncasecmp(name.p, "x-weir-", 7) == 0;
-}
-
 size_t headers_to_upstream(const struct http1_head *head, struct arena *a, size_t spare,
                            struct http1_header **out)
 {
@@ -87,7 +82,8 @@ size_t headers_to_upstream(const struct http1_head *head, struct arena *a, size_
     for (size_t i = 0; i < head->header_count; i++) {
         struct slice name = head->headers[i].name;
 
-        if (!is_ours(name) && !in_list(name, not_to_upstream, COUNT(not_to_upstream)) &&
+        if (!slice_istarts(name, SLICE("x-weir-")) &&
+            !in_list(name, not_to_upstream, COUNT(not_to_upstream)) &&
             !http1_is_hop_by_hop(head, name))
             h[n++] = head->headers[i];
     }
@@ -107,8 +103,8 @@ size_t headers_to_client(const struct http1_head *head, struct arena *a, size_t 
     for (size_t i = 0; i < head->header_count; i++) {
         struct slice name = head->headers[i].name;
 
-        if (is_ours(name) || in_list(name, not_to_client, COUNT(not_to_client)) ||
-            http1_is_hop_by_hop(head, name))
+        if (slice_istarts(name, SLICE("x-weir-")) ||
+            in_list(name, not_to_client, COUNT(not_to_client)) || http1_is_hop_by_hop(head, name))
             continue;
         h[n++] = (struct http1_header){arena_dup(a, name), arena_dup(a, head->headers[i].value)};
     }

@@ -192,11 +192,6 @@ static bool error_passes(struct request *r, enum err e, const char **message)
     return passes;
 }
 
-static bool starts_with(struct slice name, struct slice prefix)
-{
-    return name.n >= prefix.n && strncasecmp(name.p, prefix.p, prefix.n) == 0;
-}
-
 /* Of the upstream's headers those that also hold for an error in weir's own words: how much may be
  * asked, and whether to ask again. (Retry-After is written with the error.) */
 static void keep_limits(struct request *r, enum err e)
@@ -206,8 +201,8 @@ static void keep_limits(struct request *r, enum err e)
 
     if (last && last->err == e && last->status >= 400)
         for (size_t i = 0; i < r->pass_count; i++)
-            if (starts_with(r->pass[i].name, SLICE("x-ratelimit-")) ||
-                starts_with(r->pass[i].name, SLICE("anthropic-ratelimit-")) ||
+            if (slice_istarts(r->pass[i].name, SLICE("x-ratelimit-")) ||
+                slice_istarts(r->pass[i].name, SLICE("anthropic-ratelimit-")) ||
                 slice_ieq(r->pass[i].name, SLICE("x-should-retry")))
                 r->pass[kept++] = r->pass[i];
     r->pass_count = kept;

@@ -110,9 +110,7 @@ static bool has_code(struct json_value error, const char *code)
 {
     struct json_member m;
 
-    return json_get(error, SLICE("code"), &m) && m.value.type == JSON_STRING &&
-           m.value.text.n == strlen(code) + 2 &&
-           memcmp(m.value.text.p + 1, code, strlen(code)) == 0;
+    return json_get(error, SLICE("code"), &m) && value_is_text(m.value, slice_str(code));
 }
 
 bool answer_error_passes(enum wire_api api, enum wire_dialect server, enum err e, struct slice body,

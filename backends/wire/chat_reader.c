@@ -64,33 +64,11 @@ bool chat_missing(struct chat_reader *r, const char *field)
     return chat_fail(r, field, "Missing required parameter: '%.160s'.", chat_here(r, field));
 }
 
-static const char *type_words(struct json_value v)
-{
-    int64_t integer;
-
-    switch (v.type) {
-    case JSON_NULL:
-        return "null";
-    case JSON_FALSE:
-    case JSON_TRUE:
-        return "a boolean";
-    case JSON_NUMBER:
-        return json_int(v, &integer) ? "an integer" : "a decimal";
-    case JSON_STRING:
-        return "a string";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_OBJECT:
-        return "an object";
-    }
-    return "something else";
-}
-
 bool chat_wrong_type(struct chat_reader *r, const char *field, const char *expected,
                      struct json_value got)
 {
     return chat_fail(r, field, "Invalid type for '%.140s': expected %s, but got %s instead.",
-                     chat_here(r, field), expected, type_words(got));
+                     chat_here(r, field), expected, value_type_words(got));
 }
 
 static const char *types_words(unsigned types)

@@ -41,4 +41,27 @@ static inline struct slice json_trim(struct slice s)
     return s;
 }
 
+/* What a value is, in the words of OpenAI's error messages. */
+static inline const char *value_type_words(struct json_value v)
+{
+    int64_t integer;
+
+    switch (v.type) {
+    case JSON_NULL:
+        return "null";
+    case JSON_FALSE:
+    case JSON_TRUE:
+        return "a boolean";
+    case JSON_NUMBER:
+        return json_int(v, &integer) ? "an integer" : "a decimal";
+    case JSON_STRING:
+        return "a string";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_OBJECT:
+        return "an object";
+    }
+    return "something else";
+}
+
 #endif

@@ -98,35 +98,13 @@ static bool on_member(const struct json_member *m, void *ctx)
 
 /* ---- judging ---- */
 
-static const char *type_words(struct json_value v)
-{
-    int64_t integer;
-
-    switch (v.type) {
-    case JSON_NULL:
-        return "null";
-    case JSON_FALSE:
-    case JSON_TRUE:
-        return "a boolean";
-    case JSON_NUMBER:
-        return json_int(v, &integer) ? "an integer" : "a decimal";
-    case JSON_STRING:
-        return "a string";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_OBJECT:
-        return "an object";
-    }
-    return "something else";
-}
-
 /* The words are those of OpenAI's own errors: clients match on them. */
 static enum err wrong_type(struct scan *s, const char *param, const char *expected,
                            struct json_value got)
 {
     *s->param = param;
     err_say(s->t, "Invalid type for '%s': expected %s, but got %s instead.", param, expected,
-            type_words(got));
+            value_type_words(got));
     return ERR_BAD_REQUEST;
 }
 
