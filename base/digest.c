@@ -1,0 +1,85 @@
+/* SHA-256 over libcrypto's EVP interface. Running out of memory inside it aborts, as in base/mem.
+ */
+#include "base/digest.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+
+struct digest_stream {
+    EVP_MD_CTX *ctx;
+};
+
+struct digest digest_of(struct slice bytes)
+{
+    struct digest d;
+    unsigned n = 0;
+    if (!EVP_Digest(bytes.p, bytes.n, d.bytes, &n, EVP_sha256(), NULL) || n != DIGEST_BYTES)
+        mem_need(NULL);
+    return d;
+}
+
+struct digest_stream *digest_stream_new(void)
+{
+    struct digest_stream *s = mem_alloc(sizeof *s);
+    s->ctx = EVP_MD_CTX_new();
+    mem_need(s->ctx);
+    if (!EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL))
+        mem_need(NULL);
+    return s;
+}
+
+void digest_stream_add(struct digest_stream *s, struct slice bytes)
+{
+    if (!EVP_DigestUpdate(s->ctx, bytes.p, bytes.n))
+        mem_need(NULL);
+}
+
+struct digest digest_stream_end(struct digest_stream *s)
+{
+    struct digest d;
+    unsigned n = 0;
+    if (!EVP_DigestFinal_ex(s->ctx, d.bytes, &n) || n != DIGEST_BYTES)
+        mem_need(NULL);
+    EVP_MD_CTX_free(s->ctx);
+    free(s);
+    return d;
+}
+
+bool digest_eq(struct digest a, struct digest b)
+{
+    return memcmp(a.bytes, b.bytes, DIGEST_BYTES) == 0;
+}
+
+void digest_hex(struct digest d, char out[static DIGEST_HEX_BYTES])
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < DIGEST_BYTES; i++) {
+        out[2 * i] = hex[d.bytes[i] >> 4];
+        out[2 * i + 1] = hex[d.bytes[i] & 15];
+    }
+    out[DIGEST_HEX_BYTES - 1] = '\0';
+}
+
+static int nibble(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool digest_parse(struct slice hex, struct digest *out)
+{
+    if (hex.n != 2 * DIGEST_BYTES)
+        return false;
+    for (size_t i = 0; i < DIGEST_BYTES; i++) {
+        int high = nibble(hex.p[2 * i]), low = nibble(hex.p[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out->bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}

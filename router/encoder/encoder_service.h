@@ -1,0 +1,62 @@
+/* The encoder as a service of the process: threads that batch while busy (no timer: whatever is
+ * queued when a thread comes free goes into one pass, up to its token limit, short texts not behind
+ * long ones), behind a bounded queue.
+ *
+ * A query that finds the queue full is refused at once (encoder_service_submit says so, and counts
+ * it): the caller goes on with the static tier, or without an embedding. A failure of the device
+ * does not lose a query: it is encoded on the CPU when the service has CPU kernels of the same
+ * fingerprint, else answered with its error, and the device is not used again until restart.
+ *
+ * threads: submit from any; answers come to the mailbox that the query names. */
+#ifndef ROUTER_ENCODER_ENCODER_SERVICE_H
+#define ROUTER_ENCODER_ENCODER_SERVICE_H
+
+#include <stdatomic.h>
+#include "base/mailbox.h"
+#include "base/stats.h"
+#include "router/encoder/encoder.h"
+
+struct encoder_service;
+
+struct encoder_service_options {
+    const struct encoder *encoder; /* borrowed until encoder_service_free */
+    int threads;                   /* >= 1 */
+    size_t max_queued;             /* queries waiting, >= 1 */
+    size_t max_text_bytes;         /* of one query; more is cut at a character's boundary */
+};
+
+/* A query and its answer; heap, handed back and forth whole. The submitter sets all but the answer;
+ * msg.deliver runs on the mailbox's thread with the answer filled in, and owns the query. */
+struct encoder_query {
+    struct message msg;
+    struct mailbox *reply_to;
+    uint64_t id; /* the submitter's own, e.g. slot and generation */
+    char *text;  /* owned; freed by encoder_query_free */
+    size_t text_bytes;
+    bool want_features;
+    /* the answer */
+    enum err err;
+    float *embedding; /* [dim], owned */
+    float *features;  /* [2 * dim] or NULL, owned */
+    struct wordpiece_counts counts;
+    int64_t queued_us, started_us, done_us; /* monotonic */
+    int batch;                              /* texts in the pass that it was part of */
+};
+struct encoder_query *encoder_query_new(struct slice text);
+void encoder_query_free(struct encoder_query *q);
+
+enum err encoder_service_start(const struct encoder_service_options *opt,
+                               struct encoder_service **out, struct err_text *t) MUST_CHECK;
+/* ERR_OVERLOADED: the queue is full or the service is stopping; q stays the caller's. */
+enum err encoder_service_submit(struct encoder_service *s, struct encoder_query *q) MUST_CHECK;
+/* Answers what is queued with ERR_OVERLOADED, joins the threads. */
+void encoder_service_free(struct encoder_service *s);
+
+struct encoder_service_counts {
+    uint64_t encoded, refused, failed, passes;
+    size_t queued;
+    bool device_lost; /* runs on its fallback */
+};
+void encoder_service_counts(const struct encoder_service *s, struct encoder_service_counts *out);
+
+#endif
