@@ -264,8 +264,8 @@ static void answer_models(struct api_exchange *e)
     enum err err;
 
     buf_init(&body, MODELS_MAX_BYTES);
-    err = e->path.endpoint == API_MODEL ? api_models_one(p, d, e->path.model, &body)
-                                        : api_models_list(p, d, &body);
+    err = e->path.endpoint == API_MODEL ? api_models_one(p, e->tenant, d, e->path.model, &body)
+                                        : api_models_list(p, e->tenant, d, &body);
     if (err == ERR_OK)
         reply_json(e, &body);
     else if (err == ERR_MODEL_NOT_FOUND)
@@ -279,23 +279,20 @@ static void answer_models(struct api_exchange *e)
  */
 static void answer_count_tokens(struct api_exchange *e)
 {
-    struct policy_query q = {.api = WIRE_MESSAGES, .tenant = e->tenant};
+    struct slice model = SLICE("");
     struct err_text why = {""};
     const char *param = NULL;
     int64_t tokens = 0;
-    bool known = false;
     struct buf body;
-    enum err err = ask_count_tokens(http_exchange_body(e->x), http_exchange_arena(e->x), &q.model,
+    enum err err = ask_count_tokens(http_exchange_body(e->x), http_exchange_arena(e->x), &model,
                                     &tokens, &param, &why);
 
     if (err != ERR_OK) {
         http_reply_error(e->x, err, why.s[0] ? why.s : NULL, param, -1, NULL, 0);
         return;
     }
-    q.prompt_tokens = tokens;
-    (void)policy_match(e->snap->policy, &q, &known);
-    if (!known) {
-        reply_no_model(e, q.model);
+    if (!policy_offers(e->snap->policy, model, e->tenant)) {
+        reply_no_model(e, model);
         return;
     }
     buf_init(&body, 64);

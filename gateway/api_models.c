@@ -58,46 +58,52 @@ static enum err append_model(const struct policy *p, enum wire_dialect d,
 }
 
 /* What follows the list: Anthropic pages, and this is the only page. */
-static enum err append_tail(enum wire_dialect d, const struct policy_name *names, size_t n,
+static enum err append_tail(enum wire_dialect d, const char *first, const char *last,
                             struct buf *out)
 {
     enum err err;
 
     if (d != WIRE_ANTHROPIC)
         return buf_append_slice(out, SLICE("]}"));
-    if (n == 0)
+    if (!first)
         return buf_append_slice(out,
                                 SLICE("],\"has_more\":false,\"first_id\":null,\"last_id\":null}"));
-    err = append_key(out, SLICE("],\"has_more\":false,\"first_id\":"), names[0].name);
+    err = append_key(out, SLICE("],\"has_more\":false,\"first_id\":"), first);
     if (err == ERR_OK)
-        err = append_key(out, SLICE(",\"last_id\":"), names[n - 1].name);
+        err = append_key(out, SLICE(",\"last_id\":"), last);
     return err == ERR_OK ? buf_append_slice(out, SLICE("}")) : err;
 }
 
-enum err api_models_list(const struct policy *p, enum wire_dialect d, struct buf *out)
+enum err api_models_list(const struct policy *p, const struct policy_tenant *tenant,
+                         enum wire_dialect d, struct buf *out)
 {
     const struct policy_name *names;
+    const char *first = NULL, *last = NULL;
     size_t n = policy_names(p, &names);
     enum err err = buf_append_slice(
         out, d == WIRE_ANTHROPIC ? SLICE("{\"data\":[") : SLICE("{\"object\":\"list\",\"data\":["));
 
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
-        if (i)
+        if (!policy_offers(p, slice_str(names[i].name), tenant))
+            continue;
+        if (first)
             err = buf_append_slice(out, SLICE(","));
         if (err == ERR_OK)
             err = append_model(p, d, &names[i], out);
+        last = names[i].name;
+        first = first ? first : last;
     }
-    return err == ERR_OK ? append_tail(d, names, n, out) : err;
+    return err == ERR_OK ? append_tail(d, first, last, out) : err;
 }
 
-enum err api_models_one(const struct policy *p, enum wire_dialect d, struct slice name,
-                        struct buf *out)
+enum err api_models_one(const struct policy *p, const struct policy_tenant *tenant,
+                        enum wire_dialect d, struct slice name, struct buf *out)
 {
     const struct policy_name *names;
     size_t n = policy_names(p, &names);
 
     for (size_t i = 0; i < n; i++)
-        if (slice_eq(slice_str(names[i].name), name))
+        if (slice_eq(slice_str(names[i].name), name) && policy_offers(p, name, tenant))
             return append_model(p, d, &names[i], out);
     return ERR_MODEL_NOT_FOUND;
 }

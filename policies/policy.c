@@ -233,6 +233,17 @@ const struct policy_route *policy_match(const struct policy *p, const struct pol
     return NULL;
 }
 
+bool policy_offers(const struct policy *p, struct slice name, const struct policy_tenant *tenant)
+{
+    bool known = policy_known(p, name);
+    for (size_t i = 0; known && i < p->route_count; i++) {
+        const struct policy_match *m = &p->routes[i].match;
+        if (policy_match_model(p, m, name) && tenant_matches(m, tenant))
+            return true;
+    }
+    return false;
+}
+
 /* ---- money ---- */
 
 __extension__ typedef unsigned __int128 wide;

@@ -127,8 +127,9 @@ struct policy_price {
     bool per_gpu_second;
     nanousd per_mtok[TOK_KINDS]; /* kinds not written inherit: cached_input, cache_write <- input;
                                     reasoning <- output */
-    nanousd gpu_second;          /* nano-dollars per second of an attempt's duration */
-    const char *version;         /* short digest of this price entry, for the ledger */
+    nanousd gpu_second;  /* nano-dollars per second from an attempt's start to its end, however it
+                            ends, if its request was sent */
+    const char *version; /* short digest of this price entry, for the ledger */
 };
 
 struct policy_model {
@@ -285,6 +286,9 @@ struct policy_query {
  * all (else 404). */
 const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q,
                                         bool *known);
+/* May this tenant (NULL: none) reach a model by that name, with the tags, headers and prompt that
+ * some route asks for? */
+bool policy_offers(const struct policy *p, struct slice name, const struct policy_tenant *tenant);
 /* The price in force at that time. Never NULL for a loaded policy. */
 const struct policy_price *policy_price_at(const struct policy_model *m, int64_t wall_us);
 /* Cost of one attempt, exact: sum of tokens x price, rounded once, half up. duration_us counts when

@@ -608,8 +608,11 @@ static const struct spec_key price_keys[] = {
      .type = SPEC_USD,
      AT(policy_price, gpu_second),
      .also = "gpu_hour per_second second",
-     .help =
-         "USD per second that an attempt keeps the hardware busy, for models one runs oneself."},
+     .help = "USD per second of an attempt, from its start to its end, for models one runs "
+             "oneself. Seconds "
+             "count however the attempt ends: whole, with an error, cut or left by its client. "
+             "Only one "
+             "whose request never left (no connection) costs nothing."},
 };
 OBJECT(price, policy_price, "price",
        "What an attempt costs. `input` with `output`, or `gpu_second`, or all three; 0 is a price. "

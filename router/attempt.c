@@ -290,8 +290,8 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
     if (res)
         at->first_byte_us = res->first_byte_us;
     settle_usage(r, at, sent);
-    at->cost =
-        policy_cost(at->price, &at->usage, at->usage.source == USAGE_NONE ? 0 : at->duration_us);
+    /* Seconds of hardware are used whatever comes of them; a request that never left used none. */
+    at->cost = policy_cost(at->price, &at->usage, sent ? at->duration_us : 0);
     sb = &r->snap->backends[r->snap->policy->models[at->model].backend];
     endpoint_release(sb->shared[at->endpoint], err, at->first_byte_us, now_us);
     meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost,

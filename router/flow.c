@@ -73,14 +73,22 @@ static struct flow_action next_model(struct flow *f)
     return call(f, false);
 }
 
-static struct flow_action back_off(struct flow *f, int64_t floor_ms)
+/* Every endpoint of this model has failed once, or has no room. Asking one again helps when the
+ * fault passes by itself (429, 5xx), or when there is nothing else left to ask. */
+static struct flow_action ask_again(struct flow *f, bool takes_budget)
 {
     struct flow_action a = act(FLOW_BACKOFF);
+    bool last_model = f->step + 1 >= f->limits.steps;
 
+    if (err_retry(f->last_err) == ERR_RETRY_OTHER && !last_model)
+        return next_model(f);
+    if (f->last_retry_after_ms > f->limits.max_retry_after_ms)
+        return next_model(f);
+    f->tried = 0;
     f->state = FLOW_AWAIT_BACKOFF;
-    a.takes_budget = true;
+    a.takes_budget = takes_budget;
     a.retry = f->attempts_on_model;
-    a.floor_ms = floor_ms < 0 ? 0 : floor_ms;
+    a.floor_ms = f->last_retry_after_ms < 0 ? 0 : f->last_retry_after_ms;
     return a;
 }
 
@@ -100,11 +108,9 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
 {
     enum err err = ev->err;
     enum err_retry how = err_retry(err);
-    int64_t retry_after_ms = ev->retry_after_ms;
-    bool last_model = f->step + 1 >= f->limits.steps;
 
     f->last_err = err;
-    f->last_retry_after_ms = retry_after_ms;
+    f->last_retry_after_ms = ev->retry_after_ms;
     if (f->state == FLOW_STREAMING)
         return finish(
             f, FLOW_CUT,
@@ -117,16 +123,15 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
 
     if (f->endpoint >= 0 && f->endpoint < 64)
         f->tried |= UINT64_C(1) << f->endpoint;
-    if (other_endpoint(f))
-        return call(f, true);
-    /* Every endpoint of this model has failed once. Asking one again helps when the fault passes by
-     * itself (429, 5xx), or when there is nothing else left to ask. */
-    if (how == ERR_RETRY_OTHER && !last_model)
-        return next_model(f);
-    if (retry_after_ms > f->limits.max_retry_after_ms)
-        return next_model(f);
-    f->tried = 0;
-    return back_off(f, retry_after_ms);
+    return other_endpoint(f) ? call(f, true) : ask_again(f, true);
+}
+
+/* The call found no room. A first one goes on to the next model; an earlier failure tells the
+ * client more than "busy" does, so last_err stays. A retry that was to go elsewhere returns, after
+ * a while, to those that failed: its place in the budget was taken when it was ordered. */
+static struct flow_action no_endpoint(struct flow *f)
+{
+    return f->tried ? ask_again(f, false) : next_model(f);
 }
 
 static struct flow_action await_answer(struct flow *f, const struct flow_event *ev)
@@ -139,8 +144,8 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
         return finish(f, FLOW_REPLY, ERR_OK);
     case FLOW_EV_FAILED:
         return flow_failed(f, ev);
-    case FLOW_EV_NO_ENDPOINT: /* an earlier failure tells the client more than "busy" does: last_err
-                                 stays */
+    case FLOW_EV_NO_ENDPOINT:
+        return f->called ? act(FLOW_WAIT) : no_endpoint(f);
     case FLOW_EV_BUDGET_REFUSED:
         return next_model(f);
     case FLOW_EV_STARTING:

@@ -10,8 +10,8 @@ import pytest
 import scripted
 from conftest import scripted_policy
 from metrics_text import parse_metrics
-from rawhttp import request
-from scripted import OK_REPLY, ROLE, answer, chunk, error, stream, usage_chunk, whole
+from rawhttp import Client, request
+from scripted import OK_REPLY, ROLE, answer, chunk, error, silent, stream, usage_chunk, whole
 from test_accounting import rows
 from test_wire_http import CHAT, once
 from weirproc import Weir, http, wait_until
@@ -176,6 +176,53 @@ def test_seconds_of_hardware_are_priced_by_the_attempts_duration(upstream_sessio
         booked, (attempt,) = rows(weir, reply.get("x-request-id"))
         assert attempt["duration_us"] > 400_000
         assert abs(booked["cost_nanousd"] - attempt["duration_us"] * 1_100_000 / 1e6) <= 1
+    finally:
+        weir.stop()
+
+
+def test_seconds_of_hardware_cost_however_the_attempt_ends(upstream_session, upstream, tmp_path):
+    """Of a 5xx, of an answer that never came, of a stream that its client left: the hardware was busy. Not of a connection refused."""
+    policy = priced(upstream_session.url, tmp_path, "{gpu_second: 0.0011}").replace("between_bytes: 1s", "between_bytes: 5s")
+    weir = Weir(tmp_path, policy)
+
+    def slow_error(exchange):
+        time.sleep(0.2)
+        return error(500)(exchange)
+
+    def the_only(request_id):
+        booked, (attempt,) = rows(weir, request_id)
+        assert abs(attempt["cost_nanousd"] - attempt["duration_us"] * 1_100_000 / 1e6) <= 1
+        assert booked["cost_nanousd"] == attempt["cost_nanousd"]
+        return attempt
+
+    try:
+        upstream.play(slow_error)
+        reply = once(weir, ASK)
+        attempt = the_only(reply.get("x-request-id"))
+        assert attempt["http_status"] == 500 and attempt["duration_us"] >= 200_000 and attempt["usage_source"] == "none"
+        upstream.play(silent)
+        attempt = the_only(once(weir, ASK).get("x-request-id"))
+        assert attempt["outcome"] == "upstream_first_byte_timeout" and attempt["duration_us"] >= 2_000_000
+        upstream.play(stream(ROLE, chunk({"content": "a"}), end=False, then="close"))
+        attempt = the_only(once(weir, request("POST", CHAT, b'{"model":"solo","messages":[],"stream":true}')).get("x-request-id"))
+        assert attempt["outcome"] == "upstream_cut"
+        upstream.play(silent)
+        with Client(weir.address) as c:
+            c.send(ASK)
+            wait_until(lambda: upstream.seen, 5, "the request upstream")
+            time.sleep(0.2)
+        left = "SELECT request_id FROM requests WHERE outcome = 'client_gone'"
+        wait_until(lambda: ledger(weir, left), 5, "the row of who left")
+        attempt = the_only(ledger(weir, left)[0]["request_id"])
+        assert attempt["duration_us"] >= 200_000
+    finally:
+        weir.stop()
+
+    policy = policy.replace(upstream_session.url, "http://127.0.0.1:1/v1")
+    weir = Weir(tmp_path / "refused", policy.replace(str(tmp_path / "state"), str(tmp_path / "refused" / "state")))
+    try:
+        booked, (attempt,) = rows(weir, once(weir, ASK).get("x-request-id"))
+        assert attempt["outcome"] == "upstream_connect" and booked["cost_nanousd"] == attempt["cost_nanousd"] == 0
     finally:
         weir.stop()
 

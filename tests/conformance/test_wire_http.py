@@ -1,7 +1,9 @@
 """HTTP itself: framing, methods, CORS, connections, hostile heads. Checklist: transport."""
 
 import gzip
+import hashlib
 import json
+import re
 import socket
 import threading
 import time
@@ -9,9 +11,10 @@ import time
 import pytest
 
 import scripted
+from conftest import scripted_policy
 from rawhttp import Client, chunked, request
 from scripted import OK_REPLY, raw, silent, whole
-from weirproc import wait_until
+from weirproc import Weir, wait_until
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps({"model": "solo", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -289,6 +292,46 @@ def test_models_with_and_without_v1(weir, upstream, path):
 
 def test_one_model(weir, upstream):
     assert json.loads(once(weir, request("GET", "/v1/models/smart")).body)["id"] == "smart"
+
+
+def test_a_tenant_sees_the_models_that_its_routes_let_it_call(upstream_session, upstream, tmp_path):
+    """In lists, by id, when tokens are counted, and when it asks: no model of another tenant's is there."""
+    keys = {name: f"key-of-{name}" for name in ("acme", "globex")}
+    tenants = "".join(f"  {name}: {{keys: [{{sha256: {hashlib.sha256(key.encode()).hexdigest()}}}]}}\n" for name, key in keys.items())
+    policy = scripted_policy(upstream_session.url, tmp_path / "state", extra="tenants:\n" + tenants)
+    policy = policy.replace("match: {model: solo}", "match: {model: solo, tenant: globex}").replace("smart: small", "smart: small\n  lone: solo")
+    weir = Weir(tmp_path, policy)
+    try:
+        for name, key in keys.items():
+            own = {"solo", "lone"} if name == "globex" else set()
+            for headers in ([("x-api-key", key)], [("x-api-key", key), ("anthropic-version", "2023-06-01")]):
+                listed = json.loads(once(weir, request("GET", "/v1/models", b"", headers)).body)
+                ids = [m["id"] for m in listed["data"]]
+                assert set(ids) == {"auto", "small", "smart", "embed"} | own, "large is a fall-back only"
+                if len(headers) == 2:
+                    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (ids[0], ids[-1], False)
+                for model in ("solo", "lone"):
+                    one = once(weir, request("GET", f"/v1/models/{model}", b"", headers))
+                    assert one.status == (200 if own else 404)
+            body = b'{"model":"lone","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}'
+            count = once(weir, request("POST", "/v1/messages/count_tokens", body, [("x-api-key", key)]))
+            asked = once(weir, request("POST", "/v1/chat/completions", body, [("x-api-key", key)]))
+            assert count.status == asked.status == (200 if own else 404)
+    finally:
+        weir.stop()
+
+
+def test_a_tenant_without_any_route_sees_an_empty_list(upstream_session, upstream, tmp_path):
+    tenants = "".join(f"  {name}: {{keys: [{{sha256: {hashlib.sha256(name.encode()).hexdigest()}}}]}}\n" for name in ("acme", "globex"))
+    policy = scripted_policy(upstream_session.url, tmp_path / "state", extra="tenants:\n" + tenants)
+    weir = Weir(tmp_path, re.sub(r"match: {model: ([^}]+)}", r"match: {model: \1, tenant: acme}", policy))
+    try:
+        openai = json.loads(once(weir, request("GET", "/v1/models", b"", [("x-api-key", "globex")])).body)
+        assert openai == {"object": "list", "data": []}
+        anthropic = json.loads(once(weir, request("GET", "/v1/models", b"", [("x-api-key", "globex"), ("anthropic-version", "2023-06-01")])).body)
+        assert anthropic == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    finally:
+        weir.stop()
 
 
 def test_head_sends_the_same_head_and_no_body(weir, upstream):

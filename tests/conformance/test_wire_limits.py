@@ -87,6 +87,28 @@ def test_a_backends_limit_is_kept_and_the_next_model_is_asked(start, upstream, t
         assert booked["cost_nanousd"] == 0 and attempts == [] and booked["outcome"] == "upstream_busy"
 
 
+def test_a_retry_that_finds_the_other_endpoint_busy_returns_to_the_first(start, tmp_path):
+    """Two endpoints with room for one request each: one is busy, the other fails once."""
+    pair = [scripted.Upstream(), scripted.Upstream()]
+    urls = json.dumps([u.url for u in pair])
+    try:
+        weir = start(policy=scripted_policy("URL", tmp_path / "state").replace('"URL"', urls).replace(
+            "    timeouts:", "    limits: {in_flight: 1}\n    timeouts:").replace("retry: {max_attempts: 1}", "retry: {max_attempts: 3}"))
+        for u in pair:
+            u.play(silent)
+        with Client(weir.address) as first:
+            first.send(request("POST", CHAT, BODY))
+            wait_until(lambda: pair[0].seen or pair[1].seen, 5, "the first request")
+            idle = pair[0] if pair[1].seen else pair[1]
+            idle.play(error(500), whole())
+            reply = once(weir, request("POST", CHAT, BODY))
+            assert reply.status == 200 and reply.get("x-weir-attempts") == "2" and len(idle.seen) == 2
+            assert reply.get("x-weir-endpoint") == f"127.0.0.1:{idle.port}"
+    finally:
+        for u in pair:
+            u.close()
+
+
 def test_headers_of_the_operator_stand_in_place_of_the_clients(start, upstream, upstream_session, tmp_path):
     """A client must not be able to put a second value beside the operator's."""
     text = scripted_policy(upstream_session.url, tmp_path / "state").replace(

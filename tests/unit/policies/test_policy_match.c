@@ -157,6 +157,9 @@ static void test_cost(void **state)
 
     price = (struct policy_price){.per_gpu_second = true, .gpu_second = 400000}; /* USD 0.0004 */
     assert_int_equal(policy_cost(&price, &usage, 2500000), 1000000);
+    /* Seconds without a token: the attempt failed, the hardware worked. */
+    assert_int_equal(policy_cost(&price, &(struct token_usage){.source = USAGE_NONE}, 500000),
+                     200000);
 
     price = (struct policy_price){
         .per_token = true, .per_mtok = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}};

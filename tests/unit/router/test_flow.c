@@ -218,6 +218,47 @@ static void test_busy(void **state)
     assert_int_equal(a.err, ERR_UPSTREAM_BUSY);
 }
 
+/* One of two endpoints has failed, the other is at its limit: the first is asked again, later. */
+static void test_retry_that_finds_the_others_busy(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(1, 2, 4, 3));
+    a = failed(&f, ERR_UPSTREAM_SERVER_ERROR, 700);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.exclude_mask, 1);
+    assert_true(a.takes_budget);
+    a = send(&f, FLOW_EV_NO_ENDPOINT);
+    assert_int_equal(a.kind, FLOW_BACKOFF);
+    assert_int_equal(a.retry, 1);
+    assert_int_equal(a.floor_ms, 700);
+    assert_false(a.takes_budget); /* it was taken with the call that found no room */
+    a = send(&f, FLOW_EV_WAIT_OVER);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.exclude_mask, 0);
+    a = send(&f, FLOW_EV_NO_ENDPOINT); /* no room anywhere, still: what is known is told */
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_SERVER_ERROR);
+    assert_int_equal(a.retry_after_ms, 700);
+
+    start(&f, limits_of(1, 2, 4, 3)); /* not before a moment that is too far away */
+    failed(&f, ERR_UPSTREAM_RATE_LIMITED, 60000);
+    a = send(&f, FLOW_EV_NO_ENDPOINT);
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_RATE_LIMITED);
+
+    start(&f, limits_of(2, 2, 4, 3)); /* nor one that is down, while there is another model */
+    failed(&f, ERR_UPSTREAM_CONNECT, -1);
+    a = send(&f, FLOW_EV_NO_ENDPOINT);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    flow_called(&f, 0);
+    failed(&f, ERR_UPSTREAM_CONNECT, -1);
+    assert_int_equal(send(&f, FLOW_EV_NO_ENDPOINT).kind, FLOW_BACKOFF); /* there is none left */
+}
+
 static void test_server_that_is_started(void **state)
 {
     struct flow f;
@@ -384,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_budget_refusal_moves_on),
         cmocka_unit_test(test_lonely_endpoint_is_asked_again),
         cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_retry_that_finds_the_others_busy),
         cmocka_unit_test(test_server_that_is_started),
         cmocka_unit_test(test_gone_and_stop),
         cmocka_unit_test(test_every_state_and_event),
