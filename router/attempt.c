@@ -159,8 +159,7 @@ static enum err write_body(struct request *r, const struct policy_model *m,
                             .model = slice_str(m->upstream_name),
                             .max_output_tokens = m->max_output_tokens,
                             .ask_usage = asks_usage(b, sb),
-                            /* The turns before were most likely served by the route's first. */
-                            .other_model = r->flow.step > 0};
+                            .other_model = r->flow.without_thinking};
 
     if (wire_upstream_api(r->api, to.dialect, api))
         return ask_write(&r->ask, &to, &r->arena, body, &r->why_param, &r->why);

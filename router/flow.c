@@ -68,6 +68,7 @@ static struct flow_action next_model(struct flow *f)
     if (f->step + 1 >= f->limits.steps || f->attempts >= f->limits.max_attempts)
         return finish(f, FLOW_FAIL, f->last_err);
     f->step++;
+    f->without_thinking = true;
     f->attempts_on_model = 0;
     f->tried = 0;
     return call(f, false);
@@ -102,6 +103,18 @@ static bool other_endpoint(const struct flow *f)
     return false;
 }
 
+/* The request is written otherwise, so that neither x-should-retry: false (which Anthropic says
+ * with every 400) nor the count of tries on one model speaks against it; and it is no retry of what
+ * an overloaded server failed to do, which the budget is for. */
+static bool mended_without_thinking(struct flow *f, enum err err)
+{
+    if (err != ERR_UPSTREAM_THINKING || f->without_thinking ||
+        f->attempts >= f->limits.max_attempts)
+        return false;
+    f->without_thinking = true;
+    return true;
+}
+
 /* Before the commit: the same endpoint, another one, the next model, or the end, as the error's
  * table entry allows. */
 static struct flow_action flow_failed(struct flow *f, const struct flow_event *ev)
@@ -115,6 +128,8 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
         return finish(
             f, FLOW_CUT,
             err); /* bytes of this answer are with the client: no other attempt can follow */
+    if (mended_without_thinking(f, err))
+        return call(f, false);
     if (how == ERR_RETRY_NEVER)
         return finish(f, FLOW_FAIL, err);
     if (how == ERR_RETRY_NEXT || ev->no_retry || f->attempts >= f->limits.max_attempts ||

@@ -14,7 +14,8 @@
  *
  * Once a byte of an answer has reached the client (STREAMING) there is no other attempt:
  * flow_failed says so in one place. Where a failure may go is the error's own property
- * (base/err.def): the same endpoint, another one, or only the next model. */
+ * (base/err.def): the same endpoint, another one, or only the next model. One failure is mended by
+ * asking the same model again otherwise: ERR_UPSTREAM_THINKING, once, without earlier thinking. */
 #ifndef ROUTER_FLOW_H
 #define ROUTER_FLOW_H
 
@@ -93,9 +94,11 @@ struct flow {
     int step;
     int attempts; /* made so far, over all models */
     int attempts_on_model;
-    uint64_t tried; /* endpoints of this model that failed in a way that rules them out */
-    bool called;    /* the call that was ordered has become an attempt */
-    int endpoint;   /* of the attempt in flight; set by the performer through flow_called */
+    uint64_t tried;        /* endpoints of this model that failed in a way that rules them out */
+    bool called;           /* the call that was ordered has become an attempt */
+    int endpoint;          /* of the attempt in flight; set by the performer through flow_called */
+    bool without_thinking; /* attempts go without earlier turns' thinking: it was refused, or this
+                              is another model than the route's first, which most likely thought */
     enum err last_err;
     int64_t last_retry_after_ms;
 };

@@ -101,7 +101,8 @@ enum err answer_error_body(enum wire_api api, enum err e, const char *message, c
 
 static bool is_clients_business(enum err e)
 {
-    return e == ERR_UPSTREAM_REJECTED || e == ERR_UPSTREAM_CONTEXT_LENGTH ||
+    return e == ERR_UPSTREAM_REJECTED || e == ERR_UPSTREAM_THINKING ||
+           e == ERR_UPSTREAM_CONTEXT_LENGTH ||
            e == ERR_UPSTREAM_CONTENT_FILTER || e == ERR_UPSTREAM_RATE_LIMITED ||
            e == ERR_UPSTREAM_OVERLOADED || e == ERR_UPSTREAM_SERVER_ERROR;
 }

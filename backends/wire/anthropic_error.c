@@ -31,6 +31,16 @@ static const struct rule {
     {"api_error", NULL, ERR_UPSTREAM_SERVER_ERROR},
 };
 
+/* How the API says that it cannot take an earlier turn's thinking back: the client's model thought
+ * otherwise, or another did. Wordings as clients report them (anthropics/claude-code #10627,
+ * #63203; AIClient2API #437); with data for signature they hold for redacted thinking. */
+static const char *const thinking_refusals[] = {
+    "Invalid `signature` in `thinking` block",
+    "Invalid `data` in `redacted_thinking` block",
+    ".thinking.signature",
+    "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified",
+};
+
 /* HTTP status of an error -> what Anthropic calls it. */
 static const struct {
     int status;
@@ -51,12 +61,26 @@ static struct json_value error_type(struct slice body)
     return found ? m.value : (struct json_value){0};
 }
 
+/* Strict: a request is written anew and sent again on the strength of it. */
+static bool refuses_thinking(int status, struct json_value type, const char *message)
+{
+    if (status != 400 || !value_is_text(type, SLICE("invalid_request_error")) ||
+        !slice_starts(slice_str(message), SLICE("messages.")))
+        return false;
+    for (size_t i = 0; i < sizeof(thinking_refusals) / sizeof(thinking_refusals[0]); i++)
+        if (strstr(message, thinking_refusals[i]))
+            return true;
+    return false;
+}
+
 enum err anthropic_error_classify(int status, struct slice body)
 {
     struct json_value type = error_type(body);
     struct err_text message;
 
     openai_error_message(body, &message);
+    if (refuses_thinking(status, type, message.s))
+        return ERR_UPSTREAM_THINKING;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         const struct rule *r = &rules[i];
         if (r->type ? value_is_text(type, slice_str(r->type))

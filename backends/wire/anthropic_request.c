@@ -6,15 +6,23 @@
  * put other bytes a mark is left:
  *
  *   {"model":"auto","messages":[{"role":"assistant","content":[{"type":"thinking",...},{...}]}]}
- *             ^ model                                           ^ thinking, with its comma */
+ *             ^ model                                           ^ thinking, with its comma
+ *
+ * and likewise where it may have to take the wish to think back. */
 #include "backends/wire/anthropic_request.h"
 
 #include "backends/wire/member.h"
 #include "backends/wire/openai_reply.h"
 
+enum mark_kind {
+    MARK_MODEL,    /* the model's name goes here */
+    MARK_THINKING, /* nothing, when thinking is dropped */
+    MARK_WISH,     /* nothing, when that leaves a tool loop without its thinking */
+};
+
 struct anthropic_mark {
+    enum mark_kind kind;
     size_t at, cut; /* of the body: where, and how many bytes go */
-    bool model;     /* the model's name goes here; else nothing, when thinking is dropped */
 };
 
 struct scan {
@@ -56,33 +64,35 @@ static void mark(struct scan *s, struct anthropic_mark m)
     s->marks[r->mark_count++] = m;
 }
 
-static void mark_cut(struct scan *s, const char *from, const char *to)
-{
-    mark(s,
-         (struct anthropic_mark){.at = (size_t)(from - s->r->body.p), .cut = (size_t)(to - from)});
-}
-
-/* Cuts elements out of an array with one comma each: the one before, or, while nothing was kept,
- * the one behind. */
+/* Cuts elements out of an array, or members out of an object, with one comma each: the one before,
+ * or, while nothing was kept, the one behind. */
 struct cutter {
     struct scan *s;
+    enum mark_kind kind;
     const char *array; /* its first byte */
     const char *after; /* end of the last element that stays */
     const char *from;  /* a cut that waits for the next element; NULL: none */
 };
+
+static void mark_cut(const struct cutter *c, const char *from, const char *to)
+{
+    mark(c->s, (struct anthropic_mark){.kind = c->kind,
+                                       .at = (size_t)(from - c->s->r->body.p),
+                                       .cut = (size_t)(to - from)});
+}
 
 static void cut_element(struct cutter *c, const struct json_member *m, bool drop)
 {
     const char *begin = c->array + m->begin, *end = c->array + m->end;
 
     if (drop && c->after) {
-        mark_cut(c->s, c->after, end);
+        mark_cut(c, c->after, end);
         c->after = end;
     } else if (drop && !c->from) {
         c->from = begin;
     } else if (!drop) {
         if (c->from)
-            mark_cut(c->s, c->from, begin);
+            mark_cut(c, c->from, begin);
         c->from = NULL;
         c->after = end;
     }
@@ -133,8 +143,10 @@ static void look_at_block(struct scan *s, struct json_value block)
         r->has_image = true;
     else if (value_is_text(type.value, SLICE("document")))
         r->has_document = true;
-    else if (value_is_text(type.value, SLICE("tool_result")))
+    else if (value_is_text(type.value, SLICE("tool_result"))) {
+        r->in_tool_loop = true;
         look_at_result(r, content.value);
+    }
 }
 
 /* Does the content consist of thinking? Then the whole message goes. */
@@ -157,7 +169,7 @@ static bool only_thinking(struct json_value content)
 
 static void read_content(struct scan *s, struct json_value content, bool whole_goes)
 {
-    struct cutter cut = {.s = s, .array = content.text.p};
+    struct cutter cut = {.s = s, .kind = MARK_THINKING, .array = content.text.p};
     struct json_iter it;
     struct json_member block;
 
@@ -189,6 +201,8 @@ static void read_message(struct scan *s, struct json_value message, bool goes)
     if (!json_get(message, SLICE("role"), &role) || !json_get(message, SLICE("content"), &content))
         return;
     s->user_text = SLICE("");
+    if (!goes && !value_is_text(role.value, SLICE("system"))) /* instructions end no loop */
+        s->r->in_tool_loop = false;
     read_content(s, content.value, goes);
     if (value_is_text(role.value, SLICE("user")))
         s->r->last_user_text = s->user_text;
@@ -196,7 +210,7 @@ static void read_message(struct scan *s, struct json_value message, bool goes)
 
 static void read_messages(struct scan *s, struct json_value messages)
 {
-    struct cutter cut = {.s = s, .array = messages.text.p};
+    struct cutter cut = {.s = s, .kind = MARK_THINKING, .array = messages.text.p};
     struct json_iter it;
     struct json_member message;
 
@@ -211,19 +225,74 @@ static void read_messages(struct scan *s, struct json_value messages)
     }
 }
 
+/* ---- the wish to think ---- */
+
+static bool is_budget(struct json_value thinking)
+{
+    struct json_member type;
+
+    return json_get(thinking, SLICE("type"), &type) && value_is_text(type.value, SLICE("enabled"));
+}
+
+static bool clears_thinking(struct json_value edit)
+{
+    struct json_member type;
+
+    return json_get(edit, SLICE("type"), &type) &&
+           slice_starts(type.value.text, SLICE("\"clear_thinking_"));
+}
+
+bool anthropic_clears_thinking_only(struct json_value context_management)
+{
+    struct json_iter it;
+    struct json_member edits, edit;
+
+    if (!json_get(context_management, SLICE("edits"), &edits) || edits.value.type != JSON_ARRAY)
+        return false;
+    json_iter_init(&it, edits.value);
+    while (json_iter_next(&it, &edit))
+        if (!clears_thinking(edit.value))
+            return false;
+    return true;
+}
+
+static void read_management(struct scan *s, struct json_value management)
+{
+    struct cutter cut = {.s = s, .kind = MARK_WISH};
+    struct json_iter it;
+    struct json_member edits, edit;
+
+    if (!json_get(management, SLICE("edits"), &edits) || edits.value.type != JSON_ARRAY)
+        return;
+    cut.array = edits.value.text.p;
+    json_iter_init(&it, edits.value);
+    while (json_iter_next(&it, &edit))
+        cut_element(&cut, &edit, clears_thinking(edit.value));
+}
+
 /* ---- the request ---- */
 
 static void read_members(struct scan *s)
 {
     struct anthropic_request *r = s->r;
+    struct json_value body = {JSON_OBJECT, json_trim(r->body)};
+    struct cutter cut = {.s = s, .kind = MARK_WISH, .array = body.text.p};
     struct json_iter it;
     struct json_member m;
 
-    json_iter_init(&it, (struct json_value){JSON_OBJECT, json_trim(r->body)});
+    json_iter_init(&it, body);
     while (json_iter_next(&it, &m)) {
-        if (member_is(&m, SLICE("model"))) {
+        bool budget = member_is(&m, SLICE("thinking")) && is_budget(m.value);
+        bool management = member_is(&m, SLICE("context_management"));
+        bool goes = budget || (management && anthropic_clears_thinking_only(m.value));
+
+        r->has_budget |= budget;
+        cut_element(&cut, &m, goes); /* first: its cut lies before those inside */
+        if (management && !goes) {
+            read_management(s, m.value);
+        } else if (member_is(&m, SLICE("model"))) {
             size_t at = (size_t)(m.value.text.p - r->body.p);
-            mark(s, (struct anthropic_mark){.at = at, .cut = m.value.text.n, .model = true});
+            mark(s, (struct anthropic_mark){.kind = MARK_MODEL, .at = at, .cut = m.value.text.n});
             r->model = m;
         } else if (member_is(&m, SLICE("messages"))) {
             r->messages = m;
@@ -300,15 +369,20 @@ size_t anthropic_request_splice(const struct anthropic_request *r, struct slice 
     size_t name_bytes = json_string_encode(upstream_model, NULL, 0);
     char *name = arena_alloc(a, name_bytes);
     struct slice *list = ARENA_ARRAY(a, struct slice, 2 * r->mark_count + 1);
+    bool applies[] = {
+        [MARK_MODEL] = true,
+        [MARK_THINKING] = drop_thinking,
+        [MARK_WISH] = drop_thinking && r->has_budget && r->in_tool_loop,
+    };
     size_t count = 0, from = 0;
 
     json_string_encode(upstream_model, name, name_bytes);
     for (size_t i = 0; i < r->mark_count; i++) {
         const struct anthropic_mark *m = &r->marks[i];
-        if (!m->model && !drop_thinking)
+        if (!applies[m->kind])
             continue;
         list[count++] = slice_make(r->body.p + from, m->at - from);
-        if (m->model)
+        if (m->kind == MARK_MODEL)
             list[count++] = slice_make(name, name_bytes);
         from = m->at + m->cut;
     }

@@ -22,6 +22,8 @@ struct anthropic_request {
     bool has_image, has_document; /* blocks of messages, those of tool results included */
     bool has_thinking;            /* blocks of messages: thinking, redacted_thinking */
     bool has_format;              /* output_config.format: structured output */
+    bool has_budget;              /* thinking.type is enabled */
+    bool in_tool_loop;            /* the last message answers tool calls */
     struct slice last_user_text;  /* raw JSON string text (with quotes) of the last user message, or
                                      of its last text block; "" when there is none */
     int64_t prompt_tokens;        /* estimate: body bytes / 4 */
@@ -38,10 +40,16 @@ enum err anthropic_request_scan(struct slice body, struct arena *a, struct anthr
 
 /* The body for one attempt: model replaced by upstream_model (raw UTF-8, is JSON-encoded here).
  * With drop_thinking (another model than the one that thought is asked: its signatures would be
- * refused) thinking blocks are cut out, and messages that consist of nothing else. pieces in the
- * arena point into body or the arena. Returns the number of pieces; *total_bytes their sum. */
+ * refused) thinking blocks are cut out, and messages that consist of nothing else. Where the
+ * conversation then stands in the middle of a tool loop, a thinking budget goes too, because such a
+ * turn would have to begin with its thinking, and with it the edits that clear thinking, which the
+ * API refuses without one. pieces in the arena point into body or the arena. Returns the number of
+ * pieces; *total_bytes their sum. */
 size_t anthropic_request_splice(const struct anthropic_request *r, struct slice upstream_model,
                                 bool drop_thinking, struct arena *a, struct slice **pieces,
                                 size_t *total_bytes);
+
+/* Context management that takes old thinking away and does nothing else? Any JSON value. */
+bool anthropic_clears_thinking_only(struct json_value context_management);
 
 #endif

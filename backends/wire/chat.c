@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "base/json_scan.h"
+#include "backends/wire/anthropic_request.h"
 
 #define BYTES_PER_TOKEN     4
 #define TOKENS_PER_ITEM     4
@@ -158,20 +158,8 @@ static const struct {
  */
 static bool edits_thinking_only(struct slice json)
 {
-    struct json_value object = {JSON_OBJECT, json};
-    struct json_member edits, type;
-    struct json_iter it;
-    struct json_member edit;
-
-    if (json.n == 0 || json.p[0] != '{' || !json_get(object, SLICE("edits"), &edits) ||
-        edits.value.type != JSON_ARRAY)
-        return false;
-    json_iter_init(&it, edits.value);
-    while (json_iter_next(&it, &edit))
-        if (!json_get(edit.value, SLICE("type"), &type) ||
-            !slice_starts(type.value.text, SLICE("\"clear_thinking_")))
-            return false;
-    return true;
+    return json.n && json.p[0] == '{' &&
+           anthropic_clears_thinking_only((struct json_value){JSON_OBJECT, json});
 }
 
 bool chat_is_harmless(const struct chat *c, const struct chat_unknown *u, enum chat_dialect to)

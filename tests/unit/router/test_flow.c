@@ -170,6 +170,59 @@ static void test_rejections_are_final(void **state)
     assert_int_equal(a.err, ERR_UPSTREAM_REJECTED);
 }
 
+/* x-should-retry: false comes with each of Anthropic's 400s: it speaks of the same request. */
+static void test_refused_thinking_is_left_out_once(void **state)
+{
+    struct flow_event ev = {.kind = FLOW_EV_FAILED,
+                            .err = ERR_UPSTREAM_THINKING,
+                            .retry_after_ms = -1,
+                            .no_retry = true};
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(3, 1, 9, 1));
+    assert_false(f.without_thinking);
+    a = flow_next(&f, &ev);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 0);
+    assert_int_equal(a.exclude_mask, 0);
+    assert_false(a.takes_budget);
+    assert_true(f.without_thinking);
+    flow_called(&f, 0);
+    a = flow_next(&f, &ev); /* that was not it */
+    assert_int_equal(a.kind, FLOW_FAIL);
+    assert_int_equal(a.err, ERR_UPSTREAM_THINKING);
+
+    /* a failure of another kind goes its way, and what was left out stays so */
+    start(&f, limits_of(3, 1, 9, 3));
+    flow_next(&f, &ev);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_SERVER_ERROR, -1).kind, FLOW_BACKOFF);
+    assert_true(f.without_thinking);
+}
+
+static void test_refused_thinking_is_final_elsewhere(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(1, 1, 1, 1)); /* no attempt is left */
+    assert_int_equal(failed(&f, ERR_UPSTREAM_THINKING, -1).kind, FLOW_FAIL);
+
+    start(&f, limits_of(2, 1, 9, 3)); /* another model is asked without thinking from the start */
+    a = failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1);
+    assert_int_equal(a.step, 1);
+    assert_true(f.without_thinking);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_THINKING, -1).kind, FLOW_FAIL);
+
+    start(&f, limits_of(1, 1, 9, 3)); /* bytes are with the client */
+    send(&f, FLOW_EV_FIRST_BYTES);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_THINKING, -1).kind, FLOW_CUT);
+}
+
 static void test_budget_refusal_moves_on(void **state)
 {
     struct flow f;
@@ -367,7 +420,8 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
 static void explore(struct flow f, int depth, struct walk *w)
 {
     static const enum err errs[] = {ERR_UPSTREAM_CONNECT, ERR_UPSTREAM_RATE_LIMITED,
-                                    ERR_UPSTREAM_CONTEXT_LENGTH, ERR_UPSTREAM_REJECTED};
+                                    ERR_UPSTREAM_CONTEXT_LENGTH, ERR_UPSTREAM_REJECTED,
+                                    ERR_UPSTREAM_THINKING};
 
     if (depth == 0 || f.state == FLOW_DONE) {
         if (f.state == FLOW_DONE) {
@@ -422,6 +476,8 @@ int main(void)
         cmocka_unit_test(test_refusals_never_return_to_the_same_model),
         cmocka_unit_test(test_upstream_may_forbid_retries),
         cmocka_unit_test(test_rejections_are_final),
+        cmocka_unit_test(test_refused_thinking_is_left_out_once),
+        cmocka_unit_test(test_refused_thinking_is_final_elsewhere),
         cmocka_unit_test(test_budget_refusal_moves_on),
         cmocka_unit_test(test_lonely_endpoint_is_asked_again),
         cmocka_unit_test(test_busy),

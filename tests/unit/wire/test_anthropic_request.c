@@ -59,6 +59,16 @@ static struct slice splice(struct body *b, bool drop)
     "\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\","                 \
     "\"content\":" content "}]"
 
+#define BUDGET "\"thinking\":{\"budget_tokens\":1024,\"type\":\"enabled\"}"
+#define CALL   "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}"
+#define RESULT "{\"type\":\"tool_result\",\"tool_use_id\":\"t\"}"
+#define LOOP(thinking)                                                                             \
+    "\"messages\":[{\"role\":\"assistant\",\"content\":[" thinking CALL                            \
+    "]},{\"role\":\"user\",\"content\":[" RESULT "]},{\"role\":\"system\",\"content\":\"s\"}]"
+#define CLEAR      "{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}"
+#define CLEAR_USES "{\"type\":\"clear_tool_uses_20250919\"}"
+#define EDITS(e)   "\"context_management\":{\"edits\":[" e "]}"
+
 static const struct {
     const char *in, *kept, *dropped; /* dropped NULL: the same as kept */
 } splices[] = {
@@ -86,6 +96,23 @@ static const struct {
      "]},{\"role\":\"assistant\","
      "\"content\":[" T "," X "]}]}",
      "{" UP "\"messages\":[{\"role\":\"assistant\",\"content\":[" X "]}]}"},
+    /* in a tool loop the wish to think goes with the thinking, wherever it stands */
+    {"{" M LOOP(T ",") "," BUDGET "}", "{" UP LOOP(T ",") "," BUDGET "}", "{" UP LOOP("") "}"},
+    {"{" BUDGET " , " LOOP(T ",") "," M EDITS(CLEAR) " }",
+     "{" BUDGET " , " LOOP(T ",") "," UP EDITS(CLEAR) " }",
+     "{" LOOP("") ",\"model\":\"up\\\"m\" }"},
+    {"{" EDITS(CLEAR "," CLEAR_USES "," CLEAR) "," BUDGET "," M LOOP(T ",") "}",
+     "{" EDITS(CLEAR "," CLEAR_USES "," CLEAR) "," BUDGET "," UP LOOP(T ",") "}",
+     "{" EDITS(CLEAR_USES) "," UP LOOP("") "}"},
+    /* and stays outside of one, and where the model thinks by its own judgement */
+    {"{" M BUDGET "," MSG("[" T "," X "]") "," EDITS(CLEAR) "}",
+     "{" UP BUDGET "," MSG("[" T "," X "]") "," EDITS(CLEAR) "}",
+     "{" UP BUDGET "," MSG("[" X "]") "," EDITS(CLEAR) "}"},
+    {"{" M "\"thinking\":{\"type\":\"adaptive\"}," LOOP(T ",") "," EDITS(CLEAR) "}",
+     "{" UP "\"thinking\":{\"type\":\"adaptive\"}," LOOP(T ",") "," EDITS(CLEAR) "}",
+     "{" UP "\"thinking\":{\"type\":\"adaptive\"}," LOOP("") "," EDITS(CLEAR) "}"},
+    {"{" M LOOP("") ",\"thinking\":7,\"context_management\":{\"edits\":7}}",
+     "{" UP LOOP("") ",\"thinking\":7,\"context_management\":{\"edits\":7}}", NULL},
     /* thinking that is no block of a message is not looked for */
     {"{" M "\"messages\":[],\"tools\":[" T "],\"system\":[" T "]}",
      "{" UP "\"messages\":[],\"tools\":[" T "],\"system\":[" T "]}", NULL},

@@ -216,6 +216,47 @@ static void test_classify(void **state)
         {500, "{\"type\":\"error\",\"error\":{\"type\":\"api_error\"}}", ERR_UPSTREAM_SERVER_ERROR},
         {0, "{\"type\":\"error\",\"error\":{\"type\":\"api_error\"}}", ERR_UPSTREAM_SERVER_ERROR},
         {0, "{\"type\":\"error\",\"error\":{\"type\":\"billing_error\"}}", ERR_UPSTREAM_QUOTA},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "1.content.0: Invalid `signature` in `thinking` block\"}}",
+         ERR_UPSTREAM_THINKING},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "3.content.0: Invalid `data` in `redacted_thinking` block\"}}",
+         ERR_UPSTREAM_THINKING},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "1.content.0.thinking.signature: Field required\"}}",
+         ERR_UPSTREAM_THINKING},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "5.content.28: `thinking` or `redacted_thinking` blocks in the latest assistant message "
+         "cannot be modified. These blocks must remain as they were in the original response.\"}}",
+         ERR_UPSTREAM_THINKING},
+        {422,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "1.content.0: Invalid `signature` in `thinking` block\"}}",
+         ERR_UPSTREAM_REJECTED},
+        {0,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "1.content.0: Invalid `signature` in `thinking` block\"}}",
+         ERR_UPSTREAM_REJECTED},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"metadata."
+         "x: Invalid `signature` in `thinking` block\"}}",
+         ERR_UPSTREAM_REJECTED},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"messages."
+         "1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.\"}}",
+         ERR_UPSTREAM_REJECTED},
+        {400,
+         "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"thinking."
+         "enabled.budget_tokens: Input should be greater than or equal to 1024\"}}",
+         ERR_UPSTREAM_REJECTED},
+        {400,
+         "{\"error\":{\"type\":\"api_error\",\"message\":\"messages.1.content.0: Invalid "
+         "`signature` in `thinking` block\"}}",
+         ERR_UPSTREAM_SERVER_ERROR},
         {503, "<html>", ERR_UPSTREAM_OVERLOADED},
         {400, "\xff\x00", ERR_UPSTREAM_REJECTED},
     };
