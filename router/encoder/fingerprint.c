@@ -41,6 +41,14 @@ struct fingerprint fingerprint_space(const struct fingerprint_parts *parts)
     return cut(digest_stream_end(s));
 }
 
+struct fingerprint fingerprint_shortened(struct fingerprint space, int max_tokens)
+{
+    char hex[FINGERPRINT_TEXT_BYTES], text[128];
+    fingerprint_text(space, hex);
+    int n = snprintf(text, sizeof text, "weir space 1\nspace %s\nmax_tokens %d\n", hex, max_tokens);
+    return cut(digest_of(slice_make(text, (size_t)n)));
+}
+
 struct fingerprint fingerprint_full(struct fingerprint space, enum encoder_precision precision)
 {
     char hex[FINGERPRINT_TEXT_BYTES], text[128];

@@ -37,6 +37,8 @@ struct fingerprint_parts {
     int max_tokens;
 };
 struct fingerprint fingerprint_space(const struct fingerprint_parts *parts);
+/* The space of the same model under a lower limit of tokens than the space was made with. */
+struct fingerprint fingerprint_shortened(struct fingerprint space, int max_tokens);
 struct fingerprint fingerprint_full(struct fingerprint space, enum encoder_precision precision);
 
 bool fingerprint_eq(struct fingerprint a, struct fingerprint b);

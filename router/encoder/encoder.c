@@ -1,0 +1,260 @@
+/* Owns: the choice of kernels, the way from texts to batches. Thread: an encoder is shared and
+ * immutable, a session belongs to one thread. Called by the service, the trainer, the command line
+ * and tests.
+ *
+ * A pass takes at most pass_tokens tokens, so that its activations stay in the core's second-level
+ * cache; more texts make more passes. */
+#include "router/encoder/encoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "router/encoder/bert_ref.h"
+
+/* Tokens of one pass on a CPU, or one sequence when that is longer. */
+#define CPU_PASS_TOKENS 512
+
+struct encoder {
+    struct bert_model *model;              /* owned */
+    struct wordpiece *tokenizer;           /* owned */
+    const struct encoder_kernels *kernels; /* static */
+    void *packed;                          /* owned: kernels->packed_free */
+    int max_tokens, pass_tokens;
+    size_t weight_bytes;
+    struct fingerprint space;
+};
+
+struct encoder_session {
+    const struct encoder *encoder; /* borrowed */
+    void *state;                   /* owned: kernels->state_free */
+    int32_t *ids;                  /* owned: [pass_tokens] */
+    int32_t *starts;               /* owned: [pass_tokens / 2 + 1]: a text has two tokens or more */
+    char *text;                    /* owned: prefix and text together; grows to the longest text */
+    size_t text_cap;
+};
+
+/* ---- opening ---- */
+
+static enum err choose_kernels(const struct encoder_options *opt, struct encoder *e,
+                               struct err_text *t)
+{
+    if (opt->device == ENCODER_CUDA) {
+        err_say(t, "the device cuda is not built into this program");
+        return ERR_INVALID_POLICY;
+    }
+    int precision = opt->precision < 0 ? ENCODER_FP32 : opt->precision;
+    if (precision != ENCODER_FP32) {
+        err_say(t, "the precision %s is not to be had on a CPU",
+                precision < ENCODER_PRECISIONS
+                    ? encoder_precision_name((enum encoder_precision)precision)
+                    : "of that number");
+        return ERR_INVALID_POLICY;
+    }
+    e->kernels = &bert_ref_kernels;
+    e->packed = bert_ref_pack(e->model, e->pass_tokens);
+    return ERR_OK;
+}
+
+static enum err check_limit(const struct encoder_options *opt, struct encoder *e,
+                            struct err_text *t)
+{
+    e->max_tokens = opt->max_tokens > 0 ? opt->max_tokens : e->model->max_tokens;
+    if (e->max_tokens > e->model->max_tokens || e->max_tokens < 2) {
+        err_say(t, "a limit of %d tokens: %s takes 2 to %d", e->max_tokens, e->model->name,
+                e->model->max_tokens);
+        return ERR_INVALID_POLICY;
+    }
+    e->pass_tokens = e->max_tokens > CPU_PASS_TOKENS ? e->max_tokens : CPU_PASS_TOKENS;
+    e->space = e->max_tokens == e->model->max_tokens
+                   ? e->model->space
+                   : fingerprint_shortened(e->model->space, e->max_tokens);
+    return ERR_OK;
+}
+
+enum err encoder_open(const struct encoder_options *opt, struct encoder **out, struct err_text *t)
+{
+    struct encoder *e = mem_zalloc(1, sizeof *e);
+    enum err err = bert_model_open(opt->folder, &e->model, t);
+    if (!err)
+        err = check_limit(opt, e, t);
+    if (!err) {
+        struct wordpiece_options words = {.lower_case = e->model->lower_case,
+                                          .strip_accents = e->model->strip_accents,
+                                          .split_cjk = e->model->split_cjk};
+        err = wordpiece_new(e->model->vocab, &words, &e->tokenizer, t);
+    }
+    if (!err)
+        err = choose_kernels(opt, e, t);
+    if (err) {
+        encoder_free(e);
+        return err;
+    }
+    *out = e;
+    return ERR_OK;
+}
+
+void encoder_free(struct encoder *e)
+{
+    if (!e)
+        return;
+    if (e->packed)
+        e->kernels->packed_free(e->packed);
+    wordpiece_free(e->tokenizer);
+    bert_model_free(e->model);
+    free(e);
+}
+
+struct encoder_facts encoder_facts(const struct encoder *e)
+{
+    return (struct encoder_facts){
+        .model = e->model->name,
+        .kernels = e->kernels->name,
+        .dim = e->model->hidden,
+        .max_tokens = e->max_tokens,
+        .precision = e->kernels->precision,
+        .space = e->space,
+        .full = fingerprint_full(e->space, e->kernels->precision),
+        .weight_bytes = e->weight_bytes,
+    };
+}
+
+const struct wordpiece *encoder_tokenizer(const struct encoder *e)
+{
+    return e->tokenizer;
+}
+
+/* ---- sessions ---- */
+
+struct encoder_session *encoder_session_new(const struct encoder *e)
+{
+    struct encoder_session *s = mem_zalloc(1, sizeof *s);
+    s->encoder = e;
+    s->state = e->kernels->state_new(e->packed);
+    /* Room for one text more than a pass takes: see encoder_embed. */
+    s->ids = mem_zalloc((size_t)e->pass_tokens + (size_t)e->max_tokens, sizeof *s->ids);
+    s->starts = mem_zalloc((size_t)e->pass_tokens / 2 + 2, sizeof *s->starts);
+    return s;
+}
+
+void encoder_session_free(struct encoder_session *s)
+{
+    if (!s)
+        return;
+    s->encoder->kernels->state_free(s->state);
+    free(s->ids);
+    free(s->starts);
+    free(s->text);
+    free(s);
+}
+
+/* The vectors of the texts from first on. */
+static struct encoder_vectors vectors_from(const struct encoder_vectors *v, int first, int dim)
+{
+    size_t skip = (size_t)first * (size_t)dim;
+    return (struct encoder_vectors){.embedding = v->embedding + skip,
+                                    .features = v->features ? v->features + 2 * skip : NULL};
+}
+
+/* Tokens of the model's prefix and the text, in ids[max_tokens]. The two are joined before they are
+ * tokenised: where the prefix does not end in a space, pieces may span the seam. */
+static struct wordpiece_counts tokenize(struct encoder_session *s, struct slice text, int32_t *ids)
+{
+    const struct encoder *e = s->encoder;
+    struct slice prefix = slice_str(e->model->prefix);
+    if (prefix.n > 0) {
+        if (s->text_cap < prefix.n + text.n) {
+            s->text_cap = prefix.n + text.n;
+            s->text = mem_resize(s->text, s->text_cap, 1);
+        }
+        memcpy(s->text, prefix.p, prefix.n);
+        if (text.n > 0)
+            memcpy(s->text + prefix.n, text.p, text.n);
+        text = slice_make(s->text, prefix.n + text.n);
+    }
+    struct wordpiece_counts c =
+        wordpiece_encode(e->tokenizer, text, true, ids, (size_t)e->max_tokens);
+    c.bytes = c.bytes > prefix.n ? c.bytes - prefix.n : 0;
+    return c;
+}
+
+/* Encodes sequences first .. first + count of the caller's, whose ids begin at ids. */
+static enum err run_pass(struct encoder_session *s, const int32_t *ids, int first, int count,
+                         const struct encoder_vectors *out, struct err_text *t)
+{
+    struct encoder_batch batch = {.ids = ids, .starts = s->starts, .count = count};
+    struct encoder_vectors v = vectors_from(out, first, s->encoder->model->hidden);
+    return s->encoder->kernels->run(s->state, &batch, &v, t);
+}
+
+enum err encoder_embed(struct encoder_session *s, const struct slice *texts, int count,
+                       struct encoder_vectors *out, struct wordpiece_counts *counts,
+                       struct err_text *t)
+{
+    enum err err = ERR_OK;
+    int waiting = 0; /* texts before the i-th whose ids are in s->ids, not yet encoded */
+    s->starts[0] = 0;
+    for (int i = 0; !err && i < count; i++) {
+        int used = s->starts[waiting];
+        struct wordpiece_counts c = tokenize(s, texts[i], s->ids + used);
+        int tokens = (int)c.tokens;
+        if (counts)
+            counts[i] = c;
+        if (used + tokens > s->encoder->pass_tokens) {
+            err = run_pass(s, s->ids, i - waiting, waiting, out, t);
+            memmove(s->ids, s->ids + used, (size_t)tokens * sizeof *s->ids);
+            waiting = 0;
+        }
+        s->starts[waiting + 1] = s->starts[waiting] + tokens;
+        waiting++;
+    }
+    if (!err && waiting > 0)
+        err = run_pass(s, s->ids, count - waiting, waiting, out, t);
+    return err;
+}
+
+/* ---- ids that are there already ---- */
+
+static enum err check_batch(const struct encoder *e, const struct encoder_batch *b,
+                            struct err_text *t)
+{
+    if (b->count > 0 && b->starts[0] != 0) {
+        err_say(t, "a batch begins at token %d, not 0", (int)b->starts[0]);
+        return ERR_INTERNAL;
+    }
+    for (int s = 0; s < b->count; s++) {
+        int64_t tokens = (int64_t)b->starts[s + 1] - b->starts[s];
+        if (tokens < 1 || tokens > e->max_tokens) {
+            err_say(t, "sequence %d of a batch has %lld tokens; 1 to %d are possible", s,
+                    (long long)tokens, e->max_tokens);
+            return ERR_INTERNAL;
+        }
+        for (int i = b->starts[s]; i < b->starts[s + 1]; i++)
+            if (b->ids[i] < 0 || b->ids[i] >= e->model->vocab_size) {
+                err_say(t, "sequence %d of a batch has the token id %d; the vocabulary has %d", s,
+                        (int)b->ids[i], e->model->vocab_size);
+                return ERR_INTERNAL;
+            }
+    }
+    return ERR_OK;
+}
+
+enum err encoder_run(struct encoder_session *s, const struct encoder_batch *batch,
+                     struct encoder_vectors *out, struct err_text *t)
+{
+    const struct encoder *e = s->encoder;
+    enum err err = check_batch(e, batch, t);
+    int done = 0;
+    while (!err && done < batch->count) {
+        /* As many as the pass takes, at most what s->starts has room for, at least one. */
+        int n = 0, first = batch->starts[done];
+        while (done + n < batch->count && n < e->pass_tokens / 2 + 1 &&
+               batch->starts[done + n + 1] - first <= e->pass_tokens) {
+            n++;
+            s->starts[n] = batch->starts[done + n] - first;
+        }
+        s->starts[0] = 0;
+        err = run_pass(s, batch->ids + first, done, n, out, t);
+        done += n;
+    }
+    return err;
+}
