@@ -1,0 +1,127 @@
+/* Files written whole and read whole. Owns nothing between calls. Called by control (port file,
+ * policy file), policy_store, the command line and the encoder's files. */
+#include "base/atomic_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/mem.h"
+
+static bool write_all(int fd, const struct slice *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (struct slice text = parts[i]; text.n > 0;) {
+            ssize_t n = write(fd, text.p, text.n);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return false;
+            text = slice_from(text, (size_t)n);
+        }
+    return true;
+}
+
+/* The rename itself lives in the directory: without this a power cut may undo it. */
+static void sync_directory_of(const char *path)
+{
+    char *copy = mem_strdup(slice_str(path));
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd); /* not every file system can; the data itself is safe by now */
+        close(fd);
+    }
+    free(copy);
+}
+
+static char *temporary_name(const char *path)
+{
+    size_t n = strlen(path) + sizeof ".XXXXXX";
+    char *name = mem_alloc(n);
+    snprintf(name, n, "%s.XXXXXX", path);
+    return name;
+}
+
+enum err atomic_file_write(const char *path, mode_t mode, struct slice text, struct err_text *t)
+{
+    return atomic_file_write_parts(path, mode, &text, 1, t);
+}
+
+enum err atomic_file_write_parts(const char *path, mode_t mode, const struct slice *parts,
+                                 size_t count, struct err_text *t)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+        mode = st.st_mode & 07777;
+    char *tmp = temporary_name(path);
+    int fd = mkostemp(tmp, O_CLOEXEC);
+    if (fd < 0) {
+        err_say(t, "%s: cannot write beside it: %s", path, strerror(errno));
+        free(tmp);
+        return ERR_INTERNAL;
+    }
+    bool ok = fchmod(fd, mode) == 0 && write_all(fd, parts, count) && fsync(fd) == 0;
+    int why = errno;
+    ok = close(fd) == 0 && ok;
+    if (ok && rename(tmp, path) != 0) {
+        why = errno;
+        ok = false;
+    }
+    if (ok) {
+        sync_directory_of(path);
+    } else {
+        err_say(t, "%s: cannot write it: %s", path, strerror(why));
+        unlink(tmp);
+    }
+    free(tmp);
+    return ok ? ERR_OK : ERR_INTERNAL;
+}
+
+static enum err read_open_file(int fd, const char *path, size_t max_bytes, char **text, size_t *n,
+                               struct err_text *t)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        err_say(t, "%s: not a regular file", path);
+        return ERR_NOT_FOUND;
+    }
+    if (st.st_size < 0 || (size_t)st.st_size > max_bytes) {
+        err_say(t, "%s: larger than %zu bytes", path, max_bytes);
+        return ERR_TOO_LARGE;
+    }
+    size_t size = (size_t)st.st_size, got = 0;
+    char *data = mem_alloc(size + 1);
+    while (got < size) {
+        ssize_t r = read(fd, data + got, size - got);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0) {
+            err_say(t, "%s: %s", path, strerror(errno));
+            free(data);
+            return ERR_INTERNAL;
+        }
+        if (r == 0)
+            break;
+        got += (size_t)r;
+    }
+    data[got] = '\0';
+    *text = data;
+    *n = got;
+    return ERR_OK;
+}
+
+enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,
+                          struct err_text *t)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        err_say(t, "%s: %s", path, strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_INTERNAL;
+    }
+    enum err e = read_open_file(fd, path, max_bytes, text, n, t);
+    close(fd);
+    return e;
+}

@@ -1,0 +1,24 @@
+/* Whole-file replacement: a reader sees the old file or the new one, never a part, also after a
+ * power cut. A temporary file in the same directory, fsync, rename, fsync of the directory. It
+ * waits for the disk: never on a worker. */
+#ifndef BASE_ATOMIC_FILE_H
+#define BASE_ATOMIC_FILE_H
+
+#include <sys/types.h>
+#include "base/err.h"
+#include "base/slice.h"
+
+/* An existing file keeps its mode, a new one gets `mode`. A symbolic link is not followed: it would
+ * be replaced, so that callers who mean its target resolve it first. ERR_INTERNAL with t filled;
+ * path is then as it was. */
+enum err atomic_file_write(const char *path, mode_t mode, struct slice text,
+                           struct err_text *t) MUST_CHECK;
+/* The same for a content that lies in pieces. */
+enum err atomic_file_write_parts(const char *path, mode_t mode, const struct slice *parts,
+                                 size_t count, struct err_text *t) MUST_CHECK;
+/* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it.
+ * ERR_NOT_FOUND, ERR_TOO_LARGE or ERR_INTERNAL with t filled. */
+enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,
+                          struct err_text *t) MUST_CHECK;
+
+#endif
