@@ -17,6 +17,8 @@ static bool read_source(struct chat_reader *r, struct json_value source, struct 
 
     if (source.text.n == 0)
         return chat_missing(r, "source");
+    if (source.type != JSON_OBJECT)
+        return chat_wrong_type(r, "source", "an object", source);
     chat_enter(r, "source");
     if (!CHAT_READ(r, source, fields))
         return false;
@@ -42,7 +44,8 @@ static bool read_source(struct chat_reader *r, struct json_value source, struct 
 
 /* ---- blocks ---- */
 
-/* The members of any block; which of them belong depends on its type. */
+/* The members of any block; which of them belong depends on its type. Server tools' blocks give
+ * some of them values of other types: source and content are looked at where they are used. */
 struct block_members {
     struct json_value type, text, thinking, signature, data, source, title, context, citations, id,
         name, input, tool_use_id, content, is_error, cache;
@@ -89,6 +92,8 @@ static bool read_tool_result(struct chat_reader *r, const struct block_members *
 
     if (v->tool_use_id.text.n == 0)
         return chat_missing(r, "tool_use_id");
+    if (v->content.text.n && v->content.type != JSON_STRING && v->content.type != JSON_ARRAY)
+        return chat_wrong_type(r, "content", "one of a string or an array", v->content);
     p->id = chat_text(r, v->tool_use_id);
     p->is_error = chat_flag(v->is_error) == CHAT_YES;
     return read_blocks(r, v->content, true, &inner);
@@ -177,7 +182,7 @@ static bool read_block(struct chat_reader *r, struct json_value block, bool in_r
         {"thinking", CHAT_STRING, &v.thinking},
         {"signature", CHAT_STRING, &v.signature},
         {"data", CHAT_STRING, &v.data},
-        {"source", CHAT_OBJECT, &v.source},
+        {"source", CHAT_ANY, &v.source},
         {"title", CHAT_STRING, &v.title},
         {"context", CHAT_STRING, &v.context},
         {"citations", CHAT_OBJECT | CHAT_ARRAY, &v.citations},
@@ -185,7 +190,7 @@ static bool read_block(struct chat_reader *r, struct json_value block, bool in_r
         {"name", CHAT_STRING, &v.name},
         {"input", CHAT_ANY, &v.input},
         {"tool_use_id", CHAT_STRING, &v.tool_use_id},
-        {"content", CHAT_STRING | CHAT_ARRAY, &v.content},
+        {"content", CHAT_ANY, &v.content},
         {"is_error", CHAT_BOOL, &v.is_error},
         {"cache_control", CHAT_OBJECT, &v.cache},
     };

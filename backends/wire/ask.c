@@ -81,7 +81,8 @@ static char *put(char *to, struct slice s)
 }
 
 /* The members of a Responses request that the response object repeats: as written, or the API's
- * defaults. Source: OpenAI API reference, "The response object". */
+ * defaults. store says what is: nothing is kept, whatever was wished. Source: OpenAI API reference,
+ * "The response object". */
 static struct slice echo_of(struct slice body, struct arena *a)
 {
     static const struct {
@@ -100,7 +101,6 @@ static struct slice echo_of(struct slice body, struct arena *a)
         REPEATED("parallel_tool_calls", "true"),
         REPEATED("previous_response_id", "null"),
         REPEATED("reasoning", "{\"effort\":null,\"summary\":null}"),
-        REPEATED("store", "false"),
         REPEATED("temperature", "null"),
         REPEATED("text", "{\"format\":{\"type\":\"text\"}}"),
         REPEATED("tool_choice", "\"auto\""),
@@ -112,12 +112,12 @@ static struct slice echo_of(struct slice body, struct arena *a)
     };
     struct json_value root = {JSON_OBJECT, json_trim(body)};
     struct json_member m;
-    char *echo = arena_alloc(a, root.text.n + 1024), *end = echo;
+    char *echo = arena_alloc(a, root.text.n + 1024), *end = put(echo, SLICE("\"store\":false"));
 
     for (size_t i = 0; i < sizeof repeated / sizeof repeated[0]; i++) {
-        bool given = json_get(root, repeated[i].key, &m);
+        bool given = json_get(root, repeated[i].key, &m) && m.value.type != JSON_NULL;
 
-        end = put(end, i ? SLICE(",\"") : SLICE("\""));
+        end = put(end, SLICE(",\""));
         end = put(end, repeated[i].key);
         end = put(end, SLICE("\":"));
         end = put(end, given ? m.value.text : repeated[i].absent);

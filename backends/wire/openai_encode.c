@@ -353,10 +353,12 @@ static void put_joined(struct json_pen *pen, const struct chat_answer *a, int ch
     buf_clear(&joined);
 }
 
-static bool has_kind(const struct chat_answer *a, int choice, enum chat_block kind)
+/* Thinking of which only the signature came says nothing, in a stream neither. */
+static bool has_thinking(const struct chat_answer *a, int choice)
 {
     for (size_t i = 0; i < a->count; i++)
-        if (a->blocks[i].choice == choice && a->blocks[i].kind == kind)
+        if (a->blocks[i].choice == choice && a->blocks[i].kind == CHAT_BLOCK_THINKING &&
+            buf_len(&a->blocks[i].text) > 0)
             return true;
     return false;
 }
@@ -404,7 +406,7 @@ static void put_choice(struct json_pen *pen, const struct chat_answer *a, int ch
     json_pen_int(pen, choice);
     JSON_PEN(pen, ",\"message\":{\"role\":\"assistant\",\"content\":");
     put_joined(pen, a, choice, CHAT_BLOCK_TEXT);
-    if (has_kind(a, choice, CHAT_BLOCK_THINKING)) {
+    if (has_thinking(a, choice)) {
         JSON_PEN(pen, ",\"reasoning_content\":");
         put_joined(pen, a, choice, CHAT_BLOCK_THINKING);
     }

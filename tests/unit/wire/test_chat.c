@@ -105,6 +105,20 @@ static const struct {
        "\"input_schema\":{}}]}"},
     {CHAT_ANTHROPIC, QUIRK_OPENAI, "tools.0.cache",
      A "\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache\":1}]}"},
+    /* blocks of server tools give some members values of other types */
+    {CHAT_ANTHROPIC, QUIRK_OPENAI, "messages.0.content.0.type",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+     "\"search_result\",\"source\":\"u\",\"title\":\"t\",\"content\":[]}]}]}"},
+    {CHAT_ANTHROPIC, QUIRK_OPENAI, "messages.0.content.0.type",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"assistant\",\"content\":[{"
+     "\"type\":"
+     "\"code_execution_tool_result\",\"tool_use_id\":\"s\",\"content\":{\"type\":\"x\"}}]}]}"},
+    {CHAT_ANTHROPIC, -1, "messages.0.content.0.source",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+     "\"image\",\"source\":\"u\"}]}]}"},
+    {CHAT_ANTHROPIC, -1, "messages.0.content.0.content",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+     "\"tool_result\",\"tool_use_id\":\"s\",\"content\":{}}]}]}"},
     {CHAT_RESPONSES, QUIRK_OPENAI, "include", R "\"include\":[\"file_search_call.results\"]}"},
     {CHAT_RESPONSES, QUIRK_OPENAI, "truncation", R "\"truncation\":\"auto\"}"},
     {CHAT_RESPONSES, QUIRK_OPENAI, "background", R "\"background\":true}"},
