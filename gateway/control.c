@@ -17,12 +17,12 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "gateway/access_log.h"
 #include "gateway/api_admin.h"
-#include "gateway/atomic_file.h"
 #include "gateway/cli/exit.h"
 #include "gateway/http_server.h"
 #include "gateway/policy_store.h"

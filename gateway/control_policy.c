@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "gateway/atomic_file.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"

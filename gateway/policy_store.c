@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "gateway/atomic_file.h"
 
 #define INDEX_BYTES ((size_t)16 << 20)
 #define ORIGIN_BYTES                                                                               \

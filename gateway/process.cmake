@@ -1,7 +1,7 @@
 # The process and its command line: weir_process is everything but argv, weir is the program.
 pkg_check_modules(PROCESS_JANSSON REQUIRED IMPORTED_TARGET jansson)
 weir_library(process
-    SOURCES api_admin.c atomic_file.c control.c control_policy.c diag_json.c json_put.c policy_store.c policy_watch.c
+    SOURCES api_admin.c control.c control_policy.c diag_json.c json_put.c policy_store.c policy_watch.c
     LINKS weir_gateway weir_router weir_policies weir_backends weir_wire weir_base PkgConfig::PROCESS_JANSSON
           PkgConfig::EVENT)
 

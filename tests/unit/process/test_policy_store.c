@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "gateway/atomic_file.h"
+#include "base/atomic_file.h"
 #include "gateway/policy_store.h"
 
 static char dir[64];
