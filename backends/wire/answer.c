@@ -95,16 +95,16 @@ enum err answer_error_body(enum wire_api api, enum err e, const char *message, c
                            struct slice request_id, struct buf *out)
 {
     return wire_api_dialect(api) == WIRE_ANTHROPIC
-               ? anthropic_error_body(e, message, request_id, out)
+               ? anthropic_error_body(e, message, param, request_id, out)
                : openai_error_body(e, message, param, out);
 }
 
 static bool is_clients_business(enum err e)
 {
     return e == ERR_UPSTREAM_REJECTED || e == ERR_UPSTREAM_THINKING ||
-           e == ERR_UPSTREAM_CONTEXT_LENGTH ||
-           e == ERR_UPSTREAM_CONTENT_FILTER || e == ERR_UPSTREAM_RATE_LIMITED ||
-           e == ERR_UPSTREAM_OVERLOADED || e == ERR_UPSTREAM_SERVER_ERROR;
+           e == ERR_UPSTREAM_CONTEXT_LENGTH || e == ERR_UPSTREAM_CONTENT_FILTER ||
+           e == ERR_UPSTREAM_RATE_LIMITED || e == ERR_UPSTREAM_OVERLOADED ||
+           e == ERR_UPSTREAM_SERVER_ERROR;
 }
 
 static bool has_code(struct json_value error, const char *code)

@@ -18,7 +18,11 @@
  * - reasoning_effort becomes output_config.effort with adaptive thinking, or, for models without
  *   it, a budget: 10 % of max_tokens for minimal, 20 low, 50 medium, 80 high, 95 above; 1,024 at
  *   least. Where the conversation stands in the middle of a tool loop whose thinking is not sent
- *   along, a budget is left out: the API wants such a turn to begin with its thinking.
+ *   along, a budget is left out: the API wants such a turn to begin with its thinking. Beside
+ *   thinking a temperature other than 1, a top_p below 0.95, top_k, and with a budget a tool_choice
+ *   that forces a tool are refused.
+ * - Names of tools are 1 to 128 letters, digits, _ and -; calls and results go in pairs
+ *   (tool_pairs.h). What the API would refuse in this is refused here, by its name.
  * - Thinking goes back only to the model that thought, with its signature; unsigned thinking is
  *   another vendor's and is left out. */
 #ifndef BACKENDS_WIRE_ANTHROPIC_CHAT_H

@@ -529,8 +529,28 @@ static bool read_output(struct chat_reader *r, struct json_value output)
 
 struct request_members {
     struct json_value model, messages, system, max_tokens, temperature, top_p, top_k, stops, stream,
-        tools, tool_choice, thinking, output, cache;
+        tools, tool_choice, thinking, output, cache, thread;
 };
+
+/* A conversation kept by the server that began it (guide "Message threads"). A request that begins
+ * one has the whole conversation and goes anywhere; one that goes on with it has only what is new,
+ * and nothing else of it is looked at: no other server can answer it. */
+static bool read_thread(struct chat_reader *r, struct json_value thread, bool *goes_on)
+{
+    struct json_value type = {0};
+    const struct chat_field fields[] = {{"type", CHAT_STRING, &type},
+                                        {"previous_message_id", CHAT_STRING, NULL}};
+
+    *goes_on = false;
+    if (thread.text.n == 0)
+        return true;
+    chat_enter(r, "thread");
+    if (!CHAT_READ(r, thread, fields))
+        return false;
+    chat_leave(r);
+    *goes_on = !chat_is(r, type, "create");
+    return !*goes_on || chat_unknown_at(r, "thread", thread);
+}
 
 static bool read_sampling(struct chat_reader *r, const struct request_members *v,
                           enum anthropic_call call)
@@ -558,12 +578,17 @@ static bool read_request(struct chat_reader *r, const struct request_members *v,
                          enum anthropic_call call)
 {
     struct chat_message **end = &r->chat->messages;
+    bool goes_on;
 
     if (v->model.text.n == 0)
         return chat_missing(r, "model");
     r->chat->model = chat_text(r, v->model);
     if (r->chat->model.n == 0)
         return chat_fail(r, "model", "model: the name is empty");
+    if (!read_thread(r, v->thread, &goes_on))
+        return false;
+    if (goes_on && call == ANTHROPIC_MESSAGES)
+        return true;
     return read_system(r, v->system, &end) && read_messages(r, v->messages, &end) &&
            read_tools(r, v->tools) && read_choice(r, v->tool_choice) &&
            read_thinking(r, v->thinking) && read_output(r, v->output) && read_sampling(r, v, call);
@@ -588,6 +613,7 @@ enum err anthropic_chat_parse(enum anthropic_call call, struct slice body, struc
         {"thinking", CHAT_OBJECT, &v.thinking},
         {"output_config", CHAT_OBJECT, &v.output},
         {"cache_control", CHAT_OBJECT, &v.cache},
+        {"thread", CHAT_OBJECT, &v.thread},
     };
     struct chat_reader r;
     struct json_value top;

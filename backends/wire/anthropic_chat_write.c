@@ -16,6 +16,8 @@ struct writing {
 
 /* "String should match pattern '^[a-zA-Z0-9_-]+$'" is the API's answer to any other id. */
 static const struct tool_id_rule tool_ids = {.min_bytes = 1, .max_bytes = 256};
+/* "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'" */
+static const struct tool_id_rule tool_names = {.min_bytes = 1, .max_bytes = 128};
 
 static void refuse_part(struct writing *s, const struct chat_message *m, const struct chat_part *p,
                         const struct chat_part *inner, const char *field, const char *why)
@@ -391,6 +393,25 @@ static void put_tools(struct writing *s)
 
 /* ---- thinking and output ---- */
 
+/* What the API does not take beside thinking: "`temperature` may only be set to 1 when thinking is
+ * enabled or in adaptive mode", top_p of 0.95 to 1, no top_k; and with a budget no tool_choice that
+ * forces a tool (guides "Extended thinking", "Thinking in tool and multi-turn workflows"). */
+static void refuse_beside_thinking(struct writing *s, bool budget)
+{
+    struct chat_writer *w = &s->w;
+    const struct chat *c = w->chat;
+    double top_p;
+
+    if (chat_given(c->temperature) && !chat_is_number(c->temperature, 1))
+        chat_refuse(w, "temperature", "Beside thinking it can only be 1.");
+    if (json_number((struct json_value){JSON_NUMBER, c->top_p}, &top_p) && top_p < 0.95)
+        chat_refuse(w, "top_p", "Beside thinking it can only be 0.95 to 1.");
+    if (chat_given(c->top_k))
+        chat_refuse(w, "top_k", "It cannot stand beside thinking.");
+    if (budget && (c->tool_choice == CHAT_CHOICE_REQUIRED || c->tool_choice == CHAT_CHOICE_NAMED))
+        chat_refuse(w, "tool_choice", "A tool cannot be forced beside a budget for thinking.");
+}
+
 /* Does the conversation stand in a tool loop whose assistant turn goes without its thinking? */
 static bool loop_without_thinking(const struct writing *s)
 {
@@ -423,12 +444,19 @@ static int64_t budget_of_effort(const struct writing *s)
     return budget < MIN_THINKING_BUDGET ? MIN_THINKING_BUDGET : budget;
 }
 
+static void put_adaptive(struct writing *s)
+{
+    refuse_beside_thinking(s, false);
+    put_raw_member(&s->w, "thinking", SLICE("{\"type\":\"adaptive\"}"));
+}
+
 static void put_budget(struct writing *s, int64_t budget)
 {
     struct chat_writer *w = &s->w;
 
     if (loop_without_thinking(s))
         return;
+    refuse_beside_thinking(s, true);
     if (budget >= s->max_tokens && w->chat->from != CHAT_ANTHROPIC)
         chat_refuse(
             w, chat_term(w->chat, TERM_EFFORT),
@@ -454,7 +482,7 @@ static void put_thinking_wish(struct writing *s)
         put_raw_member(w, "thinking", SLICE("{\"type\":\"disabled\"}"));
         return;
     case CHAT_THINKING_ADAPTIVE:
-        put_raw_member(w, "thinking", SLICE("{\"type\":\"adaptive\"}"));
+        put_adaptive(s);
         return;
     case CHAT_THINKING_UNSET:
         break;
@@ -463,7 +491,7 @@ static void put_thinking_wish(struct writing *s)
         c->effort == CHAT_EFFORT_NONE)
         return; /* no thinking is the dialect's default */
     if (s->to->adaptive_thinking)
-        put_raw_member(w, "thinking", SLICE("{\"type\":\"adaptive\"}"));
+        put_adaptive(s);
     else
         put_budget(s, budget_of_effort(s));
 }
@@ -609,6 +637,8 @@ enum err anthropic_chat_write(const struct chat *c, const struct anthropic_targe
     put_tools(&s);
     put_settings(&s);
     put_unknown(&s.w, CHAT_ANTHROPIC);
+    chat_refuse_tool_names(&s.w, &tool_names);
+    chat_refuse_unpaired(&s.w, TOOL_PAIRS_BY_TURN);
     put_close(&s.w, '}');
     return chat_writer_end(&s.w);
 }

@@ -200,7 +200,7 @@ static void put_error(struct json_pen *pen, const struct chat_event *event)
     err_say(&message, "%.*s", SLICE_ARG(event->text));
     JSON_PEN(pen, "event: error\ndata: ");
     if (!pen->err)
-        pen->err = anthropic_error_body(event->err, message.s, slice_make("", 0), pen->out);
+        pen->err = anthropic_error_body(event->err, message.s, NULL, slice_make("", 0), pen->out);
     JSON_PEN(pen, "\n\n");
 }
 

@@ -73,11 +73,27 @@ static bool refuses_thinking(int status, struct json_value type, const char *mes
     return false;
 }
 
+/* Its code says what became of the thread that a request goes on with; the client can mend it by
+ * sending the whole conversation, and nobody else can (SDK, lib/threads: thread_not_found,
+ * thread_already_continued, thread_continue_in_flight, thread_unsupported_request). */
+static bool is_about_thread(struct slice body)
+{
+    struct json_value root = {JSON_OBJECT, json_trim(body)};
+    struct json_member m;
+    struct slice prefix = SLICE("\"thread_");
+
+    return root.text.n && root.text.p[0] == '{' && json_validate(root.text, NULL) &&
+           json_get(root, SLICE("error"), &m) && json_get(m.value, SLICE("details"), &m) &&
+           json_get(m.value, SLICE("error_code"), &m) && slice_starts(m.value.text, prefix);
+}
+
 enum err anthropic_error_classify(int status, struct slice body)
 {
     struct json_value type = error_type(body);
     struct err_text message;
 
+    if (is_about_thread(body))
+        return ERR_UPSTREAM_REJECTED;
     openai_error_message(body, &message);
     if (refuses_thinking(status, type, message.s))
         return ERR_UPSTREAM_THINKING;
@@ -107,8 +123,8 @@ const char *anthropic_error_type(enum err e)
     return status >= 500 ? "api_error" : "invalid_request_error";
 }
 
-enum err anthropic_error_body(enum err e, const char *message, struct slice request_id,
-                              struct buf *out)
+enum err anthropic_error_body(enum err e, const char *message, const char *param,
+                              struct slice request_id, struct buf *out)
 {
     const char *text = message && message[0] ? message : err_text(e);
     bool reword = e == ERR_UPSTREAM_CONTEXT_LENGTH && !strcasestr(text, CONTEXT_WORDS);
@@ -121,6 +137,9 @@ enum err anthropic_error_body(enum err e, const char *message, struct slice requ
     json_pen_string(&pen, slice_str(anthropic_error_type(e)));
     JSON_PEN(&pen, ",\"message\":");
     json_pen_string(&pen, slice_str(words.s));
+    if (e == ERR_UNTRANSLATABLE && param && strcmp(param, "thread") == 0)
+        JSON_PEN(&pen, ",\"details\":{\"error_code\":\"thread_unsupported_request\","
+                       "\"unsupported\":[\"thread\"]}");
     JSON_PEN(&pen, "}");
     if (request_id.n) {
         JSON_PEN(&pen, ",\"request_id\":");

@@ -18,9 +18,10 @@ const char *anthropic_error_type(enum err e);
 int anthropic_error_status(enum err e);
 
 /* {"type":"error","error":{"type":..,"message":..},"request_id":..} for e; message "" or NULL:
- * err_text(e); request_id empty: no such member. A prompt that does not fit is told in the words
- * by which agents know to compact. */
-enum err anthropic_error_body(enum err e, const char *message, struct slice request_id,
-                              struct buf *out) MUST_CHECK;
+ * err_text(e); param: the member at fault, or NULL; request_id empty: no such member. A prompt that
+ * does not fit is told in the words by which agents know to compact; a thread that its server does
+ * not have, with the code by which the SDKs know to send the whole conversation. */
+enum err anthropic_error_body(enum err e, const char *message, const char *param,
+                              struct slice request_id, struct buf *out) MUST_CHECK;
 
 #endif

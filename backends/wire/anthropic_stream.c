@@ -231,7 +231,7 @@ enum err anthropic_stream_error(enum err e, const char *message, struct slice re
     json_pen_begin(&pen, out);
     JSON_PEN(&pen, "event: error\ndata: ");
     if (!pen.err)
-        pen.err = anthropic_error_body(e, message, request_id, out);
+        pen.err = anthropic_error_body(e, message, NULL, request_id, out);
     JSON_PEN(&pen, "\n\n");
     return json_pen_end(&pen);
 }

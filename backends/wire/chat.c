@@ -142,6 +142,13 @@ const char *chat_path(const struct chat *c, const struct chat_message *m,
     return field ? put_name(path, field, a) : path;
 }
 
+const char *chat_tool_path(const struct chat *c, const struct chat_tool *tool, const char *field,
+                           struct arena *a)
+{
+    return arena_printf(a, c->from == CHAT_ANTHROPIC ? "tools.%d.%s%s" : "tools[%d].%s%s", tool->at,
+                        c->from == CHAT_OPENAI ? "function." : "", field);
+}
+
 /* ---- harmless ---- */
 
 static const struct {

@@ -180,6 +180,10 @@ const char *chat_path(const struct chat *c, const struct chat_message *m,
                       const struct chat_part *part, const struct chat_part *inner,
                       const char *field, struct arena *a);
 
+/* "tools[0].function.name", "tools.0.name", "tools[0].name": where a member of a tool stood. */
+const char *chat_tool_path(const struct chat *c, const struct chat_tool *tool, const char *field,
+                           struct arena *a);
+
 /* May a member that dialect `to` lacks be left out? Asks chat_harmless.def. */
 bool chat_is_harmless(const struct chat *c, const struct chat_unknown *u, enum chat_dialect to);
 

@@ -124,6 +124,46 @@ bool chat_refuse_unknown(struct chat_writer *w, enum chat_dialect to)
     return w->err != ERR_OK;
 }
 
+static void refuse_name(struct chat_writer *w, const char *path, const struct tool_id_rule *rule)
+{
+    chat_refuse(w, path,
+                arena_printf(w->arena,
+                             "Names of tools there are 1 to %zu letters, digits, _ and -.",
+                             rule->max_bytes));
+}
+
+void chat_refuse_tool_names(struct chat_writer *w, const struct tool_id_rule *rule)
+{
+    const struct chat *c = w->chat;
+
+    for (const struct chat_tool *tool = c->tools; tool; tool = tool->next)
+        if (!tool_id_fits(rule, tool->name))
+            refuse_name(w, chat_tool_path(c, tool, "name", w->arena), rule);
+    for (const struct chat_message *m = c->messages; m; m = m->next)
+        for (const struct chat_part *p = m->parts; p; p = p->next)
+            if (p->kind == CHAT_PART_TOOL_CALL && !tool_id_fits(rule, p->name))
+                refuse_name(w,
+                            chat_path(c, m, p, NULL,
+                                      c->from == CHAT_OPENAI ? "function.name" : "name", w->arena),
+                            rule);
+}
+
+void chat_refuse_unpaired(struct chat_writer *w, enum tool_pairs_by by)
+{
+    static const char *const ids[][2] = {
+        [CHAT_OPENAI] = {"id", "tool_call_id"},
+        [CHAT_ANTHROPIC] = {"id", "tool_use_id"},
+        [CHAT_RESPONSES] = {"call_id", "call_id"},
+    };
+    struct tool_pairs_fault at;
+
+    if (!tool_pairs_match(w->chat, by, w->arena, &at))
+        chat_refuse(w,
+                    chat_path(w->chat, at.message, at.part, NULL,
+                              ids[w->chat->from][at.part->kind == CHAT_PART_TOOL_RESULT], w->arena),
+                    at.why);
+}
+
 void put_unknown(struct chat_writer *w, enum chat_dialect to)
 {
     for (const struct chat_unknown *u = w->chat->unknown; u; u = u->next) {

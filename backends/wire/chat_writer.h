@@ -5,6 +5,8 @@
 
 #include "backends/wire/chat.h"
 #include "backends/wire/json_pen.h"
+#include "backends/wire/tool_id.h"
+#include "backends/wire/tool_pairs.h"
 
 struct chat_writer {
     const struct chat *chat;
@@ -40,6 +42,11 @@ void chat_refuse(struct chat_writer *w, const char *path, const char *why);
 /* Refuses the first member that the model has no place for, unless it is harmless or of the
  * request's top in the client's own dialect. true: refused, and the writer may stop. */
 bool chat_refuse_unknown(struct chat_writer *w, enum chat_dialect to);
+/* Refuses the first tool, or call of one, whose name the rule does not admit. Names are not mapped:
+ * the model is told by them what a tool does. */
+void chat_refuse_tool_names(struct chat_writer *w, const struct tool_id_rule *rule);
+/* Refuses the first tool call without its result, or result without its call. */
+void chat_refuse_unpaired(struct chat_writer *w, enum tool_pairs_by by);
 /* Those of the request's top, in the client's own dialect. */
 void put_unknown(struct chat_writer *w, enum chat_dialect to);
 

@@ -354,16 +354,9 @@ static void put_messages(struct writing *s)
 static void put_tool(struct writing *s, const struct chat_tool *tool)
 {
     struct chat_writer *w = &s->w;
-    bool anthropic = w->chat->from == CHAT_ANTHROPIC;
-    bool flat = w->chat->from != CHAT_OPENAI;
-    const char *path = arena_printf(w->arena, anthropic ? "tools.%d" : "tools[%d]", tool->at);
 
-    if (s->q->max_tool_name_bytes && tool->name.n > s->q->max_tool_name_bytes)
-        chat_refuse(w, arena_printf(w->arena, flat ? "%s.name" : "%s.function.name", path),
-                    "The name is too long for it.");
     if (tool->strict == CHAT_YES && lacks(s, LACKS_STRICT))
-        chat_refuse(w, arena_printf(w->arena, flat ? "%s.strict" : "%s.function.strict", path),
-                    NULL);
+        chat_refuse(w, chat_tool_path(w->chat, tool, "strict", w->arena), NULL);
     put_open(w, '{');
     put_words_member(w, "type", "function");
     put_key(w, "function");
@@ -627,6 +620,9 @@ enum err openai_chat_write(const struct chat *c, const struct openai_target *to,
     put_unknown(&s.w, CHAT_OPENAI);
     if (chat_given(c->previous_response_id))
         chat_refuse(&s.w, "previous_response_id", "Its conversation is not at hand.");
+    chat_refuse_tool_names(&s.w, &s.q->tool_name);
+    if (s.q->pairs_tools)
+        chat_refuse_unpaired(&s.w, TOOL_PAIRS_BY_MESSAGE);
     put_close(&s.w, '}');
     return chat_writer_end(&s.w);
 }

@@ -13,6 +13,11 @@
         .min_bytes = 1, .max_bytes = SIZE_MAX, .any = true                                         \
     }
 
+#define VENDOR_NAME                                                                                \
+    {                                                                                              \
+        .min_bytes = 1, .max_bytes = 64                                                            \
+    }
+
 static const struct quirks table[QUIRK_SERVERS] = {
 #define QUIRK(server, ...) [QUIRK_##server] = {__VA_ARGS__},
 #include "backends/wire/quirks.def"
@@ -45,6 +50,7 @@ static bool part_touched(const struct quirks *q, const struct chat_part *p)
     case CHAT_PART_DOCUMENT:
         return q->lacks & LACKS_FILE;
     case CHAT_PART_TOOL_CALL:
+        return !tool_id_allowed(&q->tool_id, p->id) || !tool_id_fits(&q->tool_name, p->name);
     case CHAT_PART_TOOL_RESULT:
         return !tool_id_allowed(&q->tool_id, p->id);
     case CHAT_PART_TEXT:
@@ -83,7 +89,7 @@ static bool tools_touched(const struct quirks *q, const struct chat *c)
 
     for (const struct chat_tool *t = c->tools; t; t = t->next)
         if ((t->strict != CHAT_UNSET && (q->lacks & LACKS_STRICT)) ||
-            (q->max_tool_name_bytes && t->name.n > q->max_tool_name_bytes))
+            !tool_id_fits(&q->tool_name, t->name))
             return true;
     return (c->tool_choice != CHAT_CHOICE_UNSET && (q->lacks & LACKS_TOOL_CHOICE)) ||
            (named && (q->lacks & LACKS_NAMED_CHOICE)) ||

@@ -55,12 +55,12 @@ struct quirks {
     const char *effort[CHAT_EFFORTS]; /* the server's words; NULL: refused */
     unsigned lacks;                   /* enum quirk_lack */
     enum quirk_prefill prefill;
-    size_t max_stops;           /* 0: no limit */
-    size_t max_tool_name_bytes; /* 0: no limit */
-    bool cache_control;         /* read on parts */
-    bool both_max_tokens;       /* max_tokens and max_completion_tokens are understood */
-    bool texts_as_string;       /* content of several texts must be one string */
-    struct tool_id_rule tool_id;
+    size_t max_stops;     /* 0: no limit */
+    bool cache_control;   /* read on parts */
+    bool both_max_tokens; /* max_tokens and max_completion_tokens are understood */
+    bool texts_as_string; /* content of several texts must be one string */
+    bool pairs_tools;     /* refuses tool calls without a result, and the other way round */
+    struct tool_id_rule tool_id, tool_name;
 };
 
 const struct quirks *quirks_get(enum quirk_server s);
@@ -69,8 +69,8 @@ const struct quirks *quirks_find(struct slice name);
 
 /* Must a request in OpenAI's own dialect be written anew for this server, because it renames,
  * refuses or ignores something in it? Else the client's bytes can be passed on as they are. Worth
- * asking where the operator has named the server; members the model has no place for do not count.
- */
+ * asking where the operator has named the server; members the model has no place for do not
+ * count, nor do tool calls without results, which such a server refuses by itself. */
 bool quirks_touch(const struct quirks *q, const struct chat *c);
 
 #endif

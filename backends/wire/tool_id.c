@@ -14,7 +14,7 @@ static bool is_alnum(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-static bool fits(const struct tool_id_rule *rule, struct slice id)
+bool tool_id_fits(const struct tool_id_rule *rule, struct slice id)
 {
     if (id.n < rule->min_bytes || id.n > rule->max_bytes)
         return false;
@@ -27,7 +27,7 @@ static bool fits(const struct tool_id_rule *rule, struct slice id)
 /* One that looks mapped is mapped again, so that no two ids become the same. */
 bool tool_id_allowed(const struct tool_id_rule *rule, struct slice id)
 {
-    return fits(rule, id) && (rule->any || !slice_starts(id, SLICE(PREFIX)));
+    return tool_id_fits(rule, id) && (rule->any || !slice_starts(id, SLICE(PREFIX)));
 }
 
 /* ---- there and back ---- */
@@ -109,7 +109,7 @@ struct slice tool_id_map(const struct tool_id_rule *rule, struct slice id, struc
         return id;
     if (!rule->only_alnum && PREFIX_BYTES + (id.n * 4 + 2) / 3 <= rule->max_bytes) {
         mapped = encode(id, a);
-        if (fits(rule, mapped))
+        if (tool_id_fits(rule, mapped))
             return mapped;
     }
     return digest(rule, id, a);

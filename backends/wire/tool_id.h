@@ -17,6 +17,8 @@ struct tool_id_rule {
 };
 
 bool tool_id_allowed(const struct tool_id_rule *rule, struct slice id); /* stays as it is */
+/* Does the rule hold for it? For names of tools, which are not mapped. */
+bool tool_id_fits(const struct tool_id_rule *rule, struct slice name);
 struct slice tool_id_map(const struct tool_id_rule *rule, struct slice id, struct arena *a);
 /* The id that was mapped; id itself when it was not, or cannot be turned back. */
 struct slice tool_id_restore(struct slice id, struct arena *a);

@@ -257,6 +257,18 @@ static void test_classify(void **state)
          "{\"error\":{\"type\":\"api_error\",\"message\":\"messages.1.content.0: Invalid "
          "`signature` in `thinking` block\"}}",
          ERR_UPSTREAM_SERVER_ERROR},
+        {404,
+         "{\"type\":\"error\",\"error\":{\"type\":\"not_found_error\",\"message\":\"thread\","
+         "\"details\":{\"error_code\":\"thread_not_found\"}}}",
+         ERR_UPSTREAM_REJECTED},
+        {409,
+         "{\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"thread\","
+         "\"details\":{\"error_code\":\"thread_continue_in_flight\"}}}",
+         ERR_UPSTREAM_REJECTED},
+        {404,
+         "{\"type\":\"error\",\"error\":{\"type\":\"not_found_error\",\"message\":\"model: x\","
+         "\"details\":null}}",
+         ERR_UPSTREAM_NOT_FOUND},
         {503, "<html>", ERR_UPSTREAM_OVERLOADED},
         {400, "\xff\x00", ERR_UPSTREAM_REJECTED},
     };
@@ -275,11 +287,19 @@ static void test_bodies(void **state)
 
     (void)state;
     buf_init(&out, 4096);
-    assert_int_equal(anthropic_error_body(ERR_UPSTREAM_OVERLOADED, "O\"", SLICE("req_1"), &out),
-                     ERR_OK);
+    assert_int_equal(
+        anthropic_error_body(ERR_UPSTREAM_OVERLOADED, "O\"", NULL, SLICE("req_1"), &out), ERR_OK);
     check(buf_slice(&out),
           "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"O\\\"\"},"
           "\"request_id\":\"req_1\"}",
+          0);
+    buf_reset(&out);
+    assert_int_equal(
+        anthropic_error_body(ERR_UNTRANSLATABLE, "no", "thread", slice_make("", 0), &out), ERR_OK);
+    check(buf_slice(&out),
+          "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"no\","
+          "\"details\":{\"error_code\":\"thread_unsupported_request\",\"unsupported\":["
+          "\"thread\"]}}}",
           0);
     buf_reset(&out);
     assert_int_equal(anthropic_stream_error(ERR_UPSTREAM_CONTEXT_LENGTH, "too many tokens",

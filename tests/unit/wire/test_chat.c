@@ -10,6 +10,13 @@
 #define O    "{\"model\":\"m\"," USER ","
 #define A    "{\"model\":\"m\",\"max_tokens\":9," USER ","
 #define R    "{\"model\":\"m\",\"input\":\"x\","
+/* Not closed: more members may follow. */
+#define EFFORT     O "\"reasoning_effort\":\"low\",\"max_tokens\":8000"
+#define TOOL(name) "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}]"
+#define CALL_OF(name)                                                                              \
+    "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\",\"function\":{"   \
+    "\"name\":\"" name "\"}}]}"
+#define N64 "abcdefghijklmnopqrstuvwxyz_0123456789-abcdefghijklmnopqrstuvwxyz"
 
 /* ---- refusals name the member ---- */
 
@@ -131,6 +138,48 @@ static const struct {
     {CHAT_RESPONSES, CHAT_RUN_BUDGET, "input[0].arguments",
      "{\"model\":\"m\",\"input\":[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\","
      "\"arguments\":\"[1]\"}]}"},
+    /* beside thinking, by a budget or by the model's judgement */
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "temperature", EFFORT ",\"temperature\":0.7}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, "temperature", EFFORT ",\"temperature\":0}"},
+    {CHAT_RESPONSES, CHAT_RUN_BUDGET, "temperature",
+     R "\"reasoning\":{\"effort\":\"low\"},\"temperature\":0.7}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "top_p", EFFORT ",\"top_p\":0.949}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, "top_p", EFFORT ",\"top_p\":0.1}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "top_k", EFFORT ",\"top_k\":5}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, "top_k", EFFORT ",\"top_k\":5}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "tool_choice",
+     EFFORT "," TOOL("f") ",\"tool_choice\":\"required\"}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "tool_choice",
+     EFFORT
+     "," TOOL("f") ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}"},
+    /* names of tools */
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "tools[0].function.name", EFFORT "," TOOL("srv.get") "}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "tools[0].function.name", EFFORT "," TOOL("") "}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, "tools[0].function.name", EFFORT "," TOOL(N64 N64 "x") "}"},
+    {CHAT_RESPONSES, CHAT_RUN_BUDGET, "tools[0].name",
+     R "\"tools\":[{\"type\":\"function\",\"name\":\"a b\"}]}"},
+    {CHAT_ANTHROPIC, QUIRK_OPENAI, "tools.0.name",
+     A "\"tools\":[{\"name\":\"srv/get\",\"input_schema\":{}}]}"},
+    {CHAT_ANTHROPIC, QUIRK_MISTRAL, "tools.0.name",
+     A "\"tools\":[{\"name\":\"\\u00e4\",\"input_schema\":{}}]}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "messages[0].tool_calls[0].function.name",
+     "{\"model\":\"m\",\"messages\":[" CALL_OF("a.b") "]}"},
+    /* calls and results */
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "messages[0].tool_calls[0].id",
+     "{\"model\":\"m\",\"messages\":[" CALL_OF("f") "]}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, "messages[0].tool_call_id",
+     "{\"model\":\"m\",\"messages\":[{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"x\"}]"
+     "}"},
+    {CHAT_ANTHROPIC, QUIRK_OPENAI, "messages.0.content.0.tool_use_id",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+     "\"tool_result\",\"tool_use_id\":\"s\"}]}]}"},
+    {CHAT_ANTHROPIC, QUIRK_DEEPSEEK, "messages.0.content.0.id",
+     "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"assistant\",\"content\":[{"
+     "\"type\":\"tool_use\",\"id\":\"s\",\"name\":\"f\",\"input\":{}}]},{\"role\":\"user\","
+     "\"content\":\"x\"}]}"},
+    {CHAT_RESPONSES, CHAT_RUN_BUDGET, "input[0].call_id",
+     "{\"model\":\"m\",\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"a\","
+     "\"output\":\"x\"}]}"},
 };
 
 static void test_refusals(void **state)
@@ -160,6 +209,43 @@ static void test_refusals(void **state)
         assert_non_null(param);
         assert_string_equal(param, refusals[i].param);
         assert_true(t.s[0] != 0);
+        chat_run_clear(&r);
+    }
+    buf_clear(&out);
+}
+
+/* What stands beside the refused and is taken. */
+static const struct {
+    enum chat_dialect from;
+    int target;
+    const char *body;
+} taken[] = {
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, EFFORT ",\"temperature\":1.0,\"top_p\":0.95}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, EFFORT ",\"temperature\":1,\"top_p\":1}"},
+    {CHAT_OPENAI, CHAT_RUN_ADAPTIVE, EFFORT "," TOOL("f") ",\"tool_choice\":\"required\"}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, EFFORT "," TOOL("f") ",\"tool_choice\":\"auto\"}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET,
+     O "\"reasoning_effort\":\"none\",\"temperature\":0.2,\"top_p\":0.1,\"top_k\":5}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, EFFORT "," TOOL(N64 N64) "}"},
+    {CHAT_OPENAI, CHAT_RUN_BUDGET, EFFORT "," TOOL("weir_get") "}"},
+    {CHAT_OPENAI, QUIRK_VLLM, EFFORT "," TOOL("srv.get") "}"},
+    {CHAT_OPENAI, QUIRK_LLAMA_CPP, "{\"model\":\"m\",\"messages\":[" CALL_OF("f") "]}"},
+};
+
+static void test_taken(void **state)
+{
+    struct buf out;
+
+    (void)state;
+    buf_init(&out, 1 << 20);
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        struct chat_run r;
+        struct err_text t = {""};
+        const char *param = NULL;
+        chat_run_parse(&r, taken[i].from, slice_str(taken[i].body));
+        assert_int_equal(r.err, ERR_OK);
+        if (chat_run_write(&r, taken[i].target, &out, &param, &t))
+            fail_msg("%s\n  %s: %s", taken[i].body, param, t.s);
         chat_run_clear(&r);
     }
     buf_clear(&out);
@@ -407,11 +493,12 @@ static void test_quirks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_passes),
-        cmocka_unit_test(test_estimate), cmocka_unit_test(test_count_call),
-        cmocka_unit_test(test_borrows),  cmocka_unit_test(test_doubles),
-        cmocka_unit_test(test_tool_ids), cmocka_unit_test(test_nine_letters),
-        cmocka_unit_test(test_long_ids), cmocka_unit_test(test_quirks),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_taken),
+        cmocka_unit_test(test_passes),       cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_count_call),   cmocka_unit_test(test_borrows),
+        cmocka_unit_test(test_doubles),      cmocka_unit_test(test_tool_ids),
+        cmocka_unit_test(test_nine_letters), cmocka_unit_test(test_long_ids),
+        cmocka_unit_test(test_quirks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,12 +31,15 @@ static void check_touch(struct chat_run *r)
             .top_k_key = "top_k",
             .thinking_key = q->thinking_key,
             .cache_control = q->cache_control,
+            .pairs_tools = q->pairs_tools, /* what it refuses in any dialect is no quirk */
             .tool_id = {.min_bytes = 0, .max_bytes = SIZE_MAX, .any = true},
+            .tool_name = {.min_bytes = 0, .max_bytes = SIZE_MAX, .any = true},
         };
         struct openai_target to = {.quirks = &plain, .model = SLICE("up"), .keep_thinking = true};
         struct buf want;
         struct err_text t;
         const char *param;
+        enum err err;
         memcpy(plain.effort, quirks_get(QUIRK_OPENAI)->effort, sizeof(plain.effort));
         if (quirks_touch(q, &r->chat)) {
             touched++;
@@ -47,9 +50,10 @@ static void check_touch(struct chat_run *r)
         buf_reset(&out);
         if (q->both_max_tokens)
             plain.max_tokens_key = q->max_tokens_key;
-        assert_int_equal(openai_chat_write(&r->chat, &to, &r->arena, &want, &param, &t), ERR_OK);
+        err = openai_chat_write(&r->chat, &to, &r->arena, &want, &param, &t);
+        assert_true(err == ERR_OK || (q->pairs_tools && err == ERR_UNTRANSLATABLE));
         to.quirks = q;
-        assert_int_equal(openai_chat_write(&r->chat, &to, &r->arena, &out, &param, &t), ERR_OK);
+        assert_int_equal(openai_chat_write(&r->chat, &to, &r->arena, &out, &param, &t), err);
         if (!slice_eq(buf_slice(&out), buf_slice(&want)))
             print_error("%s\n%.*s\n%.*s\n", q->name, SLICE_ARG(buf_slice(&want)),
                         SLICE_ARG(buf_slice(&out)));
