@@ -207,6 +207,15 @@ static bool in_range(struct policy_range r, int64_t v)
     return (r.min == POLICY_NONE || v >= r.min) && (r.max == POLICY_NONE || v <= r.max);
 }
 
+/* A query without a class is of none that a route could name. */
+static bool class_matches(const struct policy_match *m, const struct policy_query *q)
+{
+    for (size_t i = 0; i < m->class_count; i++)
+        if (slice_eq(slice_str(m->classes[i]), q->class_name))
+            return q->class_confidence >= m->min_confidence;
+    return m->class_count == 0;
+}
+
 enum policy_miss policy_match_miss(const struct policy *p, const struct policy_match *m,
                                    const struct policy_query *q, bool known)
 {
@@ -220,7 +229,23 @@ enum policy_miss policy_match_miss(const struct policy *p, const struct policy_m
         return POLICY_MISS_TAGS;
     if (!headers_match(m, q))
         return POLICY_MISS_HEADERS;
-    return in_range(m->prompt_tokens, q->prompt_tokens) ? POLICY_MISS_NONE : POLICY_MISS_TOKENS;
+    if (!in_range(m->prompt_tokens, q->prompt_tokens))
+        return POLICY_MISS_TOKENS;
+    return class_matches(m, q) ? POLICY_MISS_NONE : POLICY_MISS_CLASS;
+}
+
+bool policy_needs_class(const struct policy *p, const struct policy_query *q)
+{
+    struct policy_query unclassified = *q;
+    if (!p->matches_class || !policy_known(p, q->model))
+        return false;
+    unclassified.class_name = (struct slice){NULL, 0};
+    for (size_t i = 0; i < p->route_count; i++) {
+        enum policy_miss miss = policy_match_miss(p, &p->routes[i].match, &unclassified, true);
+        if (miss == POLICY_MISS_NONE || miss == POLICY_MISS_CLASS)
+            return miss == POLICY_MISS_CLASS;
+    }
+    return false;
 }
 
 const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q,

@@ -93,6 +93,44 @@ struct policy_backend {
     bool stream_options; /* the server understands stream_options.include_usage (default true) */
 };
 
+enum policy_device { POLICY_DEVICE_AUTO, POLICY_DEVICE_CPU, POLICY_DEVICE_CUDA };
+enum policy_precision {
+    POLICY_PRECISION_AUTO, /* int8 on a CPU, fp16 on a GPU */
+    POLICY_PRECISION_FP32,
+    POLICY_PRECISION_INT8,
+    POLICY_PRECISION_FP16
+};
+#define POLICY_ENCODER_STATIC "static"
+
+/* What looks at each query before a route is chosen. Without such a section in the file: the static
+ * tier alone, with weir's own heads, as soon as some route matches on a class. */
+struct policy_encoder {
+    const char *model; /* a name of the model store; a folder, when it holds a '/'; or
+                          POLICY_ENCODER_STATIC: no transformer */
+    enum policy_device device;
+    enum policy_precision precision;
+    int64_t threads;     /* POLICY_NONE: one for every two CPUs */
+    int64_t max_queued;  /* queries that wait; one more is left to the static tier */
+    int64_t max_tokens;  /* of a query; POLICY_NONE: the model's own limit */
+    int64_t max_wait_ms; /* then the static tier decides */
+    double static_first; /* confidence of the static tier at which the transformer is not asked;
+                            POLICY_OFF: it always is */
+    const char *heads;   /* file of trained heads; NULL: weir's own */
+    struct policy_price *prices; /* of the encoder's time or tokens; count 0: not booked */
+    size_t price_count;
+};
+
+#define POLICY_OFF (-1.0) /* of fractions: not written */
+
+/* A class of queries that the operator declares by a few prompts of its kind. */
+struct policy_class {
+    const char *name;
+    const char **examples;
+    size_t example_count; /* 1..POLICY_MAX_EXAMPLES */
+};
+#define POLICY_MAX_CLASSES  64
+#define POLICY_MAX_EXAMPLES 64 /* of one class; each is encoded when the policy is loaded */
+
 enum policy_capability {
     CAP_CHAT = 1 << 0,
     CAP_COMPLETIONS = 1 << 1,
@@ -136,6 +174,7 @@ struct policy_model {
     const char *name;          /* the operator's name, unique */
     const char *upstream_name; /* what the backend calls it (key `name:`); defaults to name */
     size_t backend;            /* index */
+    bool encoder;              /* weir's own encoder serves it, through a backend without servers */
     int64_t context_tokens;    /* POLICY_NONE when not written */
     int64_t max_output_tokens; /* POLICY_NONE when not written */
     /* Of enum policy_capability. A written list is exact; else all but embeddings, and for
@@ -177,6 +216,9 @@ struct policy_match {
     size_t header_count;
     struct policy_range prompt_tokens; /* estimated: request body bytes / 4 */
     unsigned apis;                     /* of 1 << enum policy_api; 0: any */
+    const char **classes;              /* of which the query must be one; count 0: any, also none */
+    size_t class_count;
+    double min_confidence; /* in that class, 0..1; POLICY_OFF: whatever it is */
 };
 
 #define POLICY_MAX_STEPS     16 /* of one route */
@@ -258,6 +300,10 @@ struct policy {
     size_t route_count;
     struct policy_tenant *tenants; /* count 0: no keys; then weir listens on loopback only */
     size_t tenant_count;
+    struct policy_encoder encoder;
+    struct policy_class *classes;
+    size_t class_count;
+    bool matches_class; /* some route does */
 };
 
 /* The request header that carries the backend's key: Authorization, x-api-key or api-key. */
@@ -280,8 +326,14 @@ struct policy_query {
     } * headers;
     size_t header_count;
     int64_t prompt_tokens; /* estimate */
+    struct slice
+        class_name; /* what the query was found to be; "": not classified, or of no class */
+    double class_confidence; /* 0..1 */
 };
 
+/* Does the choice of a route hang on the query's class? (Its class clause aside, the first route
+ * that fits has one.) class_name and class_confidence are not looked at. */
+bool policy_needs_class(const struct policy *p, const struct policy_query *q);
 /* First route that matches, or NULL. *known tells whether the model name is known to the policy at
  * all (else 404). */
 const struct policy_route *policy_match(const struct policy *p, const struct policy_query *q,

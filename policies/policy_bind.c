@@ -264,6 +264,10 @@ static void bind_default(struct binder *b, const struct spec_key *k, void *base)
     } else if (k->type == SPEC_INT || k->type == SPEC_DURATION || k->type == SPEC_SIZE ||
                k->type == SPEC_USD) {
         *(int64_t *)field = POLICY_NONE;
+    } else if (k->type == SPEC_BACKEND) {
+        *(size_t *)field = SIZE_MAX;
+    } else if (k->type == SPEC_FRACTION) {
+        *(double *)field = POLICY_OFF;
     } else if (k->type == SPEC_TIME) {
         *(int64_t *)field = INT64_MIN;
     }

@@ -30,6 +30,9 @@ struct draft {
     bool models_by_name;
     struct policy_tenant *tenants;
     size_t tenant_count;
+    struct policy_encoder encoder;
+    struct policy_class *classes;
+    size_t class_count;
 };
 
 /* What one entry of a tenant's keys is bound to; exactly one is written. */

@@ -43,16 +43,15 @@ static void inherit(struct policy_price *p, enum token_kind kind, enum token_kin
         p->per_mtok[kind] = p->per_mtok[from];
 }
 
-static void check_price(struct binder *b, const struct policy_model *m, const struct place *at,
+static void check_price(struct binder *b, bool embeddings_only, const struct place *at,
                         struct policy_price *p)
 {
     bool input = policy_check_given(at, "input"), output = policy_check_given(at, "output"),
          gpu = policy_check_given(at, "gpu_second");
-    bool embeddings_only = !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS));
     if (!input && !output && !gpu && at->node && at->node->kind == NODE_MAP)
         bind_error(b, at,
                    "give input and output in USD per million tokens, or gpu_second; 0 is a price",
-                   "the model has no price");
+                   "there is no price in it");
     else if (input && !output && !embeddings_only)
         bind_error(b, at, "0 is a price", "'output' is missing beside 'input'");
     else if (output && !input)
@@ -79,44 +78,55 @@ static int by_from(const void *va, const void *vb)
     return (a->from_wall_us > b->from_wall_us) - (a->from_wall_us < b->from_wall_us);
 }
 
-static void check_price_times(struct binder *b, const struct policy_model *m)
+static void check_price_times(struct binder *b, struct policy_price *const *field, size_t count)
 {
-    const struct policy_price *earliest = &m->prices[0];
-    for (size_t i = 0; i < m->price_count; i++) {
-        const struct policy_price *p = &m->prices[i];
+    const struct policy_price *prices = *field, *earliest = prices;
+    for (size_t i = 0; i < count; i++) {
+        const struct policy_price *p = &prices[i];
         if (p->from_wall_us < earliest->from_wall_us)
             earliest = p;
         for (size_t j = 0; j < i && i < 1000; j++)
-            if (m->prices[j].from_wall_us == p->from_wall_us) {
+            if (prices[j].from_wall_us == p->from_wall_us) {
                 bind_error(b, binder_place(b, p), "give each entry of the list a 'from' of its own",
                            "begins at the same moment as the price at line %d",
-                           policy_check_line(b, &m->prices[j]));
+                           policy_check_line(b, &prices[j]));
                 break;
             }
     }
     if (earliest->from_wall_us > b->now_wall_us)
         bind_error(b,
                    binder_below(
-                       b, binder_place(b, m->price_count > 1 ? (const void *)earliest : &m->prices),
+                       b, binder_place(b, count > 1 ? (const void *)earliest : (const void *)field),
                        "from"),
                    "add an entry without 'from' for the time before",
-                   "the model has no price until then");
+                   "there is no price until then");
+}
+
+/* The prices that the member at `field` holds. */
+static void check_prices_of(struct binder *b, struct policy_price *const *field, size_t count,
+                            bool embeddings_only)
+{
+    struct policy_price *prices = *field;
+    for (size_t i = 0; i < count; i++) {
+        bool list = binder_written(b, &prices[i]);
+        check_price(b, embeddings_only,
+                    binder_place(b, list ? (const void *)&prices[i] : (const void *)field),
+                    &prices[i]);
+    }
+    if (count == 0)
+        return;
+    check_price_times(b, field, count);
+    qsort(prices, count, sizeof *prices, by_from);
 }
 
 void policy_check_prices(struct binder *b)
 {
     for (size_t i = 0; i < b->draft->model_count; i++) {
         struct policy_model *m = &b->draft->models[i];
-        for (size_t j = 0; j < m->price_count; j++) {
-            bool list = binder_written(b, &m->prices[j]);
-            check_price(b, m, binder_place(b, list ? (const void *)&m->prices[j] : &m->prices),
-                        &m->prices[j]);
-        }
-        if (m->price_count == 0)
-            continue;
-        check_price_times(b, m);
-        qsort(m->prices, m->price_count, sizeof *m->prices, by_from);
+        check_prices_of(b, &m->prices, m->price_count,
+                        !(m->capabilities & (CAP_CHAT | CAP_COMPLETIONS)));
     }
+    check_prices_of(b, &b->draft->encoder.prices, b->draft->encoder.price_count, true);
 }
 
 /* ---- models ---- */
@@ -405,6 +415,7 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
     }
     for (size_t i = 0; i < p->alias_count; i++)
         check_alias(b, s, i);
+    policy_check_classes(b, p);
     check_route_names(b, p);
     check_models_by_name(b);
     check_tenant_keys(b, p);

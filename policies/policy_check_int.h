@@ -9,6 +9,11 @@
 /* Completes and checks the prices, in place: what is not written is inherited, entries are put in
  * order of time. */
 void policy_check_prices(struct binder *b);
+/* The encoder section and the models that it serves, completed in place (policy_check_class.c);
+ * before the prices, which depend on what a model can do. */
+void policy_complete_encoder(struct binder *b);
+/* The encoder, the declared classes, and who matches on them (policy_check_class.c). */
+void policy_check_classes(struct binder *b, const struct policy *p);
 /* Everything else, on the indexed snapshot. */
 void policy_check(struct binder *b, const struct policy_snapshot *s);
 /* Backends alone and among each other (policy_check_backend.c). */

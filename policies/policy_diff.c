@@ -1,8 +1,8 @@
 /* Comparing two policies. What they say is compared key by key as policy_spec lists them, so that a
  * new key is compared from the day it exists. For whom it matters is found by asking both policies
  * the same questions: every name a client may use, as every tenant, on every API, with the sizes,
- * tags and headers at which some route of either begins or ends to match. Owns only the diff. Any
- * thread. Called by 'weir diff', the admin API and the reload. */
+ * tags, headers and classes at which some route of either begins or ends to match. Owns only the
+ * diff. Any thread. Called by 'weir diff', the admin API and the reload. */
 #include "policies/policy_diff.h"
 
 #include <assert.h>
@@ -160,11 +160,14 @@ static void compare_words(struct policy_diff *d)
     const struct group groups[] = {
         GROUP("backend", policy_print_spec("backends"), backends, backend_count),
         GROUP("model", policy_print_spec("models"), models, model_count),
+        GROUP("class", policy_print_spec("classes"), classes, class_count),
         GROUP("tenant", policy_print_spec("tenants"), tenants, tenant_count),
         GROUP("route", policy_print_spec("routes"), routes, route_count),
         GROUP("alias", NULL, aliases, alias_count),
     };
     compare_fields(d, policy_print_spec("server"), "server", "", &d->old->server, &d->new->server);
+    compare_fields(d, policy_print_spec("encoder"), "encoder", "", &d->old->encoder,
+                   &d->new->encoder);
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         compare_group(d, &groups[i]);
     compare_aliases(d);
@@ -185,6 +188,8 @@ struct variants {
     size_t tag_count;
     const struct policy_match *headers[VARIANTS_MAX]; /* NULL: no headers */
     size_t header_count;
+    const char *classes[VARIANTS_MAX]; /* NULL: of no class */
+    size_t class_count;
     const char **names, **tenants;
     size_t name_count, tenant_count;
 };
@@ -194,6 +199,7 @@ struct question {
     const char *name, *tenant;
     unsigned api;
     const struct policy_match *tags, *headers;
+    const char *class_name; /* with full confidence; NULL: none */
     int64_t size;
 };
 
@@ -219,6 +225,17 @@ static void add_match(struct policy_diff *d, const struct policy_match **list, s
         list[(*count)++] = m;
 }
 
+static void add_class(struct policy_diff *d, struct variants *v, const char *name)
+{
+    for (size_t i = 1; i < v->class_count; i++)
+        if (strcmp(v->classes[i], name) == 0)
+            return;
+    if (v->class_count == VARIANTS_MAX)
+        d->truncated = true;
+    else
+        v->classes[v->class_count++] = name;
+}
+
 static void gather_routes(struct policy_diff *d, struct variants *v, const struct policy *p)
 {
     for (size_t i = 0; i < p->route_count; i++) {
@@ -235,6 +252,8 @@ static void gather_routes(struct policy_diff *d, struct variants *v, const struc
             add_match(d, v->tags, &v->tag_count, m);
         if (m->header_count)
             add_match(d, v->headers, &v->header_count, m);
+        for (size_t j = 0; j < m->class_count; j++)
+            add_class(d, v, m->classes[j]);
     }
 }
 
@@ -300,7 +319,9 @@ static struct policy_outcome ask(struct arena *a, const struct policy *p, const 
                                  .tenant = tenant,
                                  .tags = tags,
                                  .headers = headers,
-                                 .prompt_tokens = q->size};
+                                 .prompt_tokens = q->size,
+                                 .class_name = slice_str(q->class_name),
+                                 .class_confidence = 1};
     for (size_t i = 0; q->tags && i < q->tags->tag_count && i < 64; i++)
         tags[query.tag_count++] = slice_str(q->tags->tags[i]);
     for (size_t i = 0; q->headers && i < q->headers->header_count && i < 64; i++)
@@ -337,6 +358,8 @@ static const char *when_text(struct arena *a, const struct question *q, bool siz
         all = arena_printf(a, "%s%s%s: %s", all, *all ? ", " : "with header ",
                            q->headers->headers[i].name,
                            q->headers->headers[i].value ? q->headers->headers[i].value : "*");
+    if (q->class_name)
+        all = arena_printf(a, "%s%sof class %s", all, *all ? ", " : "", q->class_name);
     if (sized)
         all = arena_printf(a, "%s%s%lld prompt tokens", all, *all ? ", " : "", (long long)q->size);
     return *all ? all : NULL;
@@ -394,7 +417,7 @@ static void condense(struct policy_diff *d, const struct row *rows, const struct
 
 static void ask_name(struct policy_diff *d, const struct variants *v, const char *name)
 {
-    size_t per_api = v->size_count * v->tag_count * v->header_count, n = 0;
+    size_t per_api = v->size_count * v->tag_count * v->header_count * v->class_count, n = 0;
     struct arena scratch; /* most answers are the same before and after */
     arena_init(&scratch, 4096);
     struct row *rows = ARENA_ARRAY(&scratch, struct row, per_api * POLICY_APIS * v->tenant_count);
@@ -408,7 +431,8 @@ static void ask_name(struct policy_diff *d, const struct variants *v, const char
                     .api = api,
                     .size = v->sizes[i % v->size_count],
                     .tags = v->tags[i / v->size_count % v->tag_count],
-                    .headers = v->headers[i / v->size_count / v->tag_count],
+                    .headers = v->headers[i / v->size_count / v->tag_count % v->header_count],
+                    .class_name = v->classes[i / v->size_count / v->tag_count / v->header_count],
                 };
                 r->before = ask(&scratch, d->old, &r->q);
                 r->after = ask(&scratch, d->new, &r->q);
@@ -427,12 +451,14 @@ static void compare_effects(struct policy_diff *d)
 {
     struct variants v = {.size_count = 1,
                          .tag_count = 1,
-                         .header_count = 1}; /* an empty prompt, no tags, no headers */
+                         .header_count = 1,
+                         .class_count = 1}; /* an empty prompt, no tags, no headers, no class */
     gather_routes(d, &v, d->old);
     gather_routes(d, &v, d->new);
     gather_names(d, &v);
     gather_tenants(d, &v);
-    size_t per_name = v.size_count * v.tag_count * v.header_count * POLICY_APIS * v.tenant_count,
+    size_t per_name = v.size_count * v.tag_count * v.header_count * v.class_count * POLICY_APIS *
+                      v.tenant_count,
            asked = 0;
     size_t routes = d->old->route_count + d->new->route_count;
     for (size_t i = 0; i < v.name_count; i++) {

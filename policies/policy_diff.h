@@ -11,9 +11,10 @@ enum policy_change_how { CHANGE_ADDED, CHANGE_REMOVED, CHANGE_CHANGED };
 
 struct policy_change {
     enum policy_change_how how;
-    const char *kind;           /* "server", "backend", "model", "alias", "route", "tenant" */
-    const char *name;           /* "" for the server */
-    const char *key;            /* "timeouts.connect"; "" when the whole thing came or went */
+    const char *kind; /* "server", "encoder", "backend", "model", "class", "alias", "route",
+                         "tenant" */
+    const char *name; /* "" for the server and the encoder */
+    const char *key;  /* "timeouts.connect"; "" when the whole thing came or went */
     const char *before, *after; /* "" when there is none */
     bool restart;               /* takes effect only after a restart */
 };

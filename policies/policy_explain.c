@@ -75,6 +75,19 @@ static const char *missed_header(struct arena *a, const struct policy_match *m,
     return "";
 }
 
+static const char *class_text(struct arena *a, const struct policy_match *m,
+                              const struct policy_query *q)
+{
+    const char *wanted = join(a, m->classes, m->class_count, " or ");
+    if (q->class_name.n == 0)
+        return arena_printf(a, "takes class %s, and this is of no known class", wanted);
+    for (size_t i = 0; i < m->class_count; i++)
+        if (slice_eq(slice_str(m->classes[i]), q->class_name))
+            return arena_printf(a, "takes class %s at a confidence of %.9g, and this has %.2f",
+                                wanted, m->min_confidence, q->class_confidence);
+    return arena_printf(a, "takes class %s, and this is '%.*s'", wanted, SLICE_ARG(q->class_name));
+}
+
 static const char *miss_text(struct arena *a, const struct policy_match *m,
                              const struct policy_query *q, enum policy_miss miss)
 {
@@ -103,6 +116,8 @@ static const char *miss_text(struct arena *a, const struct policy_match *m,
     case POLICY_MISS_TOKENS:
         return arena_printf(a, "takes prompts of %s tokens, and this is about %" PRId64,
                             range_text(a, m->prompt_tokens), q->prompt_tokens);
+    case POLICY_MISS_CLASS:
+        return class_text(a, m, q);
     }
     return "";
 }
@@ -166,6 +181,8 @@ void policy_explain(const struct policy *p, const struct policy_query *q, int64_
     *out = (struct policy_explanation){.policy = p, .api = policy_api_name(q->api)};
     arena_init(&out->arena, 4096);
     out->input_tokens = (prompt_bytes + 3) / 4;
+    out->class_name = arena_strdup(&out->arena, q->class_name);
+    out->class_confidence = q->class_confidence;
     explain_name(out, q);
     out->routes = ARENA_ARRAY(&out->arena, struct policy_explained_route, p->route_count + 1);
     int64_t now_us = clock_wall_us();
@@ -286,6 +303,8 @@ enum err policy_explanation_write_text(const struct policy_explanation *e, struc
             SAY("did you mean '%s'?\n", e->nearest);
         return ERR_OK;
     }
+    if (e->class_note)
+        SAY("%s\n", e->class_note);
     SAY("\nroutes in order:\n");
     for (size_t i = 0; i < e->route_count; i++)
         SAY("  %s %-20s line %-4d %s\n", e->routes[i].taken ? "->" : "  ", e->routes[i].route->name,
@@ -328,6 +347,13 @@ static json_t *step_json(const struct policy_explained_step *s)
                      "note", s->note);
 }
 
+static json_t *class_json(const struct policy_explanation *e)
+{
+    return *e->class_name ? json_pack("{s:s, s:f, s:s?}", "name", e->class_name, "confidence",
+                                      e->class_confidence, "note", e->class_note)
+                          : json_null();
+}
+
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
 {
     json_t *routes = json_array(), *steps = json_array();
@@ -340,11 +366,11 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
     for (size_t i = 0; i < e->step_count; i++)
         json_array_append_new(steps, step_json(&e->steps[i]));
     const struct policy_explained_route *taken = taken_route(e);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:s?, s:o, s:o, s:s}", "model", e->model,
-                          "canonical", e->canonical, "api", e->api, "known", e->known, "nearest",
-                          e->nearest, "input_tokens", (json_int_t)e->input_tokens, "route",
-                          taken ? taken->route->name : NULL, "routes", routes, "steps", steps,
-                          "policy", e->policy->version);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:s}", "model",
+                          e->model, "canonical", e->canonical, "api", e->api, "known", e->known,
+                          "nearest", e->nearest, "input_tokens", (json_int_t)e->input_tokens,
+                          "class", class_json(e), "route", taken ? taken->route->name : NULL,
+                          "routes", routes, "steps", steps, "policy", e->policy->version);
     char *text =
         o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);

@@ -37,8 +37,12 @@ struct policy_explanation {
     const char *canonical;       /* where its aliases lead; equal to model when it is none */
     const char *api;             /* "chat" ... */
     bool known;
-    const char *nearest;                   /* when not known: a name that is, or NULL */
-    int64_t input_tokens;                  /* estimated: a quarter of the bytes */
+    const char *nearest;    /* when not known: a name that is, or NULL */
+    const char *class_name; /* of the query; "": none, or not classified */
+    double class_confidence;
+    const char *class_note; /* one line for people about how it was classified; NULL: none; set by
+                               the caller, borrowed */
+    int64_t input_tokens;   /* estimated: a quarter of the bytes */
     struct policy_explained_route *routes; /* in order, up to the one taken */
     size_t route_count;
     struct policy_explained_step *steps;

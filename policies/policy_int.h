@@ -42,7 +42,8 @@ enum policy_miss {
     POLICY_MISS_TENANT,
     POLICY_MISS_TAGS,
     POLICY_MISS_HEADERS,
-    POLICY_MISS_TOKENS
+    POLICY_MISS_TOKENS,
+    POLICY_MISS_CLASS /* all but the class fits */
 };
 enum policy_miss policy_match_miss(const struct policy *p, const struct policy_match *m,
                                    const struct policy_query *q, bool known);

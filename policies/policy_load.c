@@ -17,7 +17,8 @@
 #include "policies/policy_glob.h"
 #include "policies/policy_int.h"
 
-#define POLICY_MAX_BYTES ((size_t)4 << 20)
+#define POLICY_MAX_BYTES           ((size_t)4 << 20)
+#define ENCODER_MAX_RESPONSE_BYTES ((int64_t)64 << 20)
 
 /* First hex digits of a SHA-256, as identity. */
 static const char *digest(struct arena *a, struct slice text, size_t digits)
@@ -51,7 +52,10 @@ static void imply_route(struct binder *b, const struct draft *d, size_t model, c
     names[0] = m->name;
     *r = (struct policy_route){
         .name = arena_printf(b->arena, "%s%s", prefix, m->name),
-        .match = {.models = names, .model_count = 1, .prompt_tokens = {POLICY_NONE, POLICY_NONE}},
+        .match = {.models = names,
+                  .model_count = 1,
+                  .prompt_tokens = {POLICY_NONE, POLICY_NONE},
+                  .min_confidence = POLICY_OFF},
         .steps = ARENA_NEW(b->arena, struct policy_step),
         .step_count = 1,
         .cascade_count = 1,
@@ -65,8 +69,8 @@ static void imply_route(struct binder *b, const struct draft *d, size_t model, c
 static bool takes_everything(const struct policy_match *m)
 {
     return m->model_count == 0 && m->tenant_count == 0 && m->tag_count == 0 &&
-           m->header_count == 0 && m->apis == 0 && m->prompt_tokens.min <= 0 &&
-           m->prompt_tokens.max == POLICY_NONE;
+           m->header_count == 0 && m->apis == 0 && m->class_count == 0 &&
+           m->prompt_tokens.min <= 0 && m->prompt_tokens.max == POLICY_NONE;
 }
 
 /* A file that asks for more comparisons than this is refused. */
@@ -182,6 +186,7 @@ static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const s
     if (root->kind != NODE_MAP)
         return;
     draft.written_routes = draft.route_count;
+    policy_complete_encoder(&b);
     if (draft.models_by_name || !node_find(root, SLICE("routes")))
         imply_routes(&b, &draft);
     policy_check_prices(&b);

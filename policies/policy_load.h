@@ -6,8 +6,9 @@
 #ifndef POLICIES_POLICY_LOAD_H
 #define POLICIES_POLICY_LOAD_H
 
-#include "policies/policy.h"
+#include "base/arena.h"
 #include "base/err.h"
+#include "policies/policy.h"
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
 
@@ -31,11 +32,23 @@ void diags_clear(struct diags *d);
  * into out; returns needed length */
 size_t diag_format(const struct diag *d, char *out, size_t out_bytes);
 
+/* What an encoder knows by itself, which this room cannot find out. */
+struct policy_labels {
+    const char *const *names; /* of the class head; in the arena */
+    size_t count;
+};
+
 struct policy_load_options {
     const char *(*getenv_fn)(const char *name, void *ctx); /* NULL: getenv(3) */
     void *ctx;
     bool resolve_secrets; /* false (weir check --no-secrets): key_env and key_file are not read,
                              only their form is checked */
+    /* Looks at the encoder that a policy wants. ERR_OK with *out; ERR_NOT_FOUND when a file is not
+     * here, else what is wrong with it: then *key names the key of the section and why is a
+     * sentence. NULL: the encoder is not looked at, nor classes that the policy does not declare.
+     */
+    enum err (*labels_fn)(const struct policy_encoder *e, struct arena *a,
+                          struct policy_labels *out, const char **key, struct err_text *why);
 };
 
 /* From memory; file names the source in messages and is the base of relative paths.

@@ -44,6 +44,11 @@ static const char *print_int64(struct arena *a, const struct spec_key *k, int64_
     return arena_printf(a, "%s", text);
 }
 
+static const char *print_fraction(struct arena *a, double v)
+{
+    return v == POLICY_OFF ? "" : arena_printf(a, "%.9g", v);
+}
+
 static const char *print_enum(const struct spec_key *k, int v)
 {
     for (const struct spec_word *w = k->words; w->word; w++)
@@ -174,6 +179,8 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
     case SPEC_DURATION:
     case SPEC_SIZE:
         return print_int64(a, k, *FIELD(int64_t));
+    case SPEC_FRACTION:
+        return print_fraction(a, *FIELD(double));
     case SPEC_BOOL:
         return *FIELD(bool) ? "true" : "false";
     case SPEC_TEXT:
@@ -186,6 +193,7 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
     case SPEC_NAMES:
     case SPEC_ORIGINS:
     case SPEC_STRINGS:
+    case SPEC_PROMPTS:
     case SPEC_ENV:
         return print_names(a, *FIELD(const char *const *), LENGTH());
     case SPEC_ENUM:

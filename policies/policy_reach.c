@@ -76,6 +76,19 @@ static bool covers_range(struct policy_range wide, struct policy_range narrow)
     return low && high;
 }
 
+static bool covers_class(const struct policy_match *wide, const struct policy_match *narrow)
+{
+    for (size_t i = 0; wide->class_count && i < narrow->class_count; i++) {
+        bool found = false;
+        for (size_t j = 0; j < wide->class_count && !found; j++)
+            found = strcmp(wide->classes[j], narrow->classes[i]) == 0;
+        if (!found)
+            return false;
+    }
+    return wide->class_count == 0 ||
+           (narrow->class_count && wide->min_confidence <= narrow->min_confidence);
+}
+
 /* Does an earlier route take all requests of `later` for this name, tenant (NULL: any) and API? */
 static bool covered(struct search *s, size_t later, const char *pattern, const char *tenant,
                     unsigned api)
@@ -88,7 +101,7 @@ static bool covered(struct search *s, size_t later, const char *pattern, const c
         if (!covers_tenant(wide, tenant) || (wide->apis && !(wide->apis & 1u << api)) ||
             !covers_range(wide->prompt_tokens, narrow->prompt_tokens) ||
             !covers_tags(wide, narrow) || !covers_headers(wide, narrow) ||
-            !covers_name(p, wide, pattern))
+            !covers_class(wide, narrow) || !covers_name(p, wide, pattern))
             continue;
         if ((!s->takers || s->last_taker != i) && s->taker_count++ < 8)
             s->takers =

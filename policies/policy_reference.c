@@ -24,6 +24,7 @@ static const char *type_name(const struct spec_key *k)
         [SPEC_DURATION] = "duration",
         [SPEC_SIZE] = "size",
         [SPEC_USD] = "USD",
+        [SPEC_FRACTION] = "number, 0 to 1",
         [SPEC_BOOL] = "true or false",
         [SPEC_TEXT] = "text",
         [SPEC_NAME] = "name",
@@ -46,6 +47,7 @@ static const char *type_name(const struct spec_key *k)
         [SPEC_ALIASES] = "mapping from names to names",
         [SPEC_STEPS] = "list of models",
         [SPEC_STRINGS] = "list of texts",
+        [SPEC_PROMPTS] = "text or list of texts",
         [SPEC_ENV] = "mapping from names to texts",
         [SPEC_TENANT_KEYS] = "list",
     };

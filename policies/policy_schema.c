@@ -134,6 +134,11 @@ static json_t *value(const struct spec_key *k)
         return pattern(SIZE_PATTERN);
     case SPEC_USD:
         return usd();
+    case SPEC_FRACTION:
+        return json_pack("{s:s, s:i, s:i}", "type", "number", "minimum", 0, "maximum", 1);
+    case SPEC_PROMPTS:
+        item = text();
+        break;
     case SPEC_BOOL:
         return json_pack("{s:s}", "type", "boolean");
     case SPEC_TEXT:

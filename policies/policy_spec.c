@@ -623,9 +623,16 @@ static const struct spec_key model_keys[] = {
     {.name = "backend",
      .type = SPEC_BACKEND,
      AT(policy_model, backend),
-     .flags = SPEC_REQUIRED,
      .also = "provider server",
-     .help = "The backend that serves it."},
+     .help = "The backend that serves it. Required, unless `encoder: true`."},
+    {.name = "encoder",
+     .type = SPEC_BOOL,
+     AT(policy_model, encoder),
+     .deflt = "false",
+     .also = "local builtin",
+     .help =
+         "Whether weir's own encoder (the `encoder` section's) serves it, in place of a backend: "
+         "`POST /v1/embeddings` without a server."},
     {.name = "name",
      .type = SPEC_TEXT,
      AT(policy_model, upstream_name),
@@ -798,6 +805,113 @@ OBJECT(retry, policy_retry, "retry",
        "What happens after a failed attempt. At the top level: for all routes; in a route: only "
        "what differs.");
 
+/* ---- the encoder and classes ---- */
+
+static const struct spec_word device_words[] = {{"auto", POLICY_DEVICE_AUTO, false},
+                                                {"cpu", POLICY_DEVICE_CPU, false},
+                                                {"cuda", POLICY_DEVICE_CUDA, false},
+                                                {NULL, 0, false}};
+static const struct spec_word precision_words[] = {{"auto", POLICY_PRECISION_AUTO, false},
+                                                   {"fp32", POLICY_PRECISION_FP32, false},
+                                                   {"int8", POLICY_PRECISION_INT8, false},
+                                                   {"fp16", POLICY_PRECISION_FP16, false},
+                                                   {NULL, 0, false}};
+
+static const struct spec_key encoder_keys[] = {
+    {.name = "model",
+     .type = SPEC_TEXT,
+     AT(policy_encoder, model),
+     .deflt = "all-minilm-l6-v2",
+     .also = "name path folder",
+     .help = "A model that `weir model fetch` has fetched; or a folder, when it holds a `/` "
+             "(relative to the policy file); or `static`: the table inside weir alone, no "
+             "transformer."},
+    {.name = "device",
+     .type = SPEC_ENUM,
+     AT(policy_encoder, device),
+     .deflt = "auto",
+     .words = device_words,
+     .also = "gpu accelerator",
+     .help = "Where it runs; `auto` takes a GPU that is there."},
+    {.name = "precision",
+     .type = SPEC_ENUM,
+     AT(policy_encoder, precision),
+     .deflt = "auto",
+     .words = precision_words,
+     .also = "quantization dtype type",
+     .help = "`auto` is int8 on a CPU and fp16 on a GPU."},
+    {.name = "threads",
+     .type = SPEC_INT,
+     AT(policy_encoder, threads),
+     .flags = SPEC_AUTO,
+     .deflt = "auto",
+     .min = 1,
+     .max = 64,
+     .also = "workers",
+     .help = "Threads that encode, each a query at a time; `auto` is one for every two CPUs."},
+    {.name = "max_queued",
+     .type = SPEC_INT,
+     AT(policy_encoder, max_queued),
+     .deflt = "256",
+     .min = 1,
+     .max = 100000,
+     .also = "queue",
+     .help = "Queries that may wait; for one more the static tier decides at once."},
+    {.name = "max_tokens",
+     .type = SPEC_INT,
+     AT(policy_encoder, max_tokens),
+     .flags = SPEC_AUTO,
+     .deflt = "auto",
+     .min = 8,
+     .max = 8192,
+     .also = "max_length max_seq_length",
+     .help = "Tokens of a query that are read, from its beginning; `auto` is the model's limit."},
+    {.name = "max_wait",
+     .type = SPEC_DURATION,
+     AT(policy_encoder, max_wait_ms),
+     .deflt = "20ms",
+     .min = 1,
+     .max = 10 * SECOND,
+     .also = "timeout deadline",
+     .help = "How long a request waits for it; then the static tier decides."},
+    {.name = "static_first",
+     .type = SPEC_FRACTION,
+     AT(policy_encoder, static_first),
+     .also = "static",
+     .help = "Confidence of the static tier at which the transformer is not asked. Left out: it "
+             "always is."},
+    {.name = "heads",
+     .type = SPEC_PATH,
+     AT(policy_encoder, heads),
+     .also = "head classifier",
+     .help = "File of heads that `weir train` made for this model. Left out: weir's own."},
+    {.name = "price",
+     .type = SPEC_PRICES,
+     ARRAY(policy_encoder, price),
+     .object = &price,
+     .also = "prices cost",
+     .help = "What a query costs: `gpu_second` for its share of a pass's time, `input` for its "
+             "tokens. Booked as an attempt of the role `classify`. Left out: nothing is booked."},
+};
+OBJECT(encoder, policy_encoder, "encoder",
+       "What looks at each query whose route hangs on its class, before the route is chosen. "
+       "Without this section the static tier does: microseconds on the worker, less sure.");
+
+static const struct spec_key class_keys[] = {
+    {.name = "examples",
+     .type = SPEC_PROMPTS,
+     ARRAY(policy_class, example),
+     .flags = SPEC_REQUIRED,
+     .max = POLICY_MAX_EXAMPLES,
+     .also = "example prompts queries texts utterances",
+     .help = "Prompts of this class, as users write them; five unlike each other are a good "
+             "start."},
+};
+OBJECT(class, policy_class, "class",
+       "A class of queries by a few examples; no training is needed. A query belongs to it when it "
+       "lies nearer to these than prompts at large do. A declared class goes before the labels of "
+       "the class head.");
+
 /* ---- routes ---- */
 
 static const struct spec_word api_words[] = {{"chat", 1 << POLICY_API_CHAT, false},
@@ -861,9 +975,17 @@ static const struct spec_key match_keys[] = {
      .also = "apis endpoint",
      .help = "Which of the APIs. Left out: any."},
     {.name = "class",
-     .flags = SPEC_RESERVED,
-     .also = "category",
-     .help = "Reserved: what the question is about."},
+     .type = SPEC_NAMES,
+     .at = offsetof(struct policy_match, classes),
+     .count_at = offsetof(struct policy_match, class_count),
+     .also = "category classes intent domain topic",
+     .help = "What the last user message is about: one of these `classes`, or labels of the class "
+             "head. A query of no known class is never matched."},
+    {.name = "min_confidence",
+     .type = SPEC_FRACTION,
+     AT(policy_match, min_confidence),
+     .also = "confidence threshold min_similarity",
+     .help = "Least confidence in that class; only with `class`. Left out: whatever it is."},
 };
 OBJECT(match, policy_match, "match",
        "All that is written must hold. Left out: any request for a name this policy knows.");
@@ -973,6 +1095,20 @@ static const struct spec_key policy_keys[] = {
      ARRAY(draft, tenant),
      .also = "tenant keys users teams",
      .help = "Who may ask, by name. Left out: anyone may, and weir listens on loopback only."},
+    {.name = "encoder",
+     .type = SPEC_OBJECT,
+     .object = &encoder,
+     AT(draft, encoder),
+     .also = "classifier embedding embeddings embedder",
+     .help = "What looks at each query before a route is chosen. Left out: the static tier, where "
+             "a route matches on a class."},
+    {.name = "classes",
+     .type = SPEC_MAP,
+     .object = &class,
+     .at = offsetof(struct draft, classes),
+     .count_at = offsetof(struct draft, class_count),
+     .also = "class categories intents topics",
+     .help = "Classes of queries by name, each declared by a few examples, for routes to match."},
     {.name = "retry",
      .type = SPEC_OBJECT,
      .object = &retry,

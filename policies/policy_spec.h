@@ -17,6 +17,7 @@ enum spec_type {
     SPEC_DURATION, /* int64_t, ms */
     SPEC_SIZE,     /* int64_t, bytes */
     SPEC_USD,      /* nanousd */
+    SPEC_FRACTION, /* double, 0..1; POLICY_OFF when not written and without default */
     SPEC_BOOL,     /* bool */
     SPEC_TEXT,     /* const char * */
     SPEC_NAME,     /* const char *: a name of the policy's own */
@@ -39,6 +40,7 @@ enum spec_type {
     SPEC_ALIASES,     /* name -> name: struct policy_alias array */
     SPEC_STEPS,       /* a list of names or .object: appended to struct policy_route's steps */
     SPEC_STRINGS,     /* a list of texts: NULL-terminated const char ** and its length */
+    SPEC_PROMPTS,     /* one or a list of texts of any kind, likewise */
     SPEC_ENV,         /* name -> text: "NAME=value", likewise */
     SPEC_TENANT_KEYS, /* a list of .object: struct policy_key array */
     SPEC_TYPES

@@ -213,6 +213,24 @@ static void bind_usd(struct binder *b, const struct spec_key *k, struct place *a
     bind_keep(b, at, FIELD(nanousd));
 }
 
+static void bind_fraction(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+{
+    const char *hint = NULL;
+    if (!bind_scalar(b, at, "a number between 0 and 1"))
+        return;
+    if (!at->node->plain) {
+        bind_error(b, at, "remove the quotes", "must be a number, not text");
+        return;
+    }
+    double v;
+    const char *why = value_fraction(at->node->text, &v, &hint);
+    bind_keep(b, at, FIELD(double));
+    if (why)
+        bind_error(b, at, hint, "%s %s", shown(b, at), why);
+    else
+        *FIELD(double) = v;
+}
+
 static void bind_bool(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     bool v;
@@ -566,6 +584,33 @@ static void bind_strings(struct binder *b, const struct spec_key *k, struct plac
     bind_keep(b, at, FIELD(const char **));
 }
 
+/* What people write to a model: any text, of several lines too. */
+static void bind_prompts(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+{
+    size_t n = list_length(b, at, "a text or a list of texts");
+    const char **items = ARENA_ARRAY(b->arena, const char *, n + 1);
+    struct names seen;
+    names_init(&seen, b->scratch, n);
+    *LENGTH() = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct place *item = list_item(b, at, i);
+        struct slice text = item->node->text;
+        if (!bind_word_of_command(b, item) || repeated(b, &seen, item, text, i))
+            continue;
+        if (text.n == 0) {
+            bind_error(b, item, NULL, "is empty");
+            continue;
+        }
+        if (*LENGTH() == (size_t)k->max) {
+            bind_error(b, item, NULL, "more than %lld are not taken", (long long)k->max);
+            break;
+        }
+        items[(*LENGTH())++] = arena_strdup(b->arena, text);
+    }
+    *FIELD(const char **) = items;
+    bind_keep(b, at, FIELD(const char **));
+}
+
 /* POSIX.1-2017, 8.1: what every program can read. */
 static bool is_variable(struct slice name)
 {
@@ -622,7 +667,8 @@ static void bind_map(struct binder *b, const struct spec_key *k, struct place *a
     size_t n = at->node->count;
     if (n == 0)
         bind_error(b, at, NULL, "is empty; at least one %s is needed", k->object->name);
-    char *items = arena_zalloc(b->arena, k->object->bytes * (n ? n : 1));
+    /* Room for the encoder's backend, which policy_load may append: nothing may move. */
+    char *items = arena_zalloc(b->arena, k->object->bytes * (n + 1));
     struct names *index = index_of(b, FIELD(void *));
     if (index)
         names_init(index, b->scratch, n);
@@ -943,6 +989,7 @@ void bind_value(struct binder *b, const struct spec_key *k, struct place *at, vo
         [SPEC_DURATION] = bind_duration,
         [SPEC_SIZE] = bind_size,
         [SPEC_USD] = bind_usd,
+        [SPEC_FRACTION] = bind_fraction,
         [SPEC_BOOL] = bind_bool,
         [SPEC_TEXT] = bind_string,
         [SPEC_NAME] = bind_one_name,
@@ -965,6 +1012,7 @@ void bind_value(struct binder *b, const struct spec_key *k, struct place *at, vo
         [SPEC_ALIASES] = bind_aliases,
         [SPEC_STEPS] = bind_steps,
         [SPEC_STRINGS] = bind_strings,
+        [SPEC_PROMPTS] = bind_prompts,
         [SPEC_ENV] = bind_env,
         [SPEC_TENANT_KEYS] = bind_tenant_keys,
     };

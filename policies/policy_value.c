@@ -64,6 +64,33 @@ const char *value_int(struct slice text, int64_t *out, const char **hint)
     return NULL;
 }
 
+const char *value_fraction(struct slice text, double *out, const char **hint)
+{
+    size_t whole = digits(text, 0), end = whole;
+    if (whole && whole < text.n && text.p[whole] == '.')
+        end = digits(text, whole + 1);
+    bool percent = whole && end + 1 == text.n && text.p[end] == '%';
+    *hint = percent ? "write 0.95 for 95 %" : "write a plain decimal number, e.g. 0.95";
+    if (whole == 0 || end != text.n || (end > whole && end == whole + 1))
+        return "is not a number between 0 and 1";
+    if (end - whole > 10) {
+        *hint = "nine decimals are enough";
+        return "has too many decimals";
+    }
+    int64_t v, fraction = 0, tens = 1;
+    if (!decimal(slice_make(text.p, whole), &v) || v > 1)
+        v = 2;
+    for (size_t i = whole + 1; i < end; i++, tens *= 10)
+        fraction = fraction * 10 + (text.p[i] - '0');
+    *out = (double)v + (double)fraction / (double)tens;
+    if (*out > 1) {
+        *hint = "write 0.95 for 95 %";
+        return "is larger than 1";
+    }
+    *hint = NULL;
+    return NULL;
+}
+
 /* number [.fraction] unit, scaled exactly. */
 static const char *with_unit(struct slice s, const struct unit *units, int64_t *out, bool *no_unit)
 {

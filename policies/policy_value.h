@@ -9,6 +9,8 @@
 
 /* Plain decimal: "12", "-3". Not 0x10, 010, 1_000, 1e3: readers of YAML disagree about them. */
 const char *value_int(struct slice text, int64_t *out, const char **hint);
+/* A plain decimal between 0 and 1: "0.95". */
+const char *value_fraction(struct slice text, double *out, const char **hint);
 /* "250ms", "1.5s", "15m", "24h", "7d" -> milliseconds, exact. */
 const char *value_duration(struct slice text, int64_t *out_ms, const char **hint);
 /* "100B", "64KiB", "1.5MiB", "2GiB", "10MB" (decimal) -> bytes, exact. */

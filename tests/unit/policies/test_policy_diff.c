@@ -47,6 +47,25 @@ static void test_same(void **state)
     pair_clear(&x);
 }
 
+static void test_classes(void **state)
+{
+    (void)state;
+    struct pair x;
+    pair_init(&x, BASE,
+              "version: 1\n" FIXTURE_BACKEND MODELS "encoder: {max_wait: 5ms, static_first: 0.9}\n"
+              "classes: {math: {examples: [1 + 1]}}\n"
+              "routes:\n"
+              "  - {name: maths, match: {model: auto, class: math}, cascade: [n]}\n"
+              "  - {name: r, match: {model: auto}, cascade: [m], fallback: [n]}\n");
+    fixture_has(&x.text, "~ encoder  model: static -> all-minilm-l6-v2");
+    fixture_has(&x.text, "static_first: (not given) -> 0.9");
+    fixture_has(&x.text, "+ class math");
+    fixture_has(&x.text, "of class math");
+    fixture_has(&x.text, "route 'maths': n");
+    assert_false(x.diff.restart);
+    pair_clear(&x);
+}
+
 static void test_price(void **state)
 {
     (void)state;
@@ -129,7 +148,7 @@ static void test_servers(void **state)
     fixture_has(&x.text, "+ route model:m\n+ route model:n\n");
     fixture_has(&x.text, "  'n'\n      before: no route takes it (404)\n"
                          "      after:  route 'model:n': n\n");
-    assert_int_equal(x.diff.change_count, 7); /* what has the default on both sides is not told */
+    assert_int_equal(x.diff.change_count, 8); /* what has the default on both sides is not told */
     assert_false(x.diff.restart);
     pair_clear(&x);
     pair_init(&x,
@@ -253,11 +272,11 @@ static void test_secret_changed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same),           cmocka_unit_test(test_price),
-        cmocka_unit_test(test_every_kind),     cmocka_unit_test(test_for_whom),
-        cmocka_unit_test(test_servers),        cmocka_unit_test(test_tenants_come),
-        cmocka_unit_test(test_order),          cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_secret_changed),
+        cmocka_unit_test(test_same),         cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_price),        cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_for_whom),     cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_tenants_come), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_restart),      cmocka_unit_test(test_secret_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

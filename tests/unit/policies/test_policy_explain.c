@@ -142,6 +142,50 @@ static void says(const struct policy *p, const char *model, const char *want)
     policy_explanation_clear(&e);
 }
 
+static void test_class(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: "
+        "2}}}\n"
+        "classes: {math: {examples: [1 + 1]}, code: {examples: [int x]}}\n"
+        "routes:\n"
+        "  - {name: code, match: {model: auto, class: code}, cascade: [m]}\n"
+        "  - {name: sure, match: {model: auto, class: [code, math], min_confidence: 0.75}, "
+        "cascade: "
+        "[m]}\n"
+        "  - {name: rest, match: {model: auto}, cascade: [m]}\n");
+    struct policy_query q = {.model = SLICE("auto")};
+    static const struct {
+        const char *name;
+        double confidence;
+        const char *says;
+    } cases[] = {
+        {"", 0, "takes class code, and this is of no known class"},
+        {"math", 0.5, "takes class code, and this is 'math'"},
+        {"math", 0.5, "takes class code or math at a confidence of 0.75, and this has 0.50"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct policy_explanation e;
+        struct buf out;
+        buf_init(&out, 1 << 20);
+        q.class_name = slice_str(cases[i].name);
+        q.class_confidence = cases[i].confidence;
+        policy_explain(p, &q, 10, &e);
+        e.class_note = "a line about it";
+        assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+        fixture_has(&out, cases[i].says);
+        fixture_has(&out, "a line about it\n");
+        fixture_has(&out, "-> rest");
+        buf_reset(&out);
+        assert_int_equal(policy_explanation_write_json(&e, &out), ERR_OK);
+        fixture_has(&out, cases[i].name[0] ? "\"name\": \"math\"" : "\"class\": null");
+        policy_explanation_clear(&e);
+        buf_clear(&out);
+    }
+    policy_unref(p);
+}
+
 static void test_not_taken(void **state)
 {
     (void)state;
@@ -163,6 +207,7 @@ static void test_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_servers),
+                                       cmocka_unit_test(test_class),
                                        cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

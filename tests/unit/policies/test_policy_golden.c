@@ -1,7 +1,8 @@
 /* Every tests/golden/policy/NAME.yaml is loaded and its diagnostics are compared, line by line,
  * with NAME.expected (empty: a valid policy without warnings). Diagnostics name the file as
  * NAME.yaml. The environment is fixed: OPENAI_API_KEY, TEAM_A_KEY and TEAM_B_KEY are set,
- * TEAM_C_KEY equals TEAM_A_KEY, EMPTY_KEY is empty, anything else is not set. WEIR_GOLDEN_UPDATE=1
+ * TEAM_C_KEY equals TEAM_A_KEY, EMPTY_KEY is empty, anything else is not set; the class heads know
+ * math, code and other. WEIR_GOLDEN_UPDATE=1
  * writes the .expected files instead; read the difference before committing it. */
 #include <cmocka.h>
 
@@ -29,6 +30,20 @@ static const char *fake_getenv(const char *name, void *ctx)
     return NULL;
 }
 
+/* A store that has one model, whose heads know three labels; the static tier knows the same. */
+static enum err fake_labels(const struct policy_encoder *e, struct arena *a,
+                            struct policy_labels *out, const char **key, struct err_text *why)
+{
+    static const char *const labels[] = {"math", "code", "other"};
+    (void)a;
+    *out = (struct policy_labels){labels, 3};
+    if (strcmp(e->model, "all-minilm-l6-v2") == 0 || strcmp(e->model, POLICY_ENCODER_STATIC) == 0)
+        return ERR_OK;
+    *key = "model";
+    err_say(why, "no model '%s' here; weir model fetch %s", e->model, e->model);
+    return ERR_NOT_FOUND;
+}
+
 static void read_all(const char *path, struct buf *out)
 {
     FILE *f = fopen(path, "rb");
@@ -44,7 +59,8 @@ static void read_all(const char *path, struct buf *out)
 
 static void diagnose(const char *name, struct slice text, struct buf *out)
 {
-    struct policy_load_options options = {.getenv_fn = fake_getenv, .resolve_secrets = true};
+    struct policy_load_options options = {
+        .getenv_fn = fake_getenv, .resolve_secrets = true, .labels_fn = fake_labels};
     struct diags d;
     struct policy *p;
     diags_init(&d);

@@ -75,6 +75,71 @@ static void test_routes(void **state)
     policy_unref(p);
 }
 
+static void test_classes(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\n" FIXTURE_BACKEND "models: {m: {backend: local, price: {input: 1, output: "
+        "2}}}\n"
+        "tenants: {a: {keys: [{env: A}], tags: [vip]}}\n"
+        "classes: {math: {examples: [1 + 1]}, code: {examples: [int x]}}\n"
+        "routes:\n"
+        "  - {name: vip, match: {model: auto, tags: [vip]}, cascade: [m]}\n"
+        "  - {name: sure, match: {model: auto, class: math, min_confidence: 0.8}, cascade: [m]}\n"
+        "  - {name: either, match: {model: [auto, sorted], class: [code, math]}, cascade: [m]}\n"
+        "  - {name: rest, match: {model: auto}, cascade: [m]}\n"
+        "  - {name: m, match: {model: m}, cascade: [m]}\n");
+    struct policy_query q = {.model = SLICE("auto")};
+    assert_true(p->matches_class);
+    assert_true(policy_needs_class(p, &q));
+    assert_string_equal(route(p, q), "rest"); /* not classified */
+    q.class_name = SLICE("math");
+    q.class_confidence = 0.8;
+    assert_string_equal(route(p, q), "sure");
+    q.class_confidence = 0.79;
+    assert_string_equal(route(p, q), "either");
+    assert_true(policy_needs_class(p, &q)); /* whatever the class says */
+    q.class_name = SLICE("code");
+    q.class_confidence = 0;
+    assert_string_equal(route(p, q), "either");
+    q.class_name = SLICE("poetry");
+    q.class_confidence = 1;
+    assert_string_equal(route(p, q), "rest");
+    q.tenant = &p->tenants[0]; /* an earlier route takes it, of whatever class it is */
+    assert_false(policy_needs_class(p, &q));
+    assert_string_equal(route(p, q), "vip");
+    assert_false(policy_needs_class(p, &Q(.model = SLICE("m"))));
+    assert_false(policy_needs_class(p, &Q(.model = SLICE("nobody"))));
+    assert_true(policy_needs_class(p, &Q(.model = SLICE("sorted"))));
+    assert_string_equal(route(p, Q(.model = SLICE("sorted"))), "none");
+    policy_unref(p);
+}
+
+static void test_encoder_defaults(void **state)
+{
+    (void)state;
+    struct policy *p =
+        fixture_load("version: 1\n" FIXTURE_BACKEND
+                     "models: {m: {backend: local, price: {input: 1, output: 2}}}\n");
+    assert_string_equal(p->encoder.model, POLICY_ENCODER_STATIC);
+    assert_false(p->matches_class);
+    policy_unref(p);
+    p = fixture_load("version: 1\n" FIXTURE_BACKEND "models:\n"
+                     "  m: {backend: local, price: {input: 1, output: 2}}\n"
+                     "  mini: {encoder: true, price: {input: 0.02}}\n"
+                     "encoder: {static_first: 0.95, price: {gpu_second: 0.001}}\n");
+    assert_string_equal(p->encoder.model, "all-minilm-l6-v2");
+    assert_int_equal(p->encoder.max_wait_ms, 20);
+    assert_int_equal(p->encoder.threads, POLICY_NONE);
+    assert_true(p->encoder.static_first == 0.95);
+    assert_int_equal(p->encoder.price_count, 1);
+    assert_int_equal(p->encoder.prices[0].gpu_second, 1000000);
+    assert_int_equal(p->backend_count, 2);
+    assert_true(p->backends[p->models[1].backend].encoder);
+    assert_int_equal(p->models[1].capabilities, CAP_EMBEDDINGS);
+    policy_unref(p);
+}
+
 static void test_catch_all_takes_known_names_only(void **state)
 {
     (void)state;
@@ -170,8 +235,12 @@ static void test_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes), cmocka_unit_test(test_catch_all_takes_known_names_only),
-        cmocka_unit_test(test_names),  cmocka_unit_test(test_price_at),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_encoder_defaults),
+        cmocka_unit_test(test_catch_all_takes_known_names_only),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_price_at),
         cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

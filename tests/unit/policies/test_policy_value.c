@@ -100,6 +100,41 @@ static void test_size(void **state)
         refuses(value_size, bad[i]);
 }
 
+static void test_fraction(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {{"0", 0}, {"1", 1}, {"0.95", 0.95}, {"1.0", 1}, {"0.000000001", 1e-9}};
+    static const char *const bad[] = {"",
+                                      ".5",
+                                      "1.",
+                                      "-0.1",
+                                      "1.0001",
+                                      "2",
+                                      "0.5x",
+                                      "1e-1",
+                                      "95%",
+                                      "0,95",
+                                      "nan",
+                                      "inf",
+                                      "+0.5",
+                                      "0x1p-1",
+                                      " 0.5",
+                                      "0.0000000001",
+                                      "99999999999999999999"};
+    const char *hint = NULL;
+    double v = -1;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_null(value_fraction(slice_str(good[i].text), &v, &hint));
+        assert_true(v == good[i].value);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (!value_fraction(slice_str(bad[i]), &v, &hint))
+            fail_msg("'%s' was read", bad[i]);
+}
+
 static void test_time(void **state)
 {
     (void)state;
@@ -341,11 +376,12 @@ static void test_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int),     cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_size),    cmocka_unit_test(test_time),
-        cmocka_unit_test(test_format),  cmocka_unit_test(test_endpoint),
-        cmocka_unit_test(test_address), cmocka_unit_test(test_glob),
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_int),      cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_size),     cmocka_unit_test(test_time),
+        cmocka_unit_test(test_fraction), cmocka_unit_test(test_format),
+        cmocka_unit_test(test_endpoint), cmocka_unit_test(test_address),
+        cmocka_unit_test(test_glob),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
