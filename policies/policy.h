@@ -90,6 +90,7 @@ struct policy_backend {
     const char *server; /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */
     const char *anthropic_version; /* sent when the client sent none; NULL: not written */
     const char *api_version;       /* Azure's; NULL: not written */
+    bool encoder;        /* stands for weir's own encoder; not the operator's: nothing is sent */
     bool stream_options; /* the server understands stream_options.include_usage (default true) */
 };
 

@@ -131,8 +131,37 @@ static void imply_routes(struct binder *b, struct draft *d)
             imply_route(b, d, i, d->written_routes ? "model:" : "", &d->routes[d->route_count++]);
 }
 
+/* Models that the encoder serves get a backend like all others, so that whoever counts, prices and
+ * shows attempts need not tell them apart. Its name is none that an operator can write. */
+static void imply_encoder_backend(struct binder *b, struct draft *d)
+{
+    size_t at = d->backend_count;
+    for (size_t i = 0; i < d->model_count; i++) {
+        if (!d->models[i].encoder)
+            continue;
+        d->models[i].backend = at;
+        d->backend_count = at + 1;
+    }
+    if (d->backend_count == at)
+        return;
+    struct policy_endpoint *e = ARENA_NEW(b->arena, struct policy_endpoint);
+    *e = (struct policy_endpoint){
+        .url = "encoder:", .host = "", .authority = "", .path = "/v1", .label = "encoder"};
+    d->backends[at] = (struct policy_backend){
+        .name = "(encoder)",
+        .dialect = DIALECT_OPENAI,
+        .endpoints = e,
+        .endpoint_count = 1,
+        .timeouts = {POLICY_NONE, POLICY_NONE, POLICY_NONE, POLICY_NONE},
+        .max_in_flight = POLICY_NONE,
+        .max_response_bytes = ENCODER_MAX_RESPONSE_BYTES,
+        .encoder = true,
+    };
+}
+
 static void finish(struct binder *b, struct draft *d, struct policy *p)
 {
+    imply_encoder_backend(b, d);
     p->server = d->server;
     p->backends = d->backends;
     p->backend_count = d->backend_count;
@@ -144,6 +173,13 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
     p->route_count = d->route_count;
     p->tenants = d->tenants;
     p->tenant_count = d->tenant_count;
+    p->encoder = d->encoder;
+    p->classes = d->classes;
+    p->class_count = d->class_count;
+    for (size_t i = 0; i < p->encoder.price_count; i++)
+        price_version(b->arena, &p->encoder.prices[i]);
+    for (size_t i = 0; i < p->route_count; i++)
+        p->matches_class = p->matches_class || p->routes[i].match.class_count;
     for (size_t i = 0; i < p->backend_count; i++)
         if (!p->backends[i].key_source)
             p->backends[i].key_source = "none";
