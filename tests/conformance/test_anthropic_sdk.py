@@ -6,13 +6,14 @@ import time
 
 import anthropic
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from openai import APIError, OpenAI
 from pydantic import BaseModel
 
 from conftest import KEY
-from test_dialects import (BOTH_QUESTION, PIXEL, TOOLS, WEATHER_QUESTION, anthropic_policy, claude, gateway,  # noqa: F401
-                           message, over_anthropic, over_gateway)
+from scripted import whole
+from test_dialects import (BOTH_QUESTION, MESSAGE, PIXEL, TOOLS, WEATHER_QUESTION, anthropic_policy, claude, gateway,  # noqa: F401
+                           message, over_anthropic, over_gateway, wire)
 from test_money import ledger
 from test_sdk import HELLO, MODEL, WEATHER
 from weirproc import Weir, http, wait_until
@@ -339,6 +340,41 @@ def test_an_agents_loop_ends_as_it_does_direct(claude, fleet):
     with Anthropic(api_key="unused", base_url=fleet.root, max_retries=0) as direct:
         expected = agent(whole(direct))
     assert len(expected) == 40 and agent(whole(claude)) == expected and agent(streamed(claude)) == expected
+
+
+@beta_tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"21 degrees in {city}"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_the_sdks_own_loop_does_without_a_thread(claude, streamed):
+    """It begins a thread and goes on with it, and where there are none it sends the whole conversation again."""
+    runner = claude.beta.messages.tool_runner(model=MODEL, max_tokens=300, tools=[get_weather], messages=WEATHER_QUESTION, stream=streamed)
+    turns = [turn.get_final_message() if streamed else turn for turn in runner]
+    assert [t.stop_reason for t in turns] == ["tool_use", "end_turn"] and turns[-1].content[0].text
+
+
+def test_a_thread_that_cannot_go_on_is_refused_with_its_code(claude, gateway, calm):
+    going_on = {"type": "continue", "previous_message_id": "msg_1"}
+    for messages in ([], HELLO, [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "21"}]}]):
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            claude.beta.messages.create(model=MODEL, max_tokens=9, messages=messages, thread=going_on)
+        assert refused.value.body["error"]["details"]["error_code"] == "thread_unsupported_request" and "thread" in str(refused.value)
+
+
+def test_a_thread_goes_on_and_when_it_is_lost_the_sdk_begins_it_again(wire, upstream):
+    lost = {"type": "error", "error": {"type": "not_found_error", "message": "lost", "details": {"error_code": "thread_not_found"}}}
+    upstream.play(*(whole({**MESSAGE, "id": f"msg_{n}"}) for n in (1, 2)), whole(lost, 404), whole({**MESSAGE, "id": "msg_4"}))
+    with Anthropic(api_key="unused", base_url=wire.base, max_retries=0) as c:
+        thread = c.beta.messages.thread(model=MODEL, max_tokens=9)
+        for _ in range(3):
+            assert thread.send(HELLO[0]).content[0].text == "hi"
+    sent = [(e.json().get("thread"), len(e.json()["messages"])) for e in upstream.seen]
+    goes_on = [{"type": "continue", "previous_message_id": f"msg_{n}"} for n in (1, 2)]
+    assert sent == [({"type": "create"}, 1), (goes_on[0], 1), (goes_on[1], 1), ({"type": "create"}, 5)]
+    assert all("message-threads" in e.header("anthropic-beta") for e in upstream.seen)
 
 
 # ---- money ----

@@ -529,11 +529,25 @@ static bool read_sampling(struct question_parse *p)
            question_int(p, "top_k", 0, INT32_MAX, &top_k);
 }
 
+/* No conversation is kept: one may be begun, which says nothing yet, and never be gone on with. */
+static bool check_thread(struct question_parse *p)
+{
+    struct json_value thread, type = {0};
+    if (!question_given(p->body, SLICE("thread"), &thread) ||
+        (question_given(thread, SLICE("type"), &type) && is_text(type, SLICE("create"))))
+        return true;
+    refusal_say(p->no, 400, NULL, "thread_unsupported_request",
+                "thread: this model does not support message threads");
+    return false;
+}
+
 bool question_messages(struct question_parse *p)
 {
     struct question *q = p->q;
     struct turns t = {0};
     enum thinking thinking;
+    if (!check_thread(p))
+        return false;
     if (!read_system(p, &t) || !read_messages(p, &t) || !read_tools(p))
         return false;
     if (q->api == API_COUNT_TOKENS)

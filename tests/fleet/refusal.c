@@ -75,6 +75,8 @@ static void print_anthropic(const struct refusal *r, uint64_t serial, struct buf
     TEXT_ADD(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":",
              anthropic_type(r->status));
     text_json(out, slice_str(r->message));
+    if (r->code && strncmp(r->code, "thread_", 7) == 0)
+        TEXT_ADD(out, ",\"details\":{\"error_code\":\"%s\",\"unsupported\":[\"model\"]}", r->code);
     TEXT_ADD(out, "},\"request_id\":\"req_%016llx\"}", (unsigned long long)serial);
 }
 

@@ -9,7 +9,7 @@ enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC };
 
 struct refusal {
     int status;
-    const char *param, *code; /* static; NULL = JSON null; Anthropic's errors have neither */
+    const char *param, *code; /* static; NULL = JSON null; of Anthropic's errors few have a code */
     char message[600];
     long long retry_after_s, retry_after_ms; /* -1 = no header */
 };
