@@ -37,6 +37,8 @@
 #include "base/err.h"
 #include "base/mailbox.h"
 
+#define LAUNCHER_NAME_BYTES 136 /* a backend's name has at most 128; a longer one is cut */
+
 struct launcher;
 
 /* Plain values, copied by launcher_configure. */
@@ -104,8 +106,18 @@ void launcher_done(struct launcher *l, const char *name); /* the request on it h
 /* Discards what waits for this mailbox; nothing is posted to it any more when this has returned. */
 void launcher_forget(struct launcher *l, struct mailbox *reply_to);
 
+/* Told of each server that becomes READY: a message of its own to the watcher's mailbox, which
+ * outlives the launcher or is closed first. */
+struct launcher_ready {
+    struct message msg; /* deliver owns and frees it */
+    char name[LAUNCHER_NAME_BYTES];
+};
+void launcher_watch(struct launcher *l, struct mailbox *to,
+                    void (*deliver)(struct message *m, void *receiver_ctx));
+bool launcher_is_ready(struct launcher *l, const char *name);
+
 struct launcher_info {
-    char name[64];
+    char name[LAUNCHER_NAME_BYTES];
     enum launcher_state state;
     int pid;           /* 0: no child */
     int64_t rss_bytes; /* of its process group */

@@ -16,6 +16,26 @@ const char *launcher_state_name(enum launcher_state s)
     return state_names[s];
 }
 
+void launcher_watch(struct launcher *l, struct mailbox *to,
+                    void (*deliver)(struct message *m, void *receiver_ctx))
+{
+    pthread_mutex_lock(&l->lock);
+    l->watcher = to;
+    l->on_ready = deliver;
+    pthread_mutex_unlock(&l->lock);
+}
+
+bool launcher_is_ready(struct launcher *l, const char *name)
+{
+    const struct launcher_server *s = launcher_find(l, name);
+    bool ready;
+
+    pthread_mutex_lock(&l->lock);
+    ready = s && s->state == LAUNCHER_READY;
+    pthread_mutex_unlock(&l->lock);
+    return ready;
+}
+
 /* Resident pages of one process if it is of the group; 0 else. proc_pid_stat(5): the command in
  * parentheses may hold anything, so fields are counted after its last ')'. */
 static int64_t rss_pages(const char *pid, int group)

@@ -64,6 +64,8 @@ struct launcher {
     struct event *timer, *kicked;
     int kick_fd;
     bool closing;
+    struct mailbox *watcher; /* NULL: nobody watches */
+    void (*on_ready)(struct message *m, void *receiver_ctx);
     uint64_t wants; /* numbers them */
     int64_t due_us; /* review()'s: when it must run again */
 };

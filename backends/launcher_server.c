@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -267,10 +268,29 @@ void launcher_server_start(struct launcher_server *s)
 
 /* ---- readiness ---- */
 
+static void discard_ready(struct message *m)
+{
+    free(CONTAINER_OF(m, struct launcher_ready, msg));
+}
+
+static void tell_watcher(const struct launcher_server *s)
+{
+    struct launcher_ready *r;
+
+    if (!s->launcher->watcher)
+        return;
+    r = mem_zalloc(1, sizeof *r);
+    r->msg.deliver = s->launcher->on_ready;
+    r->msg.discard = discard_ready;
+    snprintf(r->name, sizeof r->name, "%s", s->name);
+    mailbox_post(s->launcher->watcher, &r->msg);
+}
+
 static void become_ready(struct launcher_server *s)
 {
     s->start_took_us = clock_mono_us() - s->started_us;
     launcher_server_set_state(s, LAUNCHER_READY);
+    tell_watcher(s);
     atomic_store_explicit(&s->gate.last_use_us, s->since_us, memory_order_relaxed);
 }
 

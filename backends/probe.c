@@ -145,23 +145,13 @@ struct prober *prober_new(struct event_base *base, struct upstream *up)
     return p;
 }
 
-static const char *copy(struct arena *a, const char *s)
-{
-    return s ? arena_strdup(a, slice_str(s)) : NULL;
-}
-
 static void copy_spec(struct arena *a, const struct probe_spec *from, struct probed *to)
 {
-    struct upstream_target *t = &to->spec.target;
-
     to->spec = *from;
-    t->backend = copy(a, t->backend);
-    t->host = copy(a, t->host);
-    t->authority = copy(a, t->authority);
-    t->proxy = copy(a, t->proxy);
-    t->tls_ca_file = copy(a, t->tls_ca_file);
-    to->spec.path = copy(a, from->path);
-    to->spec.authorization = copy(a, from->authorization);
+    upstream_target_keep(&to->spec.target, a);
+    to->spec.path = arena_strdup(a, slice_str(from->path));
+    if (from->authorization)
+        to->spec.authorization = arena_strdup(a, slice_str(from->authorization));
     to->header = (struct http1_header){.name = SLICE("Authorization"),
                                        .value = slice_str(to->spec.authorization)};
 }

@@ -20,6 +20,16 @@ static void ignore_sigpipe(void)
     }
 }
 
+void upstream_target_keep(struct upstream_target *t, struct arena *a)
+{
+    const char **strings[] = {&t->backend, &t->host, &t->authority, &t->proxy, &t->tls_ca_file};
+
+    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+        if (*strings[i])
+            *strings[i] = arena_strdup(a, slice_str(*strings[i]));
+    }
+}
+
 struct upstream *upstream_new(struct event_base *base, struct stats *stats)
 {
     struct upstream *u = mem_zalloc(1, sizeof *u);

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/http1.h"
 #include "base/list.h"
@@ -49,6 +50,9 @@ struct upstream_target {
     bool tls_verify;
     int64_t max_idle_connections; /* kept per worker */
 };
+
+/* Its strings are copied into the arena, in place. */
+void upstream_target_keep(struct upstream_target *t, struct arena *a);
 
 struct upstream_timeouts { /* milliseconds; -1: none */
     int64_t connect_ms, first_byte_ms, between_bytes_ms, total_ms;

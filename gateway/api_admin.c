@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "backends/catalog.h"
 #include "backends/launcher.h"
 #include "backends/probe.h"
 #include "backends/wire/openai_error.h"
@@ -19,6 +20,7 @@
 #include "gateway/diag_json.h"
 #include "gateway/http_server.h"
 #include "gateway/json_put.h"
+#include "gateway/model_list_json.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
@@ -318,9 +320,29 @@ static json_t *probe_json(const struct prober *prober, const struct endpoint_sha
     return o;
 }
 
-static json_t *endpoint_json(const struct prober *prober, const struct policy_endpoint *e,
-                             const struct endpoint_shared *s, int64_t now_us)
+/* What the endpoint's own list of models says; NULL: it is not asked. */
+static json_t *models_json(struct api_admin *a, size_t backend, const struct endpoint_shared *s)
 {
+    const struct policy *p = control_snapshot(a->control)->policy;
+    struct catalog_info info;
+    if (!catalog_about(control_catalog(a->control), s, &info))
+        return NULL;
+    json_t *o = json_object();
+    if (info.asked)
+        json_put_time(o, "asked", info.asked_wall_us);
+    else
+        json_put(o, "asked", NULL);
+    json_put_text(o, "error", info.why.s[0] ? info.why.s : NULL);
+    json_put(o, "listed", info.list ? model_list_entries_json(p, backend, info.list) : NULL);
+    json_put(o, "problems", info.list ? model_list_problems_json(p, backend, info.list) : NULL);
+    return o;
+}
+
+static json_t *endpoint_json(struct api_admin *a, size_t backend, size_t endpoint, int64_t now_us)
+{
+    const struct snapshot *snap = control_snapshot(a->control);
+    const struct policy_endpoint *e = &snap->policy->backends[backend].endpoints[endpoint];
+    const struct endpoint_shared *s = snap->backends[backend].shared[endpoint];
     int64_t ejected_us = atomic_load(&s->ejected_until_us) - now_us;
     json_t *o = json_object();
     json_put_text(o, "endpoint", e->label);
@@ -332,7 +354,8 @@ static json_t *endpoint_json(const struct prober *prober, const struct policy_en
     json_put_int(o, "latency_us", atomic_load(&s->ewma_us));
     json_put_int(o, "consecutive_failures", atomic_load(&s->failures));
     json_put_int(o, "ejected_for_ms", ejected_us > 0 ? ejected_us / 1000 : 0);
-    json_put(o, "health_check", probe_json(prober, s));
+    json_put(o, "health_check", probe_json(control_prober(a->control), s));
+    json_put(o, "models", models_json(a, backend, s));
     return o;
 }
 
@@ -365,8 +388,7 @@ static json_t *backend_json(struct api_admin *a, size_t i, const struct launcher
     int64_t now_us = clock_mono_us();
     json_t *o = json_object(), *endpoints = json_array(), *server = NULL;
     for (size_t e = 0; e < b->endpoint_count; e++)
-        json_array_append_new(endpoints, endpoint_json(control_prober(a->control), &b->endpoints[e],
-                                                       snap->backends[i].shared[e], now_us));
+        json_array_append_new(endpoints, endpoint_json(a, i, e, now_us));
     for (size_t s = 0; s < server_count && b->command.argv; s++)
         if (strcmp(servers[s].name, b->name) == 0)
             server = server_json(control_launcher(a->control), &servers[s]);

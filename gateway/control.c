@@ -374,6 +374,15 @@ static void on_mail(evutil_socket_t fd, short what, void *ctx)
     mailbox_drain(&c->mailbox, c);
 }
 
+/* A server that weir starts is never started for its list: it is asked when it is there. */
+static void on_server_ready(struct message *m, void *receiver_ctx)
+{
+    struct launcher_ready *r = CONTAINER_OF(m, struct launcher_ready, msg);
+    struct control *c = receiver_ctx;
+    catalog_ask(c->catalog, r->name);
+    free(r);
+}
+
 /* Signals are blocked before the first thread exists, so that every thread inherits that and only
  * the signalfd sees them. */
 static bool start_loop(struct control *c)
@@ -402,6 +411,9 @@ static bool start_loop(struct control *c)
     }
     c->probing = upstream_new(c->base, NULL);
     c->prober = prober_new(c->base, c->probing);
+    struct catalog_owner owner = control_catalog_owner(c);
+    c->catalog = catalog_new(c->base, c->probing, &owner);
+    launcher_watch(c->launcher, &c->mailbox, on_server_ready);
     return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 &&
            event_add(c->mail, NULL) == 0;
 }
@@ -469,6 +481,7 @@ static void clear(struct control *c)
     if (c->launcher)
         launcher_free(c->launcher);
     if (c->prober) {
+        catalog_free(c->catalog);
         prober_free(c->prober);
         upstream_free(c->probing);
     }
@@ -532,6 +545,11 @@ struct launcher *control_launcher(const struct control *c)
 const struct prober *control_prober(const struct control *c)
 {
     return c->prober;
+}
+
+const struct catalog *control_catalog(const struct control *c)
+{
+    return c->catalog;
 }
 
 const struct policy_store *control_store(const struct control *c)

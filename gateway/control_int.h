@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "backends/catalog.h"
 #include "backends/launcher.h"
 #include "backends/probe.h"
 #include "base/stats.h"
@@ -29,8 +30,9 @@ struct control {
     struct endpoint_registry *registry;
     struct snapshot *snapshot;
     struct launcher *launcher; /* owned: the servers that weir starts itself */
-    struct upstream *probing;  /* owned: the health checks' connections */
+    struct upstream *probing;  /* owned: the connections of health checks and of the catalog */
     struct prober *prober;     /* owned */
+    struct catalog *catalog;   /* owned: what servers list */
     struct control_fault fault;
 
     /* the process */
@@ -55,6 +57,7 @@ void control_policy_init(struct control *c);
 void control_policy_clear(struct control *c);
 /* The first load: problems go to stderr as `weir check` prints them. false: nothing to serve. */
 bool control_load_first(struct control *c);
+struct catalog_owner control_catalog_owner(struct control *c);
 /* Makes p (whose reference is taken over) the serving policy: store, snapshot, workers, metrics. */
 void control_serve(struct control *c, struct policy *p, const char *origin);
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/model_list.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
@@ -144,6 +145,91 @@ static void configure_probes(struct control *c)
     free(specs);
 }
 
+/* ---- what servers list ---- */
+
+#define PROBLEMS_LOGGED 20 /* of one list; /admin/backends has them all */
+
+static void log_list(const struct control *c, size_t backend, size_t endpoint)
+{
+    const struct policy *p = c->snapshot->policy;
+    const struct policy_backend *b = &p->backends[backend];
+    struct model_list_problem problems[PROBLEMS_LOGGED];
+    struct catalog_info info;
+    char text[512], quoted[600];
+    if (!catalog_about(c->catalog, c->snapshot->backends[backend].shared[endpoint], &info) ||
+        !info.asked)
+        return;
+    if (info.why.s[0])
+        log_line(LOG_INFO, "discovery", "list of models not read", "backend=%s endpoint=%s why=%s",
+                 b->name, b->endpoints[endpoint].label,
+                 log_quote(slice_str(info.why.s), quoted, sizeof quoted));
+    if (!info.list || info.why.s[0])
+        return;
+    size_t n = model_list_problems(p, backend, info.list, problems, PROBLEMS_LOGGED);
+    for (size_t i = 0; i < n && i < PROBLEMS_LOGGED; i++) {
+        model_list_problem_text(&problems[i], text, sizeof text);
+        log_line(LOG_WARN, "discovery", "the policy differs from the server's list",
+                 "backend=%s endpoint=%s problem=%s", b->name, b->endpoints[endpoint].label,
+                 log_quote(slice_str(text), quoted, sizeof quoted));
+    }
+    log_line(LOG_DEBUG, "discovery", "list of models read",
+             "backend=%s endpoint=%s models=%zu problems=%zu", b->name,
+             b->endpoints[endpoint].label, info.list->count, n);
+}
+
+static void on_list_news(void *ctx, const struct endpoint_shared *shared)
+{
+    struct control *c = ctx;
+    const struct policy *p = c->snapshot->policy;
+    for (size_t i = 0; i < p->backend_count; i++)
+        for (size_t j = 0; j < p->backends[i].endpoint_count; j++)
+            if (c->snapshot->backends[i].shared[j] == shared)
+                log_list(c, i, j);
+}
+
+static bool may_ask_for_list(void *ctx, const char *backend)
+{
+    struct control *c = ctx;
+    const struct policy *p = c->snapshot->policy;
+    for (size_t i = 0; i < p->backend_count; i++)
+        if (strcmp(p->backends[i].name, backend) == 0)
+            return !p->backends[i].command.argv || launcher_is_ready(c->launcher, backend);
+    return false;
+}
+
+struct catalog_owner control_catalog_owner(struct control *c)
+{
+    return (struct catalog_owner){may_ask_for_list, on_list_news, c};
+}
+
+/* Asks every backend that the policy says to. Lists that are known already are held against the new
+ * policy at once. */
+static void configure_catalog(struct control *c)
+{
+    const struct policy *p = c->snapshot->policy;
+    struct catalog_spec *specs;
+    struct arena a;
+    size_t n = 0, room = 0;
+    for (size_t i = 0; i < p->backend_count; i++)
+        room += p->backends[i].endpoint_count;
+    arena_init(&a, 4096);
+    specs = ARENA_ARRAY(&a, struct catalog_spec, room + 1);
+    for (size_t i = 0; i < p->backend_count; i++) {
+        size_t count = p->backends[i].endpoint_count;
+        if (p->backends[i].discover_ms == POLICY_NONE)
+            continue;
+        memcpy(specs + n, model_list_specs(c->snapshot, i, &a), count * sizeof *specs);
+        n += count;
+    }
+    catalog_configure(c->catalog, specs, n);
+    arena_clear(&a);
+    for (size_t i = 0; i < p->backend_count; i++)
+        for (size_t j = 0; j < p->backends[i].endpoint_count; j++)
+            log_list(c, i, j);
+}
+
+/* ---- the servers that weir starts ---- */
+
 /* The servers that this policy wants weir to start; those that stay as they were keep running. */
 static void configure_launcher(struct control *c, const struct policy *p)
 {
@@ -193,6 +279,7 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
         worker_set_snapshot(c->workers[i], c->snapshot);
     snapshot_unref(old);
     configure_probes(c);
+    configure_catalog(c);
     stats_set(c->loaded_at, p->loaded_wall_us / 1000000);
     count_load(c, "ok");
     char quoted[600];

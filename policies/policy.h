@@ -87,7 +87,8 @@ struct policy_backend {
     struct policy_command command;
     const char *health_path; /* active checks; NULL: none */
     int64_t health_interval_ms, health_timeout_ms;
-    const char *server; /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */
+    int64_t discover_ms; /* how often the server's list of models is read; POLICY_NONE: never */
+    const char *server;  /* whose quirks it has: "vllm", "azure" ...; NULL: the dialect's own */
     const char *anthropic_version; /* sent when the client sent none; NULL: not written */
     const char *api_version;       /* Azure's; NULL: not written */
     bool encoder;        /* stands for weir's own encoder; not the operator's: nothing is sent */

@@ -64,6 +64,9 @@ static void check_azure(struct binder *b, const struct policy_backend *k)
     if (!k->api_version)
         bind_error(b, binder_place(b, k), "for example api_version: \"2024-10-21\"",
                    "server: azure needs an 'api_version'");
+    if (k->discover_ms != POLICY_NONE)
+        bind_error(b, binder_place(b, &k->discover_ms), "remove it, or write none",
+                   "Azure lists the models that it sells, not the deployments that you have");
     for (size_t i = 0; i < k->endpoint_count; i++)
         if (strstr(k->endpoints[i].path, "/openai"))
             bind_warning(b, binder_place(b, &k->endpoints[i]), "leave the path out",

@@ -131,6 +131,19 @@ static void imply_routes(struct binder *b, struct draft *d)
             imply_route(b, d, i, d->written_routes ? "model:" : "", &d->routes[d->route_count++]);
 }
 
+#define DISCOVER_MS (10 * 60 * 1000)
+
+/* A list that one's own engine gives costs nothing and surprises nobody; others are asked when the
+ * operator says so. */
+static bool is_own_engine(const struct policy_backend *k)
+{
+    static const char *const engines[] = {"vllm", "llama_cpp", "ollama", "sglang", "tgi"};
+    for (size_t i = 0; k->server && i < sizeof engines / sizeof engines[0]; i++)
+        if (strcmp(k->server, engines[i]) == 0)
+            return true;
+    return k->command.argv != NULL;
+}
+
 /* Models that the encoder serves get a backend like all others, so that whoever counts, prices and
  * shows attempts need not tell them apart. Its name is none that an operator can write. */
 static void imply_encoder_backend(struct binder *b, struct draft *d)
@@ -154,6 +167,7 @@ static void imply_encoder_backend(struct binder *b, struct draft *d)
         .endpoint_count = 1,
         .timeouts = {POLICY_NONE, POLICY_NONE, POLICY_NONE, POLICY_NONE},
         .max_in_flight = POLICY_NONE,
+        .discover_ms = POLICY_NONE,
         .max_response_bytes = ENCODER_MAX_RESPONSE_BYTES,
         .encoder = true,
     };
@@ -180,9 +194,13 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
         price_version(b->arena, &p->encoder.prices[i]);
     for (size_t i = 0; i < p->route_count; i++)
         p->matches_class = p->matches_class || p->routes[i].match.class_count;
-    for (size_t i = 0; i < p->backend_count; i++)
-        if (!p->backends[i].key_source)
-            p->backends[i].key_source = "none";
+    for (size_t i = 0; i < p->backend_count; i++) {
+        struct policy_backend *k = &p->backends[i];
+        if (!k->key_source)
+            k->key_source = "none";
+        if (!binder_written(b, &k->discover_ms) && is_own_engine(k))
+            k->discover_ms = DISCOVER_MS;
+    }
     for (size_t i = 0; i < p->model_count; i++) {
         struct policy_model *m = &p->models[i];
         if (!m->upstream_name)

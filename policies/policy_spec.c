@@ -533,6 +533,17 @@ static const struct spec_key backend_keys[] = {
      .also = "healthcheck health_check probe",
      .help = "Active health checks; none when not written (failures of requests always count). "
              "Not beside `command`, which has `ready`."},
+    {.name = "discover",
+     .type = SPEC_DURATION,
+     AT(policy_backend, discover_ms),
+     .flags = SPEC_NONE,
+     .min = MS(100),
+     .max = 30 * DAY,
+     .also = "discovery list_models models",
+     .help = "How often weir reads the server's own list of models (GET `{url}/models`) and warns "
+             "of models that it does not have, or has with a smaller context; `none`: never. Not "
+             "written: 10m for servers that weir starts and for engines of one's own (`server: "
+             "vllm, llama_cpp, ollama, sglang` or `tgi`), else none."},
     {.name = "server",
      .type = SPEC_WORD,
      AT(policy_backend, server),

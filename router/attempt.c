@@ -16,9 +16,7 @@
 #define GRACE_EXHAUSTED_US (500 * 1000)
 #define GRACE_NO_USAGE_US  (2 * 1000 * 1000)
 #define RESTART_MS         300
-/* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
-#define ANTHROPIC_VERSION "2023-06-01"
-#define MAX_EVENT_BYTES   (8 * 1024 * 1024)
+#define MAX_EVENT_BYTES    (8 * 1024 * 1024)
 
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at)
 {
@@ -102,7 +100,7 @@ static struct http1_header *join_headers(struct request *r, const struct policy_
     if (sb->dialect == WIRE_ANTHROPIC && !has_version(h, n))
         h[n++] = (struct http1_header){
             SLICE("anthropic-version"),
-            slice_str(b->anthropic_version ? b->anthropic_version : ANTHROPIC_VERSION)};
+            slice_str(b->anthropic_version ? b->anthropic_version : SNAPSHOT_ANTHROPIC_VERSION)};
     *count = n;
     return h;
 }

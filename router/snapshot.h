@@ -10,6 +10,9 @@
 #include "backends/wire/wire.h"
 #include "policies/policy.h"
 
+/* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
+#define SNAPSHOT_ANTHROPIC_VERSION "2023-06-01"
+
 struct snapshot_backend {
     struct endpoint_shared *
         *shared; /* borrowed from the registry; parallel to policy->backends[i].endpoints */

@@ -31,12 +31,30 @@ static void print_server(const json_t *server, bool with_log)
         printf("%s\n", text(server, "log_tail"));
 }
 
+/* What the server's own list of models says. */
+static void print_models(const json_t *models)
+{
+    const json_t *listed = json_object_get(models, "listed"),
+                 *problems = json_object_get(models, "problems");
+    if (!json_is_object(models) || !json_is_string(json_object_get(models, "asked")))
+        return;
+    if (json_is_string(json_object_get(models, "error")))
+        printf("      its list of models was not read: %s\n", text(models, "error"));
+    else
+        printf("      it lists %zu model%s\n", json_array_size(listed),
+               json_array_size(listed) == 1 ? "" : "s");
+    for (size_t i = 0; i < json_array_size(problems); i++)
+        printf("      %swarning:%s %s\n", out_style(stdout, OUT_YELLOW),
+               out_style(stdout, OUT_PLAIN), json_string_value(json_array_get(problems, i)));
+}
+
 static void print_endpoint(const json_t *e)
 {
     bool healthy = json_is_true(json_object_get(e, "healthy"));
     printf("    %-28s %-8s %5lld in flight %9lld requests %7lld errors %8lld us to first byte\n",
            text(e, "endpoint"), healthy ? "healthy" : "ejected", number(e, "in_flight"),
            number(e, "requests"), number(e, "errors"), number(e, "latency_us"));
+    print_models(json_object_get(e, "models"));
 }
 
 /* false when the answer is not what /admin/backends gives. */
@@ -94,9 +112,12 @@ const struct cli_command cmd_backends = {
     .name = "backends",
     .operands = "",
     .summary = "show the fleet of a running weir",
-    .description = "Endpoints with their load and health, and of servers that weir starts itself "
-                   "(`command:` in the policy) the state, memory and last error. Asks the admin "
-                   "listener.",
+    .description =
+        "Endpoints with their load and health, what the policy says of models against the "
+        "servers' own lists (`discover:` in the policy), and of servers that weir "
+        "starts itself "
+        "(`command:` in the policy) the state, memory and last error. Asks the admin "
+        "listener.",
     .options =
         (const struct cli_option[]){
             {.name = "url",

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "gateway/cli/cli.h"
+#include "gateway/cli/discover.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/fetch.h"
 #include "gateway/cli/out.h"
@@ -157,6 +158,13 @@ static int models(const struct cli_args *a)
         fprintf(stderr, "weir models: give either --config or --url\ntry 'weir help models'\n");
         return EXIT_CODE_USAGE;
     }
+    if (cli_flag(a, "discover") && url) {
+        fprintf(stderr, "weir models: --discover goes with --config, not with --url\n"
+                        "try 'weir help models'\n");
+        return EXIT_CODE_USAGE;
+    }
+    if (cli_flag(a, "discover"))
+        return discover_print(file, cli_flag(a, "json"));
     return file ? models_of_file(file, cli_flag(a, "json"))
                 : models_of_server(url, cli_flag(a, "json"));
 }
@@ -168,19 +176,25 @@ const struct cli_command cmd_models = {
     .description = "With --config the names of a policy file: models, aliases and names that only "
                    "a route knows, with backend, context and the price in force today. Keys are "
                    "not read. With --url what a running weir, or any server of the OpenAI API, "
-                   "lists.",
+                   "lists.\n\nWith --config and --discover every server of the policy is asked for "
+                   "its own list, with its key, and what the policy does not have is printed as "
+                   "YAML to paste. Servers that weir would start are asked if they run; none is "
+                   "started.",
     .options =
         (const struct cli_option[]){
             {.name = "config", .letter = 'c', .argument = "FILE", .help = "The policy file."},
             {.name = "url",
              .argument = "URL",
              .help = "The server's base URL, as a client library takes it: with /v1."},
+            {.name = "discover",
+             .help = "Ask the policy's servers which models they have, and print the new ones."},
             {.name = "json", .help = "Write JSON; with --url the server's answer."},
             {0},
         },
     .examples =
         (const struct cli_example[]){
             {"weir models -c weir.yaml", "Which names does this policy offer?"},
+            {"weir models -c weir.yaml --discover", "Which models could this policy add?"},
             {"weir models --url http://127.0.0.1:8080/v1", "And which does the running gateway?"},
             {0},
         },

@@ -141,6 +141,7 @@ static void test_servers(void **state)
         "  command: {argv: [serve, it], env: {A: 1}, idle: none, ready: {path: /up}}}}\n" MODELS
             ROUTES);
     fixture_has(&x.text, "~ backend local  server: (not given) -> vllm\n");
+    fixture_has(&x.text, "~ backend local  discover: none -> 10m\n");
     fixture_has(&x.text, "~ backend local  command.argv: (not given) -> serve, it\n");
     fixture_has(&x.text, "~ backend local  command.env: (not given) -> A=1\n");
     fixture_has(&x.text, "~ backend local  command.idle: 10m -> none\n");

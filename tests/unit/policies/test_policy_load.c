@@ -250,6 +250,27 @@ static void routes_are(const char *text, const char *want)
 
 static void test_models_by_name(void **state)
 {
+static void test_discover(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\nbackends:\n"
+        "  remote: {dialect: openai, url: 'https://api.example/v1'}\n"
+        "  asked: {dialect: anthropic, url: 'https://api.example/v1', discover: 1h}\n"
+        "  engine: {dialect: openai, url: 'http://127.0.0.1:1/v1', server: llama_cpp}\n"
+        "  own: {dialect: openai, url: 'http://127.0.0.1:2/v1', command: [run]}\n"
+        "  quiet: {dialect: openai, url: 'http://127.0.0.1:3/v1', command: [run], discover: none}\n"
+        "models: {a: {backend: remote, price: {gpu_second: 1}}, b: {backend: asked, price: "
+        "{gpu_second: 1}},\n"
+        "  c: {backend: engine, price: {gpu_second: 1}}, d: {backend: own, price: {gpu_second: "
+        "1}},\n"
+        "  e: {backend: quiet, price: {gpu_second: 1}}}\n");
+    static const int64_t expected[] = {POLICY_NONE, 3600000, 600000, 600000, POLICY_NONE};
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(p->backends[i].discover_ms, expected[i]);
+    policy_unref(p);
+}
+
     (void)state;
     routes_are(BY_NAME, "a b c-1 ");
     routes_are(BY_NAME "routes: [{name: r, match: {model: auto}, cascade: [a, b]}]\n",
@@ -468,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_servers),
         cmocka_unit_test(test_models_by_name),
         cmocka_unit_test(test_price_version_depends_on_the_price_alone),
+        cmocka_unit_test(test_discover),
         cmocka_unit_test(test_key_file),
         cmocka_unit_test(test_unreadable_file),
         cmocka_unit_test(test_too_large),

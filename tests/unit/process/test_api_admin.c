@@ -53,6 +53,12 @@ const struct prober *control_prober(const struct control *c)
     return NULL;
 }
 
+const struct catalog *control_catalog(const struct control *c)
+{
+    (void)c;
+    return NULL;
+}
+
 const struct policy_store *control_store(const struct control *c)
 {
     (void)c;
