@@ -44,8 +44,8 @@ struct encoder_options {
     enum encoder_device device;
     int precision;   /* of enum encoder_precision, or -1: int8 on a CPU, fp16 on a GPU */
     int max_tokens;  /* <= 0: the model's own; more than it has is refused */
-    const char *isa; /* NULL: the best this CPU has; else "portable", "avx2", "avx512vnni": for
-                        tests and benchmarks */
+    const char *isa; /* NULL: the best this CPU has; else "reference" (fp32 only), "portable",
+                        "avx2", "avx512vnni": for tests and benchmarks */
 };
 
 struct encoder;
