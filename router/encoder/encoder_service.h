@@ -3,17 +3,17 @@
  * long ones), behind a bounded queue.
  *
  * A query that finds the queue full is refused at once (encoder_service_submit says so, and counts
- * it): the caller goes on with the static tier, or without an embedding. A failure of the device
- * does not lose a query: it is encoded on the CPU when the service has CPU kernels of the same
- * fingerprint, else answered with its error, and the device is not used again until restart.
+ * it): the caller goes on with the static tier, or without an embedding. One that is taken out only
+ * after its deadline is not computed: under overload the work goes to those who still wait. A
+ * failure of the device does not lose a query: it is encoded by the fallback (a CPU's kernels for
+ * the same model), else answered with its error, and the device is not used again until restart.
+ * Each answer says which vectors it holds: `space` stays, `full` changes with the precision.
  *
  * threads: submit from any; answers come to the mailbox that the query names. */
 #ifndef ROUTER_ENCODER_ENCODER_SERVICE_H
 #define ROUTER_ENCODER_ENCODER_SERVICE_H
 
-#include <stdatomic.h>
 #include "base/mailbox.h"
-#include "base/stats.h"
 #include "router/encoder/encoder.h"
 
 struct encoder_service;
@@ -23,6 +23,8 @@ struct encoder_service_options {
     int threads;                   /* >= 1 */
     size_t max_queued;             /* queries waiting, >= 1 */
     size_t max_text_bytes;         /* of one query; more is cut at a character's boundary */
+    const struct encoder_options *fallback; /* opened when the encoder fails; borrowed until
+                                               encoder_service_free; NULL: none */
 };
 
 /* A query and its answer; heap, handed back and forth whole. The submitter sets all but the answer;
@@ -30,33 +32,41 @@ struct encoder_service_options {
 struct encoder_query {
     struct message msg;
     struct mailbox *reply_to;
-    uint64_t id; /* the submitter's own, e.g. slot and generation */
-    char *text;  /* owned; freed by encoder_query_free */
+    void *owner;         /* the submitter's own; not looked at */
+    uint64_t id;         /* likewise, e.g. slot and generation */
+    int64_t deadline_us; /* monotonic: later it need not be computed; -1: none */
+    char *text;          /* owned; freed by encoder_query_free */
     size_t text_bytes;
     bool want_features;
     /* the answer */
     enum err err;
-    float *embedding; /* [dim], owned */
-    float *features;  /* [2 * dim] or NULL, owned */
+    float *embedding;        /* [dim], owned */
+    float *features;         /* [2 * dim] or NULL, owned */
+    struct fingerprint full; /* of the vectors */
     struct wordpiece_counts counts;
     int64_t queued_us, started_us, done_us; /* monotonic */
+    int64_t share_us;                       /* of the pass's time, by tokens: what it cost */
     int batch;                              /* texts in the pass that it was part of */
 };
+/* text is copied; msg.deliver, reply_to and id are the submitter's to set. */
 struct encoder_query *encoder_query_new(struct slice text);
 void encoder_query_free(struct encoder_query *q);
 
 enum err encoder_service_start(const struct encoder_service_options *opt,
                                struct encoder_service **out, struct err_text *t) MUST_CHECK;
-/* ERR_OVERLOADED: the queue is full or the service is stopping; q stays the caller's. */
+/* ERR_OVERLOADED: the queue is full or the service is stopping; q stays the caller's. A query that
+ * was taken is answered in any case. */
 enum err encoder_service_submit(struct encoder_service *s, struct encoder_query *q) MUST_CHECK;
 /* Answers what is queued with ERR_OVERLOADED, joins the threads. */
 void encoder_service_free(struct encoder_service *s);
 
 struct encoder_service_counts {
-    uint64_t encoded, refused, failed, passes;
+    uint64_t encoded, refused, expired, failed, passes;
     size_t queued;
     bool device_lost; /* runs on its fallback */
 };
-void encoder_service_counts(const struct encoder_service *s, struct encoder_service_counts *out);
+/* Of the encoder that serves now. */
+struct encoder_facts encoder_service_facts(struct encoder_service *s);
+void encoder_service_counts(struct encoder_service *s, struct encoder_service_counts *out);
 
 #endif
