@@ -172,6 +172,9 @@ struct policy_price {
     const char *version; /* short digest of this price entry, for the ledger */
 };
 
+/* How a model of Anthropic's is told to think, where its server is asked in translation. */
+enum policy_thinking { THINKING_BUDGET, THINKING_ADAPTIVE };
+
 struct policy_model {
     const char *name;          /* the operator's name, unique */
     const char *upstream_name; /* what the backend calls it (key `name:`); defaults to name */
@@ -182,6 +185,7 @@ struct policy_model {
     /* Of enum policy_capability. A written list is exact; else all but embeddings, and for
      * Anthropic's servers no completions either. */
     unsigned capabilities;
+    enum policy_thinking thinking;
     const char *quantization;    /* NULL when not written */
     struct policy_price *prices; /* ascending from_wall_us, >= 1 */
     size_t price_count;

@@ -133,6 +133,10 @@ void policy_check_prices(struct binder *b)
 
 static void check_model(struct binder *b, const struct policy *p, const struct policy_model *m)
 {
+    if (m->backend < p->backend_count && p->backends[m->backend].dialect != DIALECT_ANTHROPIC &&
+        binder_written(b, &m->thinking))
+        bind_error(b, binder_place(b, &m->thinking), "remove it",
+                   "belongs to models of a backend with dialect: anthropic");
     if (m->context_tokens != POLICY_NONE && m->max_output_tokens > m->context_tokens)
         bind_error(b, binder_place(b, &m->max_output_tokens), NULL,
                    "is larger than 'context' (%lld)", (long long)m->context_tokens);

@@ -555,8 +555,9 @@ static const struct spec_key backend_keys[] = {
      .type = SPEC_TEXT,
      AT(policy_backend, anthropic_version),
      .also = "version",
-     .help = "Header of that name when the client sends none; 2023-06-01 when not written. Only "
-             "with `dialect: anthropic`."},
+     .help = "Header of that name when the client sends none; 2023-06-01 when not written. "
+             "2026-10-21 has no `temperature`, `top_p` and `top_k`, and refuses documents in the "
+             "assistant's messages and citations in the user's. Only with `dialect: anthropic`."},
     {.name = "api_version",
      .type = SPEC_TEXT,
      AT(policy_backend, api_version),
@@ -585,6 +586,9 @@ static const struct spec_word capability_words[] = {{"chat", CAP_CHAT, false},
                                                     {"logprobs", CAP_LOGPROBS, false},
                                                     {"reasoning", CAP_REASONING, false},
                                                     {NULL, 0, false}};
+
+static const struct spec_word thinking_words[] = {
+    {"budget", THINKING_BUDGET, false}, {"adaptive", THINKING_ADAPTIVE, false}, {NULL, 0, false}};
 
 #define PRICE(kind) .type = SPEC_USD, AT(policy_price, per_mtok[kind])
 static const struct spec_key price_keys[] = {
@@ -672,6 +676,16 @@ static const struct spec_key model_keys[] = {
      .help = "What it can do; `chat` is the messages and responses APIs too. A written list is "
              "exact. Not written, a model of a backend with `dialect: anthropic` has no "
              "`completions`."},
+    {.name = "thinking",
+     .type = SPEC_ENUM,
+     AT(policy_model, thinking),
+     .deflt = "budget",
+     .words = thinking_words,
+     .also = "thinking_mode adaptive_thinking extended_thinking",
+     .help = "What a reasoning effort becomes where an OpenAI request is translated for "
+             "Anthropic's API: a `budget` of tokens, which models up to Claude Opus 4.6 and Sonnet "
+             "4.6 take, or `adaptive` thinking with that effort, which models from those two on "
+             "take. Anthropic's own requests pass as they came. Only with `dialect: anthropic`."},
     {.name = "quantization",
      .type = SPEC_TEXT,
      AT(policy_model, quantization),

@@ -156,6 +156,7 @@ static enum err write_body(struct request *r, const struct policy_model *m,
                             .quirks_apply = b->server && sb->dialect == WIRE_OPENAI,
                             .model = slice_str(m->upstream_name),
                             .max_output_tokens = m->max_output_tokens,
+                            .adaptive_thinking = m->thinking == THINKING_ADAPTIVE,
                             .ask_usage = asks_usage(b, sb),
                             .other_model = r->flow.without_thinking};
 

@@ -207,6 +207,7 @@ static enum err write_chat(const struct chat *c, const struct ask_target *to, st
     if (to->dialect == WIRE_ANTHROPIC) {
         struct anthropic_target target = {.model = to->model,
                                           .max_output_tokens = to->max_output_tokens,
+                                          .adaptive_thinking = to->adaptive_thinking,
                                           .keep_thinking = !to->other_model};
 
         return anthropic_chat_write(c, &target, a, out, param, t);

@@ -207,8 +207,8 @@ static void test_servers(void **state)
         "  c: {dialect: openai, url: ['http://c.example/v1', 'http://d.example/v1'], server: "
         "vllm,\n"
         "    balance: prefix_affinity, health: {path: /health}}\n"
-        "models: {a: {backend: a, price: {input: 1, output: 1}}, b: {backend: b, price: {input: 1, "
-        "output: 1}},\n"
+        "models: {a: {backend: a, thinking: adaptive, price: {input: 1, output: 1}}, b: {backend: "
+        "b, price: {input: 1, output: 1}},\n"
         "  c: {backend: c, capabilities: [chat], price: {input: 1, output: 1}}}\n");
     const struct policy_backend *a = &p->backends[0], *b = &p->backends[1], *c = &p->backends[2];
     assert_int_equal(a->dialect, DIALECT_ANTHROPIC);
@@ -228,6 +228,8 @@ static void test_servers(void **state)
     assert_false(p->models[0].capabilities & CAP_COMPLETIONS); /* Anthropic has no such API */
     assert_true(p->models[0].capabilities & CAP_CHAT && p->models[0].capabilities & CAP_TOOLS);
     assert_true(p->models[1].capabilities & CAP_COMPLETIONS);
+    assert_int_equal(p->models[0].thinking, THINKING_ADAPTIVE);
+    assert_int_equal(p->models[1].thinking, THINKING_BUDGET);
     policy_unref(p);
 }
 
@@ -248,8 +250,6 @@ static void routes_are(const char *text, const char *want)
     policy_unref(p);
 }
 
-static void test_models_by_name(void **state)
-{
 static void test_discover(void **state)
 {
     (void)state;
@@ -271,6 +271,8 @@ static void test_discover(void **state)
     policy_unref(p);
 }
 
+static void test_models_by_name(void **state)
+{
     (void)state;
     routes_are(BY_NAME, "a b c-1 ");
     routes_are(BY_NAME "routes: [{name: r, match: {model: auto}, cascade: [a, b]}]\n",
@@ -487,9 +489,9 @@ int main(void)
         cmocka_unit_test(test_everything_written),
         cmocka_unit_test(test_command),
         cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_discover),
         cmocka_unit_test(test_models_by_name),
         cmocka_unit_test(test_price_version_depends_on_the_price_alone),
-        cmocka_unit_test(test_discover),
         cmocka_unit_test(test_key_file),
         cmocka_unit_test(test_unreadable_file),
         cmocka_unit_test(test_too_large),

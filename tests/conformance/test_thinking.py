@@ -1,14 +1,22 @@
-"""A client of the anthropic SDK changes the model by name in the middle of a conversation. The thinking of the turns before is
-signed by the model that thought, and the next refuses it: weir asks once more without, and the conversation goes on."""
+"""Thinking, where models differ in it.
+
+A client of the anthropic SDK changes the model by name in the middle of a conversation: the thinking of the turns before is
+signed by the model that thought, the next refuses it, and weir asks once more without. A client of the openai SDK asks for
+effort: what Anthropic's models do not take beside it is refused by name, or answered by the next model.
+"""
+
+import json
 
 import anthropic
+import openai
 import pytest
 from anthropic import Anthropic
+from openai import OpenAI
 
 from test_anthropic_sdk import OTHER, THINK, accumulated, told
 from test_dialects import TOOLS, WEATHER_QUESTION, anthropic_policy
 from test_money import ledger, settled
-from test_sdk import HELLO, MODEL
+from test_sdk import HELLO, MODEL, WEATHER
 from weirproc import Weir
 
 REFUSED = "messages.1.content.0: Invalid `signature` in `thinking` block"
@@ -109,3 +117,65 @@ def test_what_it_costs_is_what_a_conversation_without_thinking_costs(claude, cal
     mended = claude.messages.create(model=OTHER, messages=next_turn(first), **ASK)
     plain = claude.messages.create(model=OTHER, **ASK, messages=[*HELLO, {"role": "assistant", "content": texts}, *HELLO])
     assert told(mended) == told(plain)
+
+
+# ---- effort, asked for in OpenAI's dialect ----
+
+def effort_policy(url, state_dir):
+    return f"""
+version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"}}
+backends:
+  claude: {{dialect: anthropic, url: "{url}"}}
+  gpt: {{dialect: openai, url: "{url}"}}
+models:
+  budget: {{name: "{MODEL}", backend: claude, price: {{input: 1, output: 2}}}}
+  adaptive: {{name: "{MODEL}", backend: claude, thinking: adaptive, price: {{input: 1, output: 2}}}}
+  plain: {{name: "{OTHER}", backend: gpt, price: {{input: 1, output: 2}}}}
+routes:
+  - {{name: budget, match: {{model: budget}}, cascade: [budget]}}
+  - {{name: adaptive, match: {{model: adaptive}}, cascade: [adaptive]}}
+  - {{name: falls, match: {{model: auto}}, cascade: [budget], fallback: [plain]}}
+"""
+
+
+@pytest.fixture
+def gpt(calm, tmp_path):
+    process = Weir(tmp_path, effort_policy(calm.url, tmp_path / "state"))
+    with OpenAI(api_key="unused", base_url=process.base + "/v1", max_retries=0, timeout=30) as c:
+        yield c
+    process.stop()
+
+
+def effort(gpt, model, **more):
+    return gpt.chat.completions.create(**{"model": model, "messages": HELLO, "max_tokens": 8000, "reasoning_effort": "high", **more})
+
+
+def test_effort_becomes_what_the_model_takes(gpt, calm):
+    assert effort(gpt, "budget").choices[0].message.content and effort(gpt, "adaptive").choices[0].message.content
+    budget, adaptive = (json.loads(body) for body in asked(calm))
+    assert budget["thinking"] == {"type": "enabled", "budget_tokens": 6400} and "output_config" not in budget
+    assert adaptive["thinking"] == {"type": "adaptive"} and adaptive["output_config"] == {"effort": "high"}
+
+
+@pytest.mark.parametrize("param, more", [
+    ("temperature", {"temperature": 0.2}), ("top_p", {"top_p": 0.5}), ("top_k", {"extra_body": {"top_k": 5}}),
+    ("tool_choice", {"tools": [WEATHER], "tool_choice": "required"}),
+    ("tools[0].function.name", {"tools": [{"type": "function", "function": {"name": "files.read"}}]}),
+    ("messages[0].tool_call_id", {"messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}, *HELLO]}),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_what_would_be_refused_is_refused_by_name(gpt, calm, param, more):
+    with pytest.raises(openai.BadRequestError) as refused:
+        effort(gpt, "budget", **more)
+    assert refused.value.param == param and refused.value.code == "unsupported_parameter"
+    assert asked(calm) == []
+
+
+def test_or_answered_by_the_next_model(gpt, calm):
+    assert effort(gpt, "auto", temperature=0.2).model == OTHER
+    assert [json.loads(body)["model"] for body in asked(calm)] == [OTHER]
+
+
+def test_a_tool_can_be_forced_where_the_model_judges(gpt):
+    reply = effort(gpt, "adaptive", tools=[WEATHER], tool_choice="required", temperature=1, top_p=0.95)
+    assert [c.function.name for c in reply.choices[0].message.tool_calls] == ["get_weather"]
