@@ -311,6 +311,7 @@ static void answer_inference(struct api_exchange *e)
         .tenant = e->tenant,
         .head = http_exchange_head(e->x),
         .body = http_exchange_body(e->x),
+        .query = http_exchange_query(e->x),
         .received_us = http_exchange_received_us(e->x),
     };
 

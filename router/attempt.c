@@ -105,13 +105,20 @@ static struct http1_header *join_headers(struct request *r, const struct policy_
     return h;
 }
 
-/* Azure names the model in the path: {url}/openai/deployments/{deployment}/chat/completions. */
+/* Azure names the model in the path: {url}/openai/deployments/{deployment}/chat/completions. What a
+ * client of Anthropic's API writes behind its path ("?beta=true", as SDKs before 1.0 do) is that
+ * API's. */
 static struct slice path_of(struct request *r, const struct policy_model *m,
                             const struct policy_backend *b, const struct snapshot_backend *sb,
                             int endpoint, enum wire_api api)
 {
+    struct slice path = sb->paths[(size_t)endpoint * WIRE_APIS + api];
+
+    if (sb->dialect == WIRE_ANTHROPIC && r->api == WIRE_MESSAGES && r->query.n)
+        return slice_str(
+            arena_printf(&r->arena, "%.*s?%.*s", SLICE_ARG(path), SLICE_ARG(r->query)));
     if (!b->api_version)
-        return sb->paths[(size_t)endpoint * WIRE_APIS + api];
+        return path;
     return slice_str(arena_printf(&r->arena, "%s/openai/deployments/%s%s?api-version=%s",
                                   b->endpoints[endpoint].path, m->upstream_name, wire_api_path(api),
                                   b->api_version));

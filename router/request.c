@@ -615,6 +615,7 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     r->snap = snapshot_ref(spec->snapshot);
     r->tenant = spec->tenant;
     r->api = spec->api;
+    r->query = spec->query;
     r->received_us = r->state_since_us = spec->received_us;
     r->received_wall_us = clock_wall_us();
 

@@ -48,6 +48,7 @@ struct request_spec {
     const struct policy_tenant *tenant; /* of snapshot->policy; NULL: none */
     const struct http1_head *head; /* borrowed until the reply's last call or request_client_gone */
     struct slice body;             /* likewise */
+    struct slice query;            /* of the target, without '?'; likewise */
     int64_t received_us;           /* monotonic */
 };
 

@@ -41,6 +41,7 @@ struct request {
     struct http1_header
         *forward; /* the client's headers that go upstream; room for the backend's after them */
     size_t forward_count;
+    struct slice query; /* of the client's target; borrowed like its headers */
     struct flow flow;
 
     int64_t received_us, received_wall_us, state_since_us;
