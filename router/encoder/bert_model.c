@@ -10,11 +10,13 @@
 #include "base/atomic_file.h"
 #include "base/mem.h"
 #include "router/encoder/bert_config.h"
+#include "router/encoder/block.h"
 #include "router/encoder/safetensors.h"
 #include "router/encoder/wordpiece.h"
 
 #define MAX_VOCABULARY_BYTES ((size_t)32 << 20)
-#define ALIGN_FLOATS         16 /* every matrix begins on a cache line */
+/* Every matrix begins on a cache line. */
+#define ALIGN_FLOATS (BLOCK_ALIGN_BYTES / sizeof(float))
 
 /* What m->arena points to. */
 struct store {
@@ -231,12 +233,10 @@ static enum err load_weights(struct loading *l)
     if (safetensors_find(l->file, SLICE("bert.embeddings.word_embeddings.weight")))
         l->prefix = "bert.";
     l->used_tensors = mem_zalloc(safetensors_count(l->file), sizeof *l->used_tensors);
-    void *block;
-    if (posix_memalign(&block, ALIGN_FLOATS * sizeof(float), bytes) != 0) {
+    if (!(l->store->weights = block_new(bytes))) {
         err_say(l->t, "%s: no memory for %zu bytes of weights", l->folder, bytes);
         e = ERR_BAD_WEIGHTS;
     } else {
-        l->store->weights = block;
         e = read_weights(l);
     }
     l->digest = safetensors_digest(l->file);

@@ -20,6 +20,7 @@
 #include "base/atomic_file.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
+#include "router/encoder/block.h"
 
 #define PREFIX_BYTES     8 /* the header's length */
 #define MAX_HEADER_BYTES ((size_t)4 << 20)
@@ -472,7 +473,7 @@ static enum err open_file(const char *path, struct safetensors *s, struct err_te
         goto out;
     }
     size_t size = (size_t)st.st_size;
-    if (!(s->owned = malloc(size + 1))) {
+    if (!(s->owned = block_new(size))) {
         err_say(t, "%s: no memory for its %zu bytes", path, size);
         goto out;
     }
