@@ -6,11 +6,25 @@ import hashlib
 import pytest
 from openai import OpenAI
 
+import matrix
 import scripted
 from weirproc import Fleet, Weir
 
 MODELS = ("llama-3.1-8b-instruct", "mixtral-8x7b-instruct", "gpt-4o-mini", "llama-3.1-70b-instruct", "gpt-4o")
 KEY, ADMIN_KEY = "sk-weir-conformance-acme", "sk-weir-conformance-admin"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--matrix", action="store_true", help="print which tests show what, see matrix.py")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "covers(*features, client): what the test shows, see matrix.py")
+
+
+def pytest_collection_finish(session):
+    if session.config.getoption("--matrix"):
+        print("\n".join(matrix.table(session.items)))
 
 
 def fleet_policy(url, state_dir):

@@ -11,6 +11,7 @@ from openai import APIError, OpenAI
 from pydantic import BaseModel
 
 from conftest import KEY
+from matrix import covers
 from scripted import whole
 from test_dialects import (BOTH_QUESTION, MESSAGE, PIXEL, TOOLS, WEATHER_QUESTION, anthropic_policy, claude, gateway,  # noqa: F401
                            message, over_anthropic, over_gateway, wire)
@@ -54,6 +55,7 @@ def last_request(fleet):
     {"tools": TOOLS, "messages": BOTH_QUESTION, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
     {"tools": TOOLS, "tool_choice": {"type": "any"}},
 ], ids=["text", "limit", "parallel tools", "tool", "system", "one tool at a time", "any tool"])
+@covers("chat", "stream", "tools", "parallel")
 def test_what_a_stream_accumulates_to_is_the_whole_answer(claude, more):
     assert told(accumulated(claude, **more)) == told(message(claude, **more))
 
@@ -100,6 +102,7 @@ def test_stop_sequences(claude, gateway, over_anthropic):
         assert reply.stop_reason == "end_turn" and reply.stop_sequence is None
 
 
+@covers("structured")
 def test_structured_output(claude):
     parsed = claude.messages.parse(model=MODEL, max_tokens=200, messages=HELLO, output_format=Event)
     assert isinstance(parsed.parsed_output, Event)
@@ -107,6 +110,7 @@ def test_structured_output(claude):
         assert isinstance(events.get_final_message().parsed_output, Event)
 
 
+@covers("images")
 @pytest.mark.parametrize("source", [{"type": "base64", "media_type": "image/png", "data": PIXEL}, {"type": "url", "url": "https://example.org/x.png"}],
                          ids=["base64", "url"])
 def test_images_reach_the_model(claude, fleet, source):
@@ -117,6 +121,7 @@ def test_images_reach_the_model(claude, fleet, source):
     assert (PIXEL if source["type"] == "base64" else source["url"]) in last_request(fleet)[2]["body"]
 
 
+@covers("tools", "parallel")
 @pytest.mark.parametrize("content", ["21 degrees", [{"type": "text", "text": "21"}, {"type": "text", "text": " degrees"}], None],
                          ids=["text", "blocks", "nothing"])
 def test_results_of_parallel_tools(claude, content):
@@ -184,6 +189,7 @@ def test_usage_has_its_kinds(claude, calm, gateway, over_anthropic):
             assert u.cache_creation_input_tokens == 7 and u.cache_creation.ephemeral_5m_input_tokens == 7
 
 
+@covers("count")
 def test_models_and_count_tokens(claude):
     ids = [m.id for m in claude.models.list(limit=3)]
     assert MODEL in ids and len(ids) == len(set(ids))
@@ -232,6 +238,7 @@ def test_thinking_wished_of_an_openai_server_is_effort(weir_fleet, calm):
 
 # ---- errors ----
 
+@covers("400", "429", "5xx")
 @pytest.mark.parametrize("kind, error, words", [
     ({"kind": "429", "retry_after_s": 60}, anthropic.RateLimitError, ""), ({"kind": "529"}, anthropic.OverloadedError, ""),
     ({"kind": "500"}, anthropic.InternalServerError, ""), ({"kind": "context_length"}, anthropic.BadRequestError, "prompt is too long"),
@@ -288,6 +295,7 @@ def test_the_sdk_waits_as_it_is_told(gateway, calm):
         assert time.monotonic() - began > 0.5
 
 
+@covers("cancel", client="anthropic-py")
 def test_cancelling_before_the_first_byte(gateway, calm):
     calm.faults([{"kind": "silence"}])
 
@@ -314,33 +322,7 @@ def test_many_at_once(gateway, calm):
     asyncio.run(work())
 
 
-# ---- a long conversation ----
-
-def agent(ask, turns=20):
-    messages, transcript = [], []
-    for turn in range(turns):
-        messages.append({"role": "user", "content": f"Turn {turn}: what is the weather in Paris?"})
-        while True:
-            reply = ask(messages)
-            messages.append({"role": "assistant", "content": reply.content})
-            calls = [b for b in reply.content if b.type == "tool_use"]
-            transcript.append([(b.name, b.input) if b.type == "tool_use" else b.text for b in reply.content])
-            if not calls:
-                break
-            messages.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": c.id, "content": f"{turn} degrees"} for c in calls]})
-    return transcript
-
-
-def test_an_agents_loop_ends_as_it_does_direct(claude, fleet):
-    def whole(client):
-        return lambda messages: message(client, tools=TOOLS[:1], messages=messages)
-
-    def streamed(client):
-        return lambda messages: accumulated(client, tools=TOOLS[:1], messages=messages)
-    with Anthropic(api_key="unused", base_url=fleet.root, max_retries=0) as direct:
-        expected = agent(whole(direct))
-    assert len(expected) == 40 and agent(whole(claude)) == expected and agent(streamed(claude)) == expected
-
+# ---- threads ----
 
 @beta_tool
 def get_weather(city: str) -> str:

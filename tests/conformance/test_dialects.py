@@ -29,6 +29,7 @@ backends:
   next: {{dialect: anthropic, url: "{url}", timeouts: {{connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}}}
 models:
 {models}
+aliases: {{auto: {MODEL}}}
 retry: {{max_attempts: 1}}
 """
 
@@ -255,29 +256,6 @@ def test_previous_response_id_is_refused(gpt):
     with pytest.raises(openai.BadRequestError) as refused:
         gpt.responses.create(model=MODEL, input="and now?", previous_response_id="resp_1")
     assert "previous_response_id" in str(refused.value)
-
-
-def agent(ask, turns=20):
-    """A loop of tool calls and results; the transcript."""
-    messages, transcript = [], []
-    for turn in range(turns):
-        messages.append({"role": "user", "content": f"Turn {turn}: what is the weather in Paris?"})
-        reply = ask(messages)
-        transcript.append([(c.function.name, json.loads(c.function.arguments)) for c in reply.tool_calls])
-        messages.append({"role": "assistant", "content": reply.content, "tool_calls": [c.model_dump() for c in reply.tool_calls]})
-        messages += [{"role": "tool", "tool_call_id": c.id, "content": f"{turn} degrees"} for c in reply.tool_calls]
-        answer = ask(messages)
-        transcript.append(answer.content)
-        messages.append({"role": "assistant", "content": answer.content})
-    return transcript
-
-
-def test_an_agents_loop_ends_as_it_does_direct(gpt, fleet):
-    direct = OpenAI(api_key="unused", base_url=fleet.url)
-
-    def ask(client):
-        return lambda messages: client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER]).choices[0].message
-    assert agent(ask(gpt)) == agent(ask(direct))
 
 
 # ---- the wire ----

@@ -7,6 +7,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from matrix import covers
 from test_anthropic_sdk import last_request
 from test_dialects import (BOTH_QUESTION, PIXEL, WEATHER_QUESTION, gateway, gpt, over_anthropic, over_gateway)  # noqa: F401
 from test_sdk import HELLO, MODEL, STOCK, WEATHER, Event
@@ -58,6 +59,7 @@ def told(reply):
     {"tools": [WEATHER, STOCK], "tool_choice": {"type": "function", "function": {"name": "get_stock"}}},
     {"messages": [{"role": "developer", "content": "Be brief."}, *HELLO], "temperature": 0.5, "top_p": 0.9, "user": "u"},
 ], ids=["text", "limit", "old limit", "stop", "stops", "parallel tools", "one tool", "required", "none", "named", "developer"])
+@covers("chat", "stream", "tools", "parallel")
 def test_chat_is_the_fleets_own(client, fleet, more):
     with OpenAI(api_key="unused", base_url=fleet.url, max_retries=0) as direct:
         expected = told(chat(direct, **more))
@@ -69,6 +71,7 @@ def test_chat_is_the_fleets_own(client, fleet, more):
     assert not any(c.usage for c in chat(client, **more, stream=True))
 
 
+@covers("structured")
 def test_structured_output(client):
     parsed = client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Event)
     assert isinstance(parsed.choices[0].message.parsed, Event)
@@ -78,6 +81,7 @@ def test_structured_output(client):
         assert isinstance(events.get_final_completion().choices[0].message.parsed, Event)
 
 
+@covers("images")
 @pytest.mark.parametrize("url", ["data:image/png;base64," + PIXEL, "https://example.org/x.png"], ids=["data", "url"])
 def test_images(client, fleet, url):
     text = {"type": "text", "text": "What is in this picture?"}
@@ -128,6 +132,7 @@ def test_what_cannot_be_said_is_refused_by_name(client, calm, member, value):
     ({"kind": "content_filter"}, openai.BadRequestError, "content_filter"), ({"kind": "quota"}, openai.InternalServerError, None),
     ({"kind": "error_200"}, openai.InternalServerError, None), ({"kind": "malformed_http"}, openai.InternalServerError, None),
 ], ids=lambda v: v.get("kind") if isinstance(v, dict) else None)
+@covers("400", "429", "5xx")
 def test_errors_are_the_sdks_own(client, calm, kind, error, code):
     calm.faults([kind])
     for streamed in (False, True):
@@ -154,6 +159,7 @@ def test_odd_but_legal_streams(client, calm, kind):
     assert built(chunks) == told(whole) and chunks[-1].usage == whole.usage
 
 
+@covers("cancel")
 def test_leaving_stops_the_model(over_anthropic, client, calm):
     calm.faults([{"kind": "slow_chunks", "delay_ms": 200}])
     stream = chat(client, stream=True)
@@ -187,6 +193,7 @@ def output(response):
     {"input": BOTH_QUESTION, "tools": RESPONSE_TOOLS}, {"input": BOTH_QUESTION, "tools": RESPONSE_TOOLS, "parallel_tool_calls": False},
     {"input": "Say hello.", "tools": RESPONSE_TOOLS, "tool_choice": {"type": "function", "name": "get_stock"}},
 ], ids=["text", "parts", "parallel calls", "one call", "named call"])
+@covers("responses")
 def test_responses_streamed_and_whole(gpt, more):
     whole = gpt.responses.create(model=MODEL, **more)
     assert whole.status == "completed" and whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens > 0

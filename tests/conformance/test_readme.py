@@ -5,6 +5,8 @@ import shlex
 import subprocess
 import sys
 
+from matrix import covers
+from test_dialects import gateway, over_anthropic, over_gateway  # noqa: F401
 from weirproc import ROOT, build_dir
 
 README = (ROOT / "README.md").read_text()
@@ -21,18 +23,28 @@ def test_the_policy_is_valid(tmp_path):
     assert done.returncode == 0 and "0 warnings" in done.stdout, done.stdout
 
 
-def test_curl_commands_are_answered(weir_fleet, calm):
+# A command of the README by a word of it, and what its answer must hold.
+ANSWERS = {"/chat/completions": '"finish_reason":"stop"', '"stream": true': "event: message_stop", "/count_tokens": '{"input_tokens":',
+           "/responses": '"status":"completed"', "/models": '"id":"gpt-4o-mini"'}
+
+
+@covers("chat", "stream", "count", "responses", client="curl")
+def test_curl_commands_are_answered(gateway):
     commands = [c for block in blocks("sh") for c in re.findall(r"^curl .*?(?<!\\)$", block, re.S | re.M)]
-    assert len(commands) >= 2
+    unseen = dict(ANSWERS)
     for command in commands:
-        words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", weir_fleet.base))
-        done = subprocess.run([*words, "-s", "-o", "/dev/null", "-w", "%{http_code}"], capture_output=True, text=True)
-        assert done.stdout.endswith("200"), (command, done.stdout, done.stderr)
+        words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", gateway.base))
+        done = subprocess.run([*words, "-s", "-w", "\n%{http_code}"], capture_output=True, text=True)
+        body, _, status = done.stdout.rpartition("\n")
+        assert status == "200", (command, done.stdout, done.stderr)
+        (word,) = [w for w in unseen if w in command]
+        assert unseen.pop(word) in body, (command, body)
+    assert not unseen
 
 
-def test_python_is_answered(weir_fleet, calm):
+def test_python_is_answered(gateway):
     (program,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", program.replace("http://127.0.0.1:8080", weir_fleet.base)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program.replace("http://127.0.0.1:8080", gateway.base)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 

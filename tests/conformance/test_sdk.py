@@ -11,6 +11,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from matrix import covers
+
 MODEL = "gpt-4o-mini"
 HELLO = [{"role": "user", "content": "Say hello to the conformance test."}]
 
@@ -26,6 +28,7 @@ STOCK = tool("get_stock", {"symbol": {"type": "string"}, "count": {"type": "inte
 
 # ---- chat ----
 
+@covers("chat")
 def test_chat(client):
     reply = client.chat.completions.create(model=MODEL, messages=HELLO)
     assert reply.object == "chat.completion" and reply.id and reply.created
@@ -79,6 +82,7 @@ def test_logprobs(client):
     assert client.chat.completions.create(model=MODEL, messages=HELLO).choices[0].logprobs is None
 
 
+@covers("images")
 def test_images(client):
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(200)).decode()
     reply = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [
@@ -108,6 +112,7 @@ def test_text_completions(client):
 
 # ---- streaming ----
 
+@covers("stream")
 def test_streaming(client):
     whole = client.chat.completions.create(model=MODEL, messages=HELLO)
     chunks = list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))
@@ -149,6 +154,7 @@ def test_streams_of_odd_servers_are_still_streams(client, calm, kind):
 
 # ---- tools ----
 
+@covers("tools")
 def test_a_tool_call_and_its_answer(client):
     messages = [{"role": "user", "content": "What is the weather in Paris?"}]
     reply = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
@@ -161,6 +167,7 @@ def test_a_tool_call_and_its_answer(client):
     assert final.choices[0].finish_reason == "stop" and final.choices[0].message.content
 
 
+@covers("parallel")
 def test_parallel_tool_calls(client):
     reply = client.chat.completions.create(model=MODEL, tools=[WEATHER, STOCK],
                                            messages=[{"role": "user", "content": "The weather in Rome and the stock price of ACME, please."}])
@@ -168,6 +175,7 @@ def test_parallel_tool_calls(client):
     assert sorted(c.function.name for c in calls) == ["get_stock", "get_weather"] and len({c.id for c in calls}) == 2
 
 
+@covers("parallel", "stream")
 def test_streamed_parallel_tool_calls(client):
     chunks = client.chat.completions.create(model=MODEL, tools=[WEATHER, STOCK], stream=True,
                                             messages=[{"role": "user", "content": "The weather in Rome and the stock price of ACME, please."}])
@@ -210,6 +218,7 @@ def test_json_object(client):
     assert isinstance(json.loads(reply.choices[0].message.content), dict)
 
 
+@covers("structured")
 def test_parse_into_a_model(client):
     reply = client.chat.completions.parse(model=MODEL, messages=[{"role": "user", "content": "A party on the 3rd."}], response_format=Event)
     assert isinstance(reply.choices[0].message.parsed, Event)

@@ -8,6 +8,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from conftest import KEY
+from matrix import covers
 from weirproc import wait_until
 
 MODEL = "gpt-4o-mini"
@@ -30,12 +31,14 @@ def test_a_right_key_opens(weir_keys, upstream):
         assert chat(c, model="solo").choices[0].message.content == "hello"
 
 
+@covers("404")
 def test_not_found_error(client):
     with pytest.raises(openai.NotFoundError) as caught:
         chat(client, model="gpt-nonexistent")
     assert caught.value.code == "model_not_found" and caught.value.param == "model"
 
 
+@covers("400")
 def test_bad_request_error(client):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=MODEL, messages="not a list")
@@ -56,6 +59,7 @@ def test_content_filter_keeps_its_code(client, calm):
     assert caught.value.code == "content_filter"
 
 
+@covers("429")
 def test_rate_limit_error(client, calm):
     calm.faults([{"kind": "429", "retry_after_s": 60}])
     with pytest.raises(openai.RateLimitError) as caught:
@@ -63,6 +67,7 @@ def test_rate_limit_error(client, calm):
     assert caught.value.response.headers["retry-after"] == "60"
 
 
+@covers("5xx")
 @pytest.mark.parametrize("kind", ["500", "502", "503", "529", "wrong_json", "error_200", "truncated_body", "malformed_http", "reset", "close"])
 def test_internal_server_error(client, calm, kind):
     calm.faults([{"kind": kind}])
@@ -124,6 +129,7 @@ def inflight(fleet):
     return fleet.get("/fleet/inflight")
 
 
+@covers("cancel")
 def test_leaving_a_stream_stops_the_model(client, calm):
     calm.faults([{"kind": "slow_chunks", "delay_ms": 200}])
     stream = chat(client, stream=True, messages=[{"role": "user", "content": "Tell a long story, please. " * 20}])

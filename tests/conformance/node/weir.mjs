@@ -58,8 +58,8 @@ const answers = async (url) => {
   }
 };
 
-// {base, admin, fleet: {url, get(path), faults(list), reset()}, stop()}
-export async function start() {
+// {base, admin, fleet: {url, get(path), faults(list), reset()}, stop()}; more: further lines of the policy
+export async function start(more = '') {
   const folder = mkdtempSync(join(tmpdir(), 'weir-node-'));
   const build = buildDir();
   const fleetPorts = join(folder, 'fleet.port');
@@ -92,7 +92,7 @@ routes:
   - name: embed
     match: {model: text-embedding-3-small, api: [embeddings]}
     cascade: [text-embedding-3-small]
-`);
+${more}`);
   const weirProcess = new Process([join(build, 'gateway/weir'), 'serve', '-c', policy, '--port-file', ports], join(folder, 'weir.log'));
   await waitUntil(() => weirProcess.alive() && existsSync(ports) && readFileSync(ports, 'utf8').includes('admin='), READY_MS, 'weir');
   const where = Object.fromEntries(readFileSync(ports, 'utf8').trim().split('\n').map((l) => l.split('=')));
