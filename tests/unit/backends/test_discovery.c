@@ -62,6 +62,67 @@ static void test_real_lists(void **state)
     assert_true(d.has_more);
     assert_int_equal(parse("{\"data\":[]}", &a, &d), ERR_OK);
     assert_int_equal(d.count, 0);
+    /* Anthropic: what is retired stays in the list; llama.cpp: the one it loaded, under any name */
+    assert_int_equal(
+        parse("{\"data\":[{\"id\":\"new\",\"max_input_tokens\":200000,\"lifecycle\":\"active\"},"
+              "{\"id\":\"old\",\"lifecycle\":\"ret\\u0069red\"}]}",
+              &a, &d),
+        ERR_OK);
+    assert_model(&d, 0, "new", 200000);
+    assert_true(!d.models[0].retired && d.models[1].retired);
+    assert_false(d.any_name);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"m.gguf\",\"owned_by\":\"llamacpp\",\"meta\":"
+                           "{\"n_ctx_train\":8192}}]}",
+                           &a, &d),
+                     ERR_OK);
+    assert_model(&d, 0, "m.gguf", 8192);
+    assert_true(d.any_name);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"a\",\"owned_by\":\"llamacpp\"},{\"id\":\"b\","
+                           "\"owned_by\":\"llamacpp\"}]}", /* its router: names count there */
+                           &a, &d),
+                     ERR_OK);
+    assert_false(d.any_name);
+    arena_clear(&a);
+}
+
+static void test_names(void **state)
+{
+    struct discovery d;
+    struct arena a;
+
+    (void)state;
+    arena_init(&a, 256);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"llama3:latest\"},{\"id\":\"models/g\"},{\"id\":"
+                           "\"qwen:7b\"},{\"id\":\"x:latest\"},{\"id\":\"x\"}]}",
+                           &a, &d),
+                     ERR_OK);
+    assert_ptr_equal(discovery_find(&d, SLICE("llama3")), &d.models[0]);
+    assert_ptr_equal(discovery_find(&d, SLICE("llama3:latest")), &d.models[0]);
+    assert_ptr_equal(discovery_find(&d, SLICE("g")), &d.models[1]);
+    assert_ptr_equal(discovery_find(&d, SLICE("x")), &d.models[4]); /* the exact one first */
+    assert_null(discovery_find(&d, SLICE("qwen")));
+    assert_null(discovery_find(&d, SLICE("models/llama3")));
+    assert_null(discovery_find(&d, SLICE("")));
+    arena_clear(&a);
+}
+
+static void test_pages(void **state)
+{
+    struct discovery d, page;
+    struct err_text why;
+    struct arena a;
+
+    (void)state;
+    arena_init(&a, 256);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"a\"}],\"has_more\":true}", &a, &d), ERR_OK);
+    assert_int_equal(parse("{\"data\":[{\"id\":\"b\"},{\"id\":\"a\"}]}", &a, &page), ERR_OK);
+    assert_int_equal(discovery_add_page(&d, &page, &a, &why), ERR_OK);
+    assert_int_equal(d.count, 2);
+    assert_model(&d, 1, "b", -1);
+    assert_false(d.has_more);
+    d.count = DISCOVERY_MAX_MODELS; /* as if */
+    assert_int_equal(discovery_add_page(&d, &page, &a, &why), ERR_UPSTREAM_TOO_LARGE);
+    assert_int_equal(d.count, DISCOVERY_MAX_MODELS);
     arena_clear(&a);
 }
 
@@ -152,7 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_real_lists),      cmocka_unit_test(test_odd_entries_are_left_out),
         cmocka_unit_test(test_what_is_no_list), cmocka_unit_test(test_every_cut),
-        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_too_many),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

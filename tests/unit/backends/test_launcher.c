@@ -448,6 +448,54 @@ static void test_dies_while_serving(void **state)
 
 /* ---- stopping ---- */
 
+struct told {
+    int count;
+    char name[LAUNCHER_NAME_BYTES];
+};
+
+static void note_ready(struct message *msg, void *ctx)
+{
+    struct launcher_ready *r = (struct launcher_ready *)(void *)msg;
+    struct told *t = ctx;
+
+    t->count++;
+    memcpy(t->name, r->name, sizeof t->name);
+    free(r);
+}
+
+static void test_a_watcher_is_told_of_each_start(void **state)
+{
+    static char name[129]; /* the longest that a policy has */
+    struct model m;
+    struct asker a, watcher;
+    struct told told = {0};
+
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    model_init(&m, name, MODEL_SERVER);
+    m.spec.idle_ms = 50;
+    asker_init(&a);
+    asker_init(&watcher);
+    struct launcher *l = launch(&m);
+    launcher_watch(l, &watcher.mb, note_ready);
+    assert_false(launcher_is_ready(l, name));
+    assert_false(launcher_is_ready(l, "nobody"));
+    for (int round = 1; round <= 2; round++) {
+        assert_int_equal(use(&a, l, name), ERR_OK);
+        assert_true(launcher_is_ready(l, name));
+        mailbox_drain(&watcher.mb, &told);
+        assert_int_equal(told.count, round);
+        assert_string_equal(told.name, name);
+        launcher_done(l, name);
+        await_state(l, name, LAUNCHER_STOPPED);
+    }
+    assert_false(launcher_is_ready(l, name));
+    assert_int_equal(use(&a, l, name), ERR_OK); /* nobody reads this one */
+    launcher_free(l);
+    mailbox_clear(&watcher.mb);
+    mailbox_clear(&a.mb);
+}
+
 static void test_idle_stop_and_return(void **state)
 {
     struct model m;
@@ -983,6 +1031,7 @@ int main(void)
         cmocka_unit_test(test_never_ready),
         cmocka_unit_test(test_dies_while_serving),
         cmocka_unit_test(test_idle_stop_and_return),
+        cmocka_unit_test(test_a_watcher_is_told_of_each_start),
         cmocka_unit_test(test_ignores_sigterm_and_leaves_grandchildren),
         cmocka_unit_test(test_free_while_starting),
         cmocka_unit_test(test_endless_output),
