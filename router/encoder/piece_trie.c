@@ -15,12 +15,12 @@ enum { ROOTS = 2, BYTES = 256, FREE = -1, ROOT = -2 };
 struct cell {
     int32_t parent; /* FREE, ROOT */
     int32_t base;
+    int32_t id; /* of the piece that ends here, or -1 */
 };
 
 struct piece_trie {
     struct cell *cells; /* owned */
-    int32_t *ids;       /* owned: of the piece that ends here, or -1 */
-    size_t count;       /* of cells; BYTES of them lie beyond the last base */
+    size_t count;       /* BYTES of them lie beyond the last base */
 };
 
 /* A node whose children are still to be placed: the keys [begin, end) share its depth bytes. */
@@ -54,11 +54,8 @@ static void grow(struct piece_trie *t, size_t count)
         return;
     count = count > 2 * before ? count : 2 * before;
     t->cells = mem_resize(t->cells, count, sizeof *t->cells);
-    t->ids = mem_resize(t->ids, count, sizeof *t->ids);
-    for (size_t i = before; i < count; i++) {
-        t->cells[i] = (struct cell){FREE, 0};
-        t->ids[i] = -1;
-    }
+    for (size_t i = before; i < count; i++)
+        t->cells[i] = (struct cell){FREE, 0, -1};
     t->count = count;
 }
 
@@ -97,7 +94,7 @@ static void place_children(struct builder *b, const struct pending *p)
     uint8_t labels[BYTES];
     size_t first[BYTES + 1], count = 0, k = p->begin;
     if (k < p->end && b->keys[k].bytes.n == p->depth)
-        b->t->ids[p->node] = b->keys[k++].id;
+        b->t->cells[p->node].id = b->keys[k++].id;
     for (; k < p->end; k++) {
         assert(b->keys[k].bytes.n > p->depth && "pieces are unique");
         uint8_t label = (uint8_t)b->keys[k].bytes.p[p->depth];
@@ -145,21 +142,21 @@ void piece_trie_free(struct piece_trie *t)
     if (!t)
         return;
     free(t->cells);
-    free(t->ids);
     free(t);
 }
 
 int32_t piece_trie_longest(const struct piece_trie *t, bool continues, struct slice text,
                            size_t *piece_bytes)
 {
+    const struct cell *cells = t->cells;
     int32_t node = continues, best = -1;
     for (size_t i = 0; i < text.n; i++) {
-        int32_t next = t->cells[node].base + (uint8_t)text.p[i];
-        if (t->cells[next].parent != node)
+        int32_t next = cells[node].base + (uint8_t)text.p[i];
+        if (cells[next].parent != node)
             break;
         node = next;
-        if (t->ids[node] >= 0) {
-            best = t->ids[node];
+        if (cells[node].id >= 0) {
+            best = cells[node].id;
             *piece_bytes = i + 1;
         }
     }

@@ -23,6 +23,14 @@ enum {
     PIECE_MAX_IDS = 1 << 24,
 };
 
+/* Bytes that are no ASCII character of a word. */
+enum byte_kind {
+    BYTE_OTHER, /* of a longer character, or a control character */
+    BYTE_SPACE,
+    BYTE_PUNCT,
+    BYTE_WORD, /* this and everything above: the character itself */
+};
+
 struct wordpiece {
     struct wordpiece_options opt;
     char *vocab;          /* owned: the bytes that pieces point into */
@@ -30,9 +38,9 @@ struct wordpiece {
     size_t size;
     struct piece_trie *trie; /* owned */
     int32_t unknown, cls, sep;
-    /* For each byte: what an ASCII character of a word becomes; 0 for spaces, punctuation, control
-     * characters and bytes of longer characters. */
+    /* For each byte: what an ASCII character of a word becomes, or one of enum byte_kind. */
     uint8_t fold[256];
+    int32_t punct[128]; /* ASCII punctuation: its id */
 };
 
 /* ---- the vocabulary ---- */
@@ -131,12 +139,28 @@ static enum err find_special(const struct wordpiece *w, struct slice name, int32
     return ERR_BAD_WEIGHTS;
 }
 
-static void fill_fold(struct wordpiece *w)
+static void fill_ascii(struct wordpiece *w)
 {
     for (uint32_t c = 0; c < 0x80; c++) {
         const struct unicode_record *r = unicode_record(c);
-        if (unicode_class(r) == UNICODE_WORD)
+        char byte = (char)c;
+        int32_t id = wordpiece_id(w, slice_make(&byte, 1));
+        w->punct[c] = id < 0 ? w->unknown : id;
+        switch (unicode_class(r)) {
+        case UNICODE_WORD:
             w->fold[c] = (uint8_t)((int32_t)c + (w->opt.lower_case ? r->lower : 0));
+            assert(w->fold[c] >= BYTE_WORD);
+            break;
+        case UNICODE_PUNCT:
+            w->fold[c] = BYTE_PUNCT;
+            break;
+        case UNICODE_SPACE:
+            w->fold[c] = BYTE_SPACE;
+            break;
+        case UNICODE_DROP:
+            w->fold[c] = BYTE_OTHER;
+            break;
+        }
     }
 }
 
@@ -166,7 +190,7 @@ enum err wordpiece_new(struct slice vocab, const struct wordpiece_options *opt,
         wordpiece_free(w);
         return err;
     }
-    fill_fold(w);
+    fill_ascii(w);
     *out = w;
     return ERR_OK;
 }
@@ -243,8 +267,21 @@ static bool cut_word(const struct walk *k, int32_t *ids, size_t *count)
     return true;
 }
 
-/* Ends the word and writes its pieces; end is where it ends in the text. False: the limit cut it,
- * or a part of it. */
+/* Writes the ids of a word that ends at end in the text. False: the limit cut it. */
+static bool write_ids(struct walk *k, const int32_t *ids, size_t count, size_t end)
+{
+    size_t written = count < k->room ? count : k->room;
+    for (size_t i = 0; i < written; i++)
+        k->ids[k->counts.tokens++] = ids[i];
+    k->room -= written;
+    k->counts.unknown += written && ids[0] == k->w->unknown;
+    k->counts.truncated = written < count;
+    if (!k->counts.truncated)
+        k->counts.bytes = end;
+    return !k->counts.truncated;
+}
+
+/* Ends the word, if there is one, at end in the text. False: the limit cut it. */
 static bool end_word(struct walk *k, size_t end)
 {
     int32_t ids[WORD_MAX_CHARS];
@@ -254,17 +291,9 @@ static bool end_word(struct walk *k, size_t end)
     if (k->chars > WORD_MAX_CHARS || !cut_word(k, ids, &count)) {
         ids[0] = k->w->unknown;
         count = 1;
-        k->counts.unknown += k->room > 0;
     }
-    size_t written = count < k->room ? count : k->room;
-    for (size_t i = 0; i < written; i++)
-        k->ids[k->counts.tokens++] = ids[i];
-    k->room -= written;
     k->bytes = k->chars = k->marks = 0;
-    k->counts.truncated = written < count;
-    if (!k->counts.truncated)
-        k->counts.bytes = end;
-    return !k->counts.truncated;
+    return write_ids(k, ids, count, end);
 }
 
 static size_t write_utf8(uint32_t point, char *out)
@@ -396,12 +425,34 @@ static size_t ascii_word(struct walk *k, struct slice text, size_t at)
     size_t room = WORD_MAX_CHARS - k->chars, n = text.n - at, i = 0;
     char *to = k->word + k->bytes;
     n = n < room ? n : room;
-    for (uint8_t c; i < n && (c = k->w->fold[p[i]]) != 0; i++)
+    for (uint8_t c; i < n && (c = k->w->fold[p[i]]) >= BYTE_WORD; i++)
         to[i] = (char)c;
     k->bytes += i;
     k->chars += i;
     k->marks = i ? k->bytes : k->marks;
     return i;
+}
+
+/* What is at text[at], which is no plain ASCII character of a word; *at goes beyond it. False: the
+ * limit is reached. */
+static bool take_other(struct walk *k, struct slice text, size_t *at)
+{
+    size_t begin = *at;
+    uint8_t byte = (uint8_t)text.p[begin];
+    switch (k->w->fold[byte]) {
+    case BYTE_SPACE:
+        *at += 1;
+        return end_word(k, begin);
+    case BYTE_PUNCT:
+        *at += 1;
+        return end_word(k, begin) && write_ids(k, &k->w->punct[byte], 1, begin + 1);
+    default: {
+        size_t n = utf8_char_bytes(text.p + begin, text.n - begin);
+        *at += n ? n : 1;
+        /* An ill-formed sequence reads as U+FFFD, which is dropped. */
+        return !n || take_point(k, read_utf8(text.p + begin, n), (struct extent){begin, *at});
+    }
+    }
 }
 
 static void walk_text(struct walk *k, struct slice text)
@@ -413,11 +464,8 @@ static void walk_text(struct walk *k, struct slice text)
             if (at == text.n)
                 break;
         }
-        size_t n = utf8_char_bytes(text.p + at, text.n - at);
-        /* An ill-formed sequence reads as U+FFFD, which is dropped. */
-        if (n && !take_point(k, read_utf8(text.p + at, n), (struct extent){at, at + n}))
+        if (!take_other(k, text, &at))
             return;
-        at += n ? n : 1;
     }
     if (end_word(k, text.n))
         k->counts.bytes = text.n;
