@@ -397,7 +397,7 @@ static enum err parse(struct slice bytes, struct safetensors *s, struct err_text
     }
     struct reading r = {.s = s,
                         .header = slice_make(bytes.p + PREFIX_BYTES, (size_t)n),
-                        .data = slice_from(bytes, PREFIX_BYTES + (size_t)n),
+                        .data = slice_make(bytes.p + PREFIX_BYTES + n, bytes.n - PREFIX_BYTES - n),
                         .t = t};
     return read_header(&r);
 }
