@@ -587,6 +587,8 @@ static void refuse_others(struct writing *s)
         chat_refuse(&s->w, "logit_bias", NULL);
     if (chat_given(c->verbosity) && !slice_eq(c->verbosity, SLICE("medium")))
         chat_refuse(&s->w, chat_term(c, TERM_VERBOSITY), NULL);
+    if (c->usage_throughout)
+        chat_refuse(&s->w, "stream_options.continuous_usage_stats", NULL);
     if (chat_given(c->previous_response_id))
         chat_refuse(&s->w, "previous_response_id", "Its conversation is not at hand.");
 }

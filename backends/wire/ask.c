@@ -251,6 +251,18 @@ static bool needs_rewriting(struct ask *ask, const struct ask_target *to, struct
            quirks_touch(to->quirks, ask->chat);
 }
 
+/* In each chunk where the server can, unless the client asked for usage itself: then what it reads
+ * are the server's own chunks, as it asked for them. */
+static enum openai_usage_wish usage_wish(const struct ask *ask, const struct ask_target *to)
+{
+    bool throughout =
+        to->quirks_apply && to->quirks->continuous_usage && !ask->include_usage && ask->n == 1;
+
+    return !to->ask_usage || !ask->stream ? OPENAI_USAGE_AS_WRITTEN
+           : throughout                   ? OPENAI_USAGE_THROUGHOUT
+                                          : OPENAI_USAGE_AT_END;
+}
+
 enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t)
 {
@@ -264,7 +276,7 @@ enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a
         out->count = anthropic_request_splice(&ask->anthropic, to->model, to->other_model, a,
                                               &out->pieces, &out->total_bytes);
     else
-        out->count = openai_request_splice(&ask->openai, to->model, to->ask_usage && ask->stream, a,
+        out->count = openai_request_splice(&ask->openai, to->model, usage_wish(ask, to), a,
                                            &out->pieces, &out->total_bytes);
     return ERR_OK;
 }

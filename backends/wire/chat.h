@@ -154,6 +154,8 @@ struct chat {
     int64_t thinking_budget_tokens; /* BUDGET */
 
     bool stream, include_usage;
+    bool usage_throughout; /* beside include_usage: in each chunk (some servers of OpenAI's dialect)
+                            */
     struct slice previous_response_id; /* Responses: whoever keeps a store must resolve it */
     enum chat_flag store;              /* Responses */
     struct slice cache_control;        /* Anthropic: of the whole request; raw JSON */

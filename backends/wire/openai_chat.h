@@ -14,6 +14,7 @@
  *   65 % medium, above that high. A budget permits thinking and commands none:
  *   servers that have no word for effort are sent nothing. `disabled` and `adaptive` without an
  *   effort say what such a model does unasked, and become nothing as well.
+ * - Of a stream, usage is asked for at its end, and in each chunk where the server has that.
  * - A turn that Anthropic's client began for the assistant goes to servers that continue it. */
 #ifndef BACKENDS_WIRE_OPENAI_CHAT_H
 #define BACKENDS_WIRE_OPENAI_CHAT_H

@@ -547,10 +547,11 @@ struct request_members {
 
 static bool read_stream(struct chat_reader *r, const struct request_members *v)
 {
-    struct json_value usage = {0};
+    struct json_value usage = {0}, throughout = {0};
     const struct chat_field fields[] = {
         {"include_usage", CHAT_BOOL, &usage},
-        {"include_obfuscation", CHAT_BOOL, NULL}, /* padding against traffic analysis */
+        {"continuous_usage_stats", CHAT_BOOL, &throughout}, /* vLLM, SGLang */
+        {"include_obfuscation", CHAT_BOOL, NULL},           /* padding against traffic analysis */
     };
 
     r->chat->stream = v->stream.type == JSON_TRUE && v->stream.text.n;
@@ -561,6 +562,7 @@ static bool read_stream(struct chat_reader *r, const struct request_members *v)
         return false;
     chat_leave(r);
     r->chat->include_usage = chat_flag(usage) == CHAT_YES;
+    r->chat->usage_throughout = r->chat->include_usage && chat_flag(throughout) == CHAT_YES;
     return true;
 }
 

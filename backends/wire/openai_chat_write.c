@@ -570,6 +570,17 @@ static void put_verbosity(struct writing *s)
         chat_refuse(&s->w, chat_term(c, TERM_VERBOSITY), NULL);
 }
 
+/* Usage in each chunk makes the bill of a stream that is left exact. A client of this dialect that
+ * asked for usage gets the server's chunks as they are, and asked for no such thing. */
+static bool asks_usage_throughout(const struct writing *s)
+{
+    const struct chat *c = s->w.chat;
+    bool one = !chat_given(c->n) || chat_is_number(c->n, 1);
+
+    return c->usage_throughout || (s->q->continuous_usage && s->to->ask_usage && one &&
+                                   !(c->from == CHAT_OPENAI && c->include_usage));
+}
+
 static void put_stream(struct writing *s)
 {
     struct chat_writer *w = &s->w;
@@ -578,9 +589,14 @@ static void put_stream(struct writing *s)
     if (!c->stream)
         return;
     put_flag_member(w, "stream", CHAT_YES);
+    if (c->usage_throughout && !s->q->continuous_usage)
+        chat_refuse(w, "stream_options.continuous_usage_stats", NULL);
     if (lacks(s, LACKS_STREAM_USAGE) || (!s->to->ask_usage && !c->include_usage))
         return;
-    put_raw_member(w, "stream_options", SLICE("{\"include_usage\":true}"));
+    put_raw_member(w, "stream_options",
+                   asks_usage_throughout(s)
+                       ? SLICE("{\"include_usage\":true,\"continuous_usage_stats\":true}")
+                       : SLICE("{\"include_usage\":true}"));
 }
 
 static void put_prefill(struct writing *s)

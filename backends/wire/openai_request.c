@@ -25,14 +25,25 @@
  * nothing to do with its bytes. */
 #define MEDIA_MAX_TOKENS 1000
 
-#define ASK_MEMBER "\"stream_options\":{\"include_usage\":true},"
-#define ASK_OBJECT "{\"include_usage\":true}"
-#define ASK_FLAG   "\"include_usage\":true"
+/* What is put where usage is asked for: at the end, and throughout. Static. */
+struct question {
+    struct slice at_end, throughout;
+};
+#define THROUGHOUT ",\"continuous_usage_stats\":true"
+#define FLAG       "\"include_usage\":true"
+#define QUESTION(before, behind)                                                                   \
+    (struct question)                                                                              \
+    {                                                                                              \
+        {before behind, sizeof(before behind) - 1},                                                \
+        {                                                                                          \
+            before THROUGHOUT behind, sizeof(before THROUGHOUT behind) - 1                         \
+        }                                                                                          \
+    }
 
 struct openai_mark {
-    size_t at, cut;   /* of the body: where, and how many bytes go */
-    bool model;       /* the model's name goes here; else `put`, when usage is to be asked for */
-    struct slice put; /* static */
+    size_t at, cut;      /* of the body: where, and how many bytes go */
+    bool model;          /* the model's name goes here; else the question, when there is one */
+    struct question ask; /* a mark for throughout only puts nothing at the end */
 };
 
 /* The members that matter, the last of each name. */
@@ -360,38 +371,46 @@ static void mark(struct scan *s, struct openai_mark m)
     s->mark_count++;
 }
 
-static void mark_value(struct scan *s, struct json_value v, bool model, struct slice put)
+static void mark_value(struct scan *s, struct json_value v, bool model, struct question ask)
 {
     size_t at = (size_t)(v.text.p - s->r->body.p);
 
-    mark(s, (struct openai_mark){.at = at, .cut = v.text.n, .model = model, .put = put});
+    mark(s, (struct openai_mark){.at = at, .cut = v.text.n, .model = model, .ask = ask});
 }
 
 /* One occurrence of stream_options: its include_usage flags become true, or it gets one, or (no
  * object) it becomes one. */
 static void mark_options(struct scan *s, struct json_value options)
 {
-    struct json_iter it;
     struct json_member m;
+    struct json_iter it;
     bool found = false, empty = true;
+    bool told = json_get(options, SLICE("continuous_usage_stats"), &m);
+    struct question yes = QUESTION("true", ""), flag = QUESTION(FLAG, ""),
+                    first = QUESTION(FLAG, ",");
     size_t brace = (size_t)(options.text.p - s->r->body.p);
 
     if (options.type != JSON_OBJECT) {
-        mark_value(s, options, false, SLICE(ASK_OBJECT));
+        mark_value(s, options, false, QUESTION("{" FLAG, "}"));
         return;
+    }
+    if (told) { /* the client's own word stands */
+        yes.throughout = yes.at_end;
+        first.throughout = first.at_end;
     }
     json_iter_init(&it, options);
     while (json_iter_next(&it, &m)) {
         empty = false;
         if (!member_is(&m, SLICE("include_usage")))
             continue;
-        found = true;
         if (m.value.type != JSON_TRUE)
-            mark_value(s, m.value, false, SLICE("true"));
+            mark_value(s, m.value, false, yes);
+        if (!found)
+            yes.throughout = yes.at_end;
+        found = true;
     }
     if (!found)
-        mark(s, (struct openai_mark){.at = brace + 1,
-                                     .put = empty ? SLICE(ASK_FLAG) : SLICE(ASK_FLAG ",")});
+        mark(s, (struct openai_mark){.at = brace + 1, .ask = empty ? flag : first});
 }
 
 /* In the order of the text: both lists are. */
@@ -407,13 +426,13 @@ static enum err make_marks(struct scan *s, struct arena *a)
         return repeated(s, "stream_options");
     if (s->option_count == 0) {
         const char *brace = memchr(r->body.p, '{', r->body.n);
-        mark(s,
-             (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1, .put = SLICE(ASK_MEMBER)});
+        mark(s, (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1,
+                                     .ask = QUESTION("\"stream_options\":{" FLAG, "},")});
     }
     while (i < s->model_count || j < s->option_count) {
         if (j == s->option_count ||
             (i < s->model_count && s->models[i].text.p < s->options[j].text.p))
-            mark_value(s, s->models[i++], true, SLICE(""));
+            mark_value(s, s->models[i++], true, (struct question){0});
         else
             mark_options(s, s->options[j++]);
     }
@@ -464,10 +483,11 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
 }
 
 size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
-                             bool ask_usage, struct arena *a, struct slice **pieces,
+                             enum openai_usage_wish usage, struct arena *a, struct slice **pieces,
                              size_t *total_bytes)
 {
-    bool ask = ask_usage && r->stream;
+    bool ask = usage != OPENAI_USAGE_AS_WRITTEN && r->stream;
+    bool throughout = usage == OPENAI_USAGE_THROUGHOUT;
     size_t name_bytes = json_string_encode(upstream_model, NULL, 0);
     char *name = arena_alloc(a, name_bytes);
     struct slice *list = ARENA_ARRAY(a, struct slice, 2 * r->mark_count + 1);
@@ -479,7 +499,9 @@ size_t openai_request_splice(const struct openai_request *r, struct slice upstre
         if (!m->model && !ask)
             continue;
         list[count++] = slice_make(r->body.p + from, m->at - from);
-        list[count++] = m->model ? slice_make(name, name_bytes) : m->put;
+        list[count++] = m->model     ? slice_make(name, name_bytes)
+                        : throughout ? m->ask.throughout
+                                     : m->ask.at_end;
         from = m->at + m->cut;
     }
     list[count++] = slice_from(r->body, from);

@@ -11,6 +11,14 @@
 #include "base/arena.h"
 #include "base/json_scan.h"
 
+/* What is asked of a stream's server about its tokens, whatever the client asked. */
+enum openai_usage_wish {
+    OPENAI_USAGE_AS_WRITTEN,
+    OPENAI_USAGE_AT_END,
+    OPENAI_USAGE_THROUGHOUT, /* and in each chunk, so that a stream that is left is billed exactly:
+                                stream_options.continuous_usage_stats (vLLM, SGLang) */
+};
+
 struct openai_request {
     enum wire_api api;
     struct slice body;        /* borrowed: the client's bytes */
@@ -45,11 +53,12 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
                              struct err_text *t) MUST_CHECK;
 
 /* The body for one attempt: model replaced by upstream_model (raw UTF-8, is JSON-encoded here);
- * with ask_usage on a stream, stream_options.include_usage is set to true (the member is added, or
- * its include_usage replaced or added; the rest of it kept). pieces in the arena point into body or
- * the arena. Returns the number of pieces; *total_bytes their sum. */
+ * on a stream, with a wish, stream_options.include_usage is set to true (the member is added, or
+ * its include_usage replaced or added; the rest of it kept), and continuous_usage_stats put beside
+ * it unless the client wrote one of these. pieces in the arena point into body or the arena.
+ * Returns the number of pieces; *total_bytes their sum. */
 size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
-                             bool ask_usage, struct arena *a, struct slice **pieces,
+                             enum openai_usage_wish usage, struct arena *a, struct slice **pieces,
                              size_t *total_bytes);
 
 #endif

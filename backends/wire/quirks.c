@@ -112,7 +112,8 @@ static bool settings_touched(const struct quirks *q, const struct chat *c)
 
     for (const struct chat_stop *s = c->stops; s; s = s->next)
         stops++;
-    return (q->max_stops && stops > q->max_stops) || (chat_given(c->top_k) && !q->top_k_key) ||
+    return (c->stream && c->usage_throughout && !q->continuous_usage) ||
+           (q->max_stops && stops > q->max_stops) || (chat_given(c->top_k) && !q->top_k_key) ||
            (chat_given(c->seed) && (q->seed_key || (q->lacks & LACKS_SEED))) ||
            (c->max_tokens_name && !q->both_max_tokens &&
             strcmp(c->max_tokens_name, q->max_tokens_key) != 0);

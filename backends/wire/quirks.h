@@ -55,11 +55,12 @@ struct quirks {
     const char *effort[CHAT_EFFORTS]; /* the server's words; NULL: refused */
     unsigned lacks;                   /* enum quirk_lack */
     enum quirk_prefill prefill;
-    size_t max_stops;     /* 0: no limit */
-    bool cache_control;   /* read on parts */
-    bool both_max_tokens; /* max_tokens and max_completion_tokens are understood */
-    bool texts_as_string; /* content of several texts must be one string */
-    bool pairs_tools;     /* refuses tool calls without a result, and the other way round */
+    size_t max_stops;      /* 0: no limit */
+    bool cache_control;    /* read on parts */
+    bool both_max_tokens;  /* max_tokens and max_completion_tokens are understood */
+    bool texts_as_string;  /* content of several texts must be one string */
+    bool continuous_usage; /* stream_options.continuous_usage_stats: in each chunk */
+    bool pairs_tools;      /* refuses tool calls without a result, and the other way round */
     struct tool_id_rule tool_id, tool_name;
 };
 

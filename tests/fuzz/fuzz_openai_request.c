@@ -13,7 +13,8 @@ static void must(bool ok)
         abort();
 }
 
-static struct slice joined(const struct openai_request *r, bool ask, struct arena *a)
+static struct slice joined(const struct openai_request *r, enum openai_usage_wish ask,
+                           struct arena *a)
 {
     struct slice *pieces;
     size_t total, at = 0, count = openai_request_splice(r, SLICE("up\"m"), ask, a, &pieces, &total);
@@ -28,7 +29,8 @@ static struct slice joined(const struct openai_request *r, bool ask, struct aren
     return slice_make(text, total);
 }
 
-static void check_splice(const struct openai_request *r, bool ask, struct arena *a)
+static void check_splice(const struct openai_request *r, enum openai_usage_wish ask,
+                         struct arena *a)
 {
     struct openai_request again;
     struct slice text = joined(r, ask, a);
@@ -38,7 +40,8 @@ static void check_splice(const struct openai_request *r, bool ask, struct arena 
     must(openai_request_scan(r->api, text, a, &again, &param, &t) == ERR_OK);
     must(slice_eq(again.model_name, SLICE("up\"m")));
     must(again.stream == r->stream && again.n == r->n && again.max_tokens == r->max_tokens);
-    must(again.include_usage == (r->include_usage || (ask && r->stream)));
+    must(again.include_usage ==
+         (r->include_usage || (ask != OPENAI_USAGE_AS_WRITTEN && r->stream)));
     must(slice_eq(again.last_user_text, r->last_user_text) &&
          slice_eq(again.messages.value.text, r->messages.value.text));
     must(slice_eq(joined(&again, ask, a), text));
@@ -64,8 +67,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err == ERR_BAD_JSON || (err == ERR_BAD_REQUEST && param));
         must(t.s[0] != 0);
     } else {
-        check_splice(&r, false, &a);
-        check_splice(&r, true, &a);
+        check_splice(&r, OPENAI_USAGE_AS_WRITTEN, &a);
+        check_splice(&r, OPENAI_USAGE_AT_END, &a);
+        check_splice(&r, OPENAI_USAGE_THROUGHOUT, &a);
     }
     free(copy);
     arena_clear(&a);

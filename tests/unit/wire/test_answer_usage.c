@@ -16,6 +16,10 @@
     "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"                                      \
     "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}" usage "}\n\n"
 
+#define THROUGHOUT(delta, n)                                                                       \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{" delta "}}],"                                    \
+    "\"usage\":{\"prompt_tokens\":25,\"completion_tokens\":" n "}}\n\n"
+
 static const enum wire_api apis[] = {WIRE_MESSAGES, WIRE_CHAT, WIRE_RESPONSES};
 
 struct expectation {
@@ -83,6 +87,13 @@ static void test_openai(void **state)
          "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":25,\"completion_tokens\":9}}\n\n",
          USAGE_REPORTED, 25, 9},
         {"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n", USAGE_NONE, 0, 0},
+        /* in each chunk: what was told last, however the stream goes on */
+        {THROUGHOUT("\"role\":\"assistant\",\"content\":\"\"", "0"), USAGE_REPORTED, 25, 0},
+        {THROUGHOUT("\"role\":\"assistant\"", "0") THROUGHOUT("\"content\":\"x y z\"", "3"),
+         USAGE_REPORTED, 25, 3},
+        {THROUGHOUT("\"role\":\"assistant\"", "0") THROUGHOUT("\"content\":\"x y z\"", "3")
+             THROUGHOUT("\"content\":\"\"},\"finish_reason\":\"stop\",\"logprobs\":{", "4"),
+         USAGE_REPORTED, 25, 4},
     };
 
     (void)state;

@@ -31,6 +31,7 @@ static void check_touch(struct chat_run *r)
             .top_k_key = "top_k",
             .thinking_key = q->thinking_key,
             .cache_control = q->cache_control,
+            .continuous_usage = true,
             .pairs_tools = q->pairs_tools, /* what it refuses in any dialect is no quirk */
             .tool_id = {.min_bytes = 0, .max_bytes = SIZE_MAX, .any = true},
             .tool_name = {.min_bytes = 0, .max_bytes = SIZE_MAX, .any = true},

@@ -37,7 +37,7 @@ static void done(struct body *b)
 }
 
 /* The splice as one string; free() it. */
-static char *splice(struct body *b, const char *model, bool ask, size_t *n)
+static char *splice(struct body *b, const char *model, enum openai_usage_wish ask, size_t *n)
 {
     struct slice *pieces;
     size_t total,
@@ -58,7 +58,8 @@ static char *splice(struct body *b, const char *model, bool ask, size_t *n)
 
 /* ---- splices ---- */
 
-#define OPT "\"stream_options\":{\"include_usage\":true},"
+#define OPT  "\"stream_options\":{\"include_usage\":true},"
+#define BOTH "\"include_usage\":true,\"continuous_usage_stats\":true"
 
 static const struct {
     const char *in, *plain, *asked; /* asked NULL: the same as plain */
@@ -152,6 +153,50 @@ static void splices_are_exact(void **state)
             free(got);
             done(&b);
         }
+    }
+}
+
+/* ... and in each chunk, where the client wrote nothing about that itself. */
+static const struct {
+    const char *in, *throughout;
+} everywhere[] = {
+    {"{\"model\":\"auto\",\"stream\":true," MSG "}",
+     "{\"stream_options\":{" BOTH "},\"model\":\"up/m\",\"stream\":true," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{" BOTH "}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":null," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{" BOTH "}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"include_usage\":false,\"x\":1}," MSG
+     "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{" BOTH ",\"x\":1}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"x\":1}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{" BOTH ",\"x\":1}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"continuous_usage_stats\":false}"
+     "," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{\"include_usage\":true,"
+     "\"continuous_usage_stats\":false}," MSG "}"},
+    {"{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"include_usage\":false,"
+     "\"include_usage\":null}," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":true,\"stream_options\":{" BOTH ",\"include_usage\":true}," MSG
+     "}"},
+    {"{\"model\":\"auto\",\"stream\":false," MSG "}",
+     "{\"model\":\"up/m\",\"stream\":false," MSG "}"},
+};
+
+static void usage_is_asked_throughout(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(everywhere) / sizeof(everywhere[0]); i++) {
+        struct body b;
+        size_t n;
+        char *got;
+
+        scan(&b, WIRE_CHAT, slice_str(everywhere[i].in));
+        assert_int_equal(b.err, ERR_OK);
+        got = splice(&b, "up/m", OPENAI_USAGE_THROUGHOUT, &n);
+        assert_string_equal(got, everywhere[i].throughout);
+        free(got);
+        done(&b);
     }
 }
 
@@ -591,6 +636,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splices_are_exact),
+        cmocka_unit_test(usage_is_asked_throughout),
         cmocka_unit_test(model_names_are_encoded),
         cmocka_unit_test(everything_is_found),
         cmocka_unit_test(defaults),
