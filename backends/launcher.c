@@ -430,7 +430,8 @@ static bool enqueue(struct launcher *l, struct launcher_server *s, struct launch
         return false;
     }
     if (s->waiting >= spec->max_queue) {
-        err_say(&why, "%" PRId64 " requests wait for this server already", s->waiting);
+        err_say(&why, "%" PRId64 " requests wait for the server of '%s' already", s->waiting,
+                s->name);
         launcher_server_answer(w, ERR_UPSTREAM_BUSY, why.s);
         return false;
     }

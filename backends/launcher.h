@@ -124,6 +124,7 @@ struct launcher_info {
     int64_t since_ms;  /* how long it has been in this state */
     int64_t uses;      /* requests on it now */
     int64_t waiting, starts, failures;
+    int64_t retry_in_ms; /* FAILED: wants are refused for so long; 0: the next one starts it */
     char last_error[sizeof(struct err_text)];
 };
 /* At most max are written; returns how many there are. Any thread; looks through /proc. */

@@ -81,14 +81,18 @@ static int64_t group_rss_bytes(int group)
 
 static void describe(struct launcher_server *s, struct launcher_info *out)
 {
+    int64_t now_us = clock_mono_us();
+    bool backs_off = s->state == LAUNCHER_FAILED && s->not_before_us > now_us;
+
     *out = (struct launcher_info){
         .state = s->state,
         .pid = launcher_server_has_child(s) ? (int)s->child.pid : 0,
-        .since_ms = (clock_mono_us() - s->since_us) / 1000,
+        .since_ms = (now_us - s->since_us) / 1000,
         .uses = gate_uses(&s->gate),
         .waiting = s->waiting,
         .starts = s->starts,
         .failures = s->failures,
+        .retry_in_ms = backs_off ? (s->not_before_us - now_us) / 1000 : 0,
     };
     snprintf(out->name, sizeof out->name, "%s", s->name);
     memcpy(out->last_error, s->last_error.s, sizeof out->last_error);

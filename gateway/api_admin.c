@@ -372,6 +372,7 @@ static json_t *server_json(struct launcher *l, const struct launcher_info *info)
     json_put_int(o, "waiting", info->waiting);
     json_put_int(o, "starts", info->starts);
     json_put_int(o, "failures", info->failures);
+    json_put_int(o, "retry_in_ms", info->retry_in_ms);
     json_put_text(o, "last_error", info->last_error[0] ? info->last_error : NULL);
     buf_init(&log, LOG_TAIL_BYTES);
     if (launcher_log_tail(l, info->name, &log) == ERR_OK && buf_append(&log, "", 1) == ERR_OK)

@@ -1,6 +1,7 @@
 /* weir backends: the fleet of a running weir: endpoints with load and health, and the servers that
  * weir started itself. */
 #include <stdlib.h>
+#include <string.h>
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/fetch.h"
@@ -19,12 +20,15 @@ static const char *text(const json_t *o, const char *key)
 
 static void print_server(const json_t *server, bool with_log)
 {
-    printf(
-        "    server %s for %lld s: pid %lld, %lld MB, %lld in flight, %lld waiting, %lld starts, "
-        "%lld failures\n",
-        text(server, "state"), number(server, "since_ms") / 1000, number(server, "pid"),
-        number(server, "rss_bytes") >> 20, number(server, "in_flight"), number(server, "waiting"),
-        number(server, "starts"), number(server, "failures"));
+    long long pid = number(server, "pid"), retry_ms = number(server, "retry_in_ms");
+    printf("    server %s for %lld s", text(server, "state"), number(server, "since_ms") / 1000);
+    if (pid)
+        printf(", pid %lld, %lld MB", pid, number(server, "rss_bytes") >> 20);
+    if (retry_ms)
+        printf(", not started again for %lld s", (retry_ms + 999) / 1000);
+    printf(": %lld in flight, %lld waiting, %lld starts, %lld failures\n",
+           number(server, "in_flight"), number(server, "waiting"), number(server, "starts"),
+           number(server, "failures"));
     if (json_is_string(json_object_get(server, "last_error")))
         printf("    last error: %s\n", text(server, "last_error"));
     if (with_log && json_is_string(json_object_get(server, "log_tail")))
@@ -48,12 +52,19 @@ static void print_models(const json_t *models)
                out_style(stdout, OUT_PLAIN), json_string_value(json_array_get(problems, i)));
 }
 
-static void print_endpoint(const json_t *e)
+/* Health is what requests found out; of a server that does not run there is none. */
+static const char *health(const json_t *e, const json_t *server)
 {
-    bool healthy = json_is_true(json_object_get(e, "healthy"));
+    if (json_is_object(server) && strcmp(text(server, "state"), "ready") != 0)
+        return text(server, "state");
+    return json_is_true(json_object_get(e, "healthy")) ? "healthy" : "ejected";
+}
+
+static void print_endpoint(const json_t *e, const json_t *server)
+{
     printf("    %-28s %-8s %5lld in flight %9lld requests %7lld errors %8lld us to first byte\n",
-           text(e, "endpoint"), healthy ? "healthy" : "ejected", number(e, "in_flight"),
-           number(e, "requests"), number(e, "errors"), number(e, "latency_us"));
+           text(e, "endpoint"), health(e, server), number(e, "in_flight"), number(e, "requests"),
+           number(e, "errors"), number(e, "latency_us"));
     print_models(json_object_get(e, "models"));
 }
 
@@ -64,13 +75,14 @@ static bool print_backends(const json_t *answer, bool with_log)
     if (!json_is_array(list))
         return false;
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *b = json_array_get(list, i), *endpoints = json_object_get(b, "endpoints");
+        const json_t *b = json_array_get(list, i), *endpoints = json_object_get(b, "endpoints"),
+                     *server = json_object_get(b, "server");
         printf("%s%s%s\n", out_style(stdout, OUT_BOLD), text(b, "name"),
                out_style(stdout, OUT_PLAIN));
         for (size_t e = 0; e < json_array_size(endpoints); e++)
-            print_endpoint(json_array_get(endpoints, e));
-        if (json_is_object(json_object_get(b, "server")))
-            print_server(json_object_get(b, "server"), with_log);
+            print_endpoint(json_array_get(endpoints, e), server);
+        if (json_is_object(server))
+            print_server(server, with_log);
     }
     return true;
 }

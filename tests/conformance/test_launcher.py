@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -44,6 +45,10 @@ def ask(weir, model=MODEL):
 def listening(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def server_of(weir, name="own"):
+    return next(b["server"] for b in json.loads(http("GET", weir.admin + "/admin/backends")[2])["backends"] if b["name"] == name)
 
 
 def test_started_on_first_need_and_ended_with_weir(tmp_path):
@@ -125,3 +130,86 @@ def test_a_client_that_leaves_while_a_server_starts_leaves_nothing_behind(tmp_pa
         http("POST", weir.base + "/v1/chat/completions", {"model": MODEL, "messages": []}, timeout_s=0.5)
     wait_until(lambda: b"AWAIT" not in http("GET", weir.admin + "/admin/requests")[2], 5, "the request to be gone")
     weir.stop()
+
+
+def shell(script):
+    return ["/bin/sh", "-c", script]
+
+
+@pytest.mark.parametrize("argv,words", [
+    (["no-such-server", "-m", "x"], ["cannot start 'no-such-server': not found in PATH"]),
+    (shell("echo cannot load x.gguf; exit 3"), ["'/bin/sh' ended before it was ready: exit status 3", "last output: cannot load x.gguf"]),
+    (shell("kill -SEGV $$"), ["'/bin/sh' ended before it was ready: killed by signal 11", "it wrote nothing"]),
+    (shell("echo loading; exec sleep 60"), ["was not ready within 400 ms: nobody listened on its port", "last output: loading"]),
+    ("elsewhere", ["was not ready within 3000 ms: nobody listened on its port"]),
+    ("unhealthy", ["was not ready within 3000 ms: the last probe got status 404"]),
+    ("taken", ["cannot start: another process listens on 127.0.0.1 port"]),
+], ids=["missing", "exits", "crashes", "never_ready", "other_port", "never_well", "port_taken"])
+def test_bad_commands_are_told_to_the_client_and_to_the_operator(tmp_path, argv, words):
+    """The same words in the error, in /admin/backends and from `weir backends`; refused at once while it backs off."""
+    port = free_port()
+    fleet = [str(build_dir() / "tests" / "fleet" / "weir-fleet"), "--rows", str(SAMPLE), "--port"]
+    argv, patience, path, holder = {
+        "elsewhere": (fleet + [str(free_port())], "3s", "/v1/models", None),
+        "unhealthy": (fleet + [str(port)], "3s", "/no/such/page", None),
+        "taken": (fleet + [str(port)], "3s", "/v1/models", port),
+    }.get(argv if isinstance(argv, str) else "", (argv, "400ms", "/health", None))
+    one = (f'  own: {{dialect: openai, url: "http://127.0.0.1:{port}/v1", command: {{argv: {json.dumps(argv)}, '
+           f'ready: {{path: {path}, timeout: {patience}}}, backoff: {{base: 1m, max: 1m}}}}}}\n')
+    weir = Weir(tmp_path, policy(one, f"  {MODEL}: {{backend: own, price: {{gpu_second: 0.0004}}}}\n",
+                                 f"  - {{name: r, match: {{model: {MODEL}}}, cascade: [{MODEL}]}}\n", tmp_path / "state"))
+    held = socket.create_server(("127.0.0.1", holder)) if holder else None
+    try:
+        status, headers, body = ask(weir)
+        assert status == 502 and headers["x-weir-attempts"] == "0" and float(headers["x-weir-cost-usd"]) == 0
+        wait_until(lambda: server_of(weir)["state"] == "failed", 15, "the failure")
+        server = server_of(weir)
+        assert (server["pid"], server["starts"], server["failures"]) == (0, 1, 1) and 0 < server["retry_in_ms"] <= 60_000
+        shown = subprocess.run([build_dir() / "gateway" / "weir", "backends", "--url", weir.admin], capture_output=True, text=True).stdout
+        assert "server failed for" in shown and "not started again for" in shown and "healthy" not in shown
+        for part in words:
+            assert part in json.loads(body)["error"]["message"] and part in server["last_error"] and part in shown
+        again = ask(weir)
+        assert again[0] == 502 and json.loads(again[2]) == json.loads(body) and server_of(weir)["starts"] == 1
+        assert "level=warn" in next(line for line in weir.log.read_text().splitlines() if "model server failed" in line)
+    finally:
+        if held:
+            held.close()
+        weir.stop()
+
+
+def test_more_than_the_queue_holds_are_refused_and_told_when_to_come_again(tmp_path):
+    port = free_port()
+    weir = Weir(tmp_path, policy(backend("own", port, shell("sleep 60"), more=", queue: 1"),
+                                 f"  {MODEL}: {{backend: own, price: {{gpu_second: 0.0004}}}}\n",
+                                 f"  - {{name: r, match: {{model: {MODEL}}}, cascade: [{MODEL}]}}\n", tmp_path / "state"))
+    waiting = threading.Thread(target=ask, args=(weir,))
+    waiting.start()
+    try:
+        wait_until(lambda: server_of(weir)["waiting"] == 1, 10, "the first to wait")
+        status, headers, body = ask(weir)
+        assert status == 503 and int(headers["retry-after"]) >= 1
+        assert json.loads(body)["error"]["message"] == "1 requests wait for the server of 'own' already"
+    finally:
+        weir.stop()
+        waiting.join()
+
+
+def test_a_server_that_will_not_end_is_killed_with_what_it_started(tmp_path):
+    """It ignores SIGTERM and leaves a process behind that holds the port."""
+    port = free_port()
+    fleet = f"{build_dir()}/tests/fleet/weir-fleet --port {port} --rows {SAMPLE}"
+    stubborn = shell(f"trap '' TERM; (trap '' TERM; exec {fleet}) & while :; do sleep 1; done")
+    one = (f'  own: {{dialect: openai, url: "http://127.0.0.1:{port}/v1", command: {{argv: {json.dumps(stubborn)}, '
+           'ready: {path: /v1/models, timeout: 20s}, idle: 300ms, stop: 300ms}}\n')
+    weir = Weir(tmp_path, policy(one, f"  {MODEL}: {{backend: own, price: {{gpu_second: 0.0004}}}}\n",
+                                 f"  - {{name: r, match: {{model: {MODEL}}}, cascade: [{MODEL}]}}\n", tmp_path / "state"))
+    try:
+        for start in (1, 2):
+            assert ask(weir)[0] == 200 and server_of(weir)["starts"] == start
+            wait_until(lambda: server_of(weir)["state"] == "stopped", 15, "it to be ended")
+            assert not listening(port) and server_of(weir)["failures"] == 0
+        assert ask(weir)[0] == 200
+    finally:
+        weir.stop()
+    assert not listening(port), "also when weir ends"

@@ -364,6 +364,7 @@ static void test_dies_before_ready_then_backs_off(void **state)
     assert_contains(a.why.s, "'sh' ended before it was ready: exit status 7");
     assert_contains(a.why.s, "loading | cannot open model: no such file");
     await_state(l, "x", LAUNCHER_FAILED);
+    assert_in_range(info(l, "x").retry_in_ms, 1, 400);
     assert_int_equal(use(&a, l, "x"), ERR_UPSTREAM_CONNECT); /* refused at once */
     assert_contains(a.why.s, "exit status 7");
     assert_int_equal(info(l, "x").starts, 1);
@@ -376,6 +377,7 @@ static void test_dies_before_ready_then_backs_off(void **state)
         await_state(l, "x", LAUNCHER_FAILED);
     }
     assert_int_equal(info(l, "x").failures, 3);
+    assert_in_range(info(l, "x").retry_in_ms, 401, 600);
     launcher_free(l);
     mailbox_clear(&a.mb);
 }
