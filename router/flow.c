@@ -4,16 +4,23 @@
 
 #include <assert.h>
 
-void flow_init(struct flow *f, const struct flow_limits *limits)
+void flow_plan(struct flow *f, const struct flow_limits *limits)
 {
     assert(limits->steps >= 1 && limits->steps <= FLOW_MAX_STEPS);
+    assert(f->state == FLOW_IDLE && f->limits.steps == 0);
+    f->limits = *limits;
+}
+
+void flow_init(struct flow *f, const struct flow_limits *limits)
+{
     /* Until an attempt has failed, the only reason not to go on is that there is no room anywhere.
      */
-    *f = (struct flow){.limits = *limits,
-                       .state = FLOW_IDLE,
+    *f = (struct flow){.state = FLOW_IDLE,
                        .endpoint = -1,
                        .last_err = ERR_UPSTREAM_BUSY,
                        .last_retry_after_ms = -1};
+    if (limits)
+        flow_plan(f, limits);
 }
 
 const char *flow_state_name(enum flow_state s)
@@ -21,6 +28,8 @@ const char *flow_state_name(enum flow_state s)
     switch (s) {
     case FLOW_IDLE:
         return "IDLE";
+    case FLOW_AWAIT_EMBEDDING:
+        return "AWAIT_EMBEDDING";
     case FLOW_AWAIT_BACKEND:
         return "AWAIT_BACKEND";
     case FLOW_AWAIT_ANSWER:
@@ -167,6 +176,8 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
         if (!f->called)
             f->state = FLOW_AWAIT_BACKEND;
         break;
+    case FLOW_EV_ENCODING:
+    case FLOW_EV_ENCODED:
     case FLOW_EV_START:
     case FLOW_EV_READY:
     case FLOW_EV_WAIT_OVER:
@@ -190,6 +201,18 @@ static struct flow_action await_backend(struct flow *f, const struct flow_event 
     return next_model(f);
 }
 
+/* Nothing has been asked of any server yet. */
+static struct flow_action idle(struct flow *f, const struct flow_event *ev)
+{
+    if (ev->kind == FLOW_EV_ENCODING && f->limits.steps == 0)
+        f->state = FLOW_AWAIT_EMBEDDING;
+    else if (ev->kind == FLOW_EV_FAILED)
+        return finish(f, FLOW_FAIL, ev->err);
+    else if (ev->kind == FLOW_EV_START && f->limits.steps)
+        return call(f, false);
+    return act(FLOW_WAIT);
+}
+
 struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
 {
     if (f->state == FLOW_DONE)
@@ -201,7 +224,12 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
 
     switch (f->state) {
     case FLOW_IDLE:
-        return ev->kind == FLOW_EV_START ? call(f, false) : act(FLOW_WAIT);
+        return idle(f, ev);
+    case FLOW_AWAIT_EMBEDDING:
+        if (ev->kind != FLOW_EV_ENCODED)
+            return act(FLOW_WAIT);
+        f->state = FLOW_IDLE;
+        return act(FLOW_ROUTE);
     case FLOW_AWAIT_BACKEND:
         return await_backend(f, ev);
     case FLOW_AWAIT_ANSWER:

@@ -2,12 +2,17 @@
  * commit, when to give up. Pure: (state, event) -> action; no sockets, no clock, no randomness.
  * router/request.c performs the actions and is the only caller outside the tests.
  *
+ *   IDLE --ENCODING--> AWAIT_EMBEDDING --ENCODED--> (the route is chosen) --> IDLE
+ *
  *            START                       FIRST_BYTES (stream)
  *   IDLE ------------> AWAIT_ANSWER --------------------------> STREAMING
  *                       |  ^    | ANSWER (whole)                 |  ANSWER -> END     FAILED -> CUT
  *                FAILED |  |    +-----------> DONE <-------------+  GONE   -> DROP
  *                       v  | WAIT_OVER
  *                 AWAIT_BACKOFF
+ *
+ * The route may hang on what the query is about: then there is no plan yet (flow_init with NULL)
+ * until ENCODED, whether the encoder answered or its time was up; the plan follows (flow_plan).
  *
  * A call on a server that weir starts itself may first go through AWAIT_BACKEND (STARTING, then
  * READY or FAILED).
@@ -25,7 +30,8 @@
 
 enum flow_state {
     FLOW_IDLE,
-    FLOW_AWAIT_BACKEND, /* weir is starting the server that the call needs */
+    FLOW_AWAIT_EMBEDDING, /* the encoder looks at the query; the route hangs on it */
+    FLOW_AWAIT_BACKEND,   /* weir is starting the server that the call needs */
     FLOW_AWAIT_ANSWER,
     FLOW_AWAIT_BACKOFF,
     FLOW_STREAMING,
@@ -33,7 +39,9 @@ enum flow_state {
 };
 
 enum flow_event_kind {
-    FLOW_EV_START,
+    FLOW_EV_ENCODING,    /* the encoder was asked */
+    FLOW_EV_ENCODED,     /* it has answered, or was waited for long enough */
+    FLOW_EV_START,       /* the route is chosen: flow_plan has been called */
     FLOW_EV_FIRST_BYTES, /* a stream's first event is ready for the client */
     FLOW_EV_ANSWER,      /* the answer is whole */
     FLOW_EV_FAILED,      /* the attempt failed with err */
@@ -56,6 +64,7 @@ struct flow_event {
 
 enum flow_action_kind {
     FLOW_WAIT,    /* nothing to do until the next event */
+    FLOW_ROUTE,   /* choose the route; then START, or FAILED with the reason why there is none */
     FLOW_CALL,    /* start an attempt on step, any endpoint but those in exclude_mask */
     FLOW_BACKOFF, /* wait max(floor_ms, jittered back-off of retry number attempt), then WAIT_OVER
                    */
@@ -103,7 +112,8 @@ struct flow {
     int64_t last_retry_after_ms;
 };
 
-void flow_init(struct flow *f, const struct flow_limits *limits);
+void flow_init(struct flow *f, const struct flow_limits *limits); /* NULL: not known yet */
+void flow_plan(struct flow *f, const struct flow_limits *limits); /* before START, once */
 struct flow_action flow_next(struct flow *f, const struct flow_event *ev);
 /* The performer tells which endpoint a CALL went to. */
 void flow_called(struct flow *f, int endpoint);

@@ -320,9 +320,10 @@ static void note_retry(struct request *r)
 
 static void give_up(struct request *r, const struct flow_action *a)
 {
-    bool explained = a->err == r->why_err && r->why.s[0];
+    bool explained = a->err == r->why_err;
 
-    send_failure(r, a->err, explained ? r->why.s : NULL, explained ? r->why_param : NULL,
+    send_failure(r, a->err, explained && r->why.s[0] ? r->why.s : NULL,
+                 explained ? r->why_param : NULL,
                  a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
 }
 
@@ -352,10 +353,15 @@ static bool place_call(struct request *r, const struct flow_action *a, struct fl
     return false;
 }
 
+static struct flow_event take_route(struct request *r);
+
 /* Carries an action out. true: *ev holds the event that followed at once. */
 static bool perform(struct request *r, const struct flow_action *a, struct flow_event *ev)
 {
     switch (a->kind) {
+    case FLOW_ROUTE:
+        *ev = take_route(r);
+        return true;
     case FLOW_CALL:
     case FLOW_BACKOFF:
         if (a->takes_budget && !budget_allows(r)) {
@@ -511,38 +517,54 @@ static size_t parse_tags(const struct http1_head *head, struct slice *tags)
     return n;
 }
 
-static enum err choose_route(struct request *r, const struct http1_head *head, struct err_text *why)
-{
+/* What the routes are matched on, with the arrays that it points into. */
+struct route_query {
     struct slice tags[MAX_TAGS];
     struct policy_query_header headers[HTTP1_MAX_HEADERS];
-    struct policy_query q = {
+    struct policy_query q;
+};
+
+static void fill_query(const struct request *r, struct route_query *out)
+{
+    const struct http1_head *head = r->head;
+
+    out->q = (struct policy_query){
         .model = r->ask.model_name,
         .api = r->api,
         .tenant = r->tenant,
-        .tags = tags,
-        .tag_count = parse_tags(head, tags),
-        .headers = headers,
+        .tags = out->tags,
+        .tag_count = parse_tags(head, out->tags),
+        .headers = out->headers,
         .header_count = head->header_count,
         .prompt_tokens = r->ask.prompt_tokens,
     };
+    for (size_t i = 0; i < head->header_count; i++)
+        out->headers[i] =
+            (struct policy_query_header){head->headers[i].name, head->headers[i].value};
+}
+
+static enum err choose_route(struct request *r)
+{
+    struct route_query rq;
     bool known;
 
-    for (size_t i = 0; i < head->header_count; i++)
-        headers[i] = (struct policy_query_header){head->headers[i].name, head->headers[i].value};
-    r->route = policy_match(r->snap->policy, &q, &known);
+    fill_query(r, &rq);
+    r->route = policy_match(r->snap->policy, &rq.q, &known);
     if (r->route)
         return ERR_OK;
+    r->why_param = "model";
     if (known)
-        err_say(why, "No route of this gateway's policy takes model '%.*s' with this request (%s).",
+        err_say(&r->why,
+                "No route of this gateway's policy takes model '%.*s' with this request (%s).",
                 SLICE_ARG(r->ask.model_name), wire_api_name(r->api));
     else
-        err_say(why, "The model '%.*s' does not exist or you do not have access to it.",
+        err_say(&r->why, "The model '%.*s' does not exist or you do not have access to it.",
                 SLICE_ARG(r->ask.model_name));
     return ERR_MODEL_NOT_FOUND;
 }
 
 /* The steps of the route whose models can serve this request at all. */
-static enum err choose_steps(struct request *r, struct err_text *why)
+static enum err choose_steps(struct request *r)
 {
     const struct policy *p = r->snap->policy;
     unsigned needs = needs_of(&r->ask);
@@ -551,12 +573,26 @@ static enum err choose_steps(struct request *r, struct err_text *why)
     r->step_count = needs_filter(p, r->route, needs, r->steps, FLOW_MAX_STEPS);
     if (r->step_count > 0)
         return ERR_OK;
-    err_say(why, "No model of route '%s' supports %s.", r->route->name,
+    err_say(&r->why, "No model of route '%s' supports %s.", r->route->name,
             needs_missing(p, r->route, needs, missing, sizeof missing));
     return ERR_BAD_REQUEST;
 }
 
-static void prepare_route(struct request *r, const struct http1_head *head)
+static int64_t largest_answer(const struct request *r)
+{
+    const struct policy *p = r->snap->policy;
+    int64_t max = 0;
+
+    for (size_t i = 0; i < r->route->step_count; i++) {
+        int64_t b = p->backends[p->models[r->route->steps[i].model].backend].max_response_bytes;
+
+        if (b > max)
+            max = b;
+    }
+    return max;
+}
+
+static void prepare_route(struct request *r)
 {
     const struct policy *p = r->snap->policy;
     struct flow_limits limits = {
@@ -575,11 +611,12 @@ static void prepare_route(struct request *r, const struct http1_head *head)
         if (sb->header_count > spare)
             spare = sb->header_count;
     }
-    flow_init(&r->flow, &limits);
+    flow_plan(&r->flow, &limits);
     /* Each attempt may leave a second row: a copy that was lost with a stale connection. */
     r->attempts = ARENA_ARRAY(&r->arena, struct attempt, 2 * limits.max_attempts);
     r->forward_count =
-        headers_to_upstream(head, &r->arena, spare + ROOM_FOR_OWN_REQUEST_HEADERS, &r->forward);
+        headers_to_upstream(r->head, &r->arena, spare + ROOM_FOR_OWN_REQUEST_HEADERS, &r->forward);
+    buf_init(&r->body, (size_t)largest_answer(r));
     buf_init(&r->out, OUT_MAX_BYTES);
     r->calls[0].owner = r->calls[1].owner = r;
     if (r->route->deadline_ms != POLICY_NONE) {
@@ -588,26 +625,29 @@ static void prepare_route(struct request *r, const struct http1_head *head)
     }
 }
 
-static int64_t largest_answer(const struct request *r)
+static struct flow_event no_route(struct request *r, enum err err)
 {
-    const struct policy *p = r->snap->policy;
-    int64_t max = 0;
+    r->why_err = err;
+    return (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = -1};
+}
 
-    for (size_t i = 0; i < r->route->step_count; i++) {
-        int64_t b = p->backends[p->models[r->route->steps[i].model].backend].max_response_bytes;
+/* All that the route hangs on is known. */
+static struct flow_event take_route(struct request *r)
+{
+    enum err err = choose_route(r);
 
-        if (b > max)
-            max = b;
-    }
-    return max;
+    if (err == ERR_OK)
+        err = choose_steps(r);
+    if (err != ERR_OK)
+        return no_route(r, err);
+    prepare_route(r);
+    return (struct flow_event){.kind = FLOW_EV_START};
 }
 
 struct request *request_start(struct router_env *env, const struct request_spec *spec,
                               struct reply *reply)
 {
     struct request *r = record_take(env);
-    struct err_text why = {""};
-    const char *param = NULL;
     enum err err;
 
     snprintf(r->id, sizeof r->id, "%s", spec->id);
@@ -615,25 +655,14 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     r->snap = snapshot_ref(spec->snapshot);
     r->tenant = spec->tenant;
     r->api = spec->api;
+    r->head = spec->head;
     r->query = spec->query;
     r->received_us = r->state_since_us = spec->received_us;
     r->received_wall_us = clock_wall_us();
-
-    err = ask_scan(spec->api, spec->body, &r->arena, &r->ask, &param, &why);
-    if (err == ERR_OK) {
-        err = choose_route(r, spec->head, &why);
-        param = err == ERR_OK ? NULL : "model";
-    }
-    if (err == ERR_OK)
-        err = choose_steps(r, &why);
-    if (err != ERR_OK) {
-        send_failure(r, err, why.s[0] ? why.s : NULL, param, -1);
-        return NULL;
-    }
-    prepare_route(r, spec->head);
-    buf_init(&r->body, (size_t)largest_answer(r));
-    request_step(r, (struct flow_event){.kind = FLOW_EV_START});
-    return r->reply ? r : NULL; /* answered at once: every endpoint was busy */
+    flow_init(&r->flow, NULL);
+    err = ask_scan(spec->api, spec->body, &r->arena, &r->ask, &r->why_param, &r->why);
+    request_step(r, err == ERR_OK ? take_route(r) : no_route(r, err));
+    return r->reply ? r : NULL; /* answered at once: refused, or every endpoint was busy */
 }
 
 /* ---- from the gateway ---- */

@@ -36,6 +36,7 @@ struct request {
     struct arena arena;
     char id[REQUEST_ID_BYTES];
     enum wire_api api;
+    const struct http1_head *head; /* borrowed as long as the reply is */
     struct ask ask;
     int steps[FLOW_MAX_STEPS], step_count; /* flow's steps: indices into route->steps */
     struct http1_header

@@ -357,11 +357,46 @@ static void test_gone_and_stop(void **state)
     assert_int_equal(flow_next(&f, &stop).kind, FLOW_CUT);
 }
 
+/* The route hangs on what the query is about. */
+static void test_route_after_the_encoder(void **state)
+{
+    struct flow_limits l = limits_of(2, 1, 4, 2);
+    struct flow_event stop = {.kind = FLOW_EV_STOP, .err = ERR_DRAINING};
+    struct flow f;
+
+    (void)state;
+    flow_init(&f, NULL);
+    assert_int_equal(send(&f, FLOW_EV_ENCODING).kind, FLOW_WAIT);
+    assert_int_equal(f.state, FLOW_AWAIT_EMBEDDING);
+    assert_int_equal(send(&f, FLOW_EV_WAIT_OVER).kind, FLOW_WAIT);
+    assert_int_equal(send(&f, FLOW_EV_ENCODED).kind, FLOW_ROUTE);
+    flow_plan(&f, &l);
+    assert_int_equal(send(&f, FLOW_EV_ENCODED).kind, FLOW_WAIT); /* a late answer changes nothing */
+    assert_int_equal(send(&f, FLOW_EV_START).kind, FLOW_CALL);
+    flow_called(&f, 0);
+    assert_int_equal(send(&f, FLOW_EV_ENCODED).kind, FLOW_WAIT);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_REPLY);
+
+    flow_init(&f, NULL); /* there is no route for it */
+    send(&f, FLOW_EV_ENCODING);
+    send(&f, FLOW_EV_ENCODED);
+    assert_int_equal(failed(&f, ERR_MODEL_NOT_FOUND, -1).kind, FLOW_FAIL);
+    assert_int_equal(f.state, FLOW_DONE);
+
+    flow_init(&f, NULL);
+    send(&f, FLOW_EV_ENCODING);
+    assert_int_equal(send(&f, FLOW_EV_GONE).kind, FLOW_DROP);
+    flow_init(&f, NULL);
+    send(&f, FLOW_EV_ENCODING);
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_FAIL);
+}
+
 /* ---- every state, every event, every error: bounded depth, all limits ---- */
 
 struct walk {
     long visited;
     int max_attempts;
+    const struct flow_limits *plan;
 };
 
 static void explore(struct flow f, int depth, struct walk *w);
@@ -409,9 +444,15 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
     case FLOW_DROP:
         assert_int_equal(f.state, FLOW_DONE);
         break;
-    case FLOW_WAIT: /* only the start of a server moves without an action */
+    case FLOW_ROUTE:
+        assert_int_equal(before, FLOW_AWAIT_EMBEDDING);
+        assert_int_equal(f.limits.steps, 0);
+        flow_plan(&f, w->plan);
+        break;
+    case FLOW_WAIT: /* only what somebody else has begun moves without an action */
         if (f.state != before)
-            assert_true(ev.kind == FLOW_EV_STARTING && f.state == FLOW_AWAIT_BACKEND);
+            assert_true((ev.kind == FLOW_EV_STARTING && f.state == FLOW_AWAIT_BACKEND) ||
+                        (ev.kind == FLOW_EV_ENCODING && f.state == FLOW_AWAIT_EMBEDDING));
         break;
     }
     explore(f, depth, w);
@@ -431,7 +472,7 @@ static void explore(struct flow f, int depth, struct walk *w)
         }
         return;
     }
-    for (int k = FLOW_EV_START; k <= FLOW_EV_STOP; k++) {
+    for (int k = FLOW_EV_ENCODING; k <= FLOW_EV_STOP; k++) {
         struct flow_event ev = {
             .kind = (enum flow_event_kind)k, .err = ERR_DRAINING, .retry_after_ms = 100};
 
@@ -448,11 +489,13 @@ static void explore(struct flow f, int depth, struct walk *w)
 
 static void test_every_state_and_event(void **state)
 {
-    struct walk w = {.max_attempts = 3};
     struct flow_limits l = limits_of(2, 2, 3, 2);
+    struct walk w = {.max_attempts = 3, .plan = &l};
     struct flow f;
 
     (void)state;
+    flow_init(&f, NULL);
+    explore(f, 6, &w);
     flow_init(&f, &l);
     explore(f, 5, &w);
     assert_true(w.visited > 10000);
@@ -484,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_retry_that_finds_the_others_busy),
         cmocka_unit_test(test_server_that_is_started),
         cmocka_unit_test(test_gone_and_stop),
+        cmocka_unit_test(test_route_after_the_encoder),
         cmocka_unit_test(test_every_state_and_event),
         cmocka_unit_test(test_state_names),
     };
