@@ -2,10 +2,15 @@
  */
 #include "base/digest.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/mem.h"
+
+#define PIECE_BYTES ((size_t)1 << 18)
 
 struct digest_stream {
     EVP_MD_CTX *ctx;
@@ -45,6 +50,25 @@ struct digest digest_stream_end(struct digest_stream *s)
     EVP_MD_CTX_free(s->ctx);
     free(s);
     return d;
+}
+
+bool digest_file(const char *path, struct digest *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    char *piece = mem_alloc(PIECE_BYTES);
+    struct digest_stream *s = digest_stream_new();
+    ssize_t n;
+    while ((n = read(fd, piece, PIECE_BYTES)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0)
+            digest_stream_add(s, slice_make(piece, (size_t)n));
+    int why = errno;
+    *out = digest_stream_end(s);
+    free(piece);
+    close(fd);
+    errno = why;
+    return n == 0;
 }
 
 bool digest_eq(struct digest a, struct digest b)

@@ -22,6 +22,9 @@ struct digest_stream *digest_stream_new(void);
 void digest_stream_add(struct digest_stream *s, struct slice bytes);
 struct digest digest_stream_end(struct digest_stream *s);
 
+/* Of a whole regular file, read in pieces. False with errno. */
+bool digest_file(const char *path, struct digest *out);
+
 bool digest_eq(struct digest a, struct digest b);
 void digest_hex(struct digest d, char out[static DIGEST_HEX_BYTES]); /* lower case, with NUL */
 bool digest_parse(struct slice hex, struct digest *out); /* 64 hex digits, either case */

@@ -24,7 +24,7 @@ ARROWS = {
 
 # Header pattern -> the files (or rooms, ending in /) that may include it.
 SEAMS = {
-    r"curl/": {"backends/upstream_curl.c"},
+    r"curl/": {"backends/upstream_curl.c", "backends/download.c"},
     r"yaml\.h": {"policies/"},
     r"sqlite3\.h": {"router/ledger.c", "router/ledger_", "cache/store_sqlite.c"},
     r"hiredis/": {"cache/redis_link.c"},

@@ -1,5 +1,8 @@
 /* SHA-256 against the vectors of FIPS 180-4 and its text form both ways. */
 
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "base/digest.h"
 
@@ -49,12 +52,39 @@ static void text_form(void **state)
     assert_false(digest_parse(slice_str(bad), &d));
 }
 
+static void of_a_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_digest.XXXXXX";
+    int fd = mkstemp(path);
+    struct digest d;
+    assert_true(fd >= 0);
+    assert_true(digest_file(path, &d));
+    assert_true(digest_eq(d, digest_of(SLICE(""))));
+    /* More than one piece. */
+    size_t n = 600000;
+    char *text = malloc(n);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)(i * 7);
+    assert_int_equal(write(fd, text, n), n);
+    close(fd);
+    assert_true(digest_file(path, &d));
+    assert_true(digest_eq(d, digest_of(slice_make(text, n))));
+    free(text);
+    unlink(path);
+    assert_false(digest_file(path, &d));
+    assert_int_equal(errno, ENOENT);
+    assert_false(digest_file("/tmp", &d));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_vectors),
         cmocka_unit_test(a_stream_in_pieces_is_the_whole),
         cmocka_unit_test(text_form),
+        cmocka_unit_test(of_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
