@@ -275,12 +275,18 @@ __extension__ typedef unsigned __int128 wide;
 
 #define TOKENS_PER_MTOK 1000000 /* and microseconds per second: one divisor for both */
 
+const struct policy_price *policy_price_in(const struct policy_price *prices, size_t count,
+                                           int64_t wall_us)
+{
+    const struct policy_price *in_force = &prices[0];
+    for (size_t i = 1; i < count && prices[i].from_wall_us <= wall_us; i++)
+        in_force = &prices[i];
+    return in_force;
+}
+
 const struct policy_price *policy_price_at(const struct policy_model *m, int64_t wall_us)
 {
-    const struct policy_price *in_force = &m->prices[0];
-    for (size_t i = 1; i < m->price_count && m->prices[i].from_wall_us <= wall_us; i++)
-        in_force = &m->prices[i];
-    return in_force;
+    return policy_price_in(m->prices, m->price_count, wall_us);
 }
 
 static wide product(int64_t count, nanousd price)

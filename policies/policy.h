@@ -347,6 +347,8 @@ const struct policy_route *policy_match(const struct policy *p, const struct pol
 /* May this tenant (NULL: none) reach a model by that name, with the tags, headers and prompt that
  * some route asks for? */
 bool policy_offers(const struct policy *p, struct slice name, const struct policy_tenant *tenant);
+const struct policy_price *policy_price_in(const struct policy_price *prices, size_t count,
+                                           int64_t wall_us); /* count >= 1 */
 /* The price in force at that time. Never NULL for a loaded policy. */
 const struct policy_price *policy_price_at(const struct policy_model *m, int64_t wall_us);
 /* Cost of one attempt, exact: sum of tokens x price, rounded once, half up. duration_us counts when

@@ -76,6 +76,9 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .cost = account_cost(r),
         .ttft_us = r->ttft_us,
         .duration_us = duration_us,
+        .class_name = "",
+        .class_tier = "",
+        .class_us = -1,
     };
 
     for (int i = 0; i < r->attempt_count; i++)

@@ -27,7 +27,7 @@
 #include "base/mem.h"
 #include "base/stats.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define BATCH_MS       50
 #define BATCH_RECORDS  1000
 #define BUSY_MS        1000 /* another process may hold the write lock (a careless shell) */
@@ -98,11 +98,22 @@ static const char schema[] =
     "  FROM attempt_rows AS a JOIN requests AS r ON r.id = a.request GROUP BY 1, 2, 3;\n"
     "PRAGMA user_version = 1;\n";
 
+/* From each version to the next. A new file goes the same way, so that there is one. */
+static const char *const upgrades[] = {
+    /* 2: what the question was about. class "": of none, or nobody asked; class_us NULL then. */
+    "ALTER TABLE requests ADD COLUMN class TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE requests ADD COLUMN class_confidence REAL NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE requests ADD COLUMN class_tier TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE requests ADD COLUMN class_us INTEGER;\n"
+    "PRAGMA user_version = 2;\n",
+};
+_Static_assert(sizeof upgrades / sizeof upgrades[0] == SCHEMA_VERSION - 1, "a step per version");
+
 static const char insert_request_sql[] =
     "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, "
     "policy_version, served_model,"
-    " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us) VALUES "
-    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class, "
+    "class_confidence, class_tier, class_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_attempt_sql[] =
     "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, "
     "backend, endpoint, outcome,"
@@ -153,7 +164,9 @@ struct ledger {
     F((r)->route)                                                                                  \
     F((r)->policy_version)                                                                         \
     F((r)->served_model)                                                                           \
-    F((r)->outcome)
+    F((r)->outcome)                                                                                \
+    F((r)->class_name)                                                                             \
+    F((r)->class_tier)
 #define ATTEMPT_STRINGS(F, a)                                                                      \
     F((a)->role)                                                                                   \
     F((a)->model)                                                                                  \
@@ -265,6 +278,10 @@ static int insert_request(struct ledger *l, const struct ledger_request *r)
     bind_int(&b, r->cost);
     bind_duration(&b, r->ttft_us);
     bind_duration(&b, r->duration_us);
+    bind_text(&b, r->class_name);
+    sqlite3_bind_double(b.stmt, ++b.column, r->class_confidence);
+    bind_text(&b, r->class_tier);
+    bind_duration(&b, r->class_us);
     return run(l, INSERT_REQUEST);
 }
 
@@ -479,8 +496,11 @@ static bool check_schema(struct ledger *l, struct err_text *t)
                 SCHEMA_VERSION);
         return false;
     }
-    if (version < SCHEMA_VERSION && !create_schema(l, t))
+    if (version < 1 && !create_schema(l, t))
         return false;
+    for (int64_t v = version < 1 ? 1 : version; v < SCHEMA_VERSION; v++)
+        if (!exec(l, upgrades[v - 1], t))
+            return false;
     return exec(l, "COMMIT", t);
 }
 

@@ -7,10 +7,10 @@
  * retried for ever with back-off and shows in metrics. Nothing is dropped: when the queue holds
  * max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
  * Schema: table requests and view attempts have the columns named as the fields below (cost is
- * cost_nanousd, usage is five *_tokens columns and usage_source; a duration of -1 is NULL); views
- * spend_by_model and spend_by_day are in USD. request_id is not unique: clients may choose it.
- * threads: ledger_post and ledger_full from any thread; open/close from control; the writer is its
- * own. */
+ * cost_nanousd, class_name is class, usage is five *_tokens columns and usage_source; a duration of
+ * -1 is NULL); views spend_by_model and spend_by_day are in USD. request_id is not unique: clients
+ * may choose it. threads: ledger_post and ledger_full from any thread; open/close from control; the
+ * writer is its own. */
 #ifndef ROUTER_LEDGER_H
 #define ROUTER_LEDGER_H
 
@@ -52,6 +52,10 @@ struct ledger_request {
     int32_t attempts;
     nanousd cost;                 /* sum of the attempts' */
     int64_t ttft_us, duration_us; /* ttft -1 when not streamed or never begun */
+    const char *class_name; /* what the question was about; "" when of no class, or nobody asked */
+    double class_confidence;
+    const char *class_tier; /* "static", "full"; "" when nobody asked */
+    int64_t class_us;       /* to find it out, the wait included; -1 when nobody asked */
 };
 
 struct ledger_record;

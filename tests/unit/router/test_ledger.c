@@ -72,6 +72,10 @@ static struct ledger_record *record(const char *id, int attempts)
                                .stream = true,
                                .status = 200,
                                .outcome = "ok",
+                               .class_name = "math",
+                               .class_confidence = 0.75,
+                               .class_tier = "full",
+                               .class_us = 99,
                                .attempts = attempts,
                                .cost = 1500 * (int64_t)attempts,
                                .ttft_us = 12,
@@ -151,8 +155,10 @@ static void a_record_is_stored_as_given(void **state)
             "route||'|'||"
             "policy_version||'|'||served_model||'|'||stream||'|'||status||'|'||outcome||'|'||"
             "attempts||'|'||cost_nanousd"
-            "||'|'||ttft_us||'|'||duration_us FROM requests"),
-        "req_1|1795000000000000|chat|auto|acme|default|p1|big|1|200|ok|2|3000|12|345");
+            "||'|'||ttft_us||'|'||duration_us||'|'||class||'|'||class_confidence||'|'||class_tier"
+            "||'|'||class_us FROM requests"),
+        "req_1|1795000000000000|chat|auto|acme|default|p1|big|1|200|ok|2|3000|12|345|math|0.75|"
+        "full|99");
     assert_string_equal(ask("SELECT "
                             "request_id||'|'||seq||'|'||role||'|'||started_wall_us||'|'||model||'|'"
                             "||upstream_model||'|'||backend"
@@ -170,7 +176,7 @@ static void a_record_is_stored_as_given(void **state)
                         "big 1 1 0.0000015");
     assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
                         "2026-11-18 acme 2");
-    assert_string_equal(ask("PRAGMA user_version"), "1");
+    assert_string_equal(ask("PRAGMA user_version"), "2");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
 }
@@ -185,6 +191,9 @@ static void records_without_attempts_and_with_unset_durations(void **state)
                                .policy_version = "",
                                .served_model = "",
                                .outcome = "not_found",
+                               .class_name = "",
+                               .class_tier = "",
+                               .class_us = -1,
                                .status = 404,
                                .ttft_us = -1,
                                .duration_us = -1};
@@ -193,8 +202,9 @@ static void records_without_attempts_and_with_unset_durations(void **state)
     ledger_post(l, ledger_record_new(&r, NULL, 0));
     assert_true(ledger_flush(l, 10000));
     assert_string_equal(
-        ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL) FROM requests"),
-        "404 11");
+        ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL)||(class_us IS NULL) FROM "
+            "requests"),
+        "404 111");
     assert_string_equal(ask("SELECT count(*) FROM attempts"), "0");
     ledger_close(l);
 }
@@ -231,6 +241,8 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
                                .route = "",
                                .policy_version = "",
                                .served_model = "",
+                               .class_name = "",
+                               .class_tier = "",
                                .outcome = "ok"};
     struct ledger *l = open_ledger(100);
     (void)state;
@@ -265,6 +277,34 @@ static void closing_writes_what_is_queued_and_opening_goes_on(void **state)
     assert_string_equal(ask("SELECT count(DISTINCT request_id) FROM attempts"), "15000");
 }
 
+/* A file as the first version of weir left it. */
+static void an_old_file_is_brought_up_to_date(void **state)
+{
+    struct ledger *l = open_ledger(10);
+    sqlite3 *db;
+    (void)state;
+    ledger_post(l, record("old", 1));
+    ledger_close(l);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "ALTER TABLE requests DROP COLUMN class;"
+                                  "ALTER TABLE requests DROP COLUMN class_confidence;"
+                                  "ALTER TABLE requests DROP COLUMN class_tier;"
+                                  "ALTER TABLE requests DROP COLUMN class_us;"
+                                  "PRAGMA user_version = 1",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    l = open_ledger(10);
+    ledger_post(l, record("new", 1));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask("PRAGMA user_version"), "2");
+    assert_string_equal(ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
+                            "ifnull(class_us, ':none')) FROM requests"),
+                        "old::0.0:none,new:math:0.7599");
+    ledger_close(l);
+}
+
 static void what_cannot_be_opened(void **state)
 {
     struct err_text t;
@@ -290,7 +330,7 @@ static void what_cannot_be_opened(void **state)
     remove_files();
 
     sqlite3_open(path, &db); /* a ledger of the future */
-    sqlite3_exec(db, "CREATE TABLE requests (x); PRAGMA user_version = 2", NULL, NULL, NULL);
+    sqlite3_exec(db, "CREATE TABLE requests (x); PRAGMA user_version = 99", NULL, NULL, NULL);
     sqlite3_close(db);
     assert_null(ledger_open(path, 10, &t));
     assert_non_null(strstr(t.s, "newer"));
@@ -511,6 +551,7 @@ int main(void)
         TEST(hostile_request_ids),
         TEST(repeated_attempt_numbers_do_not_stop_the_writer),
         TEST(closing_writes_what_is_queued_and_opening_goes_on),
+        TEST(an_old_file_is_brought_up_to_date),
         TEST(what_cannot_be_opened),
         TEST(a_read_only_file_is_refused),
         TEST(a_locked_database),
