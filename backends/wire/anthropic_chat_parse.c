@@ -51,8 +51,7 @@ struct block_members {
         name, input, tool_use_id, content, is_error, cache;
 };
 
-static bool read_blocks(struct chat_reader *r, struct json_value content, bool in_result,
-                        struct chat_part ***end);
+static bool read_result_block(struct chat_reader *r, struct json_value block, int at, void *end);
 
 static bool read_document(struct chat_reader *r, const struct block_members *v, struct chat_part *p)
 {
@@ -96,7 +95,7 @@ static bool read_tool_result(struct chat_reader *r, const struct block_members *
         return chat_wrong_type(r, "content", "one of a string or an array", v->content);
     p->id = chat_text(r, v->tool_use_id);
     p->is_error = chat_flag(v->is_error) == CHAT_YES;
-    return read_blocks(r, v->content, true, &inner);
+    return chat_read_content(r, "content", v->content, read_result_block, &inner);
 }
 
 static bool read_text_block(struct chat_reader *r, const struct block_members *v,
@@ -172,8 +171,8 @@ static bool add_block(struct chat_reader *r, const struct block_members *v, bool
     return chat_unknown_at(r, "type", v->type); /* server tools, search results */
 }
 
-static bool read_block(struct chat_reader *r, struct json_value block, bool in_result, int at,
-                       struct chat_part ***end)
+static bool read_any_block(struct chat_reader *r, struct json_value block, bool in_result, int at,
+                           struct chat_part ***end)
 {
     struct block_members v = {0};
     const struct chat_field fields[] = {
@@ -195,41 +194,25 @@ static bool read_block(struct chat_reader *r, struct json_value block, bool in_r
         {"cache_control", CHAT_OBJECT, &v.cache},
     };
 
-    chat_enter_at(r, at);
-    if (block.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", block);
-    if (!CHAT_READ(r, block, fields) || !add_block(r, &v, in_result, at, end))
-        return false;
-    chat_leave(r);
-    return true;
+    return CHAT_READ(r, block, fields) && add_block(r, &v, in_result, at, end);
 }
 
-/* A string, or an array of blocks; absent adds nothing. A result nests once. */
-static bool read_blocks(struct chat_reader *r, struct json_value content, bool in_result,
-                        struct chat_part ***end)
+static bool read_block(struct chat_reader *r, struct json_value block, int at, void *end)
 {
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
+    return read_any_block(r, block, false, at, end);
+}
 
-    if (content.text.n == 0)
-        return true;
-    if (content.type == JSON_STRING)
-        return chat_add_text(r, end, content, 0);
-    chat_enter(r, "content");
-    json_iter_init(&it, content);
-    while (json_iter_next(&it, &m))
-        if (!read_block(r, m.value, in_result, at++, end))
-            return false;
-    chat_leave(r);
-    return true;
+/* A result nests once. */
+static bool read_result_block(struct chat_reader *r, struct json_value block, int at, void *end)
+{
+    return read_any_block(r, block, true, at, end);
 }
 
 /* ---- messages and system ---- */
 
-static bool read_system_block(struct chat_reader *r, struct json_value block, int at,
-                              struct chat_part ***end)
+static bool read_system_block(struct chat_reader *r, struct json_value block, int at, void *end)
 {
+    struct chat_part ***parts = end;
     struct json_value type = {0}, text = {0}, cache = {0}, citations = {0};
     const struct chat_field fields[] = {
         {"type", CHAT_STRING, &type},
@@ -239,40 +222,17 @@ static bool read_system_block(struct chat_reader *r, struct json_value block, in
     };
     struct chat_part *p;
 
-    chat_enter_at(r, at);
-    if (block.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", block);
     if (!CHAT_READ(r, block, fields))
         return false;
     if (type.text.n == 0 || text.text.n == 0)
         return chat_missing(r, type.text.n == 0 ? "type" : "text");
     if (!chat_is(r, type, "text"))
         return chat_fail(r, "type", "The system prompt consists of text blocks.");
-    p = chat_add_part(r, end, CHAT_PART_TEXT, at);
+    p = chat_add_part(r, parts, CHAT_PART_TEXT, at);
     if (!p)
         return false;
     p->text = chat_text(r, text);
     p->cache_control = chat_raw(cache);
-    chat_leave(r);
-    return true;
-}
-
-/* A string, or an array of text blocks. */
-static bool read_system_texts(struct chat_reader *r, struct json_value content, const char *name,
-                              struct chat_part ***end)
-{
-    struct json_iter it;
-    struct json_member block;
-    int at = 0;
-
-    if (content.type == JSON_STRING)
-        return chat_add_text(r, end, content, 0);
-    chat_enter(r, name);
-    json_iter_init(&it, content);
-    while (json_iter_next(&it, &block))
-        if (!read_system_block(r, block.value, at++, end))
-            return false;
-    chat_leave(r);
     return true;
 }
 
@@ -287,12 +247,11 @@ static bool read_system(struct chat_reader *r, struct json_value system, struct 
     if (!m)
         return false;
     parts = &m->parts;
-    return read_system_texts(r, system, "system", &parts);
+    return chat_read_content(r, "system", system, read_system_block, &parts);
 }
 
 /* Later instructions may stand among the messages (guide "Mid-conversation system messages"). */
-static bool read_message(struct chat_reader *r, struct json_value message, int at,
-                         struct chat_message ***end)
+static bool read_message(struct chat_reader *r, struct json_value message, int at, void *end)
 {
     struct json_value role = {0}, content = {0};
     const struct chat_field fields[] = {{"role", CHAT_STRING, &role},
@@ -301,9 +260,6 @@ static bool read_message(struct chat_reader *r, struct json_value message, int a
     struct chat_part **parts;
     bool system;
 
-    chat_enter_at(r, at);
-    if (message.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", message);
     if (!CHAT_READ(r, message, fields))
         return false;
     if (role.text.n == 0 || content.text.n == 0)
@@ -320,91 +276,45 @@ static bool read_message(struct chat_reader *r, struct json_value message, int a
     if (!m)
         return false;
     parts = &m->parts;
-    if (system ? !read_system_texts(r, content, "content", &parts)
-               : !read_blocks(r, content, false, &parts))
-        return false;
-    chat_leave(r);
-    return true;
+    return chat_read_content(r, "content", content, system ? read_system_block : read_block,
+                             &parts);
 }
 
 static bool read_messages(struct chat_reader *r, struct json_value messages,
-                          struct chat_message ***end)
+                          struct chat_message **end)
 {
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
+    struct chat_message **first = end;
 
     if (messages.text.n == 0)
         return chat_missing(r, "messages");
-    chat_enter(r, "messages");
-    json_iter_init(&it, messages);
-    while (json_iter_next(&it, &m))
-        if (!read_message(r, m.value, at++, end))
-            return false;
-    if (at == 0)
-        return chat_fail(r, NULL, "messages: at least one message is required");
-    chat_leave(r);
-    return true;
+    if (!chat_read_list(r, "messages", messages, read_message, &end))
+        return false;
+    return *first || chat_fail(r, "messages", "messages: at least one message is required");
 }
 
 /* ---- tools ---- */
 
-static bool read_tool(struct chat_reader *r, struct json_value v, int at, struct chat_tool ***end)
+static bool read_tool(struct chat_reader *r, struct json_value tool, int at, void *end)
 {
-    struct json_value type = {0}, name = {0}, description = {0}, schema = {0}, strict = {0},
-                      cache = {0};
+    struct json_value type = {0};
+    struct chat_tool_members v = {0};
     const struct chat_field fields[] = {
         {"type", CHAT_STRING, &type},
-        {"name", CHAT_STRING, &name},
-        {"description", CHAT_STRING, &description},
-        {"input_schema", CHAT_OBJECT, &schema},
-        {"strict", CHAT_BOOL, &strict},
-        {"cache_control", CHAT_OBJECT, &cache},
+        {"name", CHAT_STRING, &v.name},
+        {"description", CHAT_STRING, &v.description},
+        {"input_schema", CHAT_OBJECT, &v.parameters},
+        {"strict", CHAT_BOOL, &v.strict},
+        {"cache_control", CHAT_OBJECT, &v.cache},
         {"eager_input_streaming", CHAT_BOOL, NULL}, /* when fragments are sent, not which */
     };
-    struct chat_tool *tool;
 
-    chat_enter_at(r, at);
-    if (v.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", v);
-    if (!CHAT_READ(r, v, fields))
+    if (!CHAT_READ(r, tool, fields))
         return false;
-    if (type.text.n && !chat_is(r, type, "custom")) { /* a tool of Anthropic's servers or clients */
-        if (!chat_unknown_at(r, "type", type))
-            return false;
-        chat_leave(r);
-        return true;
-    }
-    if (name.text.n == 0 || schema.text.n == 0)
-        return chat_missing(r, name.text.n == 0 ? "name" : "input_schema");
-    tool = chat_add_tool(r, end, at);
-    if (!tool)
-        return false;
-    tool->name = chat_text(r, name);
-    tool->description = chat_text(r, description);
-    tool->parameters = chat_raw(schema);
-    tool->strict = chat_flag(strict);
-    tool->cache_control = chat_raw(cache);
-    chat_leave(r);
-    return true;
-}
-
-static bool read_tools(struct chat_reader *r, struct json_value tools)
-{
-    struct chat_tool **end = &r->chat->tools;
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (tools.text.n == 0)
-        return true;
-    chat_enter(r, "tools");
-    json_iter_init(&it, tools);
-    while (json_iter_next(&it, &m))
-        if (!read_tool(r, m.value, at++, &end))
-            return false;
-    chat_leave(r);
-    return true;
+    if (type.text.n && !chat_is(r, type, "custom")) /* of Anthropic's servers or clients */
+        return chat_unknown_at(r, "type", type);
+    if (v.name.text.n == 0 || v.parameters.text.n == 0)
+        return chat_missing(r, v.name.text.n == 0 ? "name" : "input_schema");
+    return chat_add_tool(r, end, at, &v);
 }
 
 static bool read_choice(struct chat_reader *r, struct json_value choice)
@@ -516,10 +426,7 @@ static bool read_output(struct chat_reader *r, struct json_value output)
     chat_enter(r, "output_config");
     if (!CHAT_READ(r, output, fields))
         return false;
-    if (effort.text.n && !chat_effort_by_name(chat_text(r, effort), &r->chat->effort) &&
-        !chat_unknown_at(r, "effort", effort))
-        return false;
-    if (!read_output_format(r, format))
+    if (!chat_read_effort(r, "effort", effort) || !read_output_format(r, format))
         return false;
     chat_leave(r);
     return true;
@@ -578,20 +485,17 @@ static bool read_request(struct chat_reader *r, const struct request_members *v,
                          enum anthropic_call call)
 {
     struct chat_message **end = &r->chat->messages;
+    struct chat_tool **tools = &r->chat->tools;
     bool goes_on;
 
-    if (v->model.text.n == 0)
-        return chat_missing(r, "model");
-    r->chat->model = chat_text(r, v->model);
-    if (r->chat->model.n == 0)
-        return chat_fail(r, "model", "model: the name is empty");
-    if (!read_thread(r, v->thread, &goes_on))
+    if (!chat_read_model(r, v->model) || !read_thread(r, v->thread, &goes_on))
         return false;
     if (goes_on && call == ANTHROPIC_MESSAGES)
         return true;
-    return read_system(r, v->system, &end) && read_messages(r, v->messages, &end) &&
-           read_tools(r, v->tools) && read_choice(r, v->tool_choice) &&
-           read_thinking(r, v->thinking) && read_output(r, v->output) && read_sampling(r, v, call);
+    return read_system(r, v->system, &end) && read_messages(r, v->messages, end) &&
+           chat_read_list(r, "tools", v->tools, read_tool, &tools) &&
+           read_choice(r, v->tool_choice) && read_thinking(r, v->thinking) &&
+           read_output(r, v->output) && read_sampling(r, v, call);
 }
 
 enum err anthropic_chat_parse(enum anthropic_call call, struct slice body, struct arena *a,

@@ -164,6 +164,37 @@ bool chat_read_object(struct chat_reader *r, struct json_value object,
     return !r->err;
 }
 
+bool chat_read_list(struct chat_reader *r, const char *name, struct json_value list,
+                    chat_element_fn element, void *to)
+{
+    struct json_iter it;
+    struct json_member m;
+    int at = 0;
+
+    if (list.text.n == 0)
+        return true;
+    chat_enter(r, name);
+    json_iter_init(&it, list);
+    while (json_iter_next(&it, &m)) {
+        chat_enter_at(r, at);
+        if (m.value.type != JSON_OBJECT)
+            return chat_wrong_type(r, NULL, "an object", m.value);
+        if (!element(r, m.value, at++, to))
+            return false;
+        chat_leave(r);
+    }
+    chat_leave(r);
+    return true;
+}
+
+bool chat_read_content(struct chat_reader *r, const char *name, struct json_value content,
+                       chat_element_fn part, struct chat_part ***end)
+{
+    return content.text.n && content.type == JSON_STRING
+               ? chat_add_text(r, end, content, 0)
+               : chat_read_list(r, name, content, part, end);
+}
+
 bool chat_reader_init(struct chat_reader *r, enum chat_dialect from, struct slice body,
                       struct chat *chat, struct arena *a, const char **param, struct err_text *t,
                       struct json_value *top)
@@ -282,20 +313,128 @@ bool chat_add_text(struct chat_reader *r, struct chat_part ***end, struct json_v
     return p != NULL;
 }
 
-struct chat_tool *chat_add_tool(struct chat_reader *r, struct chat_tool ***end, int at)
+bool chat_add_call(struct chat_reader *r, struct chat_part ***end, int at, struct json_value id,
+                   struct json_value name, struct json_value arguments)
+{
+    struct chat_part *p = chat_add_part(r, end, CHAT_PART_TOOL_CALL, at);
+
+    if (!p)
+        return false;
+    p->id = chat_text(r, id);
+    p->name = chat_text(r, name);
+    p->text = arguments.text.n ? chat_text(r, arguments) : SLICE("");
+    return true;
+}
+
+bool chat_add_tool(struct chat_reader *r, struct chat_tool ***end, int at,
+                   const struct chat_tool_members *v)
 {
     struct chat_tool *tool;
 
     if (!chat_count_item(r))
-        return NULL;
+        return false;
     tool = ARENA_NEW(r->arena, struct chat_tool);
-    tool->at = at;
+    *tool = (struct chat_tool){
+        .name = chat_text(r, v->name),
+        .description = chat_text(r, v->description),
+        .parameters = chat_raw(v->parameters),
+        .strict = chat_flag(v->strict),
+        .cache_control = chat_raw(v->cache),
+        .at = at,
+    };
     **end = tool;
     *end = &tool->next;
-    return tool;
+    return true;
 }
 
-bool chat_add_stop(struct chat_reader *r, struct chat_stop ***end, struct json_value string)
+/* ---- members that dialects have in common ---- */
+
+bool chat_read_model(struct chat_reader *r, struct json_value model)
+{
+    if (model.text.n == 0)
+        return chat_missing(r, "model");
+    r->chat->model = chat_text(r, model);
+    return r->chat->model.n > 0 ||
+           chat_fail(r, "model",
+                     r->chat->from == CHAT_ANTHROPIC ? "model: the name is empty"
+                                                     : "Invalid 'model': the name is empty.");
+}
+
+static bool effort_by_name(struct slice name, enum chat_effort *out)
+{
+    static const char *const names[CHAT_EFFORTS] = {
+        [CHAT_EFFORT_NONE] = "none", [CHAT_EFFORT_MINIMAL] = "minimal",
+        [CHAT_EFFORT_LOW] = "low",   [CHAT_EFFORT_MEDIUM] = "medium",
+        [CHAT_EFFORT_HIGH] = "high", [CHAT_EFFORT_XHIGH] = "xhigh",
+        [CHAT_EFFORT_MAX] = "max",
+    };
+
+    for (int i = 0; i < CHAT_EFFORTS; i++)
+        if (names[i] && slice_eq(name, slice_str(names[i]))) {
+            *out = (enum chat_effort)i;
+            return true;
+        }
+    return false;
+}
+
+bool chat_read_effort(struct chat_reader *r, const char *field, struct json_value effort)
+{
+    return effort.text.n == 0 || effort_by_name(chat_text(r, effort), &r->chat->effort) ||
+           chat_unknown_at(r, field, effort);
+}
+
+bool chat_read_audio(struct chat_reader *r, struct json_value v, struct chat_part *p)
+{
+    struct json_value data = {0}, format = {0};
+    const struct chat_field fields[] = {{"data", CHAT_STRING, &data},
+                                        {"format", CHAT_STRING, &format}};
+
+    if (v.text.n == 0)
+        return chat_missing(r, "input_audio");
+    chat_enter(r, "input_audio");
+    if (!CHAT_READ(r, v, fields))
+        return false;
+    if (data.text.n == 0 || format.text.n == 0)
+        return chat_missing(r, data.text.n == 0 ? "data" : "format");
+    chat_leave(r);
+    p->data = chat_text(r, data);
+    p->media_type = chat_text(r, format);
+    return true;
+}
+
+bool chat_set_choice(struct chat_reader *r, struct json_value word)
+{
+    static const struct {
+        const char *word;
+        enum chat_choice choice;
+    } words[] = {
+        {"auto", CHAT_CHOICE_AUTO},
+        {"none", CHAT_CHOICE_NONE},
+        {"required", CHAT_CHOICE_REQUIRED},
+    };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (chat_is(r, word, words[i].word)) {
+            r->chat->tool_choice = words[i].choice;
+            return true;
+        }
+    return false;
+}
+
+void chat_set_schema(struct chat_reader *r, const struct chat_schema_members *v)
+{
+    struct chat *c = r->chat;
+
+    c->format = CHAT_FORMAT_JSON_SCHEMA;
+    c->schema = chat_raw(v->schema);
+    c->schema_name = chat_text(r, v->name);
+    c->schema_description = chat_text(r, v->description);
+    c->schema_strict = chat_flag(v->strict);
+}
+
+/* ---- stop texts, URLs ---- */
+
+static bool add_stop(struct chat_reader *r, struct chat_stop ***end, struct json_value string)
 {
     struct chat_stop *stop;
 
@@ -317,12 +456,12 @@ bool chat_read_stops(struct chat_reader *r, const char *field, struct json_value
     if (v.text.n == 0)
         return true;
     if (v.type == JSON_STRING && one_too)
-        return chat_add_stop(r, &end, v);
+        return add_stop(r, &end, v);
     json_iter_init(&it, v);
     while (json_iter_next(&it, &m)) {
         if (m.value.type != JSON_STRING)
             return chat_wrong_type(r, field, "an array of strings", m.value);
-        if (!chat_add_stop(r, &end, m.value))
+        if (!add_stop(r, &end, m.value))
             return false;
     }
     return true;
@@ -348,21 +487,4 @@ void chat_set_url(struct chat_part *p, struct slice url)
     p->media_type = slice_make(head.p, (size_t)(semicolon - head.p));
     p->data = slice_from(rest, head.n + 1);
     p->url = (struct slice){NULL, 0};
-}
-
-bool chat_effort_by_name(struct slice name, enum chat_effort *out)
-{
-    static const char *const names[CHAT_EFFORTS] = {
-        [CHAT_EFFORT_NONE] = "none", [CHAT_EFFORT_MINIMAL] = "minimal",
-        [CHAT_EFFORT_LOW] = "low",   [CHAT_EFFORT_MEDIUM] = "medium",
-        [CHAT_EFFORT_HIGH] = "high", [CHAT_EFFORT_XHIGH] = "xhigh",
-        [CHAT_EFFORT_MAX] = "max",
-    };
-
-    for (int i = 0; i < CHAT_EFFORTS; i++)
-        if (names[i] && slice_eq(name, slice_str(names[i]))) {
-            *out = (enum chat_effort)i;
-            return true;
-        }
-    return false;
 }

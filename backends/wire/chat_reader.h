@@ -52,6 +52,15 @@ bool chat_read_object(struct chat_reader *r, struct json_value object,
 #define CHAT_READ(r, object, fields)                                                               \
     chat_read_object((r), (object), (fields), sizeof(fields) / sizeof((fields)[0]))
 
+/* A list's elements one after the other, each an object, at its place. to is the reader's own. */
+typedef bool (*chat_element_fn)(struct chat_reader *r, struct json_value element, int at, void *to);
+/* The list that is member name of the current place; absent, it has none. */
+bool chat_read_list(struct chat_reader *r, const char *name, struct json_value list,
+                    chat_element_fn element, void *to);
+/* Content: a string, or a list of parts; absent, it adds nothing. to is end. */
+bool chat_read_content(struct chat_reader *r, const char *name, struct json_value content,
+                       chat_element_fn part, struct chat_part ***end);
+
 void chat_enter(struct chat_reader *r, const char *name); /* a member */
 void chat_enter_at(struct chat_reader *r, int index);     /* an element */
 void chat_leave(struct chat_reader *r);
@@ -87,14 +96,27 @@ struct chat_part *chat_add_part(struct chat_reader *r, struct chat_part ***end,
                                 enum chat_part_kind kind, int at);
 bool chat_add_text(struct chat_reader *r, struct chat_part ***end, struct json_value string,
                    int at);
-struct chat_tool *chat_add_tool(struct chat_reader *r, struct chat_tool ***end, int at);
-bool chat_add_stop(struct chat_reader *r, struct chat_stop ***end, struct json_value string);
+/* A call whose arguments are JSON in a string. */
+bool chat_add_call(struct chat_reader *r, struct chat_part ***end, int at, struct json_value id,
+                   struct json_value name, struct json_value arguments);
+struct chat_tool_members {
+    struct json_value name, description, parameters, strict, cache;
+};
+bool chat_add_tool(struct chat_reader *r, struct chat_tool ***end, int at,
+                   const struct chat_tool_members *v);
 
+/* Members that dialects have in common. */
+bool chat_read_model(struct chat_reader *r, struct json_value model);
+bool chat_read_effort(struct chat_reader *r, const char *field, struct json_value effort);
+bool chat_read_audio(struct chat_reader *r, struct json_value v, struct chat_part *p);
+/* "auto", "none" or "required"; false, and nothing, for another. */
+bool chat_set_choice(struct chat_reader *r, struct json_value word);
+struct chat_schema_members {
+    struct json_value name, description, schema, strict;
+};
+void chat_set_schema(struct chat_reader *r, const struct chat_schema_members *v);
 /* An array of strings, or where one_too one string alone, as stop texts. */
 bool chat_read_stops(struct chat_reader *r, const char *field, struct json_value v, bool one_too);
 /* "data:image/png;base64,..." becomes media_type and data; anything else is a url. */
 void chat_set_url(struct chat_part *p, struct slice url);
-/* false for a name that is none. */
-bool chat_effort_by_name(struct slice name, enum chat_effort *out);
-
 #endif

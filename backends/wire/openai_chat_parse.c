@@ -32,27 +32,6 @@ static bool read_image(struct chat_reader *r, struct json_value v, struct chat_p
     return true;
 }
 
-static bool read_audio(struct chat_reader *r, struct json_value v, struct chat_part *p)
-{
-    struct json_value data = {0}, format = {0};
-    const struct chat_field fields[] = {{"data", CHAT_STRING, &data},
-                                        {"format", CHAT_STRING, &format}};
-
-    if (v.text.n == 0)
-        return chat_missing(r, "input_audio");
-    chat_enter(r, "input_audio");
-    if (!CHAT_READ(r, v, fields))
-        return false;
-    if (data.text.n == 0)
-        return chat_missing(r, "data");
-    if (format.text.n == 0)
-        return chat_missing(r, "format");
-    chat_leave(r);
-    p->data = chat_text(r, data);
-    p->media_type = chat_text(r, format);
-    return true;
-}
-
 static bool read_file(struct chat_reader *r, struct json_value v, struct chat_part *p)
 {
     struct json_value data = {0}, name = {0}, id = {0};
@@ -109,15 +88,14 @@ static bool add_part(struct chat_reader *r, const struct part_members *v, int at
     if (p->kind == CHAT_PART_IMAGE)
         return read_image(r, v->image, p);
     if (p->kind == CHAT_PART_AUDIO)
-        return read_audio(r, v->audio, p);
+        return chat_read_audio(r, v->audio, p);
     if (p->kind == CHAT_PART_DOCUMENT)
         return read_file(r, v->file, p);
     p->text = chat_text(r, p->kind == CHAT_PART_TEXT ? v->text : v->refusal);
     return chat_given(p->text) || chat_missing(r, p->kind == CHAT_PART_TEXT ? "text" : "refusal");
 }
 
-static bool read_part(struct chat_reader *r, struct json_value part, int at,
-                      struct chat_part ***end)
+static bool read_part(struct chat_reader *r, struct json_value part, int at, void *end)
 {
     struct part_members v = {0};
     const struct chat_field fields[] = {
@@ -130,39 +108,17 @@ static bool read_part(struct chat_reader *r, struct json_value part, int at,
         {"cache_control", CHAT_OBJECT, &v.cache},
     };
 
-    chat_enter_at(r, at);
-    if (part.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", part);
-    if (!CHAT_READ(r, part, fields) || !add_part(r, &v, at, end))
-        return false;
-    chat_leave(r);
-    return true;
+    return CHAT_READ(r, part, fields) && add_part(r, &v, at, end);
 }
 
-/* A string, or an array of parts; absent adds nothing. */
 static bool read_content(struct chat_reader *r, struct json_value content, struct chat_part ***end)
 {
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (content.text.n == 0)
-        return true;
-    if (content.type == JSON_STRING)
-        return chat_add_text(r, end, content, 0);
-    chat_enter(r, "content");
-    json_iter_init(&it, content);
-    while (json_iter_next(&it, &m))
-        if (!read_part(r, m.value, at++, end))
-            return false;
-    chat_leave(r);
-    return true;
+    return chat_read_content(r, "content", content, read_part, end);
 }
 
 /* ---- tool calls ---- */
 
-static bool read_call(struct chat_reader *r, struct json_value call, int at,
-                      struct chat_part ***end)
+static bool read_call(struct chat_reader *r, struct json_value call, int at, void *end)
 {
     struct json_value id = {0}, type = {0}, function = {0}, name = {0}, arguments = {0};
     const struct chat_field fields[] = {
@@ -173,19 +129,11 @@ static bool read_call(struct chat_reader *r, struct json_value call, int at,
     };
     const struct chat_field inside[] = {{"name", CHAT_STRING, &name},
                                         {"arguments", CHAT_STRING, &arguments}};
-    struct chat_part *p;
 
-    chat_enter_at(r, at);
-    if (call.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", call);
     if (!CHAT_READ(r, call, fields))
         return false;
-    if (type.text.n && !chat_is(r, type, "function")) {
-        if (!chat_unknown_at(r, "type", type))
-            return false;
-        chat_leave(r);
-        return true;
-    }
+    if (type.text.n && !chat_is(r, type, "function"))
+        return chat_unknown_at(r, "type", type);
     if (id.text.n == 0 || function.text.n == 0)
         return chat_missing(r, id.text.n == 0 ? "id" : "function");
     chat_enter(r, "function");
@@ -194,31 +142,7 @@ static bool read_call(struct chat_reader *r, struct json_value call, int at,
     if (name.text.n == 0)
         return chat_missing(r, "name");
     chat_leave(r);
-    chat_leave(r);
-    p = chat_add_part(r, end, CHAT_PART_TOOL_CALL, at);
-    if (!p)
-        return false;
-    p->id = chat_text(r, id);
-    p->name = chat_text(r, name);
-    p->text = arguments.text.n ? chat_text(r, arguments) : SLICE("");
-    return true;
-}
-
-static bool read_calls(struct chat_reader *r, struct json_value calls, struct chat_part ***end)
-{
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (calls.text.n == 0)
-        return true;
-    chat_enter(r, "tool_calls");
-    json_iter_init(&it, calls);
-    while (json_iter_next(&it, &m))
-        if (!read_call(r, m.value, at++, end))
-            return false;
-    chat_leave(r);
-    return true;
+    return chat_add_call(r, end, at, id, name, arguments);
 }
 
 /* ---- messages ---- */
@@ -266,7 +190,7 @@ static bool read_assistant(struct chat_reader *r, const struct message_members *
             return false;
         p->text = chat_text(r, v->refusal);
     }
-    return read_calls(r, v->tool_calls, end);
+    return chat_read_list(r, "tool_calls", v->tool_calls, read_call, end);
 }
 
 static bool read_tool_result(struct chat_reader *r, const struct message_members *v,
@@ -313,8 +237,7 @@ static bool add_message(struct chat_reader *r, const struct message_members *v, 
     return read_content(r, v->content, &parts);
 }
 
-static bool read_message(struct chat_reader *r, struct json_value message, int at,
-                         struct chat_message ***end)
+static bool read_message(struct chat_reader *r, struct json_value message, int at, void *end)
 {
     struct message_members v = {0};
     const struct chat_field fields[] = {
@@ -331,33 +254,18 @@ static bool read_message(struct chat_reader *r, struct json_value message, int a
         {"cache_control", CHAT_OBJECT, &v.cache},
     };
 
-    chat_enter_at(r, at);
-    if (message.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", message);
-    if (!CHAT_READ(r, message, fields) || !add_message(r, &v, at, end))
-        return false;
-    chat_leave(r);
-    return true;
+    return CHAT_READ(r, message, fields) && add_message(r, &v, at, end);
 }
 
 static bool read_messages(struct chat_reader *r, struct json_value messages)
 {
     struct chat_message **end = &r->chat->messages;
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
 
     if (messages.text.n == 0)
         return chat_missing(r, "messages");
-    chat_enter(r, "messages");
-    json_iter_init(&it, messages);
-    while (json_iter_next(&it, &m))
-        if (!read_message(r, m.value, at++, &end))
-            return false;
-    if (at == 0)
-        return chat_fail(r, NULL, "Invalid 'messages': empty array.");
-    chat_leave(r);
-    return true;
+    if (!chat_read_list(r, "messages", messages, read_message, &end))
+        return false;
+    return r->chat->messages || chat_fail(r, "messages", "Invalid 'messages': empty array.");
 }
 
 /* ---- tools ---- */
@@ -365,32 +273,24 @@ static bool read_messages(struct chat_reader *r, struct json_value messages)
 static bool read_function(struct chat_reader *r, struct json_value function, int at,
                           struct json_value cache, struct chat_tool ***end)
 {
-    struct json_value name = {0}, description = {0}, parameters = {0}, strict = {0};
+    struct chat_tool_members v = {.cache = cache};
     const struct chat_field fields[] = {
-        {"name", CHAT_STRING, &name},
-        {"description", CHAT_STRING, &description},
-        {"parameters", CHAT_OBJECT, &parameters},
-        {"strict", CHAT_BOOL, &strict},
+        {"name", CHAT_STRING, &v.name},
+        {"description", CHAT_STRING, &v.description},
+        {"parameters", CHAT_OBJECT, &v.parameters},
+        {"strict", CHAT_BOOL, &v.strict},
     };
-    struct chat_tool *tool = chat_add_tool(r, end, at);
 
-    if (!tool)
-        return false;
     chat_enter(r, "function");
     if (!CHAT_READ(r, function, fields))
         return false;
-    if (name.text.n == 0)
+    if (v.name.text.n == 0)
         return chat_missing(r, "name");
     chat_leave(r);
-    tool->name = chat_text(r, name);
-    tool->description = chat_text(r, description);
-    tool->parameters = chat_raw(parameters);
-    tool->strict = chat_flag(strict);
-    tool->cache_control = chat_raw(cache);
-    return true;
+    return chat_add_tool(r, end, at, &v);
 }
 
-static bool read_tool(struct chat_reader *r, struct json_value v, int at, struct chat_tool ***end)
+static bool read_tool(struct chat_reader *r, struct json_value v, int at, void *end)
 {
     struct json_value type = {0}, function = {0}, custom = {0}, cache = {0};
     const struct chat_field fields[] = {
@@ -399,42 +299,16 @@ static bool read_tool(struct chat_reader *r, struct json_value v, int at, struct
         {"custom", CHAT_OBJECT, &custom},
         {"cache_control", CHAT_OBJECT, &cache},
     };
-    bool ok;
 
-    chat_enter_at(r, at);
-    if (v.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", v);
     if (!CHAT_READ(r, v, fields))
         return false;
     if (type.text.n == 0)
         return chat_missing(r, "type");
     if (!chat_is(r, type, "function"))
-        ok = chat_unknown_at(r, "type", type);
-    else if (function.text.n == 0)
-        ok = chat_missing(r, "function");
-    else
-        ok = read_function(r, function, at, cache, end);
-    if (ok)
-        chat_leave(r);
-    return ok;
-}
-
-static bool read_tools(struct chat_reader *r, struct json_value tools)
-{
-    struct chat_tool **end = &r->chat->tools;
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (tools.text.n == 0)
-        return true;
-    chat_enter(r, "tools");
-    json_iter_init(&it, tools);
-    while (json_iter_next(&it, &m))
-        if (!read_tool(r, m.value, at++, &end))
-            return false;
-    chat_leave(r);
-    return true;
+        return chat_unknown_at(r, "type", type);
+    if (function.text.n == 0)
+        return chat_missing(r, "function");
+    return read_function(r, function, at, cache, end);
 }
 
 static bool read_named_choice(struct chat_reader *r, struct json_value choice)
@@ -471,42 +345,34 @@ static bool read_choice(struct chat_reader *r, struct json_value choice)
         return true;
     if (choice.type == JSON_OBJECT)
         return read_named_choice(r, choice);
-    if (chat_is(r, choice, "auto"))
-        r->chat->tool_choice = CHAT_CHOICE_AUTO;
-    else if (chat_is(r, choice, "none"))
-        r->chat->tool_choice = CHAT_CHOICE_NONE;
-    else if (chat_is(r, choice, "required") || chat_is(r, choice, "any"))
+    if (chat_is(r, choice, "any")) /* Mistral's word */
         r->chat->tool_choice = CHAT_CHOICE_REQUIRED;
-    else
+    else if (!chat_set_choice(r, choice))
         return chat_unknown_at(r, "tool_choice", choice);
     return true;
 }
 
 /* ---- response_format ---- */
 
-static bool read_schema(struct chat_reader *r, struct json_value v)
+static bool read_schema(struct chat_reader *r, struct json_value schema)
 {
-    struct json_value name = {0}, description = {0}, schema = {0}, strict = {0};
+    struct chat_schema_members v = {0};
     const struct chat_field fields[] = {
-        {"name", CHAT_STRING, &name},
-        {"description", CHAT_STRING, &description},
-        {"schema", CHAT_OBJECT, &schema},
-        {"strict", CHAT_BOOL, &strict},
+        {"name", CHAT_STRING, &v.name},
+        {"description", CHAT_STRING, &v.description},
+        {"schema", CHAT_OBJECT, &v.schema},
+        {"strict", CHAT_BOOL, &v.strict},
     };
 
-    if (v.text.n == 0)
+    if (schema.text.n == 0)
         return chat_missing(r, "json_schema");
     chat_enter(r, "json_schema");
-    if (!CHAT_READ(r, v, fields))
+    if (!CHAT_READ(r, schema, fields))
         return false;
-    if (name.text.n == 0)
+    if (v.name.text.n == 0)
         return chat_missing(r, "name");
     chat_leave(r);
-    r->chat->format = CHAT_FORMAT_JSON_SCHEMA;
-    r->chat->schema = chat_raw(schema);
-    r->chat->schema_name = chat_text(r, name);
-    r->chat->schema_description = chat_text(r, description);
-    r->chat->schema_strict = chat_flag(strict);
+    chat_set_schema(r, &v);
     return true;
 }
 
@@ -599,21 +465,17 @@ static bool read_sampling(struct chat_reader *r, const struct request_members *v
     c->logit_bias = chat_raw(v->logit_bias);
     c->logprobs = chat_flag(v->logprobs);
     c->verbosity = chat_text(r, v->verbosity);
-    if (v->effort.text.n && !chat_effort_by_name(chat_text(r, v->effort), &c->effort) &&
-        !chat_unknown_at(r, "reasoning_effort", v->effort))
-        return false;
-    return read_limits(r, v) && chat_read_stops(r, "stop", v->stop, true);
+    return chat_read_effort(r, "reasoning_effort", v->effort) && read_limits(r, v) &&
+           chat_read_stops(r, "stop", v->stop, true);
 }
 
 static bool read_request(struct chat_reader *r, const struct request_members *v)
 {
-    if (v->model.text.n == 0)
-        return chat_missing(r, "model");
-    r->chat->model = chat_text(r, v->model);
-    if (r->chat->model.n == 0)
-        return chat_fail(r, "model", "Invalid 'model': the name is empty.");
+    struct chat_tool **tools = &r->chat->tools;
+
     r->chat->parallel = chat_flag(v->parallel);
-    return read_messages(r, v->messages) && read_tools(r, v->tools) &&
+    return chat_read_model(r, v->model) && read_messages(r, v->messages) &&
+           chat_read_list(r, "tools", v->tools, read_tool, &tools) &&
            read_choice(r, v->tool_choice) && read_format(r, v->format) && read_sampling(r, v) &&
            read_stream(r, v);
 }

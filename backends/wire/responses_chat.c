@@ -17,25 +17,6 @@ struct part_members {
         filename, audio;
 };
 
-static bool read_audio(struct chat_reader *r, struct json_value v, struct chat_part *p)
-{
-    struct json_value data = {0}, format = {0};
-    const struct chat_field fields[] = {{"data", CHAT_STRING, &data},
-                                        {"format", CHAT_STRING, &format}};
-
-    if (v.text.n == 0)
-        return chat_missing(r, "input_audio");
-    chat_enter(r, "input_audio");
-    if (!CHAT_READ(r, v, fields))
-        return false;
-    if (data.text.n == 0 || format.text.n == 0)
-        return chat_missing(r, data.text.n == 0 ? "data" : "format");
-    chat_leave(r);
-    p->data = chat_text(r, data);
-    p->media_type = chat_text(r, format);
-    return true;
-}
-
 static bool fill_part(struct chat_reader *r, const struct part_members *v, struct chat_part *p)
 {
     switch (p->kind) {
@@ -61,7 +42,7 @@ static bool fill_part(struct chat_reader *r, const struct part_members *v, struc
         return chat_given(p->data) || chat_given(p->url) || chat_given(p->file_id) ||
                chat_missing(r, "file_data");
     case CHAT_PART_AUDIO:
-        return read_audio(r, v->audio, p);
+        return chat_read_audio(r, v->audio, p);
     case CHAT_PART_THINKING:
     case CHAT_PART_REDACTED_THINKING:
     case CHAT_PART_TOOL_CALL:
@@ -94,8 +75,7 @@ static bool add_part(struct chat_reader *r, const struct part_members *v, int at
     return chat_unknown_at(r, "type", v->type);
 }
 
-static bool read_part(struct chat_reader *r, struct json_value part, int at,
-                      struct chat_part ***end)
+static bool read_part(struct chat_reader *r, struct json_value part, int at, void *end)
 {
     struct part_members v = {0};
     const struct chat_field fields[] = {
@@ -108,33 +88,14 @@ static bool read_part(struct chat_reader *r, struct json_value part, int at,
         {"logprobs", CHAT_ARRAY, NULL},    /* likewise */
     };
 
-    chat_enter_at(r, at);
-    if (part.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", part);
-    if (!CHAT_READ(r, part, fields) || !add_part(r, &v, at, end))
-        return false;
-    chat_leave(r);
-    return true;
+    return CHAT_READ(r, part, fields) && add_part(r, &v, at, end);
 }
 
 static bool read_content(struct chat_reader *r, const char *name, struct json_value content,
                          struct chat_part ***end)
 {
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (content.text.n == 0)
-        return chat_missing(r, name);
-    if (content.type == JSON_STRING)
-        return chat_add_text(r, end, content, 0);
-    chat_enter(r, name);
-    json_iter_init(&it, content);
-    while (json_iter_next(&it, &m))
-        if (!read_part(r, m.value, at++, end))
-            return false;
-    chat_leave(r);
-    return true;
+    return content.text.n ? chat_read_content(r, name, content, read_part, end)
+                          : chat_missing(r, name);
 }
 
 /* ---- items ---- */
@@ -183,19 +144,10 @@ static bool read_message(struct chat_reader *r, const struct item_members *v, in
 
 static bool read_call(struct chat_reader *r, const struct item_members *v, int at, struct input *in)
 {
-    struct chat_part *p;
-
     if (v->call_id.text.n == 0 || v->name.text.n == 0)
         return chat_missing(r, v->call_id.text.n == 0 ? "call_id" : "name");
-    if (!assistant_turn(r, in, at))
-        return false;
-    p = chat_add_part(r, &in->parts, CHAT_PART_TOOL_CALL, 0);
-    if (!p)
-        return false;
-    p->id = chat_text(r, v->call_id);
-    p->name = chat_text(r, v->name);
-    p->text = v->arguments.text.n ? chat_text(r, v->arguments) : SLICE("");
-    return true;
+    return assistant_turn(r, in, at) &&
+           chat_add_call(r, &in->parts, 0, v->call_id, v->name, v->arguments);
 }
 
 static bool read_output(struct chat_reader *r, const struct item_members *v, int at,
@@ -274,7 +226,7 @@ static bool add_item(struct chat_reader *r, const struct item_members *v, int at
     return chat_unknown_at(r, "type", v->type); /* built-in tools, item_reference */
 }
 
-static bool read_item(struct chat_reader *r, struct json_value item, int at, struct input *in)
+static bool read_item(struct chat_reader *r, struct json_value item, int at, void *in)
 {
     struct item_members v = {0};
     const struct chat_field fields[] = {
@@ -292,13 +244,7 @@ static bool read_item(struct chat_reader *r, struct json_value item, int at, str
         {"phase", CHAT_STRING, NULL},  /* likewise: commentary or final answer */
     };
 
-    chat_enter_at(r, at);
-    if (item.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", item);
-    if (!CHAT_READ(r, item, fields) || !add_item(r, &v, at, in))
-        return false;
-    chat_leave(r);
-    return true;
+    return CHAT_READ(r, item, fields) && add_item(r, &v, at, in);
 }
 
 static bool add_plain(struct chat_reader *r, struct input *in, enum chat_role role,
@@ -316,9 +262,6 @@ static bool add_plain(struct chat_reader *r, struct input *in, enum chat_role ro
 static bool read_input(struct chat_reader *r, struct json_value instructions, struct json_value v)
 {
     struct input in = {.end = &r->chat->messages};
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
 
     if (instructions.text.n && !add_plain(r, &in, CHAT_DEVELOPER, instructions))
         return false;
@@ -326,71 +269,32 @@ static bool read_input(struct chat_reader *r, struct json_value instructions, st
         return chat_missing(r, "input");
     if (v.type == JSON_STRING)
         return add_plain(r, &in, CHAT_USER, v);
-    chat_enter(r, "input");
-    json_iter_init(&it, v);
-    while (json_iter_next(&it, &m))
-        if (!read_item(r, m.value, at++, &in))
-            return false;
-    chat_leave(r);
-    return true;
+    return chat_read_list(r, "input", v, read_item, &in);
 }
 
 /* ---- tools ---- */
 
-static bool read_tool(struct chat_reader *r, struct json_value v, int at, struct chat_tool ***end)
+static bool read_tool(struct chat_reader *r, struct json_value tool, int at, void *end)
 {
-    struct json_value type = {0}, name = {0}, description = {0}, parameters = {0}, strict = {0};
+    struct json_value type = {0};
+    struct chat_tool_members v = {0};
     const struct chat_field function[] = {
         {"type", CHAT_STRING, &type},
-        {"name", CHAT_STRING, &name},
-        {"description", CHAT_STRING, &description},
-        {"parameters", CHAT_OBJECT, &parameters},
-        {"strict", CHAT_BOOL, &strict},
+        {"name", CHAT_STRING, &v.name},
+        {"description", CHAT_STRING, &v.description},
+        {"parameters", CHAT_OBJECT, &v.parameters},
+        {"strict", CHAT_BOOL, &v.strict},
     };
     struct json_member kind;
-    struct chat_tool *tool;
 
-    chat_enter_at(r, at);
-    if (v.type != JSON_OBJECT)
-        return chat_wrong_type(r, NULL, "an object", v);
-    if (json_get(v, SLICE("type"), &kind) && kind.value.type == JSON_STRING &&
-        !chat_is(r, kind.value, "function")) {
-        if (!chat_unknown_at(r, "type", kind.value)) /* built-in: one refusal, not one per member */
-            return false;
-        chat_leave(r);
-        return true;
-    }
-    if (!CHAT_READ(r, v, function))
+    if (json_get(tool, SLICE("type"), &kind) && kind.value.type == JSON_STRING &&
+        !chat_is(r, kind.value, "function"))
+        return chat_unknown_at(r, "type", kind.value); /* built-in: one refusal for its members */
+    if (!CHAT_READ(r, tool, function))
         return false;
-    if (type.text.n == 0 || name.text.n == 0)
+    if (type.text.n == 0 || v.name.text.n == 0)
         return chat_missing(r, type.text.n == 0 ? "type" : "name");
-    tool = chat_add_tool(r, end, at);
-    if (!tool)
-        return false;
-    tool->name = chat_text(r, name);
-    tool->description = chat_text(r, description);
-    tool->parameters = chat_raw(parameters);
-    tool->strict = chat_flag(strict);
-    chat_leave(r);
-    return true;
-}
-
-static bool read_tools(struct chat_reader *r, struct json_value tools)
-{
-    struct chat_tool **end = &r->chat->tools;
-    struct json_iter it;
-    struct json_member m;
-    int at = 0;
-
-    if (tools.text.n == 0)
-        return true;
-    chat_enter(r, "tools");
-    json_iter_init(&it, tools);
-    while (json_iter_next(&it, &m))
-        if (!read_tool(r, m.value, at++, &end))
-            return false;
-    chat_leave(r);
-    return true;
+    return chat_add_tool(r, end, at, &v);
 }
 
 static bool read_choice(struct chat_reader *r, struct json_value choice)
@@ -400,19 +304,13 @@ static bool read_choice(struct chat_reader *r, struct json_value choice)
 
     if (choice.text.n == 0)
         return true;
-    if (chat_is(r, choice, "auto"))
-        c->tool_choice = CHAT_CHOICE_AUTO;
-    else if (chat_is(r, choice, "none"))
-        c->tool_choice = CHAT_CHOICE_NONE;
-    else if (chat_is(r, choice, "required"))
-        c->tool_choice = CHAT_CHOICE_REQUIRED;
-    else if (json_get(choice, SLICE("type"), &type) && chat_is(r, type.value, "function") &&
-             json_get(choice, SLICE("name"), &name) && name.value.type == JSON_STRING) {
-        c->tool_choice = CHAT_CHOICE_NAMED;
-        c->tool_choice_name = chat_text(r, name.value);
-    } else {
+    if (chat_set_choice(r, choice))
+        return true;
+    if (!json_get(choice, SLICE("type"), &type) || !chat_is(r, type.value, "function") ||
+        !json_get(choice, SLICE("name"), &name) || name.value.type != JSON_STRING)
         return chat_unknown_at(r, "tool_choice", choice);
-    }
+    c->tool_choice = CHAT_CHOICE_NAMED;
+    c->tool_choice_name = chat_text(r, name.value);
     return true;
 }
 
@@ -420,11 +318,14 @@ static bool read_choice(struct chat_reader *r, struct json_value choice)
 
 static bool read_format(struct chat_reader *r, struct json_value format)
 {
-    struct json_value type = {0}, name = {0}, description = {0}, schema = {0}, strict = {0};
+    struct json_value type = {0};
+    struct chat_schema_members v = {0};
     const struct chat_field fields[] = {
-        {"type", CHAT_STRING, &type},     {"name", CHAT_STRING, &name},
-        {"schema", CHAT_OBJECT, &schema}, {"description", CHAT_STRING, &description},
-        {"strict", CHAT_BOOL, &strict},
+        {"type", CHAT_STRING, &type},
+        {"name", CHAT_STRING, &v.name},
+        {"description", CHAT_STRING, &v.description},
+        {"schema", CHAT_OBJECT, &v.schema},
+        {"strict", CHAT_BOOL, &v.strict},
     };
     struct chat *c = r->chat;
 
@@ -442,14 +343,10 @@ static bool read_format(struct chat_reader *r, struct json_value format)
     } else if (!chat_is(r, type, "json_schema")) {
         if (!chat_unknown_at(r, "type", type))
             return false;
-    } else if (name.text.n == 0 || schema.text.n == 0) {
-        return chat_missing(r, name.text.n == 0 ? "name" : "schema");
+    } else if (v.name.text.n == 0 || v.schema.text.n == 0) {
+        return chat_missing(r, v.name.text.n == 0 ? "name" : "schema");
     } else {
-        c->format = CHAT_FORMAT_JSON_SCHEMA;
-        c->schema = chat_raw(schema);
-        c->schema_name = chat_text(r, name);
-        c->schema_description = chat_text(r, description);
-        c->schema_strict = chat_flag(strict);
+        chat_set_schema(r, &v);
     }
     chat_leave(r);
     return true;
@@ -485,8 +382,7 @@ static bool read_reasoning_options(struct chat_reader *r, struct json_value reas
     chat_enter(r, "reasoning");
     if (!CHAT_READ(r, reasoning, fields))
         return false;
-    if (effort.text.n && !chat_effort_by_name(chat_text(r, effort), &r->chat->effort) &&
-        !chat_unknown_at(r, "effort", effort))
+    if (!chat_read_effort(r, "effort", effort))
         return false;
     chat_leave(r);
     return true;
@@ -528,12 +424,10 @@ static bool read_rest(struct chat_reader *r, const struct request_members *v)
 
 static bool read_request(struct chat_reader *r, const struct request_members *v)
 {
-    if (v->model.text.n == 0)
-        return chat_missing(r, "model");
-    r->chat->model = chat_text(r, v->model);
-    if (r->chat->model.n == 0)
-        return chat_fail(r, "model", "Invalid 'model': the name is empty.");
-    return read_input(r, v->instructions, v->input) && read_tools(r, v->tools) &&
+    struct chat_tool **tools = &r->chat->tools;
+
+    return chat_read_model(r, v->model) && read_input(r, v->instructions, v->input) &&
+           chat_read_list(r, "tools", v->tools, read_tool, &tools) &&
            read_choice(r, v->tool_choice) && read_text_options(r, v->text) &&
            read_reasoning_options(r, v->reasoning) && read_rest(r, v);
 }
