@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/mem.h"
 
 struct bert_ref {
@@ -188,25 +189,34 @@ static void layer(const struct bert_model *m, const struct bert_layer *w,
     layer_norm(s->x, s->ctx, rows, h, w->ffn_gain, w->ffn_shift, m->layer_norm_eps);
 }
 
-void bert_ref_pool(const struct bert_model *model, const float *rows, int tokens, float *embedding,
-                   float *features)
+/* Means of up to 16 columns from the one at rows on. */
+static void column_means(const float *rows, size_t stride, int tokens, size_t columns, float *out)
+{
+    double sum[16] = {0};
+    for (size_t t = 0; t < (size_t)tokens; t++)
+        for (size_t i = 0; i < columns; i++)
+            sum[i] += rows[t * stride + i];
+    for (size_t i = 0; i < columns; i++)
+        out[i] = (float)(sum[i] / tokens);
+}
+
+void bert_ref_pool(const struct bert_model *model, const float *rows, size_t stride, int tokens,
+                   float *embedding, float *features)
 {
     size_t h = (size_t)model->hidden;
-    double square = 0;
-    for (size_t i = 0; i < h; i++) {
-        double sum = 0;
-        for (size_t t = 0; t < (size_t)tokens; t++)
-            sum += rows[t * h + i];
-        float mean = (float)(sum / tokens);
-        if (features) {
-            features[i] = mean;
-            features[h + i] = rows[i];
-        }
-        embedding[i] = model->pooling == BERT_POOL_CLS ? rows[i] : mean;
-        square += (double)embedding[i] * embedding[i];
+    for (size_t i = 0; i < h; i += 16)
+        column_means(rows + i, stride, tokens, h - i < 16 ? h - i : 16, embedding + i);
+    if (features) {
+        memcpy(features, embedding, h * sizeof *features);
+        memcpy(features + h, rows, h * sizeof *features);
     }
+    if (model->pooling == BERT_POOL_CLS)
+        memcpy(embedding, rows, h * sizeof *embedding);
     if (!model->normalize)
         return;
+    double square = 0;
+    for (size_t i = 0; i < h; i++)
+        square += (double)embedding[i] * embedding[i];
     /* torch.nn.functional.normalize: a null vector stays one. */
     double scale = 1.0 / fmax(sqrt(square), 1e-12);
     for (size_t i = 0; i < h; i++)
@@ -225,7 +235,7 @@ static enum err ref_run(void *state, const struct encoder_batch *batch, struct e
     for (int l = 0; l < m->layers; l++)
         layer(m, &m->layer[l], batch, s);
     for (int i = 0; i < batch->count; i++)
-        bert_ref_pool(m, s->x + (size_t)batch->starts[i] * h,
+        bert_ref_pool(m, s->x + (size_t)batch->starts[i] * h, h,
                       batch->starts[i + 1] - batch->starts[i], out->embedding + (size_t)i * h,
                       out->features ? out->features + (size_t)i * 2 * h : NULL);
     return ERR_OK;

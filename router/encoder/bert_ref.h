@@ -13,10 +13,10 @@ extern const struct encoder_kernels bert_ref_kernels;
  * that a batch may have. */
 void *bert_ref_pack(const struct bert_model *model, int pass_tokens);
 
-/* rows[tokens][hidden], the last layer's output of one sequence -> its embedding[hidden] as the
+/* rows[tokens][stride], the last layer's output of one sequence -> its embedding[hidden] as the
  * model's folder asks (mean or [CLS], unit length or not) and, unless NULL, features[2 * hidden].
  * Shared by all CPU kernels. */
-void bert_ref_pool(const struct bert_model *model, const float *rows, int tokens, float *embedding,
-                   float *features);
+void bert_ref_pool(const struct bert_model *model, const float *rows, size_t stride, int tokens,
+                   float *embedding, float *features);
 
 #endif

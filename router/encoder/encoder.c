@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "router/encoder/bert_ref.h"
+#include "router/encoder/cpu/bert_cpu.h"
 
 /* Tokens of one pass on a CPU, or one sequence when that is longer. */
 #define CPU_PASS_TOKENS 512
@@ -35,6 +36,83 @@ struct encoder_session {
 
 /* ---- opening ---- */
 
+/* What layers are fed with is measured on these when they are packed to int8: prose, questions,
+ * code, numbers, lists, a foreign language, shouting; about 400 tokens. */
+static const char *const sample_texts[] = {
+    "What is the capital of Australia, and since when?",
+    "my card still hasn't arrived after two weeks, can you tell me where it is??",
+    "def total(xs):\n    s = 0\n    for i, x in enumerate(xs):\n        if x > 10 and i % 2 "
+    "== 0:\n"
+    "            s += x ** 2\n    return {'sum': s, \"n\": len(xs)}",
+
+    "A train leaves at 7:45 a.m. at 80 km/h; a second one leaves the same station at 9:15 a.m. "
+    "at 110 km/h. When does it catch up?\nA. 12:15\nB. 1:15 p.m.\nC. 2:45 p.m.\nD. never",
+    "Summarize the following contract clause in plain English: The Licensee shall indemnify "
+    "and hold harmless the Licensor against any claims, damages, losses and expenses arising "
+    "out of the use of the Software.",
+    "IS THE SERVER DOWN AGAIN??? error 503 since 14:02:11, trace id 9f3c-77ab",
+    "Bitte uebersetze den Satz ins Englische: Der Zug hat wegen Schnee Verspaetung.",
+
+    "Let f be a continuous function on [0, 1] with f(0) = f(1). Prove that there is an x such "
+    "that f(x) = f(x + 1/2).",
+    "hi",
+    "Patient, 54, presents with acute chest pain radiating to the left arm; ECG shows ST "
+    "elevation in II, III and aVF. What is the most likely diagnosis?",
+
+    "book a table for four tonight at an Italian place near Union Square, then remind me at 6",
+    "SELECT name, COUNT(*) FROM orders WHERE total > 99.5 GROUP BY name ORDER BY 2 DESC;",
+};
+
+static void *pack_on_sample(const struct encoder *e, struct bert_cpu_options cpu)
+{
+    enum { TEXTS = sizeof sample_texts / sizeof *sample_texts };
+    int32_t starts[TEXTS + 1] = {0};
+    int32_t *ids = mem_zalloc((size_t)(e->pass_tokens + e->max_tokens), sizeof *ids);
+    struct encoder_batch batch = {.ids = ids, .starts = starts};
+    for (int i = 0; i < TEXTS; i++) {
+        struct wordpiece_counts c = wordpiece_encode(e->tokenizer, slice_str(sample_texts[i]), true,
+                                                     ids + starts[i], (size_t)e->max_tokens);
+        if (starts[i] + (int)c.tokens > e->pass_tokens)
+            break;
+        starts[i + 1] = starts[i] + (int)c.tokens;
+        batch.count++;
+    }
+    cpu.sample = &batch;
+    void *packed = bert_cpu_pack(&cpu);
+    free(ids);
+    return packed;
+}
+
+static enum err choose_cpu(const struct encoder_options *opt, struct encoder *e, struct err_text *t)
+{
+    int precision = opt->precision < 0 ? ENCODER_INT8 : opt->precision;
+    if (precision != ENCODER_FP32 && precision != ENCODER_INT8) {
+        err_say(t, "a CPU computes with the precision fp32 or int8, not with %s",
+                precision < ENCODER_PRECISIONS
+                    ? encoder_precision_name((enum encoder_precision)precision)
+                    : "another");
+        return ERR_INVALID_POLICY;
+    }
+    if (opt->isa && strcmp(opt->isa, "reference") == 0 && precision == ENCODER_FP32) {
+        e->kernels = &bert_ref_kernels;
+        e->packed = bert_ref_pack(e->model, e->pass_tokens);
+        return ERR_OK;
+    }
+    struct bert_cpu_options cpu = {.model = e->model,
+                                   .ops = cpu_ops_find(opt->isa),
+                                   .precision = (enum encoder_precision)precision,
+                                   .pass_tokens = e->pass_tokens};
+    if (!cpu.ops) {
+        err_say(t, "this CPU has no kernels '%s' of precision %s", opt->isa,
+                encoder_precision_name(cpu.precision));
+        return ERR_INVALID_POLICY;
+    }
+    e->kernels = bert_cpu_kernels(cpu.ops, cpu.precision);
+    e->packed = precision == ENCODER_INT8 ? pack_on_sample(e, cpu) : bert_cpu_pack(&cpu);
+    e->weight_bytes = bert_cpu_bytes(e->packed);
+    return ERR_OK;
+}
+
 static enum err choose_kernels(const struct encoder_options *opt, struct encoder *e,
                                struct err_text *t)
 {
@@ -42,17 +120,7 @@ static enum err choose_kernels(const struct encoder_options *opt, struct encoder
         err_say(t, "the device cuda is not built into this program");
         return ERR_INVALID_POLICY;
     }
-    int precision = opt->precision < 0 ? ENCODER_FP32 : opt->precision;
-    if (precision != ENCODER_FP32) {
-        err_say(t, "the precision %s is not to be had on a CPU",
-                precision < ENCODER_PRECISIONS
-                    ? encoder_precision_name((enum encoder_precision)precision)
-                    : "of that number");
-        return ERR_INVALID_POLICY;
-    }
-    e->kernels = &bert_ref_kernels;
-    e->packed = bert_ref_pack(e->model, e->pass_tokens);
-    return ERR_OK;
+    return choose_cpu(opt, e, t);
 }
 
 static enum err check_limit(const struct encoder_options *opt, struct encoder *e,

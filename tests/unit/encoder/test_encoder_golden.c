@@ -138,10 +138,41 @@ static void reference_is_sentence_transformers(void **state)
     assert_true(lowest >= 0.99999);
 }
 
+/* Under sanitizers a pass takes some ten times longer: fewer prompts, the same bars. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { STEP = 20 };
+#else
+enum { STEP = 1 };
+#endif
+
+static void fp32_is_sentence_transformers(void **state)
+{
+    double lowest;
+    measure(*state, open_model(NULL, ENCODER_FP32), STEP, &lowest);
+    assert_true(lowest >= 0.99999);
+}
+
+static void int8_is_near(void **state)
+{
+    double lowest, mean = measure(*state, open_model(NULL, ENCODER_INT8), STEP, &lowest);
+    assert_true(mean >= 0.998);
+    assert_true(lowest >= 0.985);
+}
+
+static void int8_is_near_without_vectors(void **state)
+{
+    double lowest, mean = measure(*state, open_model("portable", ENCODER_INT8), 4 * STEP, &lowest);
+    assert_true(mean >= 0.998);
+    assert_true(lowest >= 0.985);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_is_sentence_transformers),
+        cmocka_unit_test(fp32_is_sentence_transformers),
+        cmocka_unit_test(int8_is_near),
+        cmocka_unit_test(int8_is_near_without_vectors),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);
 }

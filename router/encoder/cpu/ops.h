@@ -1,0 +1,129 @@
+/* What one CPU instruction set does for the encoder: the few loops that take all its time, behind
+ * one table per instruction set (portable C, AVX-512 VNNI), chosen at run time. Everything
+ * else is written once, in bert_cpu.c.
+ *
+ * int8 follows one scheme everywhere: weights are signed, one scale per output column; activations
+ * are signed -127..127, one scale per row (token), taken from that row's largest magnitude. Sums
+ * are exact in 32 bits, so quantised products are equal to the last bit on every instruction set.
+ *
+ * Rows in memory are padded to CPU_ALIGN floats and the padding is zero; buffers are aligned to 64
+ * bytes. Pure; any thread. */
+#ifndef ROUTER_ENCODER_CPU_OPS_H
+#define ROUTER_ENCODER_CPU_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CPU_ALIGN 64
+
+static inline size_t cpu_padded(size_t n)
+{
+    return (n + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+}
+
+/* A linear layer, packed: columns (outputs) in panels, so that one load gives a vector of columns.
+ *   fp32  [columns / panel][inputs][panel]
+ *   int8  [columns / panel][inputs / group][panel][group]: group consecutive inputs of a column
+ *         together, as the multiply-accumulate instructions want them */
+struct cpu_matrix {
+    int inputs, outputs; /* padded to CPU_ALIGN, the padding zero */
+    const float *f32;    /* or NULL */
+    const int8_t *s8;    /* or NULL */
+    const float *bias;   /* [outputs] */
+    const float *scale;  /* [outputs]: of the column's weights; int8 */
+    const int32_t *base; /* [outputs]: where sums begin, see cpu_ops.unsigned_rows; int8 */
+    const float *smooth; /* [inputs] or NULL: inputs are multiplied by it before they are quantised;
+                            the weights were divided by it (SmoothQuant, arXiv:2211.10438) */
+};
+
+/* What follows a product before it is stored. */
+enum cpu_finish {
+    CPU_STORE, /* out = x w + b */
+    CPU_ADD,   /* out += x w + b */
+    CPU_GELU,  /* out = gelu(x w + b) */
+};
+
+/* gelu(x) = max(x, 0) - g(|x|), where g falls from 0.17 to 0: a polynomial per interval of |x|, in
+ * d = |x| * per unit - the nearest integer, error below 1e-6. Beyond the last interval g is 0. */
+#define CPU_GELU_INTERVALS 32
+#define CPU_GELU_PER_UNIT  6
+#define CPU_GELU_DEGREE    3
+struct cpu_gelu {
+    float c[CPU_GELU_DEGREE + 1][CPU_GELU_INTERVALS];
+};
+void cpu_gelu_init(struct cpu_gelu *g, bool tanh_form); /* erf's form, or the one with tanh */
+
+/* Row maxima are kept as several that have not met yet: one per lane of a vector. */
+#define CPU_ROW_MAX_LANES 16
+
+struct cpu_product {
+    const struct cpu_matrix *w;
+    const void *in;        /* [rows][inputs]: float, or quantised rows */
+    const float *in_scale; /* [rows]; int8 */
+    float *out;            /* [rows][out_stride] */
+    size_t out_stride;     /* floats, >= outputs */
+    int rows;
+    enum cpu_finish finish;
+    const struct cpu_gelu *gelu;
+    float *row_max; /* [rows][CPU_ROW_MAX_LANES] or NULL; CPU_GELU: magnitudes of out's rows */
+};
+
+/* One head of one sequence. */
+struct cpu_attention {
+    const float *qkv; /* [tokens][qkv_stride]: this head's query; key and value lie kv_offset and
+                         2 * kv_offset floats on */
+    size_t qkv_stride, kv_offset;
+    float *out; /* [tokens][out_stride] */
+    size_t out_stride;
+    int tokens, size; /* size: of the head */
+    void *scratch;    /* cpu_ops.attention_bytes(tokens, size) */
+};
+
+struct cpu_norm {
+    float *x; /* [rows][stride]: in and out */
+    size_t stride;
+    int rows, size; /* size: real columns */
+    const float *gain, *shift;
+    float eps;
+};
+
+/* Quantises rows: out[r][i] = round(in[r][i] * smooth[i] * 127 / max_r), scale[r] = max_r / 127. */
+struct cpu_quantize {
+    const float *in; /* [rows][stride] */
+    size_t stride;
+    int rows, size; /* size: padded */
+    const float *smooth;
+    const float *row_max; /* [rows][CPU_ROW_MAX_LANES] when known, else NULL */
+    void *out;            /* [rows][size] */
+    float *scale;         /* [rows] */
+};
+
+struct cpu_ops {
+    const char *isa;
+    int panel;          /* columns of a panel */
+    int group;          /* inputs of a group; int8 */
+    int row_bytes;      /* of one quantised activation */
+    bool unsigned_rows; /* rows are stored with 128 added: sums begin at -128 * sum(weights) */
+    int head_multiple;  /* attention takes heads of a multiple of this size */
+    void (*product_f32)(const struct cpu_product *p);
+    void (*product_s8)(const struct cpu_product *p);
+    void (*quantize)(const struct cpu_quantize *q);
+    void (*norm)(const struct cpu_norm *n);
+    size_t (*attention_bytes)(int tokens, int size);
+    void (*attention_f32)(const struct cpu_attention *a);
+    void (*attention_s8)(const struct cpu_attention *a);
+};
+
+/* NULL: the best that this CPU has. Returns NULL for a name that is unknown, not built in, or not
+ * on this CPU. */
+const struct cpu_ops *cpu_ops_find(const char *isa);
+/* All that this CPU can run, best first; returns how many. */
+size_t cpu_ops_here(const struct cpu_ops **out, size_t max);
+
+extern const struct cpu_ops cpu_ops_portable;
+#if defined(__x86_64__)
+extern const struct cpu_ops cpu_ops_avx512;
+#endif
+
+#endif
