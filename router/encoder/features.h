@@ -6,8 +6,9 @@
 
 #include "base/slice.h"
 
-#define FEATURES_SCALARS 6
-#define FEATURES_LAYOUT  "mean+cls+6" /* of a transformer; the static tier's is "static+6" */
+#define FEATURES_SCALARS       6
+#define FEATURES_LAYOUT        "mean+cls+6" /* of a transformer: [mean; CLS; scalars] */
+#define FEATURES_LAYOUT_STATIC "static+6"   /* of the static table: [vector; scalars] */
 
 /* out[FEATURES_SCALARS]: log length in bytes, fractions of digits, of code punctuation, of
  * non-ASCII, of line breaks, and of question marks; each scaled to about 0..1. */

@@ -22,12 +22,20 @@ void heads_free(struct heads *h); /* NULL is fine */
 const struct heads *heads_builtin(struct fingerprint space);
 
 struct fingerprint heads_space(const struct heads *h);
+struct slice heads_encoder(const struct heads *h); /* the name of the one it was trained on */
+struct slice heads_report(const struct heads *h);  /* the figures of its training: a JSON object */
+/* ERR_INVALID_POLICY + t, naming both encoders, when h was not trained in that space or does not
+ * expect that many features. */
+enum err heads_check_space(const struct heads *h, struct fingerprint space, const char *encoder,
+                           size_t features, struct err_text *t) MUST_CHECK;
 size_t heads_features(const struct heads *h); /* floats that it expects: vectors, then scalars */
 
 size_t heads_class_count(const struct heads *h); /* 0: no class head */
 struct slice heads_class_label(const struct heads *h, size_t i);
-/* probs[class_count], summing to 1. Returns the in-scope score, 0..1: how far the query looks like
- * those the head was trained on (1.0 for a head without out-of-scope detection). */
+/* probs[class_count], summing to 1. Returns the in-scope score, 0..1: the share of queries of the
+ * head's own kind that look at least as strange as this one (a conformal p-value: 5 % of the
+ * queries in scope lie below 0.05, and most of those out of it); 1.0 for a head without
+ * out-of-scope detection. */
 float heads_classify(const struct heads *h, const float *features, float *probs);
 
 size_t heads_model_count(const struct heads *h); /* 0: no success heads */
