@@ -12,14 +12,13 @@
 void anthropic_stream_init(struct anthropic_stream *s, struct slice rename, size_t max_event_bytes)
 {
     *s = (struct anthropic_stream){.rename = rename};
-    sse_init(&s->sse, max_event_bytes);
-    s->sse.report_all = true;
+    sse_relay_init(&s->relay, max_event_bytes);
     buf_init(&s->stop, max_event_bytes);
 }
 
 void anthropic_stream_clear(struct anthropic_stream *s)
 {
-    sse_clear(&s->sse);
+    sse_relay_clear(&s->relay);
     buf_clear(&s->stop);
 }
 
@@ -77,14 +76,6 @@ static void note_message_delta(struct anthropic_stream *s, const struct anthropi
 
 /* ---- writing ---- */
 
-static enum err emit_raw(struct anthropic_stream *s, const struct sse_event *e)
-{
-    if (buf_append_slice(s->out, e->raw))
-        return ERR_UPSTREAM_TOO_LARGE;
-    s->first_emitted = s->last_emitted = true;
-    return ERR_OK;
-}
-
 /* message_start with another model in its message; an event whose data came in several lines is
  * framed anew. */
 static enum err emit_renamed(struct anthropic_stream *s, const struct sse_event *e,
@@ -95,7 +86,7 @@ static enum err emit_renamed(struct anthropic_stream *s, const struct sse_event 
     struct json_pen pen;
     enum err err;
 
-    json_pen_begin(&pen, s->out);
+    json_pen_begin(&pen, s->relay.out);
     if (e->joined) {
         JSON_PEN(&pen, "event: message_start\ndata: ");
         json_pen_line(&pen, slice_make(whole.p, at));
@@ -110,11 +101,9 @@ static enum err emit_renamed(struct anthropic_stream *s, const struct sse_event 
         json_pen_raw(&pen, slice_from(whole, at + model.n));
     }
     err = json_pen_end(&pen);
-    if (err)
-        return err;
-    s->first_emitted = true;
-    s->last_emitted = !e->joined; /* framed anew it has a line end of its own */
-    return ERR_OK;
+    if (!err)
+        sse_relay_rewrote(&s->relay, e);
+    return err;
 }
 
 static enum err emit_start(struct anthropic_stream *s, const struct sse_event *e,
@@ -123,21 +112,10 @@ static enum err emit_start(struct anthropic_stream *s, const struct sse_event *e
     struct json_member model;
     bool rename = s->rename.p && json_get(event->message, SLICE("model"), &model);
 
-    return rename ? emit_renamed(s, e, model.value.text) : emit_raw(s, e);
+    return rename ? emit_renamed(s, e, model.value.text) : sse_relay_raw(&s->relay, e);
 }
 
 /* ---- one event ---- */
-
-/* Comments, blank lines, unknown fields, pings. A block that begins with a line end is nothing
- * else: it goes with the block before it, whose last LF it may be. */
-static enum err take_keepalive(struct anthropic_stream *s, const struct sse_event *e)
-{
-    bool line_end = e->raw.n && (e->raw.p[0] == '\r' || e->raw.p[0] == '\n');
-    bool pass = s->first_emitted && (s->last_emitted || !line_end);
-
-    s->last_emitted = pass;
-    return pass ? emit_raw(s, e) : ERR_OK;
-}
 
 static enum err fail(struct anthropic_stream *s, const struct sse_event *e)
 {
@@ -155,21 +133,21 @@ static enum err take_event(struct anthropic_stream *s, const struct sse_event *e
         return emit_start(s, e, event);
     case ANTHROPIC_BLOCK_DELTA:
         note_delta(s, event);
-        return emit_raw(s, e);
+        return sse_relay_raw(&s->relay, e);
     case ANTHROPIC_MESSAGE_DELTA:
         note_message_delta(s, event);
-        return emit_raw(s, e);
+        return sse_relay_raw(&s->relay, e);
     case ANTHROPIC_MESSAGE_STOP:
         s->stop_seen = true;
         return buf_append_slice(&s->stop, e->raw) ? ERR_UPSTREAM_TOO_LARGE : ERR_OK;
     case ANTHROPIC_PING:
-        return take_keepalive(s, e);
+        return sse_relay_keepalive(&s->relay, e);
     case ANTHROPIC_ERROR:
         return fail(s, e);
     case ANTHROPIC_BLOCK_START:
     case ANTHROPIC_BLOCK_STOP:
     case ANTHROPIC_UNKNOWN:
-        return emit_raw(s, e);
+        return sse_relay_raw(&s->relay, e);
     }
     return ERR_OK;
 }
@@ -180,31 +158,24 @@ static bool on_event(const struct sse_event *e, void *ctx)
     struct anthropic_event event;
 
     if (json_trim(e->data).n == 0 && !slice_eq(e->event, SLICE("error")))
-        s->err = take_keepalive(s, e);
+        s->relay.err = sse_relay_keepalive(&s->relay, e);
     else if (anthropic_event_read(e, &event))
-        s->err = take_event(s, e, &event);
+        s->relay.err = take_event(s, e, &event);
     else
-        s->err = slice_eq(e->event, SLICE("error")) ? fail(s, e) : ERR_UPSTREAM_PROTOCOL;
-    return s->err == ERR_OK && !s->stop_seen;
+        s->relay.err = slice_eq(e->event, SLICE("error")) ? fail(s, e) : ERR_UPSTREAM_PROTOCOL;
+    return s->relay.err == ERR_OK && !s->stop_seen;
 }
 
 enum err anthropic_stream_feed(struct anthropic_stream *s, struct slice in, struct buf *out)
 {
-    enum err err;
-
-    if (s->err || s->stop_seen)
-        return s->err;
-    s->out = out;
-    err = sse_feed(&s->sse, in, on_event, s);
-    s->out = NULL;
-    if (err && !s->err)
-        s->err = err;
-    return s->err;
+    if (s->relay.err || s->stop_seen)
+        return s->relay.err;
+    return sse_relay_feed(&s->relay, in, out, on_event, s);
 }
 
 bool anthropic_stream_complete(const struct anthropic_stream *s)
 {
-    return !s->err && !s->failed && s->started && (s->reason_seen || s->stop_seen);
+    return !s->relay.err && !s->failed && s->started && (s->reason_seen || s->stop_seen);
 }
 
 bool anthropic_stream_exhausted(const struct anthropic_stream *s)

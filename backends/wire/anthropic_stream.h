@@ -17,11 +17,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "backends/wire/sse.h"
+#include "backends/wire/sse_relay.h"
 #include "base/tokens.h"
 
 struct anthropic_stream {
-    struct sse_parser sse;
+    struct sse_relay relay;
     struct slice rename; /* model name to show, or {NULL,0} to leave the upstream's; borrowed */
     struct buf stop;     /* message_stop as it came */
     bool started;        /* message_start came */
@@ -29,14 +29,10 @@ struct anthropic_stream {
     bool truncated;      /* and is max_tokens */
     bool stop_seen;      /* message_stop did */
     bool failed;         /* an error event did */
-    bool first_emitted;  /* some event was emitted: escalation is over */
-    bool last_emitted;   /* the block before this one was emitted, its own line end last */
     bool has_usage;
     struct token_usage usage; /* partial, and growing with the deltas, until message_delta */
     int64_t deltas;           /* content-bearing, for partial estimates */
     int64_t output_bytes;     /* JSON text bytes of delta contents */
-    struct buf *out;          /* where emitted bytes go */
-    enum err err;
     struct slice error_data; /* of an error event: valid until the next call, while the input of the
                                 last feed lives */
 };

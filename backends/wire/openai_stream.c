@@ -26,13 +26,12 @@ void openai_stream_init(struct openai_stream *s, enum wire_api api, int64_t n, b
                                 .include_usage = include_usage,
                                 .asked_usage = asked_usage,
                                 .rename = rename};
-    sse_init(&s->sse, max_event_bytes);
-    s->sse.report_all = true;
+    sse_relay_init(&s->relay, max_event_bytes);
 }
 
 void openai_stream_clear(struct openai_stream *s)
 {
-    sse_clear(&s->sse);
+    sse_relay_clear(&s->relay);
 }
 
 /* ---- reading a chunk ---- */
@@ -207,11 +206,6 @@ static void put_joined(struct pen *pen, const struct sse_event *e, struct slice 
     put(pen, "\n\n", 2);
 }
 
-static enum err emit_raw(struct openai_stream *s, const struct sse_event *e)
-{
-    return buf_append_slice(s->out, e->raw) ? ERR_UPSTREAM_TOO_LARGE : ERR_OK;
-}
-
 static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *e,
                                const struct chunk *c, bool strip)
 {
@@ -221,7 +215,7 @@ static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *
     size_t bound = e->raw.n + 4 + c->model_count * name_bytes;
     struct pen pen = {.rename = s->rename, .strip = strip};
 
-    if (buf_reserve(s->out, bound, &pen.p, &pen.cap))
+    if (buf_reserve(s->relay.out, bound, &pen.p, &pen.cap))
         return ERR_UPSTREAM_TOO_LARGE;
     if (!e->joined) {
         size_t before = (size_t)(object.p - e->raw.p);
@@ -231,7 +225,8 @@ static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *
     } else {
         put_joined(&pen, e, object);
     }
-    buf_commit(s->out, pen.n);
+    buf_commit(s->relay.out, pen.n);
+    sse_relay_rewrote(&s->relay, e);
     return ERR_OK;
 }
 
@@ -239,27 +234,11 @@ static enum err emit(struct openai_stream *s, const struct sse_event *e, const s
 {
     bool strip = !s->include_usage && c->usage_count > 0;
     bool rename = s->rename.p && c->model_count > 0;
-    bool rewrite = strip || rename;
-    enum err err = rewrite ? emit_rewritten(s, e, c, strip) : emit_raw(s, e);
 
-    if (err)
-        return err;
-    s->first_emitted = true;
-    s->last_emitted = !(rewrite && e->joined); /* framed anew it has a line end of its own */
-    return ERR_OK;
+    return strip || rename ? emit_rewritten(s, e, c, strip) : sse_relay_raw(&s->relay, e);
 }
 
 /* ---- one event ---- */
-
-/* Comments, blank lines, unknown fields. A block that begins with a line end is nothing else: it
- * goes with the block before it, whose last LF it may be. */
-static enum err take_comment(struct openai_stream *s, const struct sse_event *e)
-{
-    bool line_end = e->raw.n && (e->raw.p[0] == '\r' || e->raw.p[0] == '\n');
-
-    s->last_emitted = s->first_emitted && (s->last_emitted || !line_end);
-    return s->last_emitted ? emit_raw(s, e) : ERR_OK;
-}
 
 static enum err fail(struct openai_stream *s, const struct sse_event *e)
 {
@@ -286,7 +265,7 @@ static enum err take_chunk(struct openai_stream *s, const struct sse_event *e)
     if (usage && openai_stream_complete(s) && (choices == 0 || !s->include_usage))
         s->usage_final = true;
     if (choices == 0 && c.usage.type == JSON_OBJECT && !s->include_usage) {
-        s->last_emitted = false;
+        s->relay.last_emitted = false;
         return ERR_OK;
     }
     return emit(s, e, &c);
@@ -298,36 +277,30 @@ static bool on_event(const struct sse_event *e, void *ctx)
     struct slice data = json_trim(e->data);
 
     if (data.n == 0) {
-        s->err =
-            slice_eq(e->event, SLICE("error")) && e->has_data ? fail(s, e) : take_comment(s, e);
+        s->relay.err = slice_eq(e->event, SLICE("error")) && e->has_data
+                           ? fail(s, e)
+                           : sse_relay_keepalive(&s->relay, e);
     } else if (slice_eq(data, SLICE("[DONE]"))) {
         s->done_seen = true;
         return false;
     } else {
-        s->err = take_chunk(s, e);
+        s->relay.err = take_chunk(s, e);
     }
-    return s->err == ERR_OK;
+    return s->relay.err == ERR_OK;
 }
 
 enum err openai_stream_feed(struct openai_stream *s, struct slice in, struct buf *out)
 {
-    enum err err;
-
-    if (s->err || s->done_seen)
-        return s->err;
-    s->out = out;
-    err = sse_feed(&s->sse, in, on_event, s);
-    s->out = NULL;
-    if (err && !s->err)
-        s->err = err;
-    return s->err;
+    if (s->relay.err || s->done_seen)
+        return s->relay.err;
+    return sse_relay_feed(&s->relay, in, out, on_event, s);
 }
 
 bool openai_stream_complete(const struct openai_stream *s)
 {
     bool all = s->finished >= s->n && !(s->seen_mask & ~s->finished_mask);
 
-    return !s->err && !s->failed && s->choice_seen && (all || s->done_seen);
+    return !s->relay.err && !s->failed && s->choice_seen && (all || s->done_seen);
 }
 
 bool openai_stream_exhausted(const struct openai_stream *s)

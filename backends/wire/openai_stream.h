@@ -6,9 +6,7 @@
  * answer only; what comes after it is dropped.
  *
  * Bytes: a chunk is rewritten only when it must be (usage stripped, model renamed); else its raw
- * bytes are emitted untouched, line ends included. Comments and blank lines pass once an event was
- * emitted, so that keep-alives reach the client; before that they are dropped, because a byte sent
- * ends escalation and a comment is not worth that.
+ * bytes are emitted untouched, line ends included. Comments and blank lines: sse_relay.h.
  *
  * Usage the client did not ask for: a chunk without choices that carries a usage object is dropped
  * whole; a usage member beside choices is cut out with its comma. Usage is booked from wherever it
@@ -21,21 +19,19 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "backends/wire/sse.h"
+#include "backends/wire/sse_relay.h"
 #include "backends/wire/wire.h"
 #include "base/tokens.h"
 
 struct openai_stream {
     enum wire_api api;
-    struct sse_parser sse;
+    struct sse_relay relay;
     bool include_usage;     /* the client asked for it: pass usage on; else strip it */
     bool asked_usage;       /* weir added include_usage */
     struct slice rename;    /* model name to show, or {NULL,0} to leave the upstream's; borrowed */
     int64_t n;              /* choices expected */
     bool done_seen;         /* data: [DONE] */
     bool failed;            /* an error event came */
-    bool first_emitted;     /* some event was emitted, were it only the role: escalation is over */
-    bool last_emitted;      /* the block before this one was emitted, its own line end last */
     bool usage_final;       /* usage came at the end, not only along the way */
     int64_t finished;       /* choices with a finish_reason */
     uint64_t finished_mask; /* of the first 64 indices */
@@ -44,9 +40,7 @@ struct openai_stream {
     bool has_usage;
     struct token_usage usage;
     int64_t deltas; /* content-bearing, for partial estimates; each choice of a chunk counts */
-    int64_t output_bytes; /* JSON text bytes of delta contents */
-    struct buf *out;      /* where emitted bytes go */
-    enum err err;
+    int64_t output_bytes;    /* JSON text bytes of delta contents */
     struct slice error_data; /* of an in-band error event: valid until the next call, while the
                                 input of the last feed lives */
 };

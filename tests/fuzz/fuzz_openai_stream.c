@@ -44,7 +44,7 @@ static void run(uint8_t options, struct slice in, size_t step, struct result *r)
     r->output_bytes = s.output_bytes;
     r->usage = s.usage;
     must(!r->exhausted || r->complete);
-    must(s.first_emitted == (buf_len(&r->out) > 0));
+    must(s.relay.first_emitted == (buf_len(&r->out) > 0));
     must(r->deltas >= 0 && r->output_bytes >= 0);
     for (int k = 0; k < TOK_KINDS; k++)
         must(s.usage.n[k] >= 0);

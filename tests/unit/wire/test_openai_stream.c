@@ -112,7 +112,7 @@ static void run_golden(const struct golden *g, bool include, struct slice in, st
     for (size_t at = 0; step && at < in.n; at += step)
         assert_int_equal(feed(&s, in, at, at + step < in.n ? at + step : in.n, &out), ERR_OK);
     assert_true(s.done_seen);
-    assert_true(s.first_emitted);
+    assert_true(s.relay.first_emitted);
     assert_true(openai_stream_complete(&s));
     assert_true(openai_stream_exhausted(&s));
     assert_int_equal(openai_stream_end(&s, &out), ERR_OK);
@@ -385,13 +385,13 @@ static void first_emitted_is_the_first_byte(void **state)
     openai_stream_init(&s, WIRE_CHAT, 1, false, true, slice_make(NULL, 0), MAX_EVENT);
     buf_init(&out, 1 << 16);
     assert_int_equal(openai_stream_feed(&s, SLICE(": wait\n\n" USAGE), &out), ERR_OK);
-    assert_false(s.first_emitted);
+    assert_false(s.relay.first_emitted);
     assert_int_equal(buf_len(&out), 0);
     assert_int_equal(
         openai_stream_feed(&s, SLICE(D("{\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}")),
                            &out),
         ERR_OK);
-    assert_true(s.first_emitted);
+    assert_true(s.relay.first_emitted);
     assert_int_equal(s.deltas, 0);
     openai_stream_clear(&s);
     buf_clear(&out);
