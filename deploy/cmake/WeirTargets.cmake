@@ -5,6 +5,9 @@ target_compile_definitions(weir_options INTERFACE _GNU_SOURCE)
 target_compile_options(weir_options INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla
     -Wformat=2 -Wcast-qual -Wundef -fno-omit-frame-pointer)
+# Every build keeps its asserts, CMake's release types too: they are cheap (no difference that tests/bench can see), and a
+# broken invariant must not go on with somebody's money.
+target_compile_options(weir_options INTERFACE -UNDEBUG)
 if(WEIR_WERROR)
     target_compile_options(weir_options INTERFACE -Werror)
 endif()
@@ -44,4 +47,14 @@ function(weir_fuzz_target name)
     target_link_libraries(${name}_replay PRIVATE ${ARGN})
     add_test(NAME ${name}_replay COMMAND ${name}_replay ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
     set_tests_properties(${name}_replay PROPERTIES LABELS fuzz TIMEOUT 120)
+endfunction()
+
+# weir_embed_file(weir_x symbol data/file): the file's bytes inside the program, as `struct slice symbol(void)`.
+function(weir_embed_file target SYMBOL file)
+    get_filename_component(FILE_PATH ${file} ABSOLUTE)
+    get_filename_component(FILE_NAME ${file} NAME)
+    set(generated ${CMAKE_CURRENT_BINARY_DIR}/${SYMBOL}.c)
+    configure_file(${CMAKE_SOURCE_DIR}/deploy/cmake/embed.c.in ${generated} @ONLY)
+    set_source_files_properties(${generated} PROPERTIES OBJECT_DEPENDS ${FILE_PATH})
+    target_sources(${target} PRIVATE ${generated})
 endfunction()

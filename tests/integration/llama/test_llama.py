@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -237,8 +238,17 @@ def test_parallel_streams(client, direct):
 
 # ---- started by weir ----
 
-def launched_policy(state_dir, port):
-    argv = json.dumps([str(SERVER), "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port), "--ctx-size", "32768", "--threads", "1"])
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+def command(port, context=32768, more=""):
+    argv = json.dumps([str(SERVER), "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port), "--ctx-size", str(context), "--threads", "1"])
+    return f"{{argv: {argv}, ready: {{path: /health, timeout: 60s}}{more}}}"
+
+
+def launched_policy(state_dir, port, context=32768):
     return f"""
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"}}
@@ -247,16 +257,14 @@ backends:
     dialect: openai
     server: llama_cpp
     url: "http://127.0.0.1:{port}/v1"
-    command: {{argv: {argv}, ready: {{path: /health, timeout: 60s}}}}
+    command: {command(port, context)}
 models:
   tiny: {{backend: llama, context: 32768, quantization: q8_0, price: {{gpu_second: 0.0004}}}}
 """
 
 
 def test_weir_starts_it_and_starts_it_again_after_a_crash_in_mid_request(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
-    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", port))
+    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", free_port()))
     client = OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)
     assert ask(client).usage.completion_tokens > 0
 
@@ -270,4 +278,52 @@ def test_weir_starts_it_and_starts_it_again_after_a_crash_in_mid_request(tmp_pat
             pass
     assert ask(client).usage.completion_tokens > 0
     assert server()["starts"] == 2
+    gateway.stop()
+
+
+def backends(gateway):
+    return {b["name"]: b for b in json.loads(weirproc.http("GET", gateway.admin + "/admin/backends")[2])["backends"]}
+
+
+def test_its_context_is_held_against_the_policys(tmp_path):
+    """It answers to any name with the model it has, so that its list says nothing of names; it was started with less room."""
+    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", free_port(), context=2048))
+    assert ask(OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)).usage.completion_tokens > 0
+    models = weirproc.wait_until(lambda: (m := backends(gateway)["llama"]["endpoints"][0]["models"])["asked"] and m, 15, "its list")
+    assert models["problems"] == ["model 'tiny' has a context of 32768 tokens in the policy, and of 2048 by the server's list"]
+    assert models["listed"] == [{"id": str(MODEL), "context": 2048, "declared": True}]
+    gateway.stop()
+
+
+def test_two_engines_take_turns(tmp_path):
+    """One of a group at a time, streams to their end, whoever asks."""
+    ports = [free_port(), free_port()]
+    gateway = weirproc.Weir(tmp_path, f"""
+version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{tmp_path / 'state'}"}}
+backends:
+  one: {{dialect: openai, server: llama_cpp, url: "http://127.0.0.1:{ports[0]}/v1", command: {command(ports[0], more=", group: gpu, min_run: 500ms")}}}
+  two: {{dialect: openai, server: llama_cpp, url: "http://127.0.0.1:{ports[1]}/v1", command: {command(ports[1], more=", group: gpu, min_run: 500ms")}}}
+models:
+  a: {{backend: one, price: {{gpu_second: 0.0004}}}}
+  b: {{backend: two, price: {{gpu_second: 0.0004}}}}
+""")
+    done, both = [], []
+
+    def be_client(model):
+        client = OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)
+        for _ in range(3):
+            *_, last = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=50, stream=True)
+            done.append((model, last.choices[0].finish_reason))
+    clients = [threading.Thread(target=be_client, args=(model,)) for model in "abab"]
+    for c in clients:
+        c.start()
+    while any(c.is_alive() for c in clients):
+        both.append(sum(b["server"]["pid"] != 0 for b in backends(gateway).values()))
+        time.sleep(0.05)
+    for c in clients:
+        c.join()
+    assert len(done) == 12 and {reason for _, reason in done} <= {"length", "stop"}
+    assert max(both) == 1, "never two at a time"
+    assert all(b["server"]["starts"] >= 1 and b["server"]["failures"] == 0 for b in backends(gateway).values())
     gateway.stop()
