@@ -588,21 +588,54 @@ enum err download_text(struct download_text *d, struct err_text *t)
 
 /* ---- URLs ---- */
 
+/* A part of u, or NULL; curl_free it. */
+static char *part_of(CURLU *u, CURLUPart part)
+{
+    char *s = NULL;
+    return curl_url_get(u, part, &s, part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) == CURLUE_OK
+               ? s
+               : NULL;
+}
+
+static bool same_part(CURLU *a, CURLU *b, CURLUPart part)
+{
+    char *x = part_of(a, part), *y = part_of(b, part);
+    bool same = x && y && strcasecmp(x, y) == 0;
+    curl_free(x);
+    curl_free(y);
+    return same;
+}
+
+static void copy_part(CURLU *from, CURLU *to, CURLUPart part)
+{
+    char *s = part_of(from, part);
+    if (s)
+        (void)curl_url_set(to, part, s, 0);
+    curl_free(s);
+}
+
 bool download_url_resolve(const char *base, const char *reference, char *out, size_t out_bytes)
 {
-    CURLU *u = curl_url();
-    char *whole = NULL, *scheme = NULL;
+    CURLU *b = curl_url(), *u = curl_url();
+    mem_need(b);
     mem_need(u);
-    bool ok = curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
-              curl_url_set(u, CURLUPART_URL, reference, 0) == CURLUE_OK &&
-              curl_url_get(u, CURLUPART_URL, &whole, 0) == CURLUE_OK &&
-              curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-              (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) &&
-              strlen(whole) < out_bytes;
+    char *whole = NULL, *scheme = NULL;
+    bool ok = curl_url_set(b, CURLUPART_URL, base, 0) == CURLUE_OK &&
+              curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
+              curl_url_set(u, CURLUPART_URL, reference, 0) == CURLUE_OK;
+    if (ok && same_part(b, u, CURLUPART_SCHEME) && same_part(b, u, CURLUPART_HOST) &&
+        same_part(b, u, CURLUPART_PORT)) {
+        copy_part(b, u, CURLUPART_USER);
+        copy_part(b, u, CURLUPART_PASSWORD);
+    }
+    ok = ok && (scheme = part_of(u, CURLUPART_SCHEME)) &&
+         (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) &&
+         (whole = part_of(u, CURLUPART_URL)) && strlen(whole) < out_bytes;
     if (ok)
         snprintf(out, out_bytes, "%s", whole);
     curl_free(whole);
     curl_free(scheme);
+    curl_url_cleanup(b);
     curl_url_cleanup(u);
     return ok;
 }

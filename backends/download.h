@@ -55,7 +55,8 @@ struct download_text {
 };
 enum err download_text(struct download_text *d, struct err_text *t) MUST_CHECK;
 
-/* A reference (RFC 3986 section 5) against a base. False: not a URL that libcurl understands, not
+/* A reference (RFC 3986 section 5) against a base, whose user and password are kept on the same
+ * scheme, host and port, and nowhere else. False: not a URL that libcurl understands, not
  * HTTP(S), or longer than out. */
 bool download_url_resolve(const char *base, const char *reference, char *out, size_t out_bytes);
 /* The URL without user and password, for messages. */

@@ -9,7 +9,8 @@
       "Success; check: every file is valid; diff: the policies do the same; serve: drained and "   \
       "ended.")                                                                                    \
     X(EXIT_CODE_FOUND, 1,                                                                          \
-      "check found an error; diff found differences; explain: no route answers the request.")      \
+      "check found an error; diff found differences; explain: no route answers the request; "      \
+      "model: it is not there, or not what it should be.")                                         \
     X(EXIT_CODE_USAGE, 2,                                                                          \
       "The command line is not understood; diff: also a policy that cannot be loaded.")            \
     X(EXIT_CODE_POLICY, 3, "The policy file is missing or not valid (serve, explain, models).")    \
@@ -17,7 +18,7 @@
       "serve cannot listen or cannot use its state directory; another process may hold it.")       \
     X(EXIT_CODE_RUNTIME, 5,                                                                        \
       "Something failed while running: the output could not be written, a server did not answer, " \
-      "serve ended without having written out its ledger.")
+      "a model could not be fetched, serve ended without having written out its ledger.")
 
 enum exit_code {
 #define EXIT_CODE(name, status, meaning) name = (status),

@@ -194,6 +194,9 @@ static void environment(const struct page *p)
          "key_env and tenants' env entries are read when a policy is loaded. Their values are "
          "never logged or printed.");
     term(p, "WEIR_API_KEY", "The key that 'weir models --url' sends, when the server wants one.");
+    term(p, "WEIR_MODELS", "The folder of the encoder's models; see 'weir help model'.");
+    term(p, "PIP_INDEX_URL, HF_ENDPOINT, SSL_CERT_FILE",
+         "Where 'weir model fetch' looks for models, and the certificates it trusts.");
     term(p, "NO_COLOR",
          "When set and not empty, nothing is coloured. Colour is used on terminals only.");
     end_section(p);
@@ -207,6 +210,9 @@ static void files(const struct page *p)
     term(p, "STATE/policies/",
          "Each policy that served, as SERIAL-VERSION.yaml, and index.jsonl with serial, version, "
          "time and origin.");
+    term(p, "MODELS/NAME/",
+         "A model in the layout of sentence-transformers, with weir.json: source and digests. "
+         "MODELS is WEIR_MODELS, ~/.local/share/weir/models or /var/lib/weir/models.");
     term(p, "STATE/lock", "Held while a process uses the directory.");
     end_section(p);
 }
