@@ -17,6 +17,8 @@
 #define GRACE_NO_USAGE_US  (2 * 1000 * 1000)
 #define RESTART_MS         300
 #define MAX_EVENT_BYTES    (8 * 1024 * 1024)
+/* The first version without sampling parameters. */
+#define ANTHROPIC_NO_SAMPLING "2026-10-21"
 
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at)
 {
@@ -164,6 +166,8 @@ static enum err write_body(struct request *r, const struct policy_model *m,
                             .model = slice_str(m->upstream_name),
                             .max_output_tokens = m->max_output_tokens,
                             .adaptive_thinking = m->thinking == THINKING_ADAPTIVE,
+                            .no_sampling = b->anthropic_version &&
+                                           strcmp(b->anthropic_version, ANTHROPIC_NO_SAMPLING) >= 0,
                             .ask_usage = asks_usage(b, sb),
                             .other_model = r->flow.without_thinking};
 

@@ -45,6 +45,7 @@ struct anthropic_target {
     int64_t max_output_tokens; /* of the model; 0 or less when unknown */
     bool adaptive_thinking;    /* the model takes thinking.type adaptive and output_config.effort */
     bool keep_thinking;        /* the model that thought is the one that is asked */
+    bool no_sampling;          /* API version 2026-10-21: no temperature, top_p, top_k */
 };
 
 /* Appends the body to out. ERR_UNTRANSLATABLE with *param when the dialect cannot say a member;

@@ -539,13 +539,34 @@ static void put_output(struct writing *s)
 
 /* ---- settings ---- */
 
-static void put_temperature(struct writing *s)
+/* What samples as the API does unasked may be left out of a version that has no such members. */
+static void leave_out_sampling(struct writing *s)
+{
+    static const char why[] = "The API's version has no such parameter.";
+    const struct chat *c = s->w.chat;
+
+    if (chat_given(c->temperature) && !chat_is_number(c->temperature, 1))
+        chat_refuse(&s->w, "temperature", why);
+    if (chat_given(c->top_p) && !chat_is_number(c->top_p, 1))
+        chat_refuse(&s->w, "top_p", why);
+    if (chat_given(c->top_k))
+        chat_refuse(&s->w, "top_k", why);
+}
+
+static void put_sampling(struct writing *s)
 {
     double t;
+
+    if (s->to->no_sampling) {
+        leave_out_sampling(s);
+        return;
+    }
 
     if (json_number((struct json_value){JSON_NUMBER, s->w.chat->temperature}, &t) && t > 1)
         chat_refuse(&s->w, "temperature", "The dialect's temperature ends at 1.");
     put_raw_member(&s->w, "temperature", s->w.chat->temperature);
+    put_raw_member(&s->w, "top_p", s->w.chat->top_p);
+    put_raw_member(&s->w, "top_k", s->w.chat->top_k);
 }
 
 static void put_stops(struct writing *s)
@@ -598,9 +619,7 @@ static void put_settings(struct writing *s)
     struct chat_writer *w = &s->w;
     const struct chat *c = w->chat;
 
-    put_temperature(s);
-    put_raw_member(w, "top_p", c->top_p);
-    put_raw_member(w, "top_k", c->top_k);
+    put_sampling(s);
     put_stops(s);
     put_thinking_wish(s);
     put_output(s);

@@ -208,7 +208,8 @@ static enum err write_chat(const struct chat *c, const struct ask_target *to, st
         struct anthropic_target target = {.model = to->model,
                                           .max_output_tokens = to->max_output_tokens,
                                           .adaptive_thinking = to->adaptive_thinking,
-                                          .keep_thinking = !to->other_model};
+                                          .keep_thinking = !to->other_model,
+                                          .no_sampling = to->no_sampling};
 
         return anthropic_chat_write(c, &target, a, out, param, t);
     }

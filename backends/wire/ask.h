@@ -50,7 +50,8 @@ struct ask_target {
     struct slice model; /* its own name for the model */
     int64_t max_output_tokens; /* of the model; <= 0: unknown */
     bool adaptive_thinking;    /* Anthropic's: an effort is told as such, not as a budget */
-    bool ask_usage;            /* on a stream, also when the client did not ask */
+    bool no_sampling; /* Anthropic's, from version 2026-10-21 on: no temperature, top_p, top_k */
+    bool ask_usage;   /* on a stream, also when the client did not ask */
     bool other_model; /* not the model that most likely served the turns before: its thinking and
                          signatures are left out */
 };

@@ -127,14 +127,17 @@ version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"}}
 backends:
   claude: {{dialect: anthropic, url: "{url}"}}
+  latest: {{dialect: anthropic, url: "{url}", anthropic_version: "2026-10-21"}}
   gpt: {{dialect: openai, url: "{url}"}}
 models:
   budget: {{name: "{MODEL}", backend: claude, price: {{input: 1, output: 2}}}}
   adaptive: {{name: "{MODEL}", backend: claude, thinking: adaptive, price: {{input: 1, output: 2}}}}
+  latest: {{name: "{MODEL}", backend: latest, thinking: adaptive, price: {{input: 1, output: 2}}}}
   plain: {{name: "{OTHER}", backend: gpt, price: {{input: 1, output: 2}}}}
 routes:
   - {{name: budget, match: {{model: budget}}, cascade: [budget]}}
   - {{name: adaptive, match: {{model: adaptive}}, cascade: [adaptive]}}
+  - {{name: latest, match: {{model: latest}}, cascade: [latest]}}
   - {{name: falls, match: {{model: auto}}, cascade: [budget], fallback: [plain]}}
 """
 
@@ -179,3 +182,15 @@ def test_or_answered_by_the_next_model(gpt, calm):
 def test_a_tool_can_be_forced_where_the_model_judges(gpt):
     reply = effort(gpt, "adaptive", tools=[WEATHER], tool_choice="required", temperature=1, top_p=0.95)
     assert [c.function.name for c in reply.choices[0].message.tool_calls] == ["get_weather"]
+
+
+def test_a_version_without_sampling_parameters(gpt, calm):
+    """2026-10-21 refuses them; those that say what happens anyway are left out, the others refused by name."""
+    assert effort(gpt, "latest", temperature=1, top_p=1).choices[0].message.content
+    (sent,) = (json.loads(body) for body in asked(calm))
+    assert "temperature" not in sent and "top_p" not in sent and sent["thinking"] == {"type": "adaptive"}
+    for name, value in (("temperature", 0.5), ("top_p", 0.95), ("top_k", 3)):
+        with pytest.raises(openai.BadRequestError) as refused:
+            gpt.chat.completions.create(model="latest", messages=HELLO, extra_body={name: value})
+        assert refused.value.param == name
+    assert len(asked(calm)) == 1
