@@ -26,6 +26,7 @@ struct centroids_options {
     double strictness; /* 0: take the nearest class always; 1: the usual; more: fewer, surer */
 };
 #define CENTROIDS_MIN_BACKGROUND 32
+#define CENTROIDS_MAX_DIM        4096
 
 /* ERR_INVALID_POLICY with t: which class, and why: no examples, a name twice, examples of two
  * classes that are the same text, an example without a direction (not of unit length). */
@@ -41,9 +42,9 @@ struct centroids_match {
     int chosen;       /* index of the class; -1: none is near enough */
     int nearest;      /* index of the nearest class, near enough or not */
     size_t example;   /* of the nearest class: its example nearest to the query */
-    float confidence; /* 0..1: that the query belongs to `nearest`; >= 0.5 exactly when chosen */
+    float confidence; /* 0..1, that the query belongs to `nearest`: 0.5 at the threshold */
     float similarity; /* the score of `nearest`, -1..1 */
-    float threshold;  /* the score from which `nearest` is near enough */
+    float threshold;  /* the score from which on `nearest` takes a query */
 };
 /* embedding[dim]; an embedding that is all zero (a text without a known token) matches none. */
 void centroids_decide(const struct centroids *c, const float *embedding,
