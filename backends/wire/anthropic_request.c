@@ -204,7 +204,7 @@ static void read_message(struct scan *s, struct json_value message, bool goes)
     if (!goes && !value_is_text(role.value, SLICE("system"))) /* instructions end no loop */
         s->r->in_tool_loop = false;
     read_content(s, content.value, goes);
-    if (value_is_text(role.value, SLICE("user")))
+    if (value_is_text(role.value, SLICE("user")) && s->user_text.n) /* tool results have none */
         s->r->last_user_text = s->user_text;
 }
 

@@ -140,6 +140,29 @@ static bool wants_encrypted_reasoning(struct slice body)
     return false;
 }
 
+#define USER_TEXT_BYTES ((size_t)64 << 10)
+
+/* The last text that a user wrote, as the other scanners leave it: a JSON string. Who reads it reads
+ * no farther than this. */
+static struct slice last_user_text(const struct chat *c, struct arena *a)
+{
+    struct slice last = SLICE("");
+    size_t room;
+    char *out;
+
+    for (const struct chat_message *m = c->messages; m; m = m->next)
+        for (const struct chat_part *p = m->parts; p && m->role == CHAT_USER; p = p->next)
+            if (p->kind == CHAT_PART_TEXT && p->text.n)
+                last = p->text;
+    if (last.n == 0)
+        return last;
+    if (last.n > USER_TEXT_BYTES)
+        last.n = USER_TEXT_BYTES; /* a character cut in two is encoded as U+FFFD */
+    room = 6 * last.n + 2;
+    out = arena_alloc(a, room);
+    return slice_make(out, json_string_encode(last, out, room));
+}
+
 static enum err scan_responses(struct ask *ask, struct arena *a, const char **param,
                                struct err_text *t)
 {
@@ -159,7 +182,7 @@ static enum err scan_responses(struct ask *ask, struct arena *a, const char **pa
     ask->n = 1;
     ask->prompt_tokens = chat_estimate_tokens(c);
     ask->features = features_of(c);
-    ask->last_user_text = SLICE("");
+    ask->last_user_text = last_user_text(c, a);
     ask->echo = echo_of(ask->body, a);
     ask->encrypted_reasoning = wants_encrypted_reasoning(ask->body);
     return ERR_OK;
