@@ -11,7 +11,7 @@ usage: deploy/setup.sh [--build] [--test] [--bench] [--check]
 
   --build   what it takes to build weir and to run the quick start (the default)
   --test    also what the test suite runs: servers, SDKs, analysers; fills .venv/ and
-            tests/conformance/node/node_modules/
+            tests/conformance/node/node_modules/ and .cache/models/
   --bench   also the gateways that weir is measured against, in build/bench/
   --check   only say what is missing; exit status 1 when something is
 
@@ -271,6 +271,13 @@ if [ $want_test = 1 ]; then
         die "pip could not install the Python packages of tests/conformance/requirements.txt"
     fill_node "$root/tests/conformance/node" "$root/tests/conformance/node" ||
         die "npm could not install the packages of tests/conformance/node"
+    # Real weights for the encoder; the tests that need them skip, visibly, where they could not be had.
+    if [ $check_only = 1 ]; then
+        "$root/tests/integration/models/setup.sh" --check || incomplete=1
+    else
+        WEIR_PYTHON=$root/.venv/bin/python "$root/tests/integration/models/setup.sh" ||
+            say "note: the encoder's weights could not be fetched (offline?); the tests that need them will skip"
+    fi
     # A real engine behind weir; its tests skip, visibly, where it could not be built.
     if [ $check_only = 1 ]; then
         "$root/tests/integration/llama/setup.sh" --check || incomplete=1
