@@ -1,0 +1,110 @@
+/* The cache of one process: what was answered before, and whether it may be served again.
+ *
+ * One thread owns everything that changes: the vector index, the store's connection, what was
+ * learned about answers (risk). Workers send it questions as messages and get answers in their
+ * mailbox, under an id; a question whose id is dead by then is dropped. Beside that each worker has
+ * a hot set of its own (cache_hot.h), which answers exact repeats without a message.
+ *
+ * Nothing here ever makes a request wait longer than its budget: a store that is slow, down or
+ * restarting is a miss, counted. Nothing here ever serves what is expired, dead, foreign to the
+ * scope or of another encoder: it is checked at the moment of serving, whatever the index said.
+ *
+ * threads: cache_open, cache_close and cache_set_rules from control; the rest from any thread. */
+#ifndef CACHE_CACHE_H
+#define CACHE_CACHE_H
+
+#include "base/mailbox.h"
+#include "base/stats.h"
+#include "cache/cache_entry.h"
+
+struct cache;
+
+struct cache_options {
+    /* Where entries are kept: a SQLite file, or a Redis (then path is NULL). */
+    const char *path;
+    const char *redis_url; /* "redis://[user:password@]host:port[/db]", "unix:/path" */
+    const char *prefix;    /* of all keys in Redis: "weir" */
+    int64_t redis_budget_us;
+    size_t max_entries, max_bytes; /* of this process: index and resident entries */
+    int dim;                       /* of vectors; 0: exact tier only */
+    uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
+    const char *snapshot_path; /* of the vector index; NULL: none */
+    uint64_t seed;             /* of audits; 0: random */
+    struct stats *stats;
+};
+
+/* What the policy allows for one question; plain values, filled in by the router. */
+struct cache_rules {
+    bool exact, semantic, store;   /* may be looked up exactly, by meaning; may be stored */
+    bool shadow;                   /* decide and count, serve nothing by meaning */
+    double max_error;              /* wrong answers by meaning per request, 0 < x < 1 */
+    double audit_min;              /* share of hits that is audited at least */
+    unsigned guards;               /* of cache/guard.h */
+    int64_t ttl_ms, timely_ttl_ms; /* timely: answers that depend on when they are asked */
+    int64_t max_age_ms;            /* of the caller's Cache-Control: max-age; -1 none */
+};
+
+struct cache_question {
+    struct digest exact, rest;
+    struct slice scope; /* borrowed by cache_ask_new, which copies */
+    struct slice text;  /* "" : exact only */
+    struct cache_rules rules;
+};
+
+enum cache_verdict {
+    CACHE_MISS,
+    CACHE_HIT_EXACT,
+    CACHE_HIT_SEMANTIC,
+    CACHE_WAIT_LEADER, /* the same question is being answered: another message follows when it is */
+};
+
+/* Why a neighbour was or was not served; for explain, the decision log and the tests. */
+struct cache_why {
+    double cosine, probability, cut; /* of the best neighbour */
+    int guard;                       /* of enum guard that refused it; -1: none did */
+    bool shadow, audit;
+    uint64_t entry, answer; /* of the best neighbour; 0: there was none */
+};
+
+/* One question on its way; heap, handed over whole, freed by whoever holds it with cache_ask_free.
+ */
+struct cache_ask {
+    struct message msg; /* the asker sets deliver and discard */
+    struct mailbox *reply_to;
+    uint64_t id;
+    struct cache_question q; /* slices owned */
+    const uint16_t *vector;  /* [dim] halves, owned; NULL: exact tier only */
+    bool lead;               /* take part in coalescing: be the leader, or wait for one */
+    /* the answer */
+    enum cache_verdict verdict;
+    struct cache_entry *entry; /* a reference of the asker's; NULL on a miss */
+    bool leading;              /* the asker must end with cache_put or cache_abandon */
+    struct cache_why why;
+};
+struct cache_ask *cache_ask_new(const struct cache_question *q, const uint16_t *vector, int dim);
+void cache_ask_free(struct cache_ask *a);
+
+enum err cache_open(const struct cache_options *opt, struct cache **out,
+                    struct err_text *t) MUST_CHECK;
+void cache_close(struct cache *c); /* answers what is queued with misses, writes the snapshot */
+
+void cache_lookup(struct cache *c, struct cache_ask *a); /* a is handed over */
+/* A whole, good answer. The entry is handed over (one reference); it replaces one of equal `exact`.
+ * Leaders of that question are done, their followers are answered. */
+void cache_put(struct cache *c, struct cache_entry *e, const struct cache_rules *rules);
+/* The leader has no answer to give: its followers go on by themselves. */
+void cache_abandon(struct cache *c, struct digest exact);
+
+/* What became of serving `answer` for a question of that features; from audits and judges (weight
+ * 1) and users (less). Unknown answers are ignored. */
+struct cache_label {
+    uint64_t entry, answer;
+    struct digest rest;
+    double cosine, second_cosine;
+    bool right, audit;
+    double weight;
+    double probability; /* as it was at the decision */
+};
+void cache_learn(struct cache *c, const struct cache_label *label);
+
+#endif
