@@ -44,7 +44,8 @@ struct bert_cpu_state {
     float *up;     /* [FEED_FORWARD_ROWS][wide] */
     void *bytes;   /* quantised rows */
     float *scale;  /* [rows], of them */
-    float *maxima; /* [FEED_FORWARD_ROWS][CPU_ROW_MAX_LANES] */
+    float *x_max;  /* [rows][CPU_ROW_MAX_LANES]: of x, as the next product sees it */
+    float *up_max; /* [FEED_FORWARD_ROWS][CPU_ROW_MAX_LANES]: of up */
     void *attention;
     const struct seen *seen; /* while a sample is measured, else NULL */
 };
@@ -70,16 +71,23 @@ static void embed(const struct bert_cpu *b, const struct encoder_batch *batch, f
         }
 }
 
-static void norm(const struct bert_cpu *b, float *x, int rows, const float *gain,
-                 const float *shift)
+/* LayerNorm of rows row .. row + rows of x; next: what they are fed to, or NULL. */
+static void norm(struct bert_cpu_state *s, int row, int rows, const float *gain, const float *shift,
+                 const struct cpu_matrix *next)
 {
-    b->ops->norm(&(struct cpu_norm){.x = x,
-                                    .stride = b->hidden,
-                                    .rows = rows,
-                                    .size = b->model->hidden,
-                                    .gain = gain,
-                                    .shift = shift,
-                                    .eps = b->model->layer_norm_eps});
+    const struct bert_cpu *b = s->cpu;
+    bool see = next && next->s8;
+    b->ops->norm(&(struct cpu_norm){
+        .x = s->x + (size_t)row * b->hidden,
+        .stride = b->hidden,
+        .rows = rows,
+        .size = b->model->hidden,
+        .gain = gain,
+        .shift = shift,
+        .eps = b->model->layer_norm_eps,
+        .smooth = see ? next->smooth : NULL,
+        .row_max = see ? s->x_max + (size_t)row * CPU_ROW_MAX_LANES : NULL,
+    });
 }
 
 /* One linear layer over rows in[rows][w->inputs]; maxima: of in's rows, when they are known. */
@@ -92,6 +100,7 @@ static void linear(struct bert_cpu_state *s, const struct cpu_matrix *w, const f
     p.gelu = &b->gelu;
     if (!b->s8) {
         p.in = in;
+        p.row_max = NULL;
         b->ops->product_f32(&p);
         return;
     }
@@ -131,18 +140,19 @@ static void attend(struct bert_cpu_state *s, const struct encoder_batch *batch)
     }
 }
 
-static void feed_forward(struct bert_cpu_state *s, const struct cpu_layer *l, int rows)
+static void feed_forward(struct bert_cpu_state *s, const struct cpu_layer *l,
+                         const struct cpu_matrix *next, int rows)
 {
     int blocks = (rows + FEED_FORWARD_ROWS - 1) / FEED_FORWARD_ROWS;
     for (int i = 0, row = 0; i < blocks; i++) {
         int height = (rows - row) / (blocks - i);
         float *x = s->x + (size_t)row * s->cpu->hidden;
-        linear(s, &l->up, x, NULL,
+        linear(s, &l->up, x, s->x_max + (size_t)row * CPU_ROW_MAX_LANES,
                (struct cpu_product){
-                   .out = s->up, .rows = height, .finish = CPU_GELU, .row_max = s->maxima});
-        linear(s, &l->down, s->up, s->maxima,
+                   .out = s->up, .rows = height, .finish = CPU_GELU, .row_max = s->up_max});
+        linear(s, &l->down, s->up, s->up_max,
                (struct cpu_product){.out = x, .rows = height, .finish = CPU_ADD});
-        norm(s->cpu, x, height, l->ffn_gain, l->ffn_shift);
+        norm(s, row, height, l->ffn_gain, l->ffn_shift, next);
         row += height;
     }
 }
@@ -161,20 +171,20 @@ static void pass(struct bert_cpu_state *s, const struct encoder_batch *batch)
     const struct bert_cpu *b = s->cpu;
     int rows = batch->starts[batch->count];
     embed(b, batch, s->x);
-    norm(b, s->x, rows, b->embed_gain, b->embed_shift);
+    norm(s, 0, rows, b->embed_gain, b->embed_shift, &b->layer[0].qkv);
     for (int i = 0; i < b->model->layers; i++) {
         const struct cpu_layer *l = &b->layer[i];
         if (s->seen)
             see(s, s->seen->qkv, i, rows);
-        linear(s, &l->qkv, s->x, NULL,
+        linear(s, &l->qkv, s->x, s->x_max,
                (struct cpu_product){.out = s->qkv, .rows = rows, .finish = CPU_STORE});
         attend(s, batch);
         linear(s, &l->out, s->ctx, NULL,
                (struct cpu_product){.out = s->x, .rows = rows, .finish = CPU_ADD});
-        norm(b, s->x, rows, l->attn_gain, l->attn_shift);
+        norm(s, 0, rows, l->attn_gain, l->attn_shift, &l->up);
         if (s->seen)
             see(s, s->seen->up, i, rows);
-        feed_forward(s, l, rows);
+        feed_forward(s, l, i + 1 < b->model->layers ? &l[1].qkv : NULL, rows);
     }
 }
 
@@ -220,7 +230,8 @@ static void *cpu_state_new(const void *packed)
                               (size_t)b->ops->row_bytes);
     s->scale =
         aligned_zalloc((rows > FEED_FORWARD_ROWS ? rows : FEED_FORWARD_ROWS) * sizeof(float));
-    s->maxima = aligned_zalloc(FEED_FORWARD_ROWS * CPU_ROW_MAX_LANES * sizeof(float));
+    s->x_max = aligned_zalloc(rows * CPU_ROW_MAX_LANES * sizeof(float));
+    s->up_max = aligned_zalloc(FEED_FORWARD_ROWS * CPU_ROW_MAX_LANES * sizeof(float));
     s->attention = aligned_zalloc(
         b->attention_ops->attention_bytes(b->pass_tokens, b->model->hidden / b->model->heads));
     return s;
@@ -237,7 +248,8 @@ static void cpu_state_free(void *state)
     free(s->up);
     free(s->bytes);
     free(s->scale);
-    free(s->maxima);
+    free(s->x_max);
+    free(s->up_max);
     free(s->attention);
     free(s);
 }

@@ -41,40 +41,45 @@ size_t cpu_ops_here(const struct cpu_ops **out, size_t max)
     return n;
 }
 
-/* x * P(X > x) for x >= 0, by the activation's own formula. */
-static double gelu_tail(double x, bool tanh_form)
+/* x * (P(X < x) - 1/2), by the activation's own formula. */
+static double gelu_even(double x, bool tanh_form)
 {
     const double sqrt_half = 0.70710678118654752, sqrt_2_over_pi = 0.79788456080286536;
-    double above = tanh_form ? 0.5 * (1 - tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)))
-                             : 0.5 * erfc(x * sqrt_half);
-    return x * above;
+    return 0.5 * x *
+           (tanh_form ? tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)) : erf(x * sqrt_half));
 }
 
-/* Interpolates at the Chebyshev nodes of each interval, by Newton's divided differences. */
+/* c[degree + 1][intervals]: interpolates at the Chebyshev nodes of each interval, by Newton's
+ * divided differences. */
+static void fit(float (*c)[CPU_GELU_INTERVALS], int degree, bool tanh_form)
+{
+    enum { MAX = 4 };
+    const double pi = 3.14159265358979324;
+    int n = degree + 1;
+    for (int i = 0; i < CPU_GELU_INTERVALS; i++) {
+        double at[MAX], f[MAX], power[MAX] = {0};
+        for (int k = 0; k < n; k++) {
+            /* The first interval reaches below 0, where it is never asked: h goes on there. */
+            at[k] = (i + 0.5 * cos(pi * (k + 0.5) / n)) / CPU_GELU_PER_UNIT;
+            f[k] = gelu_even(at[k], tanh_form);
+        }
+        for (int order = 1; order < n; order++)
+            for (int k = n - 1; k >= order; k--)
+                f[k] = (f[k] - f[k - 1]) / (at[k] - at[k - order]);
+        for (int k = n - 1; k >= 0; k--) { /* Horner over (|x| - at[k]), into powers of |x| */
+            for (int j = n - 1; j > 0; j--)
+                power[j] = power[j - 1] - at[k] * power[j];
+            power[0] = f[k] - at[k] * power[0];
+        }
+        for (int k = 0; k < n; k++)
+            c[k][i] = (float)power[k];
+    }
+    for (int k = 0; k < n; k++)
+        c[k][CPU_GELU_INTERVALS - 1] = k == 1 ? 0.5f : 0;
+}
+
 void cpu_gelu_init(struct cpu_gelu *g, bool tanh_form)
 {
-    enum { N = CPU_GELU_DEGREE + 1 };
-    const double pi = 3.14159265358979324;
-    for (int i = 0; i < CPU_GELU_INTERVALS; i++) {
-        double at[N], f[N], c[N] = {0};
-        for (int k = 0; k < N; k++) {
-            at[k] = 0.5 * cos(pi * (k + 0.5) / N);
-            /* Below 0 the first interval sees the tail's mirror image: it is never asked there,
-             * and the half that is asked stays smooth. */
-            f[k] = gelu_tail((i + at[k]) / CPU_GELU_PER_UNIT, tanh_form);
-        }
-        for (int order = 1; order < N; order++)
-            for (int k = N - 1; k >= order; k--)
-                f[k] = (f[k] - f[k - 1]) / (at[k] - at[k - order]);
-        for (int k = N - 1; k >= 0; k--) { /* Horner over (d - at[k]), into powers of d */
-            for (int j = N - 1; j > 0; j--)
-                c[j] = c[j - 1] - at[k] * c[j];
-            c[0] = f[k] - at[k] * c[0];
-        }
-        for (int k = 0; k < N; k++)
-            g->c[k][i] = (float)c[k];
-    }
-    /* What is left at the end, below 1e-6, is cut to 0 so that large inputs pass unchanged. */
-    for (int k = 0; k < N; k++)
-        g->c[k][CPU_GELU_INTERVALS - 1] = 0;
+    fit(g->fine, CPU_GELU_FINE, tanh_form);
+    fit(g->coarse, CPU_GELU_COARSE, tanh_form);
 }

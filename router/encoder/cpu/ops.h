@@ -44,13 +44,18 @@ enum cpu_finish {
     CPU_GELU,  /* out = gelu(x w + b) */
 };
 
-/* gelu(x) = max(x, 0) - g(|x|), where g falls from 0.17 to 0: a polynomial per interval of |x|, in
- * d = |x| * per unit - the nearest integer, error below 1e-6. Beyond the last interval g is 0. */
-#define CPU_GELU_INTERVALS 32
-#define CPU_GELU_PER_UNIT  6
-#define CPU_GELU_DEGREE    3
+/* gelu(x) = x / 2 + h(|x|), h even: a polynomial in |x| for each of 16 intervals, which are centred
+ * on the multiples of 1 / CPU_GELU_PER_UNIT; in the last h is |x| / 2, so that gelu(x) is x or 0.
+ * fine: error below 1e-5, for fp32. coarse: below 2e-4, a hundredth of what rounding to int8 does.
+ */
+#define CPU_GELU_INTERVALS 16
+#define CPU_GELU_PER_UNIT  3
+#define CPU_GELU_END       ((CPU_GELU_INTERVALS - 1) / (float)CPU_GELU_PER_UNIT)
+#define CPU_GELU_FINE      3 /* degrees */
+#define CPU_GELU_COARSE    2
 struct cpu_gelu {
-    float c[CPU_GELU_DEGREE + 1][CPU_GELU_INTERVALS];
+    float fine[CPU_GELU_FINE + 1][CPU_GELU_INTERVALS];
+    float coarse[CPU_GELU_COARSE + 1][CPU_GELU_INTERVALS];
 };
 void cpu_gelu_init(struct cpu_gelu *g, bool tanh_form); /* erf's form, or the one with tanh */
 
@@ -86,6 +91,9 @@ struct cpu_norm {
     int rows, size; /* size: real columns */
     const float *gain, *shift;
     float eps;
+    /* For the quantised product that comes next, or NULL: */
+    const float *smooth; /* its matrix's */
+    float *row_max;      /* [rows][CPU_ROW_MAX_LANES]: magnitudes of x * smooth */
 };
 
 /* Quantises rows: out[r][i] = round(in[r][i] * smooth[i] * 127 / max_r), scale[r] = max_r / 127. */

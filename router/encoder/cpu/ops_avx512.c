@@ -31,143 +31,180 @@ INLINE __m512i broadcast4(const void *p)
 
 /* ---- activation ---- */
 
-/* gelu(x) = max(x, 0) - g(|x|), g from the table: see struct cpu_gelu. */
+/* A table of struct cpu_gelu in registers. */
 struct gelu_512 {
-    __m512 c[CPU_GELU_DEGREE + 1][2];
+    __m512 c[CPU_GELU_FINE + 1];
 };
 
-INLINE struct gelu_512 gelu_load(const struct cpu_gelu *table)
+INLINE struct gelu_512 gelu_load(const float (*table)[CPU_GELU_INTERVALS], const int degree)
 {
     struct gelu_512 g;
 #pragma GCC unroll 4
-    for (int i = 0; i <= CPU_GELU_DEGREE; i++) {
-        g.c[i][0] = _mm512_loadu_ps(table->c[i]);
-        g.c[i][1] = _mm512_loadu_ps(table->c[i] + LANES);
-    }
+    for (int i = 0; i <= degree; i++)
+        g.c[i] = _mm512_loadu_ps(table[i]);
     return g;
 }
 
-INLINE __m512 gelu(__m512 x, const struct gelu_512 *g)
+INLINE __m512i magnitude(__m512 x)
 {
-    /* Adding 2^23 leaves the nearest integer in the low bits, which is also the table's index. */
-    const __m512 magic = _mm512_set1_ps(8388608.0f);
-    __m512 t = _mm512_min_ps(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(CPU_GELU_PER_UNIT)),
-                             _mm512_set1_ps(CPU_GELU_INTERVALS - 1));
-    __m512 m = _mm512_add_ps(t, magic);
-    __m512i index = _mm512_castps_si512(m);
-    __m512 d = _mm512_sub_ps(t, _mm512_sub_ps(m, magic));
-    __m512 y = _mm512_permutex2var_ps(g->c[CPU_GELU_DEGREE][0], index, g->c[CPU_GELU_DEGREE][1]);
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+
+/* Magnitudes are compared as integers, which more of the CPU's units can do. */
+INLINE __m512 gelu(__m512 x, const struct gelu_512 *g, const int degree)
+{
+    /* Adding 2^23 leaves the nearest integer in the low bits: the index, as it stands. */
+    const __m512 end = _mm512_set1_ps(CPU_GELU_END), magic = _mm512_set1_ps(8388608.0f);
+    __m512i bits = magnitude(x);
+    __m512 a = _mm512_castsi512_ps(bits);
+    __m512 near = _mm512_castsi512_ps(_mm512_min_epi32(bits, _mm512_castps_si512(end)));
+    __m512i index =
+        _mm512_castps_si512(_mm512_fmadd_ps(near, _mm512_set1_ps(CPU_GELU_PER_UNIT), magic));
+    __m512 y = _mm512_permutexvar_ps(index, g->c[degree]);
 #pragma GCC unroll 4
-    for (int i = CPU_GELU_DEGREE - 1; i >= 0; i--)
-        y = _mm512_fmadd_ps(y, d, _mm512_permutex2var_ps(g->c[i][0], index, g->c[i][1]));
-    return _mm512_sub_ps(_mm512_max_ps(x, _mm512_setzero_ps()), y);
+    for (int i = degree - 1; i >= 0; i--)
+        y = _mm512_fmadd_ps(y, a, _mm512_permutexvar_ps(index, g->c[i]));
+    return _mm512_fmadd_ps(x, _mm512_set1_ps(0.5f), y);
 }
 
 /* ---- products ---- */
 
-/* Sums of one tile's row, scaled and with their bias, to where they belong. */
-INLINE void finish(const struct cpu_product *p, int row, int column, __m512 v[VECTORS],
-                   enum cpu_finish kind)
+/* What a tile needs, in locals: stores of floats could change anything behind a pointer, as far as
+ * the compiler knows. */
+struct tile {
+    const void *in, *panel;
+    const char *ahead; /* to be fetched meanwhile */
+    size_t inputs, out_stride;
+    const float *in_scale, *scale, *bias;
+    const int32_t *base;
+    float *out, *row_max;
+    const struct cpu_gelu *gelu;
+};
+
+/* One column vector of a tile: activation, residual, store. max: magnitudes of each row so far. */
+INLINE void finish(const struct tile *t, int j, const int rows, __m512 v[TILE_ROWS],
+                   __m512i max[TILE_ROWS], const struct gelu_512 *g, const int degree,
+                   const enum cpu_finish kind)
 {
-    float *out = p->out + (size_t)row * p->out_stride + column;
-    if (kind == CPU_ADD) {
-#pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++)
-            v[j] = _mm512_add_ps(v[j], _mm512_loadu_ps(out + j * LANES));
-    }
-    if (kind == CPU_GELU) {
-        const struct gelu_512 g = gelu_load(p->gelu);
-        __m512 max = _mm512_setzero_ps();
-#pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) {
-            v[j] = gelu(v[j], &g);
-            max = _mm512_max_ps(max, _mm512_abs_ps(v[j]));
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        float *out = t->out + (size_t)r * t->out_stride + j * LANES;
+        if (kind == CPU_ADD)
+            v[r] = _mm512_add_ps(v[r], _mm512_loadu_ps(out));
+        if (kind == CPU_GELU) {
+            v[r] = gelu(v[r], g, degree);
+            max[r] = j == 0 ? magnitude(v[r]) : _mm512_max_epi32(max[r], magnitude(v[r]));
         }
-        if (p->row_max) {
-            float *lanes = p->row_max + (size_t)row * CPU_ROW_MAX_LANES;
-            _mm512_storeu_ps(lanes, _mm512_max_ps(max, _mm512_loadu_ps(lanes)));
-        }
+        _mm512_storeu_ps(out, v[r]);
     }
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++)
-        _mm512_storeu_ps(out + j * LANES, v[j]);
 }
 
-INLINE void tile_s8(const struct cpu_product *p, int row, int column, const int rows,
-                    const enum cpu_finish kind)
+INLINE void finish_max(const struct tile *t, const int rows, const __m512i max[TILE_ROWS])
 {
-    const struct cpu_matrix *w = p->w;
-    const size_t inputs = (size_t)w->inputs;
-    const int8_t *panel = w->s8 + (size_t)column * inputs;
-    const uint8_t *in = (const uint8_t *)p->in + (size_t)row * inputs;
+    if (!t->row_max)
+        return;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        float *lanes = t->row_max + r * CPU_ROW_MAX_LANES;
+        _mm512_storeu_si512(lanes, _mm512_max_epi32(max[r], _mm512_loadu_si512(lanes)));
+    }
+}
+
+INLINE void tile_s8(struct tile t, const int rows, const enum cpu_finish kind)
+{
+    const uint8_t *in = t.in, *in3 = in + 3 * t.inputs;
+    const int8_t *panel = t.panel, *end = panel + PANEL * t.inputs;
+    /* Rows 0, 1, 2, 4 are addressed from in, 3 and 5 from in3: few registers. */
+    __asm__("" : "+r"(in3));
     __m512i sum[TILE_ROWS][VECTORS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++)
-            sum[r][j] = _mm512_loadu_si512(w->base + column + j * LANES);
-    for (size_t k = 0; k < inputs; k += 4) {
+            sum[r][j] = _mm512_loadu_si512(t.base + j * LANES);
+    for (; panel != end; panel += 4 * PANEL, in += 4, in3 += 4, t.ahead += 64) {
+        _mm_prefetch(t.ahead, _MM_HINT_T1);
         __m512i b[VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++)
-            b[j] = _mm512_load_si512(panel + k * PANEL + j * 64);
+            b[j] = _mm512_load_si512(panel + j * 64);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            __m512i a = broadcast4(in + (size_t)r * inputs + k);
+            __m512i a = broadcast4(r == 3   ? in3
+                                   : r == 5 ? in3 + 2 * t.inputs
+                                            : in + (size_t)r * t.inputs);
 #pragma GCC unroll 4
             for (int j = 0; j < VECTORS; j++)
                 sum[r][j] = dot_u8s8(sum[r][j], a, b[j]);
         }
     }
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-        __m512 v[VECTORS], scale = _mm512_set1_ps(p->in_scale[row + r]);
+    struct gelu_512 g = {0};
+    if (kind == CPU_GELU)
+        g = gelu_load(t.gelu->coarse, CPU_GELU_COARSE);
+    __m512i max[TILE_ROWS];
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++)
-            v[j] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][j]),
-                                                 _mm512_loadu_ps(w->scale + column + j * LANES)),
-                                   scale, _mm512_loadu_ps(w->bias + column + j * LANES));
-        finish(p, row + r, column, v, kind);
+    for (int j = 0; j < VECTORS; j++) {
+        __m512 v[TILE_ROWS], scale = _mm512_loadu_ps(t.scale + j * LANES),
+                             bias = _mm512_loadu_ps(t.bias + j * LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++)
+            v[r] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][j]), scale),
+                                   _mm512_set1_ps(t.in_scale[r]), bias);
+        finish(&t, j, rows, v, max, &g, CPU_GELU_COARSE, kind);
     }
+    if (kind == CPU_GELU)
+        finish_max(&t, rows, max);
 }
 
-INLINE void tile_f32(const struct cpu_product *p, int row, int column, const int rows,
-                     const enum cpu_finish kind)
+INLINE void tile_f32(struct tile t, const int rows, const enum cpu_finish kind)
 {
-    const struct cpu_matrix *w = p->w;
-    const size_t inputs = (size_t)w->inputs;
-    const float *panel = w->f32 + (size_t)column * inputs;
-    const float *in = (const float *)p->in + (size_t)row * inputs;
+    const float *in = t.in, *in3 = in + 3 * t.inputs, *panel = t.panel;
+    const float *end = panel + PANEL * t.inputs;
+    __asm__("" : "+r"(in3));
     __m512 sum[TILE_ROWS][VECTORS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++)
-            sum[r][j] = _mm512_loadu_ps(w->bias + column + j * LANES);
-    for (size_t k = 0; k < inputs; k++) {
+            sum[r][j] = _mm512_loadu_ps(t.bias + j * LANES);
+    for (; panel != end; panel += PANEL, in++, in3++, t.ahead += 64) {
+        _mm_prefetch(t.ahead, _MM_HINT_T1);
         __m512 b[VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++)
-            b[j] = _mm512_load_ps(panel + k * PANEL + j * LANES);
+            b[j] = _mm512_load_ps(panel + j * LANES);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            __m512 a = _mm512_set1_ps(in[(size_t)r * inputs + k]);
+            __m512 a = _mm512_set1_ps(r == 3   ? *in3
+                                      : r == 5 ? in3[2 * t.inputs]
+                                               : in[(size_t)r * t.inputs]);
 #pragma GCC unroll 4
             for (int j = 0; j < VECTORS; j++)
                 sum[r][j] = _mm512_fmadd_ps(a, b[j], sum[r][j]);
         }
     }
+    struct gelu_512 g = {0};
+    if (kind == CPU_GELU)
+        g = gelu_load(t.gelu->fine, CPU_GELU_FINE);
+    __m512i max[TILE_ROWS];
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) {
+        __m512 v[TILE_ROWS];
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++)
-        finish(p, row + r, column, sum[r], kind);
+        for (int r = 0; r < rows; r++)
+            v[r] = sum[r][j];
+        finish(&t, j, rows, v, max, &g, CPU_GELU_FINE, kind);
+    }
+    if (kind == CPU_GELU)
+        finish_max(&t, rows, max);
 }
 
 /* One function per tile height and finish, each with its loops unrolled over registers. */
-typedef void (*tile_fn)(const struct cpu_product *p, int row, int column);
+typedef void (*tile_fn)(const struct tile *t);
 #define TILE(type, rows, name, kind)                                                               \
-    static void type##_##rows##_##name(const struct cpu_product *p, int row, int column)           \
+    static void type##_##rows##_##name(const struct tile *t)                                       \
     {                                                                                              \
-        tile_##type(p, row, column, rows, kind);                                                   \
+        tile_##type(*t, rows, kind);                                                               \
     }
 #define TILE_HEIGHTS(type, name, kind)                                                             \
     TILE(type, 1, name, kind)                                                                      \
@@ -191,27 +228,49 @@ typedef void (*tile_fn)(const struct cpu_product *p, int row, int column);
 TILES(s8)
 TILES(f32)
 
-static void product(const struct cpu_product *p, const tile_fn tiles[TILE_ROWS])
+/* in_bytes, weight_bytes: of one activation, of one weight. While one panel is multiplied the next
+ * is fetched into the second-level cache, each tile its share: a model's weights do not stay there.
+ * After a layer's last panel comes the next layer. */
+static void product(const struct cpu_product *p, const tile_fn tiles[TILE_ROWS],
+                    const void *weights, size_t in_bytes, size_t weight_bytes)
 {
+    const struct cpu_matrix *w = p->w;
+    size_t inputs = (size_t)w->inputs, panel_bytes = PANEL * inputs * weight_bytes;
     int blocks = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (int column = 0; column < p->w->outputs; column += PANEL)
+    for (int column = 0; column < w->outputs; column += PANEL) {
+        const char *panel = (const char *)weights + (size_t)(column / PANEL) * panel_bytes;
         for (int b = 0, row = 0; b < blocks; b++) {
             int height = (p->rows - row) / (blocks - b);
-            tiles[height - 1](p, row, column);
+            struct tile t = {
+                .in = (const char *)p->in + (size_t)row * inputs * in_bytes,
+                .panel = panel,
+                .ahead = panel + panel_bytes + (size_t)b * panel_bytes / (size_t)blocks,
+                .inputs = inputs,
+                .out_stride = p->out_stride,
+                .in_scale = p->in_scale ? p->in_scale + row : NULL,
+                .scale = w->scale ? w->scale + column : NULL,
+                .bias = w->bias + column,
+                .base = w->base ? w->base + column : NULL,
+                .out = p->out + (size_t)row * p->out_stride + column,
+                .row_max = p->row_max ? p->row_max + row * CPU_ROW_MAX_LANES : NULL,
+                .gelu = p->gelu,
+            };
+            tiles[height - 1](&t);
             row += height;
         }
+    }
 }
 
 static void product_f32(const struct cpu_product *p)
 {
-    product(p, f32_tiles[p->finish]);
+    product(p, f32_tiles[p->finish], p->w->f32, sizeof(float), sizeof(float));
 }
 
 static void product_s8(const struct cpu_product *p)
 {
     if (p->row_max)
         memset(p->row_max, 0, (size_t)p->rows * CPU_ROW_MAX_LANES * sizeof(float));
-    product(p, s8_tiles[p->finish]);
+    product(p, s8_tiles[p->finish], p->w->s8, 1, 1);
 }
 
 /* ---- rows ---- */
@@ -228,17 +287,31 @@ INLINE float largest(const float *row, const float *smooth, int n)
     return _mm512_reduce_max_ps(max);
 }
 
+/* 64 floats -> bytes with 128 added, in order. */
+INLINE void quantize_64(const float *row, const float *smooth, __m512 up, uint8_t *out)
+{
+    __m512i q[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512 v = _mm512_loadu_ps(row + i * LANES);
+        if (smooth)
+            v = _mm512_mul_ps(v, _mm512_loadu_ps(smooth + i * LANES));
+        q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(v, up));
+    }
+    /* Packing works within quarters of a vector: the result has them in the order 0 4 8 12 1 5 ..
+     */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i bytes =
+        _mm512_packs_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+    bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, bytes));
+}
+
 INLINE void quantize_row(const float *row, const float *smooth, int n, float max, uint8_t *out)
 {
     __m512 up = _mm512_set1_ps(max > 0 ? 127.0f / max : 0);
-    const __m512i zero_point = _mm512_set1_epi32(128);
-    for (int i = 0; i < n; i += LANES) {
-        __m512 v = _mm512_loadu_ps(row + i);
-        if (smooth)
-            v = _mm512_mul_ps(v, _mm512_loadu_ps(smooth + i));
-        __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, up)), zero_point);
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(q));
-    }
+    for (int i = 0; i < n; i += 64)
+        quantize_64(row + i, smooth ? smooth + i : NULL, up, out + i);
 }
 
 static void quantize(const struct cpu_quantize *q)
@@ -259,38 +332,70 @@ static void quantize(const struct cpu_quantize *q)
     }
 }
 
-INLINE __mmask16 tail_mask(int left)
+/* Mean and 1 / deviation of a row in one sweep, as E[x^2] - E[x]^2: rows of a residual stream have
+ * means that are small beside their deviation. Padding is zero and does not count. */
+INLINE void moments(const struct cpu_norm *n, const float *x, __m512 *mean, __m512 *scale)
 {
-    return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+    __m512 sum[4], square[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+        sum[j] = square[j] = _mm512_setzero_ps();
+    for (int i = 0; i < n->size; i += 4 * LANES)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            __m512 v = _mm512_load_ps(x + i + j * LANES);
+            sum[j] = _mm512_add_ps(sum[j], v);
+            square[j] = _mm512_fmadd_ps(v, v, square[j]);
+        }
+    float total = _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+    float squares = _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(square[0], square[1]), _mm512_add_ps(square[2], square[3])));
+    float m = total / (float)n->size, variance = squares / (float)n->size - m * m;
+    *mean = _mm512_set1_ps(m);
+    *scale = _mm512_set1_ps(1.0f / sqrtf((variance > 0 ? variance : 0) + n->eps));
+}
+
+INLINE void norm_rows(const struct cpu_norm *n, const bool see, const bool smoothed)
+{
+    for (int r = 0; r < n->rows; r++) {
+        float *x = n->x + (size_t)r * n->stride;
+        __m512 mean, scale;
+        __m512i max = _mm512_setzero_si512();
+        moments(n, x, &mean, &scale);
+        for (int i = 0; i < n->size; i += LANES) {
+            __m512 v = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(x + i), mean), scale);
+            v = _mm512_fmadd_ps(v, _mm512_load_ps(n->gain + i), _mm512_load_ps(n->shift + i));
+            _mm512_store_ps(x + i, v);
+            if (smoothed)
+                v = _mm512_mul_ps(v, _mm512_load_ps(n->smooth + i));
+            if (see)
+                max = _mm512_max_epi32(max, magnitude(v));
+        }
+        if (see)
+            _mm512_store_si512(n->row_max + (size_t)r * CPU_ROW_MAX_LANES, max);
+    }
 }
 
 static void norm(const struct cpu_norm *n)
 {
-    float per_column = 1.0f / (float)n->size;
-    for (int r = 0; r < n->rows; r++) {
-        float *x = n->x + (size_t)r * n->stride;
-        __m512 sum = _mm512_setzero_ps(), square = _mm512_setzero_ps();
-        for (int i = 0; i < n->size; i += LANES)
-            sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i)); /* the padding is zero */
-        __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) * per_column);
-        for (int i = 0; i < n->size; i += LANES) {
-            __m512 d = _mm512_maskz_sub_ps(tail_mask(n->size - i), _mm512_loadu_ps(x + i), mean);
-            square = _mm512_fmadd_ps(d, d, square);
-        }
-        float variance = _mm512_reduce_add_ps(square) * per_column;
-        __m512 scale = _mm512_set1_ps(1.0f / sqrtf(variance + n->eps));
-        for (int i = 0; i < n->size; i += LANES) {
-            __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), mean), scale);
-            _mm512_storeu_ps(x + i, _mm512_fmadd_ps(d, _mm512_loadu_ps(n->gain + i),
-                                                    _mm512_loadu_ps(n->shift + i)));
-        }
-    }
+    if (!n->row_max)
+        norm_rows(n, false, false);
+    else if (!n->smooth)
+        norm_rows(n, true, false);
+    else
+        norm_rows(n, true, true);
 }
 
 /* ---- attention ----
  *
  * Scores are made for 4 queries at a time against all keys, turned into weights, and multiplied
  * with the values: nothing of the size tokens x tokens is kept. */
+
+INLINE __mmask16 tail_mask(int left)
+{
+    return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+}
 
 enum { QUERIES = 4, QUERY_DIMS = 32 /* a head's size is a multiple of this */ };
 
@@ -316,116 +421,109 @@ INLINE __m512 exp2_terms(__m512 x, const int terms)
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(y), power));
 }
 
+/* Rows go in fours, because three packing instructions turn 4 vectors of 16 numbers into bytes with
+ * the fours of one row side by side: what vpdpbusd multiplies at once. */
 struct attention_s8 {
-    uint8_t *keys;      /* [keys / 16][size / 4][16][4], 128 added */
-    int8_t *queries;    /* [queries][size] */
-    int8_t *values;     /* [keys / 4][size][4] */
-    int32_t *scores;    /* [QUERIES][keys] */
-    uint8_t *weights;   /* [QUERIES][keys]: 255 is the largest of its query */
-    float *value_scale; /* [size] */
+    int8_t *queries;  /* [tokens / 4][size / 4][4 queries][4 columns] */
+    uint8_t *keys;    /* [tokens / 16][size / 4][16 keys][4 columns], 128 added */
+    int8_t *values;   /* [tokens / 4][size][4 values] */
+    int32_t *scores;  /* [4 queries][tokens] */
+    uint8_t *weights; /* [tokens / 4][4 queries][4 keys]: 255 is the largest of its query */
+    float *value_max; /* [size] */
     size_t keys_padded, size;
 };
 
 static struct attention_s8 attention_s8_layout(int tokens, int size, uint8_t *p, size_t *bytes)
 {
-    size_t keys = round_up((size_t)tokens, LANES), d = (size_t)size, used = 0;
-    struct attention_s8 s = {.keys_padded = keys, .size = d};
-    size_t parts[] = {keys * d,       keys * d,         keys * d, QUERIES * keys * sizeof(int32_t),
-                      QUERIES * keys, d * sizeof(float)};
-    void *at[6] = {0};
-    for (size_t i = 0; i < 6; i++) {
-        at[i] = p ? p + used : NULL;
-        used += round_up(parts[i], 64);
-    }
-    s.keys = at[0];
-    s.queries = at[1];
-    s.values = at[2];
-    s.scores = at[3];
-    s.weights = at[4];
-    s.value_scale = at[5];
-    *bytes = used;
-    return s;
+    size_t keys = round_up((size_t)tokens, LANES), d = (size_t)size;
+    size_t scores = QUERIES * keys * sizeof(int32_t), matrix = keys * d;
+    *bytes = 3 * matrix + scores + QUERIES * keys + round_up(d * sizeof(float), 64);
+    if (!p)
+        return (struct attention_s8){0};
+    return (struct attention_s8){
+        .queries = (int8_t *)p,
+        .keys = p + matrix,
+        .values = (int8_t *)p + 2 * matrix,
+        .scores = (int32_t *)(void *)(p + 3 * matrix),
+        .weights = p + 3 * matrix + scores,
+        .value_max = (float *)(void *)(p + 3 * matrix + scores + QUERIES * keys),
+        .keys_padded = keys,
+        .size = d,
+    };
 }
 
-/* Largest magnitudes of 16 columns over all tokens. */
-INLINE __m512 column_max(const float *x, size_t stride, int tokens)
+/* Numbers -> bytes; the dword 4 * i + r of the result has columns 4 * i .. 4 * i + 3 of row r. */
+INLINE __m512i pack_rows(const __m512i rows[4])
 {
-    __m512 max = _mm512_setzero_ps();
-    for (int t = 0; t < tokens; t++)
-        max = _mm512_max_ps(max, _mm512_abs_ps(_mm512_loadu_ps(x + (size_t)t * stride)));
-    return max;
+    return _mm512_packs_epi16(_mm512_packs_epi32(rows[0], rows[1]),
+                              _mm512_packs_epi32(rows[2], rows[3]));
 }
 
-static float matrix_max(const float *x, size_t stride, int tokens, size_t size)
+/* The same from floats, times up; rows from real on are zero. */
+INLINE __m512i pack_floats(const float *x, size_t stride, size_t real, __m512 up)
 {
-    __m512 max = _mm512_setzero_ps();
-    for (size_t c = 0; c < size; c += LANES)
-        max = _mm512_max_ps(max, column_max(x + c, stride, tokens));
-    return _mm512_reduce_max_ps(max);
-}
-
-static float inverse(float max)
-{
-    return max > 0 ? 127.0f / max : 0;
-}
-
-static void pack_queries(const struct cpu_attention *a, struct attention_s8 *s, float up)
-{
-    for (size_t t = 0; t < s->keys_padded; t++)
-        for (size_t c = 0; c < s->size; c += LANES) {
-            __m512 v = t < (size_t)a->tokens ? _mm512_loadu_ps(a->qkv + t * a->qkv_stride + c)
-                                             : _mm512_setzero_ps();
-            __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, _mm512_set1_ps(up)));
-            _mm_store_si128((__m128i *)(void *)(s->queries + t * s->size + c),
-                            _mm512_cvtepi32_epi8(q));
-        }
-}
-
-static void pack_keys(const struct cpu_attention *a, struct attention_s8 *s, float up)
-{
-    const float *keys = a->qkv + a->kv_offset;
-    for (size_t t = 0; t < s->keys_padded; t++)
-        for (size_t c = 0; c < s->size; c += LANES) {
-            __m512 v = t < (size_t)a->tokens ? _mm512_loadu_ps(keys + t * a->qkv_stride + c)
-                                             : _mm512_setzero_ps();
-            __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, _mm512_set1_ps(up)));
-            __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(128)));
-            uint8_t *to = s->keys + (t / LANES * s->size + c) * LANES + t % LANES * 4;
-            int32_t four[4];
-            memcpy(four, &bytes, sizeof four);
-            for (int g = 0; g < 4; g++)
-                memcpy(to + g * 4 * LANES, &four[g], 4);
-        }
-}
-
-static void pack_values(const struct cpu_attention *a, struct attention_s8 *s)
-{
-    const float *values = a->qkv + 2 * a->kv_offset;
-    for (size_t c = 0; c < s->size; c += LANES) {
-        __m512 max = column_max(values + c, a->qkv_stride, a->tokens);
-        _mm512_storeu_ps(s->value_scale + c, _mm512_mul_ps(max, _mm512_set1_ps(1.0f / 127.0f)));
-        /* A column of zeros: 127 / 0 times 0 would not be a number. */
-        __m512 up = _mm512_maskz_div_ps(_mm512_cmp_ps_mask(max, _mm512_setzero_ps(), _CMP_GT_OQ),
-                                        _mm512_set1_ps(127.0f), max);
-        for (size_t t = 0; t < s->keys_padded; t += 4) {
-            __m512i four = _mm512_setzero_si512();
+    __m512i rows[4];
 #pragma GCC unroll 4
-            for (size_t i = 0; i < 4; i++) {
-                if (t + i >= (size_t)a->tokens)
-                    break;
-                __m512 v = _mm512_loadu_ps(values + (t + i) * a->qkv_stride + c);
-                __m512i q = _mm512_and_si512(_mm512_cvtps_epi32(_mm512_mul_ps(v, up)),
-                                             _mm512_set1_epi32(255));
-                four = _mm512_or_si512(four, _mm512_slli_epi32(q, (unsigned)(8 * i)));
-            }
-            _mm512_store_si512(s->values + t * s->size + c * 4, four);
+    for (size_t r = 0; r < 4; r++)
+        rows[r] = r < real ? _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + r * stride), up))
+                           : _mm512_setzero_si512();
+    return pack_rows(rows);
+}
+
+/* The largest magnitudes of queries and keys, of all columns, and of values, by column. */
+static void attention_maxima(const struct cpu_attention *a, float *query, float *key, float *value)
+{
+    __m512 q = _mm512_setzero_ps(), k = q;
+    for (int c = 0; c < a->size; c += LANES) {
+        const float *x = a->qkv + c;
+        __m512 v = _mm512_setzero_ps();
+        for (int t = 0; t < a->tokens; t++, x += a->qkv_stride) {
+            q = _mm512_max_ps(q, _mm512_abs_ps(_mm512_loadu_ps(x)));
+            k = _mm512_max_ps(k, _mm512_abs_ps(_mm512_loadu_ps(x + a->kv_offset)));
+            v = _mm512_max_ps(v, _mm512_abs_ps(_mm512_loadu_ps(x + 2 * a->kv_offset)));
         }
+        _mm512_storeu_ps(value + c, v);
+    }
+    *query = _mm512_reduce_max_ps(q);
+    *key = _mm512_reduce_max_ps(k);
+}
+
+/* 127 / max, or 0 where all is zero: 127 / 0 times 0 would not be a number. */
+INLINE __m512 up_to_127(__m512 max)
+{
+    return _mm512_maskz_div_ps(_mm512_cmp_ps_mask(max, _mm512_setzero_ps(), _CMP_GT_OQ),
+                               _mm512_set1_ps(127.0f), max);
+}
+
+/* Four tokens from t on, `real` of them in the sequence. */
+INLINE void attention_pack(const struct cpu_attention *a, const struct attention_s8 *s, size_t t,
+                           size_t real, __m512 query_up, __m512 key_up)
+{
+    /* Bytes of 4 rows by 4 columns, turned over in each quarter. */
+    const __m512i turn =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    for (size_t c = 0; c < s->size; c += LANES) {
+        const float *x = a->qkv + t * a->qkv_stride + c;
+        _mm512_store_si512(s->queries + t * s->size + c * 4,
+                           pack_floats(x, a->qkv_stride, real, query_up));
+        __m512i keys = _mm512_xor_si512(pack_floats(x + a->kv_offset, a->qkv_stride, real, key_up),
+                                        _mm512_set1_epi8(-128));
+        uint8_t *to = s->keys + t / LANES * LANES * s->size + c * LANES + t % LANES * 4;
+        _mm_store_si128((__m128i *)(void *)to, _mm512_castsi512_si128(keys));
+        _mm_store_si128((__m128i *)(void *)(to + 64), _mm512_extracti32x4_epi32(keys, 1));
+        _mm_store_si128((__m128i *)(void *)(to + 128), _mm512_extracti32x4_epi32(keys, 2));
+        _mm_store_si128((__m128i *)(void *)(to + 192), _mm512_extracti32x4_epi32(keys, 3));
+        __m512i values = pack_floats(x + 2 * a->kv_offset, a->qkv_stride, real,
+                                     up_to_127(_mm512_loadu_ps(s->value_max + c)));
+        _mm512_store_si512(s->values + t * s->size + c * 4, _mm512_shuffle_epi8(values, turn));
     }
 }
 
-/* Scores of 4 queries against `blocks` times 16 keys. Every score of a query is off by the same
- * amount, 128 * sum(query): the weights do not depend on it. */
-INLINE void score_s8(const struct attention_s8 *s, size_t query, size_t key, const size_t blocks)
+/* Scores of 4 queries against `blocks` times 16 keys, and the largest of each so far. Every score
+ * of a query is off by the same amount, 128 * sum(query), on which its weights do not depend. The
+ * last block's lanes beyond the sequence get the lowest score. */
+INLINE void score_s8(const struct attention_s8 *s, const int8_t *queries, size_t key,
+                     const size_t blocks, __mmask16 last, __m512i max[QUERIES])
 {
     __m512i sum[QUERIES][4];
 #pragma GCC unroll 4
@@ -433,57 +531,83 @@ INLINE void score_s8(const struct attention_s8 *s, size_t query, size_t key, con
 #pragma GCC unroll 4
         for (size_t b = 0; b < blocks; b++)
             sum[q][b] = _mm512_setzero_si512();
+    const uint8_t *keys = s->keys + key * s->size;
     for (size_t c = 0; c < s->size; c += 4) {
         __m512i k[4];
 #pragma GCC unroll 4
         for (size_t b = 0; b < blocks; b++)
-            k[b] = _mm512_load_si512(s->keys + (key + b * LANES) * s->size + c * LANES);
+            k[b] = _mm512_load_si512(keys + b * LANES * s->size + c * LANES);
 #pragma GCC unroll 4
         for (size_t q = 0; q < QUERIES; q++) {
-            __m512i a = broadcast4(s->queries + (query + q) * s->size + c);
+            __m512i a = broadcast4(queries + c * 4 + q * 4);
 #pragma GCC unroll 4
             for (size_t b = 0; b < blocks; b++)
                 sum[q][b] = dot_u8s8(sum[q][b], k[b], a);
         }
     }
 #pragma GCC unroll 4
-    for (size_t q = 0; q < QUERIES; q++)
+    for (size_t q = 0; q < QUERIES; q++) {
+        sum[q][blocks - 1] =
+            _mm512_mask_mov_epi32(_mm512_set1_epi32(INT32_MIN), last, sum[q][blocks - 1]);
 #pragma GCC unroll 4
-        for (size_t b = 0; b < blocks; b++)
+        for (size_t b = 0; b < blocks; b++) {
+            max[q] = _mm512_max_epi32(max[q], sum[q][b]);
             _mm512_store_si512(s->scores + q * s->keys_padded + key + b * LANES, sum[q][b]);
+        }
+    }
 }
 
-/* scores -> weights of one query; returns their sum. scale: of a score, in powers of two. */
-INLINE int32_t weigh_s8(const struct attention_s8 *s, size_t q, int tokens, float scale)
+/* One number of each of 4 vectors: its largest, or its sum. */
+#define ACROSS(name, op)                                                                           \
+    INLINE __m128i name(const __m512i v[4])                                                        \
+    {                                                                                              \
+        __m512i low =                                                                              \
+            _mm512_##op(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));     \
+        __m512i high =                                                                             \
+            _mm512_##op(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));     \
+        __m512i all =                                                                              \
+            _mm512_##op(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));       \
+        __m256i half =                                                                             \
+            _mm256_##op(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));           \
+        return _mm_##op(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));          \
+    }
+ACROSS(max_across, max_epi32)
+ACROSS(sum_across, add_epi32)
+
+/* scores -> weights of 4 queries, and 1 / their sums. scale: of a score, in powers of two. */
+INLINE __m128 weigh_s8(const struct attention_s8 *s, const __m512i max[QUERIES], float scale)
 {
     const float log2_255 = 7.9943534f;
-    int32_t *scores = s->scores + q * s->keys_padded;
-    __mmask16 last = tail_mask(tokens - (int)s->keys_padded + LANES);
-    const __m512i lowest = _mm512_set1_epi32(INT32_MIN);
-    __m512i max = lowest;
-    size_t end = s->keys_padded - LANES;
-    _mm512_store_si512(scores + end,
-                       _mm512_mask_mov_epi32(lowest, last, _mm512_load_si512(scores + end)));
-    for (size_t j = 0; j < s->keys_padded; j += LANES)
-        max = _mm512_max_epi32(max, _mm512_load_si512(scores + j));
-    __m512 offset = _mm512_set1_ps(log2_255 - (float)_mm512_reduce_max_epi32(max) * scale);
-    __m512i sum = _mm512_setzero_si512();
+    float offset[QUERIES];
+    _mm_storeu_ps(offset, _mm_fnmadd_ps(_mm_cvtepi32_ps(max_across(max)), _mm_set1_ps(scale),
+                                        _mm_set1_ps(log2_255)));
+    __m512i sum[QUERIES];
+#pragma GCC unroll 4
+    for (size_t q = 0; q < QUERIES; q++)
+        sum[q] = _mm512_setzero_si512();
     for (size_t j = 0; j < s->keys_padded; j += LANES) {
-        __m512 x = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(scores + j)),
-                                   _mm512_set1_ps(scale), offset);
-        /* What is below 2^-20 of 255 is 0 all the same, and 2^x must not leave its range. */
-        x = _mm512_max_ps(x, _mm512_set1_ps(-20.0f));
-        __m512i e = _mm512_cvtps_epi32(exp2_terms(x, 3));
-        sum = _mm512_add_epi32(sum, e);
-        _mm_store_si128((__m128i *)(void *)(s->weights + q * s->keys_padded + j),
-                        _mm512_cvtusepi32_epi8(e));
+        __m512i e[QUERIES];
+#pragma GCC unroll 4
+        for (size_t q = 0; q < QUERIES; q++) {
+            __m512 x = _mm512_fmadd_ps(
+                _mm512_cvtepi32_ps(_mm512_load_si512(s->scores + q * s->keys_padded + j)),
+                _mm512_set1_ps(scale), _mm512_set1_ps(offset[q]));
+            /* Below 1/2 the weight is 0 all the same, and 2^x must not leave its range. */
+            x = _mm512_max_ps(x, _mm512_set1_ps(-20.0f));
+            e[q] = _mm512_cvtps_epi32(exp2_terms(x, 3));
+            sum[q] = _mm512_add_epi32(sum[q], e[q]);
+        }
+        /* 255 does not fit into what pack_rows makes: its second step is the unsigned one here. */
+        _mm512_store_si512(
+            s->weights + j * QUERIES,
+            _mm512_packus_epi16(_mm512_packs_epi32(e[0], e[1]), _mm512_packs_epi32(e[2], e[3])));
     }
-    return _mm512_reduce_add_epi32(sum);
+    return _mm_div_ps(_mm_set1_ps(1.0f), _mm_cvtepi32_ps(sum_across(sum)));
 }
 
 /* 32 columns of the outputs of 4 queries, of which `real` are stored. */
-INLINE void gather_s8(const struct cpu_attention *a, const struct attention_s8 *s, size_t query,
-                      size_t real, size_t c, const int32_t total[QUERIES])
+INLINE void gather_s8(const struct attention_s8 *s, size_t c, const float share[QUERIES],
+                      float *out, size_t stride, size_t real)
 {
     __m512i sum[QUERIES][2];
 #pragma GCC unroll 4
@@ -494,48 +618,53 @@ INLINE void gather_s8(const struct cpu_attention *a, const struct attention_s8 *
         __m512i v1 = _mm512_load_si512(s->values + j * s->size + (c + LANES) * 4);
 #pragma GCC unroll 4
         for (size_t q = 0; q < QUERIES; q++) {
-            __m512i w = broadcast4(s->weights + q * s->keys_padded + j);
+            __m512i w = broadcast4(s->weights + j * QUERIES + q * 4);
             sum[q][0] = dot_u8s8(sum[q][0], w, v0);
             sum[q][1] = dot_u8s8(sum[q][1], w, v1);
         }
     }
+    const __m512 down = _mm512_set1_ps(1.0f / 127.0f);
+    __m512 scale0 = _mm512_mul_ps(_mm512_loadu_ps(s->value_max + c), down);
+    __m512 scale1 = _mm512_mul_ps(_mm512_loadu_ps(s->value_max + c + LANES), down);
 #pragma GCC unroll 4
     for (size_t q = 0; q < QUERIES; q++) {
         if (q >= real)
             break;
-        float *out = a->out + (query + q) * a->out_stride + c;
-        __m512 scale = _mm512_set1_ps(1.0f / (float)total[q]);
-        for (int i = 0; i < 2; i++) {
-            __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[q][i]),
-                                     _mm512_loadu_ps(s->value_scale + c + (size_t)i * LANES));
-            _mm512_storeu_ps(out + i * LANES, _mm512_mul_ps(v, scale));
-        }
+        float *to = out + q * stride + c;
+        __m512 part = _mm512_set1_ps(share[q]);
+        _mm512_storeu_ps(to,
+                         _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[q][0]), scale0), part));
+        _mm512_storeu_ps(to + LANES,
+                         _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[q][1]), scale1), part));
     }
 }
 
 static void attention_s8(const struct cpu_attention *a)
 {
-    size_t bytes, size = (size_t)a->size;
-    struct attention_s8 s = attention_s8_layout(a->tokens, a->size, a->scratch, &bytes);
-    float query_max = matrix_max(a->qkv, a->qkv_stride, a->tokens, size);
-    float key_max = matrix_max(a->qkv + a->kv_offset, a->qkv_stride, a->tokens, size);
-    pack_queries(a, &s, inverse(query_max));
-    pack_keys(a, &s, inverse(key_max));
-    pack_values(a, &s);
+    size_t bytes, tokens = (size_t)a->tokens;
+    const struct attention_s8 s = attention_s8_layout(a->tokens, a->size, a->scratch, &bytes);
+    float query_max, key_max;
+    attention_maxima(a, &query_max, &key_max, s.value_max);
+    for (size_t t = 0; t < s.keys_padded; t += 4)
+        attention_pack(a, &s, t, t < tokens ? tokens - t : 0, up_to_127(_mm512_set1_ps(query_max)),
+                       up_to_127(_mm512_set1_ps(key_max)));
     const float log2_e = 1.44269504f;
-    float scale = query_max / 127.0f * (key_max / 127.0f) * log2_e / sqrtf((float)a->size);
-    for (size_t query = 0; query < (size_t)a->tokens; query += QUERIES) {
+    const float scale = query_max / 127.0f * (key_max / 127.0f) * log2_e / sqrtf((float)a->size);
+    const __mmask16 last = tail_mask(a->tokens - (int)s.keys_padded + LANES), full = 0xffff;
+    for (size_t query = 0; query < tokens; query += QUERIES) {
+        const int8_t *queries = s.queries + query * s.size;
+        __m512i max[QUERIES];
+        for (size_t q = 0; q < QUERIES; q++)
+            max[q] = _mm512_set1_epi32(INT32_MIN);
         size_t key = 0;
         for (; key + 4 * LANES <= s.keys_padded; key += 4 * LANES)
-            score_s8(&s, query, key, 4);
+            score_s8(&s, queries, key, 4, key + 4 * LANES == s.keys_padded ? last : full, max);
         for (; key < s.keys_padded; key += LANES)
-            score_s8(&s, query, key, 1);
-        int32_t total[QUERIES];
-        for (size_t q = 0; q < QUERIES; q++)
-            total[q] = weigh_s8(&s, q, a->tokens, scale);
-        size_t real = (size_t)a->tokens - query;
-        for (size_t c = 0; c < size; c += QUERY_DIMS)
-            gather_s8(a, &s, query, real, c, total);
+            score_s8(&s, queries, key, 1, key + LANES == s.keys_padded ? last : full, max);
+        float share[QUERIES];
+        _mm_storeu_ps(share, weigh_s8(&s, max, scale));
+        for (size_t c = 0; c < s.size; c += QUERY_DIMS)
+            gather_s8(&s, c, share, a->out + query * a->out_stride, a->out_stride, tokens - query);
     }
 }
 

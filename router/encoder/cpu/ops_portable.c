@@ -6,13 +6,20 @@
 
 enum { PANEL = 16 };
 
-static float gelu(float x, const struct cpu_gelu *table)
+/* This code needs only the first of a row's lanes. */
+static void see(float *row_max, int row, float magnitude)
 {
-    float t = fminf(fabsf(x) * CPU_GELU_PER_UNIT, CPU_GELU_INTERVALS - 1);
-    float nearest = rintf(t), d = t - nearest, y = 0;
-    for (int i = CPU_GELU_DEGREE; i >= 0; i--)
-        y = fmaf(y, d, table->c[i][(int)nearest]);
-    return fmaxf(x, 0) - y;
+    float *max = row_max + (size_t)row * CPU_ROW_MAX_LANES;
+    *max = magnitude > *max ? magnitude : *max;
+}
+
+static float gelu(float x, const float (*table)[CPU_GELU_INTERVALS], int degree)
+{
+    float a = fabsf(x), y = 0;
+    int interval = (int)rintf(fminf(a, CPU_GELU_END) * CPU_GELU_PER_UNIT);
+    for (int i = degree; i >= 0; i--)
+        y = y * a + table[i][interval];
+    return y + 0.5f * x;
 }
 
 /* Stores one panel's columns of one row. */
@@ -28,10 +35,10 @@ static void finish(const struct cpu_product *p, int row, int column, const float
             out[c] += sums[c];
             break;
         case CPU_GELU:
-            out[c] = gelu(sums[c], p->gelu);
+            out[c] = p->w->s8 ? gelu(sums[c], p->gelu->coarse, CPU_GELU_COARSE)
+                              : gelu(sums[c], p->gelu->fine, CPU_GELU_FINE);
             if (p->row_max)
-                p->row_max[row * CPU_ROW_MAX_LANES] =
-                    fmaxf(p->row_max[row * CPU_ROW_MAX_LANES], fabsf(out[c]));
+                see(p->row_max, row, fabsf(out[c]));
             break;
         }
     }
@@ -103,6 +110,8 @@ static void quantize(const struct cpu_quantize *q)
 
 static void norm(const struct cpu_norm *n)
 {
+    if (n->row_max)
+        memset(n->row_max, 0, (size_t)n->rows * CPU_ROW_MAX_LANES * sizeof(float));
     for (int r = 0; r < n->rows; r++) {
         float *x = n->x + (size_t)r * n->stride;
         float sum = 0, square = 0;
@@ -112,8 +121,11 @@ static void norm(const struct cpu_norm *n)
         for (int i = 0; i < n->size; i++)
             square += (x[i] - mean) * (x[i] - mean);
         float scale = 1.0f / sqrtf(square / (float)n->size + n->eps);
-        for (int i = 0; i < n->size; i++)
+        for (int i = 0; i < n->size; i++) {
             x[i] = (x[i] - mean) * scale * n->gain[i] + n->shift[i];
+            if (n->row_max)
+                see(n->row_max, r, fabsf(n->smooth ? x[i] * n->smooth[i] : x[i]));
+        }
     }
 }
 

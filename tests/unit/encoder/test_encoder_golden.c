@@ -161,7 +161,7 @@ static void int8_is_near(void **state)
 
 static void int8_is_near_without_vectors(void **state)
 {
-    double lowest, mean = measure(*state, open_model("portable", ENCODER_INT8), 4 * STEP, &lowest);
+    double lowest, mean = measure(*state, open_model("portable", ENCODER_INT8), 20, &lowest);
     assert_true(mean >= 0.998);
     assert_true(lowest >= 0.985);
 }
