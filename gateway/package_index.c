@@ -24,7 +24,8 @@ static enum err resolve(const char *page_url, char *reference, char *url, size_t
     reference[strcspn(reference, "#")] = '\0';
     if (download_url_resolve(page_url, reference, url, url_bytes))
         return ERR_OK;
-    err_say(t, "the index gives '%.200s' as the file's URL: it cannot be used", reference);
+    /* Not repeated here: it may hold anything, and this goes to a terminal. */
+    err_say(t, "the index gives a URL for the file that is not one of HTTP or HTTPS");
     return ERR_UPSTREAM_PROTOCOL;
 }
 

