@@ -733,7 +733,10 @@ static bool orders_differ(const struct guard_facts *a, const struct guard_facts 
 
     if (turned_round(a, b))
         return true;
-    if (common < 2 || longer > ORDER_WORDS || common < longer || (a->symmetric && b->symmetric))
+    if (common < longer || longer > ORDER_WORDS || (a->symmetric && b->symmetric))
+        return false;
+    /* Two words turn round in the passive, too, unless something says where from or where to. */
+    if (common < 3 && !(a->direction_count && b->direction_count))
         return false;
     return longest_common(a, b, ORDER_WORDS) < common;
 }
