@@ -8,6 +8,7 @@
 static const struct cpu_ops *const all[] = {
 #if defined(__x86_64__)
     &cpu_ops_avx512,
+    &cpu_ops_avx2,
 #endif
     &cpu_ops_portable,
 };
@@ -20,6 +21,8 @@ static bool runs_here(const struct cpu_ops *ops)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vnni");
+    if (ops == &cpu_ops_avx2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     return ops == &cpu_ops_portable;
 }

@@ -1,5 +1,5 @@
 /* What one CPU instruction set does for the encoder: the few loops that take all its time, behind
- * one table per instruction set (portable C, AVX-512 VNNI), chosen at run time. Everything
+ * one table per instruction set (portable C, AVX2, AVX-512 VNNI), chosen at run time. Everything
  * else is written once, in bert_cpu.c.
  *
  * int8 follows one scheme everywhere: weights are signed, one scale per output column; activations
@@ -131,6 +131,7 @@ size_t cpu_ops_here(const struct cpu_ops **out, size_t max);
 
 extern const struct cpu_ops cpu_ops_portable;
 #if defined(__x86_64__)
+extern const struct cpu_ops cpu_ops_avx2;
 extern const struct cpu_ops cpu_ops_avx512;
 #endif
 

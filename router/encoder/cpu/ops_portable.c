@@ -18,8 +18,8 @@ static float gelu(float x, const float (*table)[CPU_GELU_INTERVALS], int degree)
     float a = fabsf(x), y = 0;
     int interval = (int)rintf(fminf(a, CPU_GELU_END) * CPU_GELU_PER_UNIT);
     for (int i = degree; i >= 0; i--)
-        y = y * a + table[i][interval];
-    return y + 0.5f * x;
+        y = fmaf(y, a, table[i][interval]);
+    return fmaf(x, 0.5f, y);
 }
 
 /* Stores one panel's columns of one row. */
