@@ -122,7 +122,7 @@ static void forget_oldest(struct risk *r)
     }
 }
 
-static struct risk_answer *answer_of(struct risk *r, uint64_t id)
+struct risk_answer *risk_answer_of(struct risk *r, uint64_t id)
 {
     struct risk_answer *a = &r->answers[slot_of(r, id)];
 
@@ -334,7 +334,7 @@ static void count_audit(struct risk *r, const struct risk_label *l)
 
 void risk_learn(struct risk *r, const struct risk_label *l)
 {
-    struct risk_answer *a = answer_of(r, l->answer);
+    struct risk_answer *a = risk_answer_of(r, l->answer);
     unsigned at;
 
     if (a) {

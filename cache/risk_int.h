@@ -59,4 +59,8 @@ struct risk {
     bool alarm;
 };
 
+/* The record of an answer, made if need be; NULL when all that there is room for are in quarantine.
+ */
+struct risk_answer *risk_answer_of(struct risk *r, uint64_t id);
+
 #endif
