@@ -27,8 +27,22 @@ static const struct {
     {KEY("prompt_cache_retention"), OPENAI},
     {KEY("service_tier"), ALL},
     {KEY("cache_control"), API(WIRE_MESSAGES)},
-#undef KEY
 };
+
+/* Members whose meaning lies with a server. */
+static const struct slice states[] = {
+    KEY("thread"),       KEY("container"),  KEY("previous_response_id"),
+    KEY("conversation"), KEY("background"),
+};
+#undef KEY
+
+static bool is_stateful(struct slice key, struct json_value v)
+{
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        if (slice_eq(key, states[i]) && v.type != JSON_NULL && v.type != JSON_FALSE)
+            return true;
+    return false;
+}
 
 static bool counts(enum wire_api api, struct slice key)
 {
@@ -38,8 +52,12 @@ static bool counts(enum wire_api api, struct slice key)
     return true;
 }
 
+struct found {
+    bool hole, state;
+};
+
 static struct digest digest_request(const struct ask *ask, struct slice scope, struct slice group,
-                                    const char *hole, bool *hole_found, struct arena *a)
+                                    const char *hole, struct found *found, struct arena *a)
 {
     struct json_value root = {JSON_OBJECT, json_trim(ask->body)};
     struct digest_stream *digest = digest_stream_new();
@@ -54,14 +72,14 @@ static struct digest digest_request(const struct ask *ask, struct slice scope, s
     json_canonical_text(&c, group);
     m = json_sorted_members(root, a, &count);
     for (size_t i = 0; i < count; i++) {
+        found->state = found->state || is_stateful(m[i].key, m[i].value);
         if (!counts(ask->api, m[i].key))
             continue;
         json_canonical_text(&c, m[i].key);
         json_canonical_value(&c, m[i].value);
     }
     json_canonical_flush(&c);
-    if (hole_found)
-        *hole_found = c.hole_found;
+    found->hole = c.hole_found;
     return digest_stream_end(digest);
 }
 
@@ -77,16 +95,17 @@ static struct slice decode(struct slice quoted, struct arena *a)
 void ask_identity(const struct ask *ask, struct slice scope, struct slice group, struct arena *a,
                   struct ask_identity *out)
 {
-    bool hole_found = false;
+    struct found found = {0};
 
     *out = (struct ask_identity){.text = SLICE(""), .turn = ask_turn_of(ask->api, ask->body)};
-    out->exact = digest_request(ask, scope, group, NULL, NULL, a);
+    out->exact = digest_request(ask, scope, group, NULL, &found, a);
     out->rest = out->exact;
+    out->stateful = found.state;
     if (out->turn.speaker != ASK_BY_USER || out->turn.text.n == 0 || ask->api == WIRE_EMBEDDINGS)
         return;
-    out->rest = digest_request(ask, scope, group, out->turn.text.p, &hole_found, a);
+    out->rest = digest_request(ask, scope, group, out->turn.text.p, &found, a);
     /* A duplicate member, of which another one counts, may hide the text that was found. */
-    out->comparable = hole_found;
-    if (hole_found)
+    out->comparable = found.hole && !found.state;
+    if (out->comparable)
         out->text = decode(out->turn.text, a);
 }

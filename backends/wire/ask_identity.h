@@ -19,6 +19,8 @@
 
 struct ask_identity {
     struct digest exact, rest;
+    bool stateful; /* it hangs on what a server keeps (a thread, a container, an earlier response):
+                      nobody else's question, whatever its bytes */
     bool comparable;   /* rest stands for a question whose last word is the user's text */
     struct slice text; /* that text, decoded, in the arena; "" otherwise */
     struct ask_turn turn;

@@ -191,6 +191,25 @@ static void what_is_no_question_has_no_neighbours(void **state)
     arena_clear(&q.arena);
 }
 
+static void what_a_server_keeps_is_nobody_elses(void **state)
+{
+    (void)state;
+    struct asked q;
+
+    identify(&q, WIRE_MESSAGES,
+             "{\"model\":\"m\",\"max_tokens\":5,\"thread\":{\"type\":\"create\"},"
+             "\"messages\":[" USER("\"a\"") "]}",
+             "", "");
+    assert_true(q.id.stateful);
+    assert_false(q.id.comparable);
+    arena_clear(&q.arena);
+    identify(&q, WIRE_RESPONSES, "{\"model\":\"m\",\"input\":\"a\",\"background\":false}", "", "");
+    assert_false(q.id.stateful);
+    assert_true(q.id.comparable);
+    assert_true(slice_eq(q.ask.last_user_text, SLICE("\"a\"")));
+    arena_clear(&q.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +219,7 @@ int main(void)
         cmocka_unit_test(scope_group_and_protocol_separate),
         cmocka_unit_test(who_spoke_last),
         cmocka_unit_test(what_is_no_question_has_no_neighbours),
+        cmocka_unit_test(what_a_server_keeps_is_nobody_elses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
