@@ -47,7 +47,8 @@ struct cache_fields {
 
 struct cache_entry {
     _Atomic int refs;
-    _Atomic bool dead; /* removed, flushed or quarantined: whoever holds it must not serve it */
+    _Atomic bool dead;     /* removed, flushed or quarantined: whoever holds it must not serve it */
+    _Atomic uint32_t hits; /* since it came into memory: what evicting it would cost */
     struct cache_fields f;
     size_t bytes; /* of memory, for accounting */
 };
@@ -63,5 +64,9 @@ bool cache_entry_serves(const struct cache_entry *e, int64_t now_ms);
 size_t cache_entry_pack_bytes(const struct cache_fields *f);
 void cache_entry_pack(const struct cache_fields *f, char *out);
 enum err cache_entry_unpack(struct slice packed, struct cache_entry **out) MUST_CHECK;
+
+/* The checksum that ends the stored form, for stores that keep the fields apart. */
+#define CACHE_SUM_BYTES 16
+void cache_entry_sum(const struct cache_fields *f, uint8_t out[static CACHE_SUM_BYTES]);
 
 #endif
