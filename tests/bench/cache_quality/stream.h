@@ -1,0 +1,36 @@
+/* A stream of questions of which it is known which share an answer: texts, classes, vectors by the
+ * product's encoder, and each text's nearest others. For the benchmark only; one thread. */
+#ifndef BENCH_CACHE_QUALITY_STREAM_H
+#define BENCH_CACHE_QUALITY_STREAM_H
+
+#include "base/err.h"
+#include "cache/guard.h"
+
+#define STREAM_NEAREST 192 /* of each text: the stored ones among them are its neighbours */
+
+struct stream_near {
+    int index;
+    float cosine;
+};
+
+struct stream {
+    char *name;
+    int count;
+    struct slice *texts;         /* owned, with their bytes */
+    int *classes;                /* equal: one answer serves both */
+    struct guard_facts *facts;   /* read once */
+    struct stream_near *nearest; /* [count][STREAM_NEAREST], nearest first */
+    int *order;                  /* of arrival; stream_shuffle */
+    char *bytes;
+};
+
+/* JSON lines {"text", "cls"}; model: a folder or name. ERR_BAD_REQUEST with t naming the line. */
+enum err stream_open(const char *path, const char *model, const char *precision, struct stream *out,
+                     struct err_text *t) MUST_CHECK;
+void stream_clear(struct stream *s);
+/* Another order of arrival for each seed; the first one in the file is never the first to arrive by
+ * rule. */
+void stream_shuffle(struct stream *s, uint64_t seed);
+double stream_uniform(uint64_t *state); /* [0, 1): splitmix64 */
+
+#endif
