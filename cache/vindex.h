@@ -32,6 +32,7 @@
 
 #define VINDEX_MAX_K    64
 #define VINDEX_MAX_DIM  4096
+#define VINDEX_MAX_EF   1000
 #define VINDEX_NO_GRAPH SIZE_MAX /* as graph_from: partitions of any size are scanned */
 
 struct vindex;

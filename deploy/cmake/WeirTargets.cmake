@@ -3,8 +3,8 @@ add_library(weir_options INTERFACE)
 target_include_directories(weir_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(weir_options INTERFACE _GNU_SOURCE)
 target_compile_options(weir_options INTERFACE
-    -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla
-    -Wformat=2 -Wcast-qual -Wundef -fno-omit-frame-pointer)
+    -Wall -Wextra -Wpedantic -Wshadow $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>
+    -Wswitch-enum -Wvla -Wformat=2 -Wcast-qual -Wundef -fno-omit-frame-pointer)
 # Every build keeps its asserts, CMake's release types too: they are cheap (no difference that tests/bench can see), and a
 # broken invariant must not go on with somebody's money.
 target_compile_options(weir_options INTERFACE -UNDEBUG)
