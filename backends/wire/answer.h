@@ -18,6 +18,7 @@ struct answer_options {
     bool include_usage;       /* the client asked for it */
     bool asked_usage;         /* weir did */
     bool show_requested; /* the reply names the model as the client did; else as the server does */
+    bool replayed;       /* from the cache: its id is made of request_id, not of the server's */
     bool encrypted_reasoning; /* Responses: signatures travel in reasoning.encrypted_content */
     /* Borrowed as long as the answer is open. */
     struct slice requested_model;

@@ -4,10 +4,8 @@
 
 #include <stdlib.h>
 #include "backends/wire/anthropic_decode.h"
-#include "backends/wire/anthropic_encode.h"
+#include "backends/wire/chat_encoder.h"
 #include "backends/wire/openai_decode.h"
-#include "backends/wire/openai_encode.h"
-#include "backends/wire/responses_encode.h"
 #include "base/mem.h"
 
 struct answer_translation {
@@ -16,18 +14,14 @@ struct answer_translation {
         struct openai_decode openai;
         struct anthropic_decode anthropic;
     } from;
-    union {
-        struct openai_encode openai;
-        struct anthropic_encode anthropic;
-        struct responses_encode responses;
-    } to;
+    struct chat_encoder to;
     struct buf *out; /* of the call under way */
     enum err err;    /* of the encoder */
     bool ended;      /* END has been encoded */
     int64_t deltas;
 };
 
-static struct chat_encode_options encode_options(const struct answer_options *opt)
+struct chat_encode_options answer_encode_options(const struct answer_options *opt)
 {
     return (struct chat_encode_options){
         .model = opt->show_requested ? opt->requested_model : (struct slice){NULL, 0},
@@ -43,28 +37,12 @@ static struct chat_encode_options encode_options(const struct answer_options *op
 
 /* ---- streams ---- */
 
-static enum err encode(struct answer_translation *t, const struct chat_event *e, struct buf *out)
-{
-    switch (t->opt.api) {
-    case WIRE_MESSAGES:
-        return anthropic_encode_on(&t->to.anthropic, e, out);
-    case WIRE_RESPONSES:
-        return responses_encode_on(&t->to.responses, e, out);
-    case WIRE_CHAT:
-    case WIRE_COMPLETIONS: /* never translated: wire_upstream_api */
-    case WIRE_EMBEDDINGS:
-    case WIRE_APIS:
-        break;
-    }
-    return openai_encode_on(&t->to.openai, e, out);
-}
-
 static bool on_event(const struct chat_event *e, void *ctx)
 {
     struct answer_translation *t = ctx;
 
     t->deltas += e->kind == CHAT_DELTA;
-    t->err = encode(t, e, t->out);
+    t->err = chat_encoder_on(&t->to, e, t->out);
     t->ended |= e->kind == CHAT_END && t->err == ERR_OK;
     return t->err == ERR_OK;
 }
@@ -72,7 +50,7 @@ static bool on_event(const struct chat_event *e, void *ctx)
 struct answer_translation *answer_translation_new(const struct answer_options *opt)
 {
     struct answer_translation *t = mem_zalloc(1, sizeof *t);
-    struct chat_encode_options enc = encode_options(opt);
+    struct chat_encode_options enc = answer_encode_options(opt);
 
     t->opt = *opt;
     if (opt->server == WIRE_ANTHROPIC)
@@ -84,12 +62,7 @@ struct answer_translation *answer_translation_new(const struct answer_options *o
                                                            .max_event_bytes = opt->max_event_bytes,
                                                            .max_held_bytes = opt->max_answer_bytes},
                            on_event, t);
-    if (opt->api == WIRE_MESSAGES)
-        anthropic_encode_init(&t->to.anthropic, &enc);
-    else if (opt->api == WIRE_RESPONSES)
-        responses_encode_init(&t->to.responses, &enc);
-    else
-        openai_encode_init(&t->to.openai, &enc);
+    chat_encoder_init(&t->to, opt->api, &enc);
     return t;
 }
 
@@ -99,12 +72,7 @@ void answer_translation_free(struct answer_translation *t)
         anthropic_decode_clear(&t->from.anthropic);
     else
         openai_decode_clear(&t->from.openai);
-    if (t->opt.api == WIRE_MESSAGES)
-        anthropic_encode_clear(&t->to.anthropic);
-    else if (t->opt.api == WIRE_RESPONSES)
-        responses_encode_clear(&t->to.responses);
-    else
-        openai_encode_clear(&t->to.openai);
+    chat_encoder_clear(&t->to);
     free(t);
 }
 
@@ -155,7 +123,7 @@ enum err answer_translation_error(struct answer_translation *t, enum err e, cons
 {
     struct chat_event event = {.kind = CHAT_ERROR, .err = e, .text = slice_str(message)};
 
-    return encode(t, &event, out);
+    return chat_encoder_on(&t->to, &event, out);
 }
 
 /* What the server has told so far: an answer that is cut short never gets to CHAT_USAGE. */
@@ -189,21 +157,10 @@ static bool on_whole(const struct chat_event *e, void *ctx)
     return g->err == ERR_OK;
 }
 
-static enum err encode_whole(const struct answer_options *opt, const struct chat_answer *answer,
-                             struct buf *out)
-{
-    struct chat_encode_options enc = encode_options(opt);
-
-    if (opt->api == WIRE_MESSAGES)
-        return anthropic_encode_reply(answer, &enc, out);
-    if (opt->api == WIRE_RESPONSES)
-        return responses_encode_reply(answer, &enc, out);
-    return openai_encode_reply(answer, &enc, out);
-}
-
 enum err answer_translate_whole(const struct answer_options *opt, struct slice body,
                                 struct arena *a, struct answer_whole *out)
 {
+    struct chat_encode_options enc = answer_encode_options(opt);
     struct gather g = {.err = ERR_OK};
     struct buf reply;
     enum err err;
@@ -216,8 +173,10 @@ enum err answer_translate_whole(const struct answer_options *opt, struct slice b
               : openai_decode_whole(body, opt->request_id, on_whole, &g, NULL);
     if (err == ERR_OK)
         err = g.err;
+    if (opt->replayed)
+        g.answer.id = SLICE(""); /* an id of its own, of request_id */
     if (err == ERR_OK)
-        err = encode_whole(opt, &g.answer, &reply);
+        err = chat_encoder_reply(opt->api, &g.answer, &enc, &reply);
     if (err == ERR_OK) {
         *out = (struct answer_whole){.has_usage = g.answer.has_usage,
                                      .usage = g.answer.usage,

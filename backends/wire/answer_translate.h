@@ -1,9 +1,13 @@
 /* An answer decoded from the server's dialect and encoded in the client's: a decoder, an encoder,
- * and the callback between them. Pure. Used by answer.c only. */
+ * and the callback between them. Pure. Used by answer.c; its options also by answer_replay.c. */
 #ifndef BACKENDS_WIRE_ANSWER_TRANSLATE_H
 #define BACKENDS_WIRE_ANSWER_TRANSLATE_H
 
 #include "backends/wire/answer.h"
+#include "backends/wire/chat_encode.h"
+
+/* What an encoder must be told of these options. */
+struct chat_encode_options answer_encode_options(const struct answer_options *opt);
 
 struct answer_translation *answer_translation_new(const struct answer_options *opt);
 void answer_translation_free(struct answer_translation *t);

@@ -171,7 +171,7 @@ static enum err fill_block(struct anthropic_decode *d, struct json_value block,
 static enum err open_block(struct anthropic_decode *d, struct json_value block)
 {
     struct chat_event e = {.kind = CHAT_BLOCK_START};
-    struct json_member type = {0};
+    struct json_member cited, type = {0};
     size_t i = 0;
     enum err err = ERR_OK;
 
@@ -194,6 +194,8 @@ static enum err open_block(struct anthropic_decode *d, struct json_value block)
     }
     if (err)
         return err;
+    if (json_get(block, SLICE("citations"), &cited))
+        d->lossy |= cited.value.type == JSON_ARRAY && cited.value.text.n > 2;
     d->block_count++;
     d->block_open = true;
     d->called |= d->block == CHAT_BLOCK_TOOL_CALL;
@@ -212,8 +214,10 @@ static enum err take_delta(struct anthropic_decode *d, struct json_value delta)
     json_get(delta, SLICE("type"), &type);
     while (i < COUNT(delta_names) && !value_is_text(type.value, delta_names[i].type))
         i++;
-    if (i == COUNT(delta_names))
+    if (i == COUNT(delta_names)) {
+        d->lossy = true; /* citations, and what is to come */
         return type.value.type == JSON_STRING ? ERR_OK : ERR_UPSTREAM_PROTOCOL;
+    }
     if (delta_names[i].block != d->block)
         return ERR_UPSTREAM_PROTOCOL;
     type.value = (struct json_value){0};
@@ -236,6 +240,7 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
 {
     struct chat_event e = {.kind = CHAT_FINISH};
     struct json_member reason;
+    bool known = false;
     enum err err;
 
     if (d->finished || !json_get(object, SLICE("stop_reason"), &reason) ||
@@ -245,8 +250,11 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
     if (err)
         return err;
     for (size_t i = 0; i < COUNT(stop_reasons); i++)
-        if (value_is_text(reason.value, stop_reasons[i].name))
+        if (value_is_text(reason.value, stop_reasons[i].name)) {
             e.finish = stop_reasons[i].finish;
+            known = true;
+        }
+    d->lossy |= !known;
     e.finish = chat_finish_settle(e.finish, d->called);
     close_block(d);
     d->finished = true;
@@ -281,7 +289,7 @@ enum err anthropic_decode_end(struct anthropic_decode *d)
         return d->err = ERR_UPSTREAM_CUT;
     if (d->has_usage)
         deliver(d, (struct chat_event){.kind = CHAT_USAGE, .usage = d->usage});
-    deliver(d, (struct chat_event){.kind = CHAT_END});
+    deliver(d, (struct chat_event){.kind = CHAT_END, .lossy = d->lossy});
     d->ended = true;
     return ERR_OK;
 }

@@ -32,6 +32,7 @@ struct anthropic_decode {
     bool stop_seen; /* message_stop; what comes after it is dropped */
     bool ended;     /* END was delivered */
     bool stopped;   /* fn wants no more */
+    bool lossy;     /* see chat_event.h */
     bool has_usage;
     struct token_usage usage; /* of a stream: partial, and growing with the deltas, until its end */
     int64_t deltas;

@@ -159,6 +159,7 @@ enum err chat_answer_add(struct chat_answer *a, const struct chat_event *e)
         return ERR_OK;
     case CHAT_END:
         a->complete = true;
+        a->lossy = e->lossy;
         return ERR_OK;
     case CHAT_BLOCK_STOP:
     case CHAT_PING:

@@ -11,7 +11,7 @@
 struct chat_answer_block {
     int choice;
     enum chat_block kind;
-    struct slice id, name; /* of a tool call; in the answer's arena */
+    struct slice id, name; /* as in chat_event.h; in the answer's arena */
     struct buf text;       /* of a tool call: its arguments' JSON text, "" when it has none; of
                               redacted thinking: its data */
     struct buf signature;
@@ -35,6 +35,7 @@ struct chat_answer {
     bool has_usage;
     struct token_usage usage;
     bool complete; /* END came */
+    bool lossy;    /* and said so */
     size_t bytes, max_bytes;
 };
 

@@ -26,8 +26,8 @@
 enum chat_event_kind {
     CHAT_START,       /* id, name (the model), and usage when the dialect tells input tokens early
                          (usage.source is then not USAGE_NONE) */
-    CHAT_BLOCK_START, /* block; of a tool call: id, name; of redacted thinking: text, all its data
-                       */
+    CHAT_BLOCK_START, /* block; of a tool call: id, name; of redacted thinking: text, all its data;
+                         of thinking: name, the member that held it, where that is not the usual */
     CHAT_DELTA,       /* text: of the open block (of a tool call: a fragment of the arguments' JSON
                          text); logprobs. Either may be empty */
     CHAT_SIGNATURE,   /* text: of the open thinking block */
@@ -36,7 +36,7 @@ enum chat_event_kind {
     CHAT_USAGE,  /* usage of the whole answer */
     CHAT_PING,   /* the upstream's keep-alive */
     CHAT_ERROR,  /* err; text: message for the client, or empty */
-    CHAT_END,    /* the true end of a whole answer */
+    CHAT_END,    /* the true end of a whole answer; lossy */
 };
 
 enum chat_block {
@@ -69,6 +69,7 @@ struct chat_event {
     enum chat_finish finish;
     struct token_usage usage;
     enum err err;
+    bool lossy; /* END: something of the answer was not understood, or has no event */
 };
 
 /* Returns false to stop: the decoder then drops the rest of its input. */

@@ -85,6 +85,8 @@ static void open_block(struct chat_queue *q, struct chat_queue_block *b)
                         made);
         e.id = slice_str(made);
     }
+    if (b->kind == CHAT_BLOCK_THINKING)
+        e.name = q->sink->thinking_name;
     b->opened = true;
     deliver(q, &e, b);
 }

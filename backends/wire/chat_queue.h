@@ -18,6 +18,7 @@ struct chat_queue_sink {
     chat_event_fn fn;
     void *ctx;                         /* borrowed by fn */
     struct slice answer_id;            /* for calls without an id; borrowed */
+    struct slice thinking_name;        /* of thinking blocks that open; static, or "" */
     size_t held_bytes, max_held_bytes; /* now, at most */
     bool stopped;                      /* fn wants no more: nothing is delivered or kept */
 };

@@ -178,11 +178,35 @@ static enum err take_calls(struct openai_decode *d, struct chat_queue *q, struct
     return err;
 }
 
+/* Would nobody miss it? */
+static bool says_nothing(struct json_value v)
+{
+    struct json_iter it;
+    struct json_member m;
+
+    switch (v.type) {
+    case JSON_NULL:
+    case JSON_FALSE:
+        return true;
+    case JSON_STRING:
+        return v.text.n <= 2;
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        json_iter_init(&it, v);
+        return !json_iter_next(&it, &m);
+    case JSON_TRUE:
+    case JSON_NUMBER:
+        break;
+    }
+    return false;
+}
+
 /* In the order in which a model writes: thinking, text, tool calls. */
 static enum err take_message(struct openai_decode *d, struct chat_queue *q,
                              struct json_value message, struct slice logprobs)
 {
     struct json_value reasoning = {0}, content = {0}, refusal = {0}, calls = {0};
+    struct slice name = SLICE("");
     struct json_iter it;
     struct json_member m;
     enum err err = ERR_OK;
@@ -193,20 +217,26 @@ static enum err take_message(struct openai_decode *d, struct chat_queue *q,
     while (json_iter_next(&it, &m)) {
         if (member_is(&m, SLICE("content")))
             content = m.value;
-        else if (member_is(&m, SLICE("reasoning_content")) ||
-                 (member_is(&m, SLICE("reasoning")) && reasoning.type != JSON_STRING))
-            reasoning = m.value; /* servers that send both say the same in both */
+        else if (member_is(&m, SLICE("reasoning_content")))
+            reasoning = m.value, name = SLICE(""); /* servers that send both say the same in both */
+        else if (member_is(&m, SLICE("reasoning")) && reasoning.type != JSON_STRING)
+            reasoning = m.value, name = SLICE("reasoning");
         else if (member_is(&m, SLICE("refusal")))
             refusal = m.value;
         else if (member_is(&m, SLICE("tool_calls")))
             calls = m.value;
+        else if (!member_is(&m, SLICE("role")) && !member_is(&m, SLICE("reasoning")))
+            d->lossy |= !says_nothing(m.value);
     }
+    d->sink.thinking_name = name;
     if (reasoning.type == JSON_STRING && reasoning.text.n > 2)
         err = take_text(d, q, CHAT_BLOCK_THINKING, reasoning, &logprobs);
-    if (!err && content.type == JSON_ARRAY)
+    if (!err && content.type == JSON_ARRAY) {
+        d->lossy = true; /* it comes out as one text */
         err = take_parts(d, q, CHAT_BLOCK_TEXT, content, &logprobs);
-    else if (!err && content.type == JSON_STRING)
+    } else if (!err && content.type == JSON_STRING) {
         err = take_text(d, q, CHAT_BLOCK_TEXT, content, &logprobs);
+    }
     if (!err && refusal.type == JSON_STRING && refusal.text.n > 2)
         err = take_text(d, q, CHAT_BLOCK_REFUSAL, refusal, &logprobs);
     return err ? err : take_calls(d, q, calls);
@@ -277,8 +307,11 @@ static void take_stop_sequence(struct openai_decode_choice *c, struct json_value
 }
 
 /* The first reason counts: OpenRouter repeats it beside the usage. */
-static enum err take_finish(struct openai_decode_choice *c, const struct element *e)
+static enum err take_finish(struct openai_decode *d, struct openai_decode_choice *c,
+                            const struct element *e)
 {
+    bool known = false;
+
     if (e->finish_reason.type != JSON_STRING || e->finish_reason.text.n <= 2 || c->finished)
         return ERR_OK;
     c->finished = true;
@@ -290,7 +323,9 @@ static enum err take_finish(struct openai_decode_choice *c, const struct element
         if (finish_names[i].err)
             return finish_names[i].err;
         c->finish = finish_names[i].finish;
+        known = true;
     }
+    d->lossy |= !known;
     take_stop_sequence(c, e->stop_reason);
     return ERR_OK;
 }
@@ -317,7 +352,7 @@ static enum err take_element(struct openai_decode *d, const struct element *e)
         return err;
     c->seen = true;
     err = take_message(d, &c->queue, e->message, logprobs_of(e));
-    return err ? err : take_finish(c, e);
+    return err ? err : take_finish(d, c, e);
 }
 
 /* ---- one chunk, or a reply ---- */
@@ -462,6 +497,7 @@ static enum err finish_choice(struct openai_decode *d, struct openai_decode_choi
     };
     enum err err = chat_queue_finish(&c->queue);
 
+    d->lossy |= !c->finished;
     if (!err)
         deliver(d, &e);
     return err;
@@ -485,6 +521,7 @@ enum err openai_decode_end(struct openai_decode *d)
         return d->err;
     if (d->has_usage)
         deliver(d, &usage);
+    end.lossy = d->lossy;
     deliver(d, &end);
     d->ended = true;
     return ERR_OK;

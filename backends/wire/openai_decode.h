@@ -49,6 +49,7 @@ struct openai_decode {
     bool ended;       /* END was */
     bool done_seen;   /* data: [DONE]; what comes after it is dropped */
     bool usage_final; /* usage came at the end, not only along the way */
+    bool lossy;       /* see chat_event.h */
     bool has_usage;
     struct token_usage usage;
     enum err err;

@@ -17,6 +17,7 @@ struct openai_encode_choice {
     bool role_sent;
     int calls;      /* tool calls that were opened */
     bool arguments; /* the open one has some */
+    bool bare;      /* thinking is "reasoning" */
 };
 
 void openai_encode_init(struct openai_encode *e, const struct chat_encode_options *options)
@@ -92,8 +93,14 @@ static struct slice finish_name(enum chat_finish finish)
     return SLICE("stop");
 }
 
+/* Servers name a model's thinking in one of two ways; the client of such a server knows which. */
+static bool is_bare(struct slice name)
+{
+    return slice_eq(name, SLICE("reasoning"));
+}
+
 /* The member of a message or delta that holds a block's text; empty when there is none. */
-static struct slice text_member(enum chat_block kind)
+static struct slice text_member(enum chat_block kind, bool bare)
 {
     switch (kind) {
     case CHAT_BLOCK_TEXT:
@@ -101,7 +108,7 @@ static struct slice text_member(enum chat_block kind)
     case CHAT_BLOCK_REFUSAL:
         return SLICE("refusal");
     case CHAT_BLOCK_THINKING:
-        return SLICE("reasoning_content");
+        return bare ? SLICE("reasoning") : SLICE("reasoning_content");
     case CHAT_BLOCK_REDACTED_THINKING:
     case CHAT_BLOCK_TOOL_CALL:
         break;
@@ -201,7 +208,7 @@ static void put_arguments(struct json_pen *pen, struct openai_encode *e, int cho
 
 static void put_delta(struct json_pen *pen, struct openai_encode *e, const struct chat_event *event)
 {
-    struct slice member = text_member(event->block);
+    struct slice member = text_member(event->block, choice_at(e, event->choice)->bare);
 
     if (event->block == CHAT_BLOCK_TOOL_CALL && event->text.n)
         put_arguments(pen, e, event->choice, event->text);
@@ -294,6 +301,8 @@ static void note(struct openai_encode *e, const struct chat_event *event)
         c->calls++;
         c->arguments = false;
     }
+    if (event->kind == CHAT_BLOCK_START && event->block == CHAT_BLOCK_THINKING)
+        c->bare = is_bare(event->name);
     if (event->kind == CHAT_DELTA && event->block == CHAT_BLOCK_TOOL_CALL && event->text.n)
         c->arguments = true;
     if (event->kind == CHAT_USAGE) {
@@ -353,14 +362,14 @@ static void put_joined(struct json_pen *pen, const struct chat_answer *a, int ch
     buf_clear(&joined);
 }
 
-/* Thinking of which only the signature came says nothing, in a stream neither. */
-static bool has_thinking(const struct chat_answer *a, int choice)
+/* Thinking of which only the signature came says nothing, in a stream neither: NULL. */
+static const struct chat_answer_block *first_thinking(const struct chat_answer *a, int choice)
 {
     for (size_t i = 0; i < a->count; i++)
         if (a->blocks[i].choice == choice && a->blocks[i].kind == CHAT_BLOCK_THINKING &&
             buf_len(&a->blocks[i].text) > 0)
-            return true;
-    return false;
+            return &a->blocks[i];
+    return NULL;
 }
 
 static void put_calls(struct json_pen *pen, const struct chat_answer *a, int choice)
@@ -402,12 +411,16 @@ static void put_logprobs(struct json_pen *pen, const struct chat_answer *a, int 
 
 static void put_choice(struct json_pen *pen, const struct chat_answer *a, int choice)
 {
+    const struct chat_answer_block *thinking = first_thinking(a, choice);
+
     JSON_PEN(pen, "{\"index\":");
     json_pen_int(pen, choice);
     JSON_PEN(pen, ",\"message\":{\"role\":\"assistant\",\"content\":");
     put_joined(pen, a, choice, CHAT_BLOCK_TEXT);
-    if (has_thinking(a, choice)) {
-        JSON_PEN(pen, ",\"reasoning_content\":");
+    if (thinking) {
+        JSON_PEN(pen, ",\"");
+        json_pen_raw(pen, text_member(CHAT_BLOCK_THINKING, is_bare(thinking->name)));
+        JSON_PEN(pen, "\":");
         put_joined(pen, a, choice, CHAT_BLOCK_THINKING);
     }
     put_calls(pen, a, choice);

@@ -4,8 +4,8 @@
  * A stream begins with a chunk that has the role; each chunk has the same id, created and model; a
  * tool call's id and name are in its first chunk only, its index in all; usage comes last, without
  * choices, when the client asked; [DONE] only after END. Thinking is reasoning_content (DeepSeek,
- * vLLM). What this dialect has no place for is not said: signatures and redacted thinking, which
- * only their own vendor can read.
+ * vLLM), or what the server called it. What this dialect has no place for is not said: signatures
+ * and redacted thinking, which only their own vendor can read.
  *
  * Source: OpenAI API reference (chat completion object, chunk object). */
 #ifndef BACKENDS_WIRE_OPENAI_ENCODE_H

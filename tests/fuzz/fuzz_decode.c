@@ -92,13 +92,13 @@ static void check_order(enum answer_dialect from, bool whole, int64_t n, struct 
     openai_decode_init(&openai, &options, on_event, &o);
     anthropic_decode_init(&anthropic, 65536, on_event, &o);
     if (whole)
-        err = from == ANSWER_OPENAI ? openai_decode_whole(in, SLICE("f"), on_event, &o, NULL)
-                                    : anthropic_decode_whole(in, on_event, &o, NULL);
+        err = from == RUN_OPENAI ? openai_decode_whole(in, SLICE("f"), on_event, &o, NULL)
+                                 : anthropic_decode_whole(in, on_event, &o, NULL);
     else
-        err = from == ANSWER_OPENAI ? openai_decode_feed(&openai, in)
-                                    : anthropic_decode_feed(&anthropic, in);
+        err = from == RUN_OPENAI ? openai_decode_feed(&openai, in)
+                                 : anthropic_decode_feed(&anthropic, in);
     if (!err && !whole)
-        err = from == ANSWER_OPENAI ? openai_decode_end(&openai) : anthropic_decode_end(&anthropic);
+        err = from == RUN_OPENAI ? openai_decode_end(&openai) : anthropic_decode_end(&anthropic);
     must(o.ended == (err == ERR_OK));
     openai_decode_clear(&openai);
     anthropic_decode_clear(&anthropic);
@@ -134,12 +134,11 @@ static void check_output(struct answer_run *r)
 {
     bool ended = r->err == ERR_OK;
 
-    check_stream(&r->streams[ANSWER_OPENAI], SLICE("[DONE]"), SLICE("[DONE]"), ended);
-    check_stream(&r->streams[ANSWER_ANTHROPIC], SLICE("message_stop"), SLICE("message_stop"),
-                 ended);
-    check_stream(&r->streams[ANSWER_RESPONSES], SLICE("response.completed"),
+    check_stream(&r->streams[RUN_OPENAI], SLICE("[DONE]"), SLICE("[DONE]"), ended);
+    check_stream(&r->streams[RUN_ANTHROPIC], SLICE("message_stop"), SLICE("message_stop"), ended);
+    check_stream(&r->streams[RUN_RESPONSES], SLICE("response.completed"),
                  SLICE("response.incomplete"), ended);
-    for (int i = 0; i < ANSWER_DIALECTS && ended; i++)
+    for (int i = 0; i < RUN_DIALECTS && ended; i++)
         must(r->replied[i] ? buf_len(&r->replies[i]) == 0
                            : json_validate(buf_slice(&r->replies[i]), NULL));
 }
@@ -148,7 +147,7 @@ static void check_same(struct answer_run *a, struct answer_run *b)
 {
     must(a->err == b->err);
     must(slice_eq(buf_slice(&a->trace), buf_slice(&b->trace)));
-    for (int i = 0; i < ANSWER_DIALECTS; i++)
+    for (int i = 0; i < RUN_DIALECTS; i++)
         must(slice_eq(buf_slice(&a->streams[i]), buf_slice(&b->streams[i])));
 }
 
@@ -159,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 2 || size > 60000)
         return 0;
-    enum answer_dialect from = data[0] & 1 ? ANSWER_ANTHROPIC : ANSWER_OPENAI;
+    enum answer_dialect from = data[0] & 1 ? RUN_ANTHROPIC : RUN_OPENAI;
     int64_t n = data[0] & 4 ? 2 : 1;
     check_order(from, data[0] & 2, n, in);
     if (data[0] & 2) {

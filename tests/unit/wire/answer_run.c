@@ -114,9 +114,9 @@ void answer_run_print(const struct chat_event *e, struct buf *out)
 
 static void encode(struct answer_run *r, const struct chat_event *e)
 {
-    must(!openai_encode_on(&r->openai, e, &r->streams[ANSWER_OPENAI]), "openai_encode");
-    must(!anthropic_encode_on(&r->anthropic, e, &r->streams[ANSWER_ANTHROPIC]), "anthropic_encode");
-    must(!responses_encode_on(&r->responses, e, &r->streams[ANSWER_RESPONSES]), "responses_encode");
+    must(!openai_encode_on(&r->openai, e, &r->streams[RUN_OPENAI]), "openai_encode");
+    must(!anthropic_encode_on(&r->anthropic, e, &r->streams[RUN_ANTHROPIC]), "anthropic_encode");
+    must(!responses_encode_on(&r->responses, e, &r->streams[RUN_RESPONSES]), "responses_encode");
 }
 
 static bool on_event(const struct chat_event *e, void *ctx)
@@ -137,7 +137,7 @@ static void init(struct answer_run *r)
     responses_encode_init(&r->responses, &r->options);
     chat_answer_init(&r->answer, MAX_ANSWER);
     buf_init(&r->trace, MAX_OUT);
-    for (int i = 0; i < ANSWER_DIALECTS; i++) {
+    for (int i = 0; i < RUN_DIALECTS; i++) {
         buf_init(&r->streams[i], MAX_OUT);
         buf_init(&r->replies[i], MAX_OUT);
     }
@@ -152,12 +152,11 @@ static void settle(struct answer_run *r)
         encode(r, &error);
         return;
     }
-    r->replied[ANSWER_OPENAI] =
-        openai_encode_reply(&r->answer, &r->options, &r->replies[ANSWER_OPENAI]);
-    r->replied[ANSWER_ANTHROPIC] =
-        anthropic_encode_reply(&r->answer, &r->options, &r->replies[ANSWER_ANTHROPIC]);
-    r->replied[ANSWER_RESPONSES] =
-        responses_encode_reply(&r->answer, &r->options, &r->replies[ANSWER_RESPONSES]);
+    r->replied[RUN_OPENAI] = openai_encode_reply(&r->answer, &r->options, &r->replies[RUN_OPENAI]);
+    r->replied[RUN_ANTHROPIC] =
+        anthropic_encode_reply(&r->answer, &r->options, &r->replies[RUN_ANTHROPIC]);
+    r->replied[RUN_RESPONSES] =
+        responses_encode_reply(&r->answer, &r->options, &r->replies[RUN_RESPONSES]);
 }
 
 struct decoder {
@@ -174,8 +173,8 @@ static enum err feed(struct decoder *d, struct slice in)
     must(copy != NULL, "memory");
     if (in.n)
         memcpy(copy, in.p, in.n);
-    err = d->from == ANSWER_OPENAI ? openai_decode_feed(&d->openai, slice_make(copy, in.n))
-                                   : anthropic_decode_feed(&d->anthropic, slice_make(copy, in.n));
+    err = d->from == RUN_OPENAI ? openai_decode_feed(&d->openai, slice_make(copy, in.n))
+                                : anthropic_decode_feed(&d->anthropic, slice_make(copy, in.n));
     free(copy);
     return err;
 }
@@ -209,9 +208,9 @@ void answer_run_stream(struct answer_run *r, enum answer_dialect from, struct sl
     anthropic_decode_init(&d.anthropic, MAX_EVENT, on_event, r);
     r->err = feed_all(&d, in, cut, step);
     if (!r->err)
-        r->err = from == ANSWER_OPENAI ? openai_decode_end(&d.openai)
-                                       : anthropic_decode_end(&d.anthropic);
-    r->error = from == ANSWER_OPENAI ? d.openai.error : d.anthropic.error;
+        r->err =
+            from == RUN_OPENAI ? openai_decode_end(&d.openai) : anthropic_decode_end(&d.anthropic);
+    r->error = from == RUN_OPENAI ? d.openai.error : d.anthropic.error;
     settle(r);
     openai_decode_clear(&d.openai);
     anthropic_decode_clear(&d.anthropic);
@@ -220,8 +219,8 @@ void answer_run_stream(struct answer_run *r, enum answer_dialect from, struct sl
 void answer_run_whole(struct answer_run *r, enum answer_dialect from, struct slice in)
 {
     init(r);
-    r->err = from == ANSWER_OPENAI ? openai_decode_whole(in, SLICE("req-7"), on_event, r, &r->error)
-                                   : anthropic_decode_whole(in, on_event, r, &r->error);
+    r->err = from == RUN_OPENAI ? openai_decode_whole(in, SLICE("req-7"), on_event, r, &r->error)
+                                : anthropic_decode_whole(in, on_event, r, &r->error);
     settle(r);
 }
 
@@ -232,7 +231,7 @@ void answer_run_clear(struct answer_run *r)
     responses_encode_clear(&r->responses);
     chat_answer_clear(&r->answer);
     buf_clear(&r->trace);
-    for (int i = 0; i < ANSWER_DIALECTS; i++) {
+    for (int i = 0; i < RUN_DIALECTS; i++) {
         buf_clear(&r->streams[i]);
         buf_clear(&r->replies[i]);
     }

@@ -9,7 +9,7 @@
 #include "backends/wire/openai_encode.h"
 #include "backends/wire/responses_encode.h"
 
-enum answer_dialect { ANSWER_OPENAI, ANSWER_ANTHROPIC, ANSWER_RESPONSES, ANSWER_DIALECTS };
+enum answer_dialect { RUN_OPENAI, RUN_ANTHROPIC, RUN_RESPONSES, RUN_DIALECTS };
 
 struct answer_run {
     struct chat_encode_options options;
@@ -17,17 +17,17 @@ struct answer_run {
     struct anthropic_encode anthropic;
     struct responses_encode responses;
     struct chat_answer answer;
-    struct buf trace;                    /* the events, one per line */
-    struct buf streams[ANSWER_DIALECTS]; /* what clients read while it arrives */
-    struct buf replies[ANSWER_DIALECTS]; /* and when they asked for it whole */
-    enum err replied[ANSWER_DIALECTS];
+    struct buf trace;                 /* the events, one per line */
+    struct buf streams[RUN_DIALECTS]; /* what clients read while it arrives */
+    struct buf replies[RUN_DIALECTS]; /* and when they asked for it whole */
+    enum err replied[RUN_DIALECTS];
     enum err err; /* of the decoder */
     struct err_text error;
 };
 
 /* Options that show everything. */
 struct chat_encode_options answer_run_options(void);
-/* in as a stream of that dialect (ANSWER_OPENAI or ANSWER_ANTHROPIC), first `cut` bytes, then the
+/* in as a stream of that dialect (RUN_OPENAI or RUN_ANTHROPIC), first `cut` bytes, then the
  * rest; step > 0: in pieces of that size instead. Each piece is in a block of its own, so that a
  * sanitizer sees reads beyond it. */
 void answer_run_stream(struct answer_run *r, enum answer_dialect from, struct slice in, size_t cut,

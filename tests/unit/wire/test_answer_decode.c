@@ -175,29 +175,29 @@ static void stream_fails(enum answer_dialect from, const char *in, enum err want
 static void test_openai_refused(void **state)
 {
     (void)state;
-    stream_fails(ANSWER_OPENAI, "", ERR_UPSTREAM_CUT);
-    stream_fails(ANSWER_OPENAI, "data: [DONE]\n\n", ERR_UPSTREAM_CUT);
-    stream_fails(ANSWER_OPENAI, OPEN, ERR_UPSTREAM_CUT);
-    stream_fails(ANSWER_OPENAI, OPEN "data: {\n\n", ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_OPENAI, OPEN "data: {\"choices\":[{\"index\":128}]}\n\n",
+    stream_fails(RUN_OPENAI, "", ERR_UPSTREAM_CUT);
+    stream_fails(RUN_OPENAI, "data: [DONE]\n\n", ERR_UPSTREAM_CUT);
+    stream_fails(RUN_OPENAI, OPEN, ERR_UPSTREAM_CUT);
+    stream_fails(RUN_OPENAI, OPEN "data: {\n\n", ERR_UPSTREAM_PROTOCOL);
+    stream_fails(RUN_OPENAI, OPEN "data: {\"choices\":[{\"index\":128}]}\n\n",
                  ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_OPENAI, OPEN "data: {\"choices\":[{\"index\":-1}]}\n\n",
+    stream_fails(RUN_OPENAI, OPEN "data: {\"choices\":[{\"index\":-1}]}\n\n",
                  ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_OPENAI, OPEN "data: {\"choices\":[{\"delta\":{\"tool_calls\":[7]}}]}\n\n",
+    stream_fails(RUN_OPENAI, OPEN "data: {\"choices\":[{\"delta\":{\"tool_calls\":[7]}}]}\n\n",
                  ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_OPENAI,
+    stream_fails(RUN_OPENAI,
                  OPEN
                  "data: {\"choices\":[{\"finish_reason\":\"insufficient_system_resource\"}]}\n\n",
                  ERR_UPSTREAM_OVERLOADED);
-    stream_fails(ANSWER_OPENAI, OPEN "data: {\"choices\":[{\"error\":{\"code\":502}}]}\n\n",
+    stream_fails(RUN_OPENAI, OPEN "data: {\"choices\":[{\"error\":{\"code\":502}}]}\n\n",
                  ERR_UPSTREAM_SERVER_ERROR);
-    stream_fails(ANSWER_OPENAI, OPEN "event: error\ndata: out of memory\n\n",
+    stream_fails(RUN_OPENAI, OPEN "event: error\ndata: out of memory\n\n",
                  ERR_UPSTREAM_SERVER_ERROR);
-    stream_fails(ANSWER_OPENAI, "data: {\"object\":\"error\",\"message\":\"x\",\"code\":429}\n\n",
+    stream_fails(RUN_OPENAI, "data: {\"object\":\"error\",\"message\":\"x\",\"code\":429}\n\n",
                  ERR_UPSTREAM_RATE_LIMITED);
     /* wrong types are nothing, not faults */
     stream_fails(
-        ANSWER_OPENAI,
+        RUN_OPENAI,
         "data: {\"id\":7,\"model\":[],\"usage\":3,\"error\":null,\"choices\":[7,null,"
         "{\"delta\":8,\"logprobs\":9,\"finish_reason\":{},\"index\":\"a\"},"
         "{\"delta\":{\"content\":{},\"tool_calls\":{},\"refusal\":1}}]}\n\ndata: [DONE]\n\n",
@@ -207,29 +207,29 @@ static void test_openai_refused(void **state)
 static void test_anthropic_refused(void **state)
 {
     (void)state;
-    stream_fails(ANSWER_ANTHROPIC, "", ERR_UPSTREAM_CUT);
-    stream_fails(ANSWER_ANTHROPIC, START, ERR_UPSTREAM_CUT);
-    stream_fails(ANSWER_ANTHROPIC, START STOP, ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC, START START, ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC, TEXT, ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC, "data: {\"type\":\"message_start\"}\n\n", ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC,
+    stream_fails(RUN_ANTHROPIC, "", ERR_UPSTREAM_CUT);
+    stream_fails(RUN_ANTHROPIC, START, ERR_UPSTREAM_CUT);
+    stream_fails(RUN_ANTHROPIC, START STOP, ERR_UPSTREAM_PROTOCOL);
+    stream_fails(RUN_ANTHROPIC, START START, ERR_UPSTREAM_PROTOCOL);
+    stream_fails(RUN_ANTHROPIC, TEXT, ERR_UPSTREAM_PROTOCOL);
+    stream_fails(RUN_ANTHROPIC, "data: {\"type\":\"message_start\"}\n\n", ERR_UPSTREAM_PROTOCOL);
+    stream_fails(RUN_ANTHROPIC,
                  START TEXT
                  "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":"
                  "\"input_json_delta\",\"partial_json\":\"{\"}}\n\n",
                  ERR_UPSTREAM_PROTOCOL); /* not of its block's type */
-    stream_fails(ANSWER_ANTHROPIC,
+    stream_fails(RUN_ANTHROPIC,
                  START TEXT
                  "data: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":"
                  "\"text_delta\",\"text\":\"x\"}}\n\n",
                  ERR_UPSTREAM_PROTOCOL); /* of no open block */
-    stream_fails(ANSWER_ANTHROPIC, START TEXT "data: {\"type\":\"content_block_delta\"}\n\n",
+    stream_fails(RUN_ANTHROPIC, START TEXT "data: {\"type\":\"content_block_delta\"}\n\n",
                  ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC,
+    stream_fails(RUN_ANTHROPIC,
                  START "data: {\"type\":\"content_block_start\",\"content_block\":{\"type\":"
                        "\"web_search_tool_result\"}}\n\n",
                  ERR_UPSTREAM_PROTOCOL);
-    stream_fails(ANSWER_ANTHROPIC,
+    stream_fails(RUN_ANTHROPIC,
                  START "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"new\"}}\n\n",
                  ERR_OK);
 }
@@ -243,8 +243,8 @@ static void test_large_event(void **state)
     memset(big, 'x', 70000);
     memcpy(big, "data: ", 6);
     big[69999] = 0;
-    stream_fails(ANSWER_OPENAI, big, ERR_UPSTREAM_TOO_LARGE);
-    stream_fails(ANSWER_ANTHROPIC, big, ERR_UPSTREAM_TOO_LARGE);
+    stream_fails(RUN_OPENAI, big, ERR_UPSTREAM_TOO_LARGE);
+    stream_fails(RUN_ANTHROPIC, big, ERR_UPSTREAM_TOO_LARGE);
     free(big);
 }
 
@@ -310,9 +310,9 @@ static void encoder_init(union encoder *e, enum answer_dialect to)
 {
     struct chat_encode_options o = answer_run_options();
 
-    if (to == ANSWER_OPENAI)
+    if (to == RUN_OPENAI)
         openai_encode_init(&e->openai, &o);
-    else if (to == ANSWER_ANTHROPIC)
+    else if (to == RUN_ANTHROPIC)
         anthropic_encode_init(&e->anthropic, &o);
     else
         responses_encode_init(&e->responses, &o);
@@ -321,17 +321,17 @@ static void encoder_init(union encoder *e, enum answer_dialect to)
 static enum err encoder_on(union encoder *e, enum answer_dialect to, const struct chat_event *event,
                            struct buf *out)
 {
-    if (to == ANSWER_OPENAI)
+    if (to == RUN_OPENAI)
         return openai_encode_on(&e->openai, event, out);
-    return to == ANSWER_ANTHROPIC ? anthropic_encode_on(&e->anthropic, event, out)
-                                  : responses_encode_on(&e->responses, event, out);
+    return to == RUN_ANTHROPIC ? anthropic_encode_on(&e->anthropic, event, out)
+                               : responses_encode_on(&e->responses, event, out);
 }
 
 static void encoder_clear(union encoder *e, enum answer_dialect to)
 {
-    if (to == ANSWER_OPENAI)
+    if (to == RUN_OPENAI)
         openai_encode_clear(&e->openai);
-    else if (to == ANSWER_ANTHROPIC)
+    else if (to == RUN_ANTHROPIC)
         anthropic_encode_clear(&e->anthropic);
     else
         responses_encode_clear(&e->responses);
@@ -342,7 +342,7 @@ static void encoder_clear(union encoder *e, enum answer_dialect to)
 static void test_out_full(void **state)
 {
     (void)state;
-    for (int to = 0; to < ANSWER_DIALECTS; to++) {
+    for (int to = 0; to < RUN_DIALECTS; to++) {
         struct buf all;
         size_t ends[SCRIPT], total = SIZE_MAX;
 
@@ -382,7 +382,7 @@ static void test_out_of_order(void **state)
     const struct chat_event error = {.kind = CHAT_ERROR, .err = ERR_UPSTREAM_CUT};
 
     (void)state;
-    for (int to = 0; to < ANSWER_DIALECTS; to++) {
+    for (int to = 0; to < RUN_DIALECTS; to++) {
         union encoder e;
         struct buf out;
 

@@ -89,9 +89,9 @@ static void describe(struct answer_run *r, struct buf *out)
     if (r->err)
         assert_int_equal(buf_printf(out, "== error %s: %s\n", err_name(r->err), r->error.s),
                          ERR_OK);
-    for (int i = 0; i < ANSWER_DIALECTS; i++)
+    for (int i = 0; i < RUN_DIALECTS; i++)
         put(out, "stream", dialect_names[i], buf_slice(&r->streams[i]));
-    for (int i = 0; i < ANSWER_DIALECTS && !r->err; i++)
+    for (int i = 0; i < RUN_DIALECTS && !r->err; i++)
         put(out, r->replied[i] ? err_name(r->replied[i]) : "reply", dialect_names[i],
             buf_slice(&r->replies[i]));
 }
@@ -125,7 +125,7 @@ static void compare(const char *name, const char *suffix, size_t cut, struct sli
 
 static enum answer_dialect dialect_of(const char *name)
 {
-    return strncmp(name, "anthropic", 9) == 0 ? ANSWER_ANTHROPIC : ANSWER_OPENAI;
+    return strncmp(name, "anthropic", 9) == 0 ? RUN_ANTHROPIC : RUN_OPENAI;
 }
 
 static void check_stream(const char *name, struct slice in, size_t cut, size_t step, int64_t n)
@@ -209,11 +209,11 @@ static void test_cut_streams(void **state)
             bool ended;
             answer_run_stream(&r, dialect_of(streams[i]), slice_make(in.p, n), n, 0, 1);
             ended = r.err == ERR_OK;
-            assert_int_equal(holds(&r.streams[ANSWER_OPENAI], "data: [DONE]"), ended);
-            assert_int_equal(holds(&r.streams[ANSWER_ANTHROPIC], "event: message_stop"), ended);
-            assert_int_equal(holds(&r.streams[ANSWER_ANTHROPIC], "event: error"), !ended);
-            assert_int_equal(holds(&r.streams[ANSWER_RESPONSES], "event: response.completed") ||
-                                 holds(&r.streams[ANSWER_RESPONSES], "event: response.incomplete"),
+            assert_int_equal(holds(&r.streams[RUN_OPENAI], "data: [DONE]"), ended);
+            assert_int_equal(holds(&r.streams[RUN_ANTHROPIC], "event: message_stop"), ended);
+            assert_int_equal(holds(&r.streams[RUN_ANTHROPIC], "event: error"), !ended);
+            assert_int_equal(holds(&r.streams[RUN_RESPONSES], "event: response.completed") ||
+                                 holds(&r.streams[RUN_RESPONSES], "event: response.incomplete"),
                              ended);
             answer_run_clear(&r);
         }

@@ -114,21 +114,21 @@ static void make_script(struct script *s, struct rng *r, enum answer_dialect dia
 
     s->count = 0;
     e = add(s, CHAT_START);
-    e->id = dialect == ANSWER_OPENAI ? SLICE("chatcmpl-x-1_Z") : SLICE("msg_x-1_Z");
+    e->id = dialect == RUN_OPENAI ? SLICE("chatcmpl-x-1_Z") : SLICE("msg_x-1_Z");
     e->name = SLICE("some/model:\"q4\"");
     if (rng_below(r, 2))
         add_block(s, r, CHAT_BLOCK_THINKING, index++);
-    if (dialect == ANSWER_ANTHROPIC && rng_below(r, 2))
+    if (dialect == RUN_ANTHROPIC && rng_below(r, 2))
         add_block(s, r, CHAT_BLOCK_REDACTED_THINKING, index++);
     if (rng_below(r, 2))
         add_block(s, r, CHAT_BLOCK_TEXT, index++);
-    else if (dialect == ANSWER_OPENAI && rng_below(r, 2))
+    else if (dialect == RUN_OPENAI && rng_below(r, 2))
         add_block(s, r, CHAT_BLOCK_REFUSAL, index++);
     for (size_t i = 0; i < calls; i++)
         add_block(s, r, CHAT_BLOCK_TOOL_CALL, index++);
     e = add(s, CHAT_FINISH);
     e->finish = calls ? CHAT_FINISH_TOOL_CALLS : finishes[rng_below(r, 3)];
-    if (dialect == ANSWER_ANTHROPIC && !calls && rng_below(r, 4) == 0) {
+    if (dialect == RUN_ANTHROPIC && !calls && rng_below(r, 4) == 0) {
         e->finish = CHAT_FINISH_STOP_SEQUENCE;
         e->text = SLICE("\nEND");
     }
@@ -166,7 +166,7 @@ static bool on_event(const struct chat_event *e, void *ctx)
 
     if (e->kind == CHAT_DELTA)
         return buf_append_slice(&d->joined, e->text) == ERR_OK;
-    if (e->kind == CHAT_SIGNATURE && d->dialect == ANSWER_OPENAI)
+    if (e->kind == CHAT_SIGNATURE && d->dialect == RUN_OPENAI)
         return true;
     if (e->kind == CHAT_SIGNATURE || e->kind == CHAT_BLOCK_STOP)
         flush(d, e);
@@ -200,7 +200,7 @@ static void write_stream(const struct script *s, enum answer_dialect dialect,
     openai_encode_init(&openai, options);
     anthropic_encode_init(&anthropic, options);
     for (size_t i = 0; i < s->count; i++)
-        assert_int_equal(dialect == ANSWER_OPENAI
+        assert_int_equal(dialect == RUN_OPENAI
                              ? openai_encode_on(&openai, &s->events[i], out)
                              : anthropic_encode_on(&anthropic, &s->events[i], out),
                          ERR_OK);
@@ -216,8 +216,8 @@ static void write_reply(const struct script *s, enum answer_dialect dialect,
     chat_answer_init(&answer, MAX_BYTES);
     for (size_t i = 0; i < s->count; i++)
         assert_int_equal(chat_answer_add(&answer, &s->events[i]), ERR_OK);
-    assert_int_equal(dialect == ANSWER_OPENAI ? openai_encode_reply(&answer, options, out)
-                                              : anthropic_encode_reply(&answer, options, out),
+    assert_int_equal(dialect == RUN_OPENAI ? openai_encode_reply(&answer, options, out)
+                                           : anthropic_encode_reply(&answer, options, out),
                      ERR_OK);
     chat_answer_clear(&answer);
 }
@@ -231,7 +231,7 @@ static void read_stream(enum answer_dialect dialect, struct slice in, struct dig
 
     openai_decode_init(&openai, &options, on_event, d);
     anthropic_decode_init(&anthropic, MAX_BYTES, on_event, d);
-    if (dialect == ANSWER_OPENAI) {
+    if (dialect == RUN_OPENAI) {
         assert_int_equal(openai_decode_feed(&openai, in), ERR_OK);
         assert_true(openai_decode_exhausted(&openai));
         assert_int_equal(openai_decode_end(&openai), ERR_OK);
@@ -246,9 +246,8 @@ static void read_stream(enum answer_dialect dialect, struct slice in, struct dig
 
 static void read_reply(enum answer_dialect dialect, struct slice in, struct digest *d)
 {
-    assert_int_equal(dialect == ANSWER_OPENAI
-                         ? openai_decode_whole(in, SLICE("r"), on_event, d, NULL)
-                         : anthropic_decode_whole(in, on_event, d, NULL),
+    assert_int_equal(dialect == RUN_OPENAI ? openai_decode_whole(in, SLICE("r"), on_event, d, NULL)
+                                           : anthropic_decode_whole(in, on_event, d, NULL),
                      ERR_OK);
 }
 
@@ -302,13 +301,13 @@ static void check_dialect(enum answer_dialect dialect)
 static void test_openai(void **state)
 {
     (void)state;
-    check_dialect(ANSWER_OPENAI);
+    check_dialect(RUN_OPENAI);
 }
 
 static void test_anthropic(void **state)
 {
     (void)state;
-    check_dialect(ANSWER_ANTHROPIC);
+    check_dialect(RUN_ANTHROPIC);
 }
 
 /* Responses has no decoder: its last event must hold what the whole reply is. */
@@ -326,7 +325,7 @@ static void test_responses(void **state)
         struct slice response;
 
         arena_init(&s.arena, 1024);
-        make_script(&s, &r, i % 2 ? ANSWER_OPENAI : ANSWER_ANTHROPIC);
+        make_script(&s, &r, i % 2 ? RUN_OPENAI : RUN_ANTHROPIC);
         buf_init(&stream, MAX_BYTES);
         buf_init(&reply, MAX_BYTES);
         responses_encode_init(&e, &options);
