@@ -1,0 +1,150 @@
+/* Reservation indices, the rule, and what it comes to. Called for each class when a snapshot of
+ * what was learned is made, and (pandora_next) at each step of a request. */
+#include "router/pandora.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define BISECTIONS 60
+
+struct bin {
+    double p, share;
+};
+
+static int by_chance_down(const void *a, const void *b)
+{
+    const struct bin *x = a, *y = b;
+
+    return (x->p < y->p) - (x->p > y->p);
+}
+
+/* E[(v p - sigma)+] = cost is linear in sigma between two bins: with the k surest bins above sigma
+ * it is solved by (v sum(d p) - cost) / sum(d); the true k gives the largest of these. */
+double pandora_index(const struct pandora_box *b, double v)
+{
+    struct bin bins[PANDORA_BINS];
+    double won = 0, share = 0, best = -INFINITY;
+
+    for (int i = 0; i < PANDORA_BINS; i++)
+        bins[i] = (struct bin){b->p[i], b->share[i]};
+    qsort(bins, PANDORA_BINS, sizeof bins[0], by_chance_down);
+    for (int i = 0; i < PANDORA_BINS; i++) {
+        won += bins[i].share * bins[i].p;
+        share += bins[i].share;
+        if (share > 0)
+            best = fmax(best, (v * won - b->cost) / share);
+    }
+    return best;
+}
+
+int pandora_next(const double *index, int boxes, unsigned allowed, unsigned asked, double v,
+                 double best_p)
+{
+    int next = -1;
+
+    for (int i = 0; i < boxes; i++)
+        if (allowed & ~asked & (1u << i) && (next < 0 || index[i] > index[next]))
+            next = i;
+    return next >= 0 && best_p >= 0 && v * best_p >= index[next] ? -1 : next;
+}
+
+/* ---- in expectation ---- */
+
+/* A value that min(v p_j, sigma_j) may take, and how likely. */
+struct point {
+    double value, share;
+    int box;
+};
+
+static int by_value_down(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+
+    return (x->value < y->value) - (x->value > y->value);
+}
+
+/* E[max over the boxes]: from the largest value downwards; each point is the maximum with the
+ * chance that its box takes it and no other box took a larger one (or an equal one seen before it).
+ */
+static double expected_maximum(struct point *points, int n, int boxes)
+{
+    double below[PANDORA_BOXES], sum = 0, all = 1;
+
+    for (int j = 0; j < boxes; j++)
+        below[j] = 1; /* chance that box j takes none of the values seen so far */
+    qsort(points, (size_t)n, sizeof *points, by_value_down);
+    for (int i = 0; i < n; i++) {
+        double before = all, *own = &below[points[i].box];
+        *own = fmax(0, *own - points[i].share);
+        all = 1;
+        for (int j = 0; j < boxes; j++)
+            all *= below[j];
+        sum += points[i].value * (before - all);
+    }
+    return sum;
+}
+
+static double utility(const struct pandora_box *boxes, int count, double v)
+{
+    struct point points[PANDORA_BOXES * PANDORA_BINS];
+    double index[PANDORA_BOXES], best = -INFINITY;
+    int n = 0;
+
+    for (int j = 0; j < count; j++) {
+        index[j] = pandora_index(&boxes[j], v);
+        best = fmax(best, index[j]);
+    }
+    for (int j = 0; j < count; j++) {
+        if (index[j] < 0 && index[j] < best)
+            continue; /* never opened: the first answer, whatever it is, is worth more than nothing
+                       */
+        for (int b = 0; b < PANDORA_BINS; b++)
+            if (boxes[j].share[b] > 0)
+                points[n++] =
+                    (struct point){fmin(v * boxes[j].p[b], index[j]), boxes[j].share[b], j};
+    }
+    return expected_maximum(points, n, count);
+}
+
+void pandora_expect(const struct pandora_box *boxes, int count, double v,
+                    struct pandora_outlook *out)
+{
+    double step = 1e-5 * v;
+
+    out->utility = utility(boxes, count, v);
+    out->success = (utility(boxes, count, v + step) - utility(boxes, count, v - step)) / (2 * step);
+    out->cost = v * out->success - out->utility;
+}
+
+static double success_at(const struct pandora_box *const *boxes, const double *traffic, int classes,
+                         int count, double v)
+{
+    double success = 0, all = 0;
+
+    for (int g = 0; g < classes; g++) {
+        struct pandora_outlook o;
+        pandora_expect(boxes[g], count, v, &o);
+        success += traffic[g] * o.success;
+        all += traffic[g];
+    }
+    return all > 0 ? success / all : 0;
+}
+
+/* By bisection in log v: success only grows with its price. */
+bool pandora_price(const struct pandora_box *const *boxes, const double *traffic, int classes,
+                   int count, double success, double v_max, double *v)
+{
+    double low = v_max * 1e-9, high = v_max;
+
+    if (success_at(boxes, traffic, classes, count, high) < success)
+        return false;
+    for (int i = 0; i < BISECTIONS && high > low * (1 + 1e-9); i++) {
+        double middle = sqrt(low * high);
+        if (success_at(boxes, traffic, classes, count, middle) < success)
+            low = middle;
+        else
+            high = middle;
+    }
+    *v = high;
+    return true;
+}

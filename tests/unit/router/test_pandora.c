@@ -1,0 +1,184 @@
+/* Reservation indices against their definition, the rule against exhaustive search, the closed
+ * forms against simulation. */
+#include <cmocka.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include "router/pandora.h"
+
+static uint64_t seed = 42;
+
+static double uniform(void)
+{
+    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+/* Some bins may be empty; chances are in no order. */
+static struct pandora_box random_box(int bins)
+{
+    struct pandora_box b = {.cost = 0.01 + 0.4 * uniform()};
+    double sum = 0;
+
+    for (int i = 0; i < bins; i++) {
+        b.share[i] = uniform() < 0.2 && i ? 0 : uniform();
+        b.p[i] = uniform();
+        sum += b.share[i];
+    }
+    for (int i = 0; i < bins; i++)
+        b.share[i] /= sum;
+    return b;
+}
+
+static void an_index_solves_its_equation(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        struct pandora_box b = random_box(1 + round % PANDORA_BINS);
+        double v = 0.1 + 3 * uniform(), sigma = pandora_index(&b, v), gain = 0;
+        for (int i = 0; i < PANDORA_BINS; i++)
+            gain += b.share[i] * fmax(0, v * b.p[i] - sigma);
+        assert_true(fabs(gain - b.cost) < 1e-9);
+    }
+}
+
+/* The value of the best of all ways to go on, by trying them all. */
+static double best_way(const struct pandora_box *boxes, int count, unsigned asked, double v,
+                       double best_p)
+{
+    double value = best_p < 0 ? -INFINITY : v * best_p;
+
+    for (int j = 0; j < count; j++) {
+        double way = -boxes[j].cost;
+        if (asked & (1u << j))
+            continue;
+        for (int b = 0; b < PANDORA_BINS; b++)
+            if (boxes[j].share[b] > 0)
+                way += boxes[j].share[b] *
+                       best_way(boxes, count, asked | 1u << j, v, fmax(best_p, boxes[j].p[b]));
+        value = fmax(value, way);
+    }
+    return value;
+}
+
+static double rules_way(const struct pandora_box *boxes, const double *index, int count,
+                        unsigned asked, double v, double best_p)
+{
+    int j = pandora_next(index, count, ~0u, asked, v, best_p);
+    double way;
+
+    if (j < 0)
+        return v * best_p;
+    way = -boxes[j].cost;
+    for (int b = 0; b < PANDORA_BINS; b++)
+        if (boxes[j].share[b] > 0)
+            way += boxes[j].share[b] *
+                   rules_way(boxes, index, count, asked | 1u << j, v, fmax(best_p, boxes[j].p[b]));
+    return way;
+}
+
+static void the_rule_is_the_best_of_all_ways(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct pandora_box boxes[3];
+        double index[3], v = 0.5 + 2 * uniform();
+        struct pandora_outlook o;
+        for (int j = 0; j < 3; j++) {
+            boxes[j] = random_box(3);
+            index[j] = pandora_index(&boxes[j], v);
+        }
+        double best = best_way(boxes, 3, 0, v, -1), ours = rules_way(boxes, index, 3, 0, v, -1);
+        assert_true(fabs(best - ours) < 1e-9);
+        pandora_expect(boxes, 3, v, &o);
+        assert_true(fabs(o.utility - ours) < 1e-9);
+    }
+}
+
+static void success_and_cost_are_those_of_the_rule(void **state)
+{
+    (void)state;
+    enum { RUNS = 60000 };
+    struct pandora_box boxes[4];
+    double index[4], v = 1.3, success = 0, cost = 0;
+    struct pandora_outlook o;
+
+    for (int j = 0; j < 4; j++) {
+        boxes[j] = random_box(PANDORA_BINS);
+        index[j] = pandora_index(&boxes[j], v);
+    }
+    for (int run = 0; run < RUNS; run++) {
+        unsigned asked = 0;
+        double best = -1;
+        for (int j; (j = pandora_next(index, 4, ~0u, asked, v, best)) >= 0;) {
+            double u = uniform();
+            int b = 0;
+            while (b + 1 < PANDORA_BINS && (u -= boxes[j].share[b]) >= 0)
+                b++;
+            best = fmax(best, boxes[j].p[b]);
+            cost += boxes[j].cost;
+            asked |= 1u << j;
+        }
+        success += best;
+    }
+    pandora_expect(boxes, 4, v, &o);
+    assert_true(fabs(o.success - success / RUNS) < 0.01);
+    assert_true(fabs(o.cost - cost / RUNS) < 0.01);
+}
+
+static void special_cases(void **state)
+{
+    (void)state;
+    /* A sure thing: its index is what it is worth less what it costs. */
+    struct pandora_box sure = {.cost = 0.25, .share = {1}, .p = {0.9}};
+    assert_true(fabs(pandora_index(&sure, 1) - 0.65) < 1e-12);
+    /* Too dear to be asked for its worth: asked all the same when nothing else is there. */
+    struct pandora_box dear = {.cost = 5, .share = {1}, .p = {1}};
+    double index[2] = {pandora_index(&dear, 1), pandora_index(&sure, 1)};
+    assert_true(index[0] < 0);
+    assert_int_equal(pandora_next(index, 1, 1, 0, 1, -1), 0);
+    assert_int_equal(pandora_next(index, 2, 3, 0, 1, -1), 1);
+    assert_int_equal(pandora_next(index, 2, 3, 2, 1, 0.1), -1);
+    /* Not allowed, or all asked. */
+    assert_int_equal(pandora_next(index, 2, 1, 1, 1, 0.1), -1);
+    assert_int_equal(pandora_next(index, 2, 0, 0, 1, -1), -1);
+}
+
+static void the_price_of_a_floor(void **state)
+{
+    (void)state;
+    struct pandora_box boxes[2] = {{.cost = 0.01, .share = {0.5, 0.5}, .p = {0.95, 0.3}},
+                                   {.cost = 0.2, .share = {1}, .p = {0.9}}};
+    const struct pandora_box *classes[1] = {boxes};
+    double traffic = 1, v = 0, before;
+    struct pandora_outlook o;
+
+    assert_true(pandora_price(classes, &traffic, 1, 2, 0.9, 100, &v));
+    pandora_expect(boxes, 2, v * 1.001, &o);
+    assert_true(o.success >= 0.9 - 1e-6);
+    pandora_expect(boxes, 2, v * 0.99, &o);
+    assert_true(o.success < 0.9);
+    /* More success is never cheaper. */
+    before = 0;
+    for (double floor = 0.5; floor < 0.92; floor += 0.05) {
+        assert_true(pandora_price(classes, &traffic, 1, 2, floor, 100, &v));
+        assert_true(v >= before);
+        before = v;
+    }
+    assert_false(pandora_price(classes, &traffic, 1, 2, 0.97, 100, &v));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_index_solves_its_equation),
+        cmocka_unit_test(the_rule_is_the_best_of_all_ways),
+        cmocka_unit_test(success_and_cost_are_those_of_the_rule),
+        cmocka_unit_test(special_cases),
+        cmocka_unit_test(the_price_of_a_floor),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
