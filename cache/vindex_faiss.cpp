@@ -15,7 +15,6 @@
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/DistanceComputer.h>
 #include <faiss/impl/HNSW.h>
-#include <faiss/impl/IDSelector.h>
 #include <omp.h>
 
 #include <exception>
@@ -65,19 +64,6 @@ struct SlabDistance final : faiss::DistanceComputer {
     float symmetric_dis(idx_t a, idx_t b) override
     {
         return -dot->row_row(at(a), at(b), stride);
-    }
-};
-
-struct Wanted final : faiss::IDSelector {
-    bool (*const wanted)(void *, uint32_t);
-    void *const ctx;
-
-    Wanted(bool (*w)(void *, uint32_t), void *c) : wanted(w), ctx(c)
-    {
-    }
-    bool is_member(idx_t node) const override
-    {
-        return wanted(ctx, static_cast<uint32_t>(node));
     }
 };
 
@@ -270,8 +256,7 @@ void vindex_graph_scratch_free(struct vindex_graph_scratch *s)
 }
 
 size_t vindex_graph_search(const struct vindex_graph *g, struct vindex_graph_scratch *s,
-                           const float *q, int ef, bool (*wanted)(void *ctx, uint32_t node),
-                           void *ctx, struct vindex_graph_hit *out)
+                           const float *q, int ef, struct vindex_graph_hit *out)
 {
     size_t n = 0;
 
@@ -286,9 +271,7 @@ size_t vindex_graph_search(const struct vindex_graph *g, struct vindex_graph_scr
 
         SlabDistance distance(g->vecs, g->stride, g->dot);
         distance.set_query(q);
-        Wanted selector(wanted, ctx);
         faiss::SearchParametersHNSW params;
-        params.sel = wanted ? &selector : nullptr;
         params.efSearch = ef;
         faiss::maxheap_heapify(beam, s->distance.data(), s->node.data());
         g->hnsw.search(distance, ef, s->node.data(), s->distance.data(), s->visited, &params);

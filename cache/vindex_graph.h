@@ -55,11 +55,10 @@ struct vindex_graph_hit {
     uint32_t node;
     float dot;
 };
-/* Up to ef nodes for which wanted() is true (NULL: any), nearest first, into out[ef]; how many. q:
- * [stride] floats at a 64-byte border. 0 also when there is no memory. */
+/* About the ef nearest nodes, nearest first, into out[ef]; how many. Fewer than ef: there are no
+ * more. q: [stride] floats at a 64-byte border. 0 also when there is no memory. */
 size_t vindex_graph_search(const struct vindex_graph *g, struct vindex_graph_scratch *s,
-                           const float *q, int ef, bool (*wanted)(void *ctx, uint32_t node),
-                           void *ctx, struct vindex_graph_hit *out);
+                           const float *q, int ef, struct vindex_graph_hit *out);
 
 /* The links, for a snapshot: borrowed from the graph. */
 struct vindex_graph_links {

@@ -47,14 +47,11 @@ void vindex_graph_scratch_free(struct vindex_graph_scratch *s)
 }
 
 size_t vindex_graph_search(const struct vindex_graph *g, struct vindex_graph_scratch *s,
-                           const float *q, int ef, bool (*wanted)(void *ctx, uint32_t node),
-                           void *ctx, struct vindex_graph_hit *out)
+                           const float *q, int ef, struct vindex_graph_hit *out)
 {
     assert(!g && !s);
     (void)q;
     (void)ef;
-    (void)wanted;
-    (void)ctx;
     (void)out;
     return 0;
 }

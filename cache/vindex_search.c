@@ -69,32 +69,19 @@ static void scan(const struct vindex_reader *r, const struct vslab *s, struct be
     }
 }
 
-struct living {
-    const struct vindex_view *view;
-    int64_t now_ms;
-};
-
-static bool node_lives(void *ctx, uint32_t node)
-{
-    const struct living *l = ctx;
-    return vslab_lives(l->view->slab[node / VSLAB_ROWS], node % VSLAB_ROWS, l->now_ms);
-}
-
-/* The nearest that the graph finds, living or not; should too many of them be dead, again with a
- * wider beam in which only the living count. Asking the living first would read a cache line more
- * at each node, for what is rare. */
+/* The nearest that the graph finds, living or not; when that leaves too few alive, with a wider
+ * beam. A beam in which only the living count would be wrong here: FAISS's is as wide as the dead
+ * leave it, so that it finds some that live, not the nearest. */
 static void search_graph(struct vindex_reader *r, const struct vindex_view *view, struct best *b)
 {
-    struct living living = {view, b->now_ms};
     int ef = r->v->opt.ef_search > (int)b->k ? r->v->opt.ef_search : (int)b->k;
-    for (bool all = true;; all = false) {
+    for (;;) {
+        size_t n = vindex_graph_search(view->graph, r->scratch, r->query, ef, r->found);
         b->n = 0;
-        size_t n = vindex_graph_search(view->graph, r->scratch, r->query, ef,
-                                       all ? NULL : node_lives, &living, r->found);
         for (size_t i = 0; i < n; i++)
             consider(b, view->slab[r->found[i].node / VSLAB_ROWS], r->found[i].node % VSLAB_ROWS,
                      r->found[i].dot);
-        if (b->n == b->k || ef == VINDEX_MAX_EF || (int)n < ef)
+        if (b->n == b->k || ef == VINDEX_MAX_EF || n < (size_t)ef)
             return;
         ef = ef < VINDEX_MAX_EF / 4 ? 4 * ef : VINDEX_MAX_EF;
     }

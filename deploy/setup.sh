@@ -39,6 +39,9 @@ libsqlite3-dev        -           the ledger
 libssl-dev            -           TLS
 zlib1g-dev            -           compressed bodies and data sets
 libcmocka-dev         -           unit tests (part of every build)
+g++                   c++         the one C++ file, between weir and FAISS
+libfaiss-dev          -           graphs in the cache's vector index
+libblas-dev           -           what FAISS is linked with
 ca-certificates       -           trust for HTTPS
 curl                  curl        the quick start's client
 jq                    jq          reads replies in the quick start
@@ -50,7 +53,6 @@ EOF
 test_packages() {
     cat <<'EOF'
 ccache                    ccache        rebuilds three times in a tenth of the time
-g++                       c++           builds the llama.cpp server
 clang-14                  clang-14      fuzz targets
 libclang-rt-14-dev        -             the fuzzer's run-time
 clang-tidy-14             clang-tidy-14 static analysis

@@ -102,7 +102,7 @@ static void test_small_partitions_are_exact(void **state)
     struct world w;
     uint16_t vec[VINDEX_MAX_DIM];
     new_world(&w, 20, 20000, 1);
-    for (int step = 0; step < 30000; step++) {
+    for (int step = 0; step < 20000; step++) {
         uint64_t what = rng_below(&w.rng, 100);
         int partition = (int)rng_below(&w.rng, 1 + rng_below(&w.rng, 200));
         if (what < 60) {
@@ -150,8 +150,8 @@ static void test_graphs_stay_true(void **state)
     double share = 0;
     size_t asked = 0;
     new_world(&w, 24, 5000, 2);
-    for (int step = 0; step < 60000; step++) {
-        uint64_t what = rng_below(&w.rng, 1000), adds = step / 15000 % 2 ? 250 : 750;
+    for (int step = 0; step < 40000; step++) {
+        uint64_t what = rng_below(&w.rng, 1000), adds = step / 20000 % 2 ? 300 : 900;
         int partition = rng_below(&w.rng, 50) == 0;
         if (what < adds) {
             int64_t life = rng_below(&w.rng, 10) ? FOREVER : 1 + (int64_t)rng_below(&w.rng, 2000);
@@ -313,15 +313,17 @@ static void fill(int partitions, size_t graph_from)
     struct vindex *v;
     struct world w;
     size_t refused = 0, most = 0;
-    o.max_bytes = 5 << 20;
+    o.max_bytes = 3 << 20;
     assert_int_equal(vindex_new(&o, &v, NULL), ERR_OK);
     world_init(&w, v, 24, 8);
-    for (int i = 0; i < 60000; i++) {
+    for (int i = 0; i < 30000; i++) {
         if (!world_add(&w, (int)rng_below(&w.rng, (uint64_t)partitions), FOREVER)) {
             refused++;
             for (int j = 0; j < 50; j++)
                 world_del(&w, world_pick(&w));
         }
+        if (i % 5000 == 0)
+            world_settle(&w);
         size_t bytes = stat_of(&w).bytes;
         assert_true(bytes <= o.max_bytes);
         most = bytes > most ? bytes : most;

@@ -140,10 +140,9 @@ double world_check(struct world *w, int partition, const uint16_t *vec, size_t k
     assert_int_equal(vindex_topk(w->r, &name, vec, k, w->now_ms, hits, &n), ERR_OK);
     assert_true(n <= nearest);
     for (size_t i = 0; i < n; i++) {
-        const struct world_entry *e = NULL;
-        for (size_t j = 0; j < w->n && !e; j++)
-            e = w->at[j].id == hits[i].id ? &w->at[j] : NULL;
-        assert_non_null(e);
+        assert_true(hits[i].id >= 1 && hits[i].id <= w->n);
+        const struct world_entry *e = &w->at[hits[i].id - 1];
+        assert_int_equal(e->id, hits[i].id);
         assert_true(e->there && e->partition == partition && e->expires_ms > w->now_ms);
         assert_true(hits[i].cosine == vslab_cosine(vec, e->vec, (size_t)w->dim));
         assert_true(i == 0 || hits[i - 1].cosine > hits[i].cosine ||
