@@ -68,22 +68,27 @@ static void enqueue(struct builder *b, struct pending p)
     b->queue[b->tail++] = p;
 }
 
-/* The lowest base at which all labels' cells are free. */
+/* A base at which all labels' cells are free, the lowest one as far as is looked. Crowded ground is
+ * left behind for good, or building a large vocabulary would take quadratic time: where hardly a
+ * cell was free on the way to a success, or where many free ones did not do. */
 static size_t find_base(struct builder *b, const uint8_t *labels, size_t count)
 {
     struct piece_trie *t = b->t;
-    size_t tried = 0;
-    for (size_t at = b->first_free;; at++) {
+    size_t begin = b->first_free, taken = 0, tried = 0;
+    for (size_t at = begin;; at++) {
         grow(t, at + 2 * BYTES);
-        if (t->cells[at].parent != FREE || at < labels[0])
+        if (t->cells[at].parent != FREE) {
+            taken++;
             continue;
+        }
         size_t base = at - labels[0], i = 1;
-        while (i < count && t->cells[base + labels[i]].parent == FREE)
+        while (at >= labels[0] && i < count && t->cells[base + labels[i]].parent == FREE)
             i++;
-        if (i == count)
+        if (at >= labels[0] && i == count) {
+            if (at - begin > BYTES && taken > (at - begin) / 20 * 19)
+                b->first_free = at;
             return base;
-        /* Crowded ground is left behind, or building a large vocabulary would take quadratic time.
-         */
+        }
         if (++tried >= 64 && count > 1)
             b->first_free = at + 1;
     }

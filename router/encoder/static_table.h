@@ -19,6 +19,9 @@ const struct static_table *static_table_builtin(void);
 /* ERR_BAD_WEIGHTS with t. */
 enum err static_table_open(const char *path, struct static_table **out,
                            struct err_text *t) MUST_CHECK;
+/* The same over bytes that the caller keeps alive and unchanged. */
+enum err static_table_parse(struct slice bytes, struct static_table **out,
+                            struct err_text *t) MUST_CHECK;
 void static_table_free(struct static_table *s); /* NULL is fine; not the built-in one */
 
 int static_table_dim(const struct static_table *s);

@@ -87,7 +87,7 @@ static enum err read_pieces(struct wordpiece *w, size_t bytes, struct err_text *
             return ERR_BAD_WEIGHTS;
         }
         if (w->size == cap) {
-            cap = cap ? 2 * cap : 1 << 15;
+            cap = cap ? 2 * cap : 1 << 10;
             w->pieces = mem_resize(w->pieces, cap, sizeof *w->pieces);
         }
         w->pieces[w->size++] = piece;
@@ -203,6 +203,11 @@ void wordpiece_free(struct wordpiece *w)
     free(w->pieces);
     free(w->vocab);
     free(w);
+}
+
+const struct wordpiece_options *wordpiece_options_of(const struct wordpiece *w)
+{
+    return &w->opt;
 }
 
 size_t wordpiece_size(const struct wordpiece *w)

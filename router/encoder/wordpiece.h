@@ -40,6 +40,7 @@ struct wordpiece_counts {
 struct wordpiece_counts wordpiece_encode(const struct wordpiece *w, struct slice text,
                                          bool specials, int32_t *ids, size_t max_tokens);
 
+const struct wordpiece_options *wordpiece_options_of(const struct wordpiece *w);
 size_t wordpiece_size(const struct wordpiece *w);                    /* of the vocabulary */
 struct slice wordpiece_piece(const struct wordpiece *w, int32_t id); /* borrowed; with its "##" */
 int32_t wordpiece_id(const struct wordpiece *w, struct slice piece); /* -1: not in the vocabulary */
