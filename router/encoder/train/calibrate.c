@@ -32,15 +32,25 @@ static void temperature_slopes(const float *z, const int *label, size_t rows, si
 
 double calibrate_temperature(const float *z, const int *label, size_t rows, size_t classes)
 {
-    double low = 1.0 / 20, high = 20, s = 1;
-    for (int i = 0; rows > 0 && i < 60 && high - low > 1e-7 * s; i++) {
-        double first, second;
+    double low = 1.0 / 20, high = 20, s = 1, first, second;
+    if (rows == 0)
+        return 1;
+    /* Rows that are all right pull s up for ever, in ever smaller steps: ask the ends first. */
+    temperature_slopes(z, label, rows, classes, high, &first, &second);
+    if (first <= 0)
+        return 1 / high;
+    temperature_slopes(z, label, rows, classes, low, &first, &second);
+    if (first >= 0)
+        return 1 / low;
+    for (int i = 0; i < 60 && high - low > 1e-7 * s; i++) {
         temperature_slopes(z, label, rows, classes, s, &first, &second);
-        if (first > 0) /* the likelihood falls: s is too large */
+        if (first > 0) /* the loss rises: s is too large */
             high = s;
         else
             low = s;
         double next = second > 0 ? s - first / second : -1;
+        if (fabs(next - s) < 1e-7 * s)
+            break;
         /* A step that leaves the bracket is replaced by halving it (in logarithms). */
         s = next > low && next < high ? next : sqrt(low * high);
     }

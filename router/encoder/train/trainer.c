@@ -18,8 +18,7 @@
 #define MAX_ITERATIONS  300
 
 /* From strong to weak: each fit starts where the one before it ended. */
-static const double penalties[TRAIN_PENALTIES] = {0.3,  0.1,  0.03, 0.01, 0.003,
-                                                  1e-3, 3e-4, 1e-4, 3e-5};
+static const double penalties[TRAIN_PENALTIES] = {3, 1, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4};
 
 /* One head's view of the set: the rows that it may use. */
 struct view {
