@@ -7,7 +7,7 @@ weir_library(process
 
 add_executable(weir main.c
     cli/cli.c cli/cmd_backends.c cli/cmd_check.c cli/cmd_diff.c cli/cmd_distil.c cli/cmd_explain.c cli/cmd_help.c cli/cmd_model.c cli/cmd_models.c cli/cmd_schema.c
-    cli/cmd_serve.c cli/cmd_version.c cli/discover.c cli/fetch.c cli/help.c cli/out.c cli/progress.c)
+    cli/cmd_serve.c cli/cmd_version.c cli/discover.c cli/fetch.c cli/help.c cli/out.c cli/progress.c cli/cmd_eval.c cli/cmd_train.c cli/training.c)
 target_compile_definitions(weir PRIVATE WEIR_VERSION="${PROJECT_VERSION}")
 target_link_libraries(weir PRIVATE weir_process weir_models weir_train)
 install(TARGETS weir RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
