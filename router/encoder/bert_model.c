@@ -329,6 +329,15 @@ void bert_model_free(struct bert_model *m)
     free(m);
 }
 
+void bert_model_drop_weights(struct bert_model *m)
+{
+    struct store *store = m->arena;
+    free(store->weights);
+    store->weights = NULL;
+    m->word = m->position = m->embed_gain = m->embed_shift = NULL;
+    m->layer = NULL;
+}
+
 enum err bert_model_open(const char *folder, struct bert_model **out, struct err_text *t)
 {
     struct bert_config config;

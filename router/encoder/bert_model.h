@@ -51,5 +51,8 @@ struct bert_model {
 enum err bert_model_open(const char *folder, struct bert_model **out,
                          struct err_text *t) MUST_CHECK;
 void bert_model_free(struct bert_model *m); /* NULL is fine */
+/* Frees the weights, for an encoder whose kernels have packed what they need; all pointers to them
+ * are NULL from then on. */
+void bert_model_drop_weights(struct bert_model *m);
 
 #endif

@@ -2,8 +2,8 @@
  * immutable, a session belongs to one thread. Called by the service, the trainer, the command line
  * and tests.
  *
- * A pass takes at most pass_tokens tokens, so that its activations stay in the core's second-level
- * cache; more texts make more passes. */
+ * More texts than a pass should take make more passes: on a CPU its activations are to stay in the
+ * core's second-level cache, and beyond that a longer pass costs more per token, not less. */
 #include "router/encoder/encoder.h"
 
 #include <stdlib.h>
@@ -12,15 +12,20 @@
 #include "router/encoder/bert_ref.h"
 #include "router/encoder/cpu/bert_cpu.h"
 
-/* Tokens of one pass on a CPU, or one sequence when that is longer. */
-#define CPU_PASS_TOKENS 512
+/* Tokens of one pass on a CPU, or one sequence when that is longer; measured with
+ * tests/bench/encoder. */
+#define CPU_PASS_TOKENS 128
+/* What the sample below may have. */
+#define SAMPLE_TOKENS 512
 
 struct encoder {
     struct bert_model *model;              /* owned */
     struct wordpiece *tokenizer;           /* owned */
     const struct encoder_kernels *kernels; /* static */
     void *packed;                          /* owned: kernels->packed_free */
-    int max_tokens, pass_tokens;
+    int max_tokens;
+    int pass_tokens; /* the most that a pass can have, >= max_tokens */
+    int good_tokens; /* no further sequence joins a pass beyond these */
     size_t weight_bytes;
     struct fingerprint space;
 };
@@ -67,12 +72,12 @@ static void *pack_on_sample(const struct encoder *e, struct bert_cpu_options cpu
 {
     enum { TEXTS = sizeof sample_texts / sizeof *sample_texts };
     int32_t starts[TEXTS + 1] = {0};
-    int32_t *ids = mem_zalloc((size_t)(e->pass_tokens + e->max_tokens), sizeof *ids);
+    int32_t *ids = mem_zalloc((size_t)(SAMPLE_TOKENS + e->max_tokens), sizeof *ids);
     struct encoder_batch batch = {.ids = ids, .starts = starts};
     for (int i = 0; i < TEXTS; i++) {
         struct wordpiece_counts c = wordpiece_encode(e->tokenizer, slice_str(sample_texts[i]), true,
                                                      ids + starts[i], (size_t)e->max_tokens);
-        if (starts[i] + (int)c.tokens > e->pass_tokens)
+        if (starts[i] + (int)c.tokens > SAMPLE_TOKENS)
             break;
         starts[i + 1] = starts[i] + (int)c.tokens;
         batch.count++;
@@ -110,6 +115,7 @@ static enum err choose_cpu(const struct encoder_options *opt, struct encoder *e,
     e->kernels = bert_cpu_kernels(cpu.ops, cpu.precision);
     e->packed = precision == ENCODER_INT8 ? pack_on_sample(e, cpu) : bert_cpu_pack(&cpu);
     e->weight_bytes = bert_cpu_bytes(e->packed);
+    bert_model_drop_weights(e->model);
     return ERR_OK;
 }
 
@@ -133,6 +139,7 @@ static enum err check_limit(const struct encoder_options *opt, struct encoder *e
         return ERR_INVALID_POLICY;
     }
     e->pass_tokens = e->max_tokens > CPU_PASS_TOKENS ? e->max_tokens : CPU_PASS_TOKENS;
+    e->good_tokens = CPU_PASS_TOKENS;
     e->space = e->max_tokens == e->model->max_tokens
                    ? e->model->space
                    : fingerprint_shortened(e->model->space, e->max_tokens);
@@ -267,7 +274,7 @@ enum err encoder_embed(struct encoder_session *s, const struct slice *texts, int
         int tokens = (int)c.tokens;
         if (counts)
             counts[i] = c;
-        if (used + tokens > s->encoder->pass_tokens) {
+        if (waiting > 0 && used + tokens > s->encoder->good_tokens) {
             err = run_pass(s, s->ids, i - waiting, waiting, out, t);
             memmove(s->ids, s->ids + used, (size_t)tokens * sizeof *s->ids);
             waiting = 0;
@@ -316,7 +323,7 @@ enum err encoder_run(struct encoder_session *s, const struct encoder_batch *batc
         /* As many as the pass takes, at most what s->starts has room for, at least one. */
         int n = 0, first = batch->starts[done];
         while (done + n < batch->count && n < e->pass_tokens / 2 + 1 &&
-               batch->starts[done + n + 1] - first <= e->pass_tokens) {
+               (n == 0 || batch->starts[done + n + 1] - first <= e->good_tokens)) {
             n++;
             s->starts[n] = batch->starts[done + n] - first;
         }

@@ -3,6 +3,7 @@
  * heads. */
 #include <math.h>
 #include <string.h>
+#include "router/encoder/half.h"
 #include "router/encoder/safetensors.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are stored little-endian");
@@ -12,18 +13,6 @@ static float from_bits(uint32_t bits)
     float f;
     memcpy(&f, &bits, sizeof f);
     return f;
-}
-
-/* IEEE 754 binary16. Subnormals are exact in binary32: fraction * 2^-24. */
-static float from_half(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 0x3FF;
-    if (exponent == 0) {
-        float magnitude = (float)fraction * 0x1p-24F;
-        return sign ? -magnitude : magnitude;
-    }
-    uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
-    return from_bits(sign | wide << 23 | fraction << 13);
 }
 
 static void read_f64(const char *p, float *out, size_t n)
@@ -40,7 +29,7 @@ static void read_f16(const char *p, float *out, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, p + 2 * i, sizeof h);
-        out[i] = from_half(h);
+        out[i] = half_to_float(h);
     }
 }
 

@@ -10,12 +10,12 @@ const struct encoder_kernels *bert_cpu_kernels(const struct cpu_ops *ops,
                                                enum encoder_precision precision);
 
 struct bert_cpu_options {
-    const struct bert_model *model; /* borrowed until packed_free */
+    const struct bert_model *model; /* borrowed until packed_free; its weights only while packing */
     const struct cpu_ops *ops;
     enum encoder_precision precision;
     int pass_tokens; /* the most tokens that a batch may have */
-    /* Typical text, int8 only: which inputs of the layers are large is measured on it. At most
-     * pass_tokens. */
+    /* Typical text, int8 only, of any size: which inputs of the layers are large is measured on it.
+     */
     const struct encoder_batch *sample;
 };
 /* What the kernels call packed. */

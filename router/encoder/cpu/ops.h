@@ -107,6 +107,9 @@ struct cpu_quantize {
     float *scale;         /* [rows] */
 };
 
+/* out[n] = halves[n] + add[n]; n padded. */
+typedef void cpu_add_halves_fn(const uint16_t *halves, const float *add, int n, float *out);
+
 struct cpu_ops {
     const char *isa;
     int panel;          /* columns of a panel */
@@ -114,6 +117,7 @@ struct cpu_ops {
     int row_bytes;      /* of one quantised activation */
     bool unsigned_rows; /* rows are stored with 128 added: sums begin at -128 * sum(weights) */
     int head_multiple;  /* attention takes heads of a multiple of this size */
+    cpu_add_halves_fn *add_halves; /* binary16 */
     void (*product_f32)(const struct cpu_product *p);
     void (*product_s8)(const struct cpu_product *p);
     void (*quantize)(const struct cpu_quantize *q);

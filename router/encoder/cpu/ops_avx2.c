@@ -1,4 +1,4 @@
-/* The CPU kernels for AVX2 with FMA (Intel since Haswell, AMD since Zen).
+/* The CPU kernels for AVX2 with FMA and F16C (Intel since Haswell, AMD since Zen).
  *
  * Products: a tile is up to 6 rows by a panel of 16 columns, 12 accumulators of 16 registers.
  * Quantised rows are 16 bits wide, because vpmaddwd on 16 bits is exact where vpmaddubsw on bytes
@@ -21,6 +21,10 @@ INLINE vec vec_load(const float *p)
 INLINE void vec_store(float *p, vec v)
 {
     _mm256_storeu_ps(p, v);
+}
+INLINE vec vec_halves(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 INLINE vec vec_zero(void)
 {
@@ -178,6 +182,7 @@ const struct cpu_ops cpu_ops_avx2 = {
     .group = 2,
     .row_bytes = sizeof(row_s8),
     .head_multiple = HEAD_MULTIPLE,
+    .add_halves = add_halves,
     .product_f32 = product_f32,
     .product_s8 = product_s8,
     .quantize = quantize,

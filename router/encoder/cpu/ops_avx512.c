@@ -26,6 +26,10 @@ INLINE void vec_store(float *p, vec v)
 {
     _mm512_storeu_ps(p, v);
 }
+INLINE vec vec_halves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
 INLINE vec vec_zero(void)
 {
     return _mm512_setzero_ps();
@@ -459,6 +463,7 @@ const struct cpu_ops cpu_ops_avx512 = {
     .row_bytes = 1,
     .unsigned_rows = true,
     .head_multiple = HEAD_MULTIPLE,
+    .add_halves = add_halves,
     .product_f32 = product_f32,
     .product_s8 = product_s8,
     .quantize = quantize,

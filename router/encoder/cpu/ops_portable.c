@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "router/encoder/cpu/ops.h"
+#include "router/encoder/half.h"
 
 enum { PANEL = 16 };
 
@@ -129,6 +130,12 @@ static void norm(const struct cpu_norm *n)
     }
 }
 
+static void add_halves(const uint16_t *halves, const float *add, int n, float *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = half_to_float(halves[i]) + add[i];
+}
+
 static size_t attention_bytes(int tokens, int size)
 {
     (void)size;
@@ -171,6 +178,7 @@ const struct cpu_ops cpu_ops_portable = {
     .group = 1,
     .row_bytes = 1,
     .head_multiple = 1,
+    .add_halves = add_halves,
     .product_f32 = product_f32,
     .product_s8 = product_s8,
     .quantize = quantize,
