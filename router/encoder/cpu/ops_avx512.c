@@ -356,7 +356,8 @@ ACROSS(max_across, max_epi32)
 ACROSS(sum_across, add_epi32)
 
 /* scores -> weights of 4 queries, and 1 / their sums. scale: of a score, in powers of two. */
-INLINE __m128 weigh_s8(const struct attention_s8 *s, const __m512i max[QUERIES], float scale)
+INLINE __m128 weigh_s8(const struct attention_s8 *s, const __m512i max[QUERIES], float scale,
+                       __mmask16 last)
 {
     const float log2_255 = 7.9943534f;
     float offset[QUERIES];
@@ -367,6 +368,8 @@ INLINE __m128 weigh_s8(const struct attention_s8 *s, const __m512i max[QUERIES],
     for (size_t q = 0; q < QUERIES; q++)
         sum[q] = _mm512_setzero_si512();
     for (size_t j = 0; j < s->keys_padded; j += LANES) {
+        /* The lowest score is not enough where all are 0 times 0. */
+        __mmask16 real = j + LANES == s->keys_padded ? last : (__mmask16)0xffff;
         __m512i e[QUERIES];
 #pragma GCC unroll 4
         for (size_t q = 0; q < QUERIES; q++) {
@@ -375,7 +378,7 @@ INLINE __m128 weigh_s8(const struct attention_s8 *s, const __m512i max[QUERIES],
                 _mm512_set1_ps(scale), _mm512_set1_ps(offset[q]));
             /* Below 1/2 the weight is 0 all the same, and 2^x must not leave its range. */
             x = _mm512_max_ps(x, _mm512_set1_ps(-20.0f));
-            e[q] = _mm512_cvtps_epi32(vec_exp2(x, 3));
+            e[q] = _mm512_maskz_cvtps_epi32(real, vec_exp2(x, 3));
             sum[q] = _mm512_add_epi32(sum[q], e[q]);
         }
         /* 255 does not fit into what pack_rows makes: its second step is the unsigned one here. */
@@ -443,7 +446,7 @@ static void attention_s8(const struct cpu_attention *a)
         for (; key < s.keys_padded; key += LANES)
             score_s8(&s, queries, key, 1, key + LANES == s.keys_padded ? last : full, max);
         float share[QUERIES];
-        _mm_storeu_ps(share, weigh_s8(&s, max, scale));
+        _mm_storeu_ps(share, weigh_s8(&s, max, scale, last));
         for (size_t c = 0; c < s.size; c += HEAD_MULTIPLE)
             gather_s8(&s, c, share, a->out + query * a->out_stride, a->out_stride, tokens - query);
     }

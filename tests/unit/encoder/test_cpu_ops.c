@@ -365,8 +365,9 @@ static void check_attention(const struct cpu_ops *ops, int tokens, int size, boo
     size_t d = (size_t)size, t = (size_t)tokens;
     rng_seed(&r, 7 + (uint64_t)tokens);
     float *qkv = mem_zalloc(t * 3 * d, sizeof *qkv), *out = mem_zalloc(t * d, sizeof *out);
+    /* Now and then no query: all keys weigh the same. */
     for (size_t i = 0; i < t * 3 * d; i++)
-        qkv[i] = random_normal(&r);
+        qkv[i] = tokens % 9 == 0 && i % (3 * d) < d ? 0 : random_normal(&r);
     const struct cpu_attention a = {.qkv = qkv,
                                     .qkv_stride = 3 * d,
                                     .kv_offset = d,
