@@ -295,6 +295,8 @@ if [ $want_bench = 1 ]; then
         say "note: Portkey's gateway could not be installed; the benchmark will say so"
     fill_venv "$root/build/bench/litellm" "$root/tests/bench/proxy/litellm-requirements.txt" ||
         say "note: LiteLLM could not be installed; the benchmark will say so"
+    fill_venv "$root/build/bench/encoder" "$root/tests/bench/encoder/requirements.txt" ||
+        say "note: onnxruntime could not be installed; the encoder cannot be measured beside it"
 fi
 
 if [ $check_only = 1 ]; then
