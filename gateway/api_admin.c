@@ -24,6 +24,8 @@
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
+#include "router/classifier.h"
+#include "router/embedder.h"
 #include "router/snapshot.h"
 
 #define LISTING_WAIT_US 1000000
@@ -415,6 +417,54 @@ static void get_backends(struct api_admin *a, struct http_exchange *x, struct sl
     reply_json(x, 200, NULL, o);
 }
 
+/* ---- the encoder ---- */
+
+static json_t *service_json(struct embedder *e)
+{
+    struct encoder_facts f = encoder_service_facts(embedder_service(e));
+    struct encoder_service_counts c;
+    char space[FINGERPRINT_TEXT_BYTES], full[FINGERPRINT_TEXT_BYTES];
+    json_t *o = json_object(), *texts = json_object();
+    encoder_service_counts(embedder_service(e), &c);
+    fingerprint_text(f.space, space);
+    fingerprint_text(f.full, full);
+    json_put_text(o, "model", f.model);
+    json_put_text(o, "kernels", f.kernels);
+    json_put_text(o, "precision", encoder_precision_name(f.precision));
+    json_put_int(o, "dimensions", f.dim);
+    json_put_int(o, "max_tokens", f.max_tokens);
+    json_put_int(o, "weight_bytes", (int64_t)f.weight_bytes);
+    json_put_text(o, "space", space);
+    json_put_text(o, "fingerprint", full);
+    json_put_bool(o, "device_lost", c.device_lost);
+    json_put_int(texts, "encoded", (int64_t)c.encoded);
+    json_put_int(texts, "refused", (int64_t)c.refused);
+    json_put_int(texts, "expired", (int64_t)c.expired);
+    json_put_int(texts, "failed", (int64_t)c.failed);
+    json_put_int(texts, "queued", (int64_t)c.queued);
+    json_put(o, "texts", texts);
+    json_put_int(o, "passes", (int64_t)c.passes);
+    return o;
+}
+
+/* The transformer, null where the static tier is alone; and what queries are told apart by, null
+ * where no route hangs on a class. */
+static void get_encoder(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    const struct snapshot *s = control_snapshot(a->control);
+    json_t *o = s->embedder ? service_json(s->embedder) : json_object();
+    json_t *classes = json_array();
+    if (!s->embedder)
+        json_put_text(o, "model", s->classifier ? POLICY_ENCODER_STATIC : NULL);
+    for (size_t i = 0; i < s->policy->class_count; i++)
+        json_array_append_new(classes, json_put_string(s->policy->classes[i].name));
+    json_put_bool(o, "classifies", s->classifier != NULL);
+    json_put(o, "declared_classes", classes);
+    json_put_text(o, "policy_version", s->policy->version);
+    reply_json(x, 200, NULL, o);
+}
+
 /* ---- the policy ---- */
 
 static json_t *policy_summary(struct api_admin *a)
@@ -673,6 +723,7 @@ static const struct route routes[] = {
     {"GET", "/metrics", ACCESS_ADMIN, get_metrics},
     {"GET", "/admin/requests", ACCESS_ADMIN, get_requests},
     {"GET", "/admin/backends", ACCESS_ADMIN, get_backends},
+    {"GET", "/admin/encoder", ACCESS_ADMIN, get_encoder},
     {"GET", "/admin/policy", ACCESS_ADMIN, get_policy},
     {"PUT", "/admin/policy", ACCESS_ADMIN, put_policy},
     {"POST", "/admin/policy/validate", ACCESS_ADMIN, post_validate},

@@ -417,7 +417,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
     const struct http1_head *head = http_exchange_head(e->x);
     const struct reply_summary *s = &e->reply.summary;
     int64_t now_us = clock_mono_us(), wall_us = clock_wall_us();
-    char time[32], path[256], drop[80], model[128], usd[32], line[1536];
+    char time[32], path[256], drop[80], model[128], class_name[128], usd[32], line[1536];
     bool routed = e->routed && s->route;
     int n;
 
@@ -434,7 +434,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
         n += snprintf(
             line + n, sizeof line - (size_t)n,
             " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld "
-            "usage=%s cost=%s ttft_ms=%lld err=%s",
+            "usage=%s cost=%s class=%s ttft_ms=%lld err=%s",
             log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-",
             s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
             (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] +
@@ -442,6 +442,8 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
             (long long)s->usage.n[TOK_CACHED_INPUT],
             (long long)(s->usage.n[TOK_OUTPUT] + s->usage.n[TOK_REASONING]),
             usage_source_name(s->usage.source), money_format_usd(s->cost, usd, sizeof usd),
+            s->class_name[0] ? log_quote(slice_str(s->class_name), class_name, sizeof class_name)
+                             : "-",
             (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
             s->err == ERR_OK ? "-" : err_name(s->err));
     if (n > 0)

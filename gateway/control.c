@@ -148,8 +148,12 @@ static bool serve_first_policy(struct control *c)
     c->registry = endpoint_registry_new();
     struct policy *p = c->first;
     c->first = NULL;
-    control_serve(c, p, "start");
-    return true;
+    struct err_text t = {""};
+    c->exit_code = EXIT_CODE_START;
+    if (control_serve(c, p, "start", &t) == ERR_OK)
+        return true;
+    start_error("the policy cannot serve", t.s);
+    return false;
 }
 
 static size_t worker_count_of(const struct policy_server *s)
@@ -403,6 +407,7 @@ static bool start_loop(struct control *c)
     c->signals = event_new(c->base, c->signal_fd, EV_READ | EV_PERSIST, on_signal, c);
     c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
     c->drain_poll = event_new(c->base, -1, EV_PERSIST, on_drain_poll, c);
+    c->sweep = event_new(c->base, -1, 0, control_on_sweep, c);
     struct err_text t;
     c->launcher = launcher_new(&t);
     if (!c->launcher) {
@@ -414,7 +419,7 @@ static bool start_loop(struct control *c)
     struct catalog_owner owner = control_catalog_owner(c);
     c->catalog = catalog_new(c->base, c->probing, &owner);
     launcher_watch(c->launcher, &c->mailbox, on_server_ready);
-    return c->signals && c->mail && c->drain_poll && event_add(c->signals, NULL) == 0 &&
+    return c->signals && c->mail && c->drain_poll && c->sweep && event_add(c->signals, NULL) == 0 &&
            event_add(c->mail, NULL) == 0;
 }
 
@@ -492,6 +497,7 @@ static void clear(struct control *c)
     free_event(c->signals);
     free_event(c->mail);
     free_event(c->drain_poll);
+    free_event(c->sweep);
     if (c->base) {
         mailbox_clear(&c->mailbox);
         event_base_free(c->base);
@@ -622,6 +628,7 @@ enum err control_write_metrics(struct control *c, struct buf *out)
     tables[n++] = ledger_stats(c->ledger);
     tables[n++] = c->stats;
     struct stats *endpoints = endpoint_gauges(c);
+    control_encoder_gauges(c->snapshot->embedder, endpoints);
     tables[n++] = endpoints;
     enum err e = stats_write_prometheus(tables, n, out);
     stats_free(endpoints);

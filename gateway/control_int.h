@@ -3,6 +3,7 @@
 #ifndef GATEWAY_CONTROL_INT_H
 #define GATEWAY_CONTROL_INT_H
 
+#include <event2/util.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "backends/catalog.h"
@@ -10,6 +11,7 @@
 #include "backends/probe.h"
 #include "base/stats.h"
 #include "gateway/control.h"
+#include "gateway/control_encoder.h"
 
 struct control {
     struct control_options opt; /* borrowed strings */
@@ -33,6 +35,8 @@ struct control {
     struct upstream *probing;  /* owned: the connections of health checks and of the catalog */
     struct prober *prober;     /* owned */
     struct catalog *catalog;   /* owned: what servers list */
+    struct control_encoder encoder;
+    struct event *sweep; /* encoders that a reload left behind end when nobody holds them */
     struct control_fault fault;
 
     /* the process */
@@ -53,12 +57,15 @@ struct control {
     pthread_t joiner;
 };
 
+void control_on_sweep(evutil_socket_t fd, short what, void *ctx); /* of the event `sweep` */
 void control_policy_init(struct control *c);
 void control_policy_clear(struct control *c);
 /* The first load: problems go to stderr as `weir check` prints them. false: nothing to serve. */
 bool control_load_first(struct control *c);
 struct catalog_owner control_catalog_owner(struct control *c);
-/* Makes p (whose reference is taken over) the serving policy: store, snapshot, workers, metrics. */
-void control_serve(struct control *c, struct policy *p, const char *origin);
+/* Makes p the serving policy: encoder, store, snapshot, workers, metrics. p's reference is taken
+ * over in any case. Not ERR_OK: the encoder or a class cannot be made, and t says why. */
+enum err control_serve(struct control *c, struct policy *p, const char *origin,
+                       struct err_text *t) MUST_CHECK;
 
 #endif

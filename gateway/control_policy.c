@@ -4,6 +4,7 @@
 #include "gateway/control_int.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -19,7 +20,8 @@
 #include "policies/policy_diff.h"
 #include "router/snapshot.h"
 
-static const struct policy_load_options load_options = {.resolve_secrets = true};
+static const struct policy_load_options load_options = {.resolve_secrets = true,
+                                                        .labels_fn = classifier_labels};
 
 void control_policy_init(struct control *c)
 {
@@ -33,6 +35,7 @@ void control_policy_clear(struct control *c)
     diags_clear(&c->fault.diags);
     policy_unref(c->first);
     snapshot_unref(c->snapshot);
+    control_encoder_clear(&c->encoder);
 }
 
 static void count_load(struct control *c, const char *result)
@@ -262,19 +265,49 @@ static void configure_launcher(struct control *c, const struct policy *p)
     free(specs);
 }
 
-void control_serve(struct control *c, struct policy *p, const char *origin)
+#define SWEEP_MS 500
+
+/* Encoders that only requests in flight still use. */
+static void sweep_encoders(struct control *c)
+{
+    const struct timeval wait = {.tv_usec = SWEEP_MS * 1000};
+    if (control_encoder_sweep(&c->encoder, c->snapshot->embedder))
+        event_add(c->sweep, &wait);
+}
+
+void control_on_sweep(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    sweep_encoders(ctx);
+}
+
+static void keep_version(struct control *c, const struct policy *p, const char *origin)
 {
     struct err_text t;
-    if (policy_store_add(c->store, p->version, origin, p->text, &c->store_serial, &t) != ERR_OK) {
-        char quoted[600];
-        log_line(LOG_ERROR, "control", "policy version not kept", "why=%s",
-                 log_quote(slice_str(t.s), quoted, sizeof quoted));
-        c->store_serial = 0;
+    if (policy_store_add(c->store, p->version, origin, p->text, &c->store_serial, &t) == ERR_OK)
+        return;
+    char quoted[600];
+    log_line(LOG_ERROR, "control", "policy version not kept", "why=%s",
+             log_quote(slice_str(t.s), quoted, sizeof quoted));
+    c->store_serial = 0;
+}
+
+enum err control_serve(struct control *c, struct policy *p, const char *origin, struct err_text *t)
+{
+    struct control_built built;
+    enum err e = control_encoder_build(&c->encoder, p, &built, t);
+    if (e != ERR_OK) {
+        policy_unref(p);
+        return e;
     }
+    keep_version(c, p, origin);
     apply_log_level(p);
     configure_launcher(c, p);
     struct snapshot *old = c->snapshot;
     c->snapshot = snapshot_new(p, c->registry, ++c->loads);
+    control_encoder_use(&c->encoder, &built);
+    snapshot_set_classifier(c->snapshot, built.classifier, built.embedder);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);
     snapshot_unref(old);
@@ -287,6 +320,8 @@ void control_serve(struct control *c, struct policy *p, const char *origin)
              "version=%s serial=%" PRId64 " origin=\"%s\" models=%zu routes=%zu file=%s",
              p->version, c->store_serial, origin, p->model_count, p->route_count,
              log_quote(slice_str(p->source), quoted, sizeof quoted));
+    sweep_encoders(c);
+    return ERR_OK;
 }
 
 /* The same text may still mean something new: keys come from the environment and from files. */
@@ -304,9 +339,12 @@ static bool same_secrets(const struct policy *a, const struct policy *b)
     return true;
 }
 
-static bool unchanged(const struct policy *a, const struct policy *b)
+/* And so do files of heads. */
+static bool unchanged(const struct control *c, const struct policy *p)
 {
-    return slice_eq(a->text, b->text) && same_secrets(a, b);
+    const struct policy *serving = c->snapshot->policy;
+    return slice_eq(serving->text, p->text) && same_secrets(serving, p) &&
+           control_encoder_same(&c->encoder, p);
 }
 
 enum err control_load_policy(struct control *c, const char *origin)
@@ -320,7 +358,7 @@ enum err control_load_policy(struct control *c, const char *origin)
         return e;
     }
     struct err_text t;
-    if (unchanged(c->snapshot->policy, p)) {
+    if (unchanged(c, p)) {
         policy_unref(p);
         forget_fault(c);
         count_load(c, "unchanged");
@@ -331,7 +369,11 @@ enum err control_load_policy(struct control *c, const char *origin)
         return ERR_CONFLICT;
     } else {
         log_diags(&d);
-        control_serve(c, p, origin);
+        e = control_serve(c, p, origin, &t);
+        if (e != ERR_OK) {
+            remember_fault(c, origin, t.s, &d);
+            return e;
+        }
         forget_fault(c);
     }
     diags_clear(&d);

@@ -4,6 +4,7 @@
 #include "gateway/worker.h"
 
 #include <event2/event.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -242,12 +243,27 @@ static bool set_up(struct worker *w)
     return open_server(w);
 }
 
+/* Encoders post their answers to this mailbox: it may not go before the last of them has come,
+ * which takes no longer than what is queued. */
+static void await_encoders(struct worker *w)
+{
+    struct pollfd p = {.fd = w->mailbox.fd, .events = POLLIN};
+
+    while (w->env.owed) {
+        (void)poll(&p, 1, -1);
+        mailbox_drain(&w->mailbox, w);
+    }
+}
+
 static void tear_down(struct worker *w)
 {
+    if (w->base) {
+        request_abort_all(&w->env, ERR_DRAINING);
+        await_encoders(w);
+    }
     mailbox_close(&w->mailbox);
     if (!w->base)
         return;
-    request_abort_all(&w->env, ERR_DRAINING);
     if (w->opt.launcher)
         launcher_forget(w->opt.launcher, &w->mailbox);
     if (w->server)

@@ -88,14 +88,22 @@ static const char *class_text(struct arena *a, const struct policy_match *m,
     return arena_printf(a, "takes class %s, and this is '%.*s'", wanted, SLICE_ARG(q->class_name));
 }
 
+static const char *match_text(struct arena *a, const struct policy_match *m)
+{
+    const char *names = m->model_count ? arena_printf(a, "takes the name (%s)",
+                                                      join(a, m->models, m->model_count, ", "))
+                                       : "takes any name that this policy knows";
+    return m->class_count ? arena_printf(a, "%s and class %s", names,
+                                         join(a, m->classes, m->class_count, " or "))
+                          : names;
+}
+
 static const char *miss_text(struct arena *a, const struct policy_match *m,
                              const struct policy_query *q, enum policy_miss miss)
 {
     switch (miss) {
     case POLICY_MISS_NONE:
-        return m->model_count ? arena_printf(a, "takes the name (%s)",
-                                             join(a, m->models, m->model_count, ", "))
-                              : "takes any name that this policy knows";
+        return match_text(a, m);
     case POLICY_MISS_MODEL:
         return m->model_count
                    ? arena_printf(a, "takes %s", join(a, m->models, m->model_count, ", "))

@@ -9,7 +9,7 @@
 
 nanousd account_cost(const struct request *r)
 {
-    nanousd sum = 0;
+    nanousd sum = r->class.cost;
 
     for (int i = 0; i < r->attempt_count; i++)
         sum = money_add(sum, r->attempts[i].cost);
@@ -37,7 +37,6 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
     const struct policy_backend *b = &p->backends[m->backend];
 
     *row = (struct ledger_attempt){
-        .seq = i + 1,
         .role = at->lost ? "lost" : "serve",
         .started_wall_us = at->started_wall_us,
         .model = m->name,
@@ -55,11 +54,52 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
     };
 }
 
+/* The encoder's pass, where it has a price. Nobody was sent anything: there is no HTTP status. */
+static void fill_classify(const struct request *r, struct ledger_attempt *row)
+{
+    const struct query_class *qc = &r->class;
+
+    *row = (struct ledger_attempt){
+        .role = "classify",
+        .started_wall_us = qc->started_wall_us,
+        .model = r->snap->policy->encoder.model,
+        .upstream_model = r->snap->policy->encoder.model,
+        .backend = "(encoder)",
+        .endpoint = "encoder",
+        .outcome = "ok",
+        .usage = qc->usage,
+        .cost = qc->cost,
+        .price_version = qc->price->version,
+        .first_byte_us = -1,
+        .duration_us = qc->share_us,
+    };
+}
+
+/* An answer given again: an attempt of nobody, at no cost. */
+static void fill_replay(const struct request *r, int64_t duration_us, struct ledger_attempt *row)
+{
+    const char *model = arena_strdup((struct arena *)&r->arena, r->cache.entry->f.model);
+
+    *row = (struct ledger_attempt){
+        .role = "cache",
+        .started_wall_us = r->received_wall_us,
+        .model = model,
+        .upstream_model = "",
+        .backend = "(cache)",
+        .endpoint = "cache",
+        .outcome = "ok",
+        .price_version = "",
+        .first_byte_us = -1,
+        .duration_us = duration_us,
+        .served = r->outcome == ERR_OK,
+    };
+}
+
 static void post_to_ledger(struct request *r, const struct attempt *served, int64_t duration_us)
 {
     const struct policy *p = r->snap->policy;
     struct ledger_attempt *rows =
-        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 1);
+        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 3);
     struct ledger_request req = {
         .request_id = r->id,
         .received_wall_us = r->received_wall_us,
@@ -76,14 +116,28 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .cost = account_cost(r),
         .ttft_us = r->ttft_us,
         .duration_us = duration_us,
-        .class_name = "",
-        .class_tier = "",
-        .class_us = -1,
+        .class_name = arena_strdup(&r->arena, r->class.is.label),
+        .class_confidence = (double)r->class.is.confidence,
+        .class_tier = r->class.took_us < 0 ? "" : classifier_tier_name(r->class.is.tier),
+        .class_us = r->class.took_us,
+        .cache = cache_said_name(r->cache.said),
     };
+    const struct cache_entry *again = r->cache.entry;
+    size_t n = 0;
 
+    if (again) {
+        req.served_model = arena_strdup(&r->arena, again->f.model);
+        req.cache_entry = again->f.id;
+        req.saved = again->f.cost;
+        fill_replay(r, duration_us, &rows[n++]);
+    }
+    if (r->class.price)
+        fill_classify(r, &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
-        fill_attempt(r, i, &rows[i]);
-    ledger_post(r->env->ledger, ledger_record_new(&req, rows, (size_t)r->attempt_count));
+        fill_attempt(r, i, &rows[n++]);
+    for (size_t i = 0; i < n; i++)
+        rows[i].seq = (int32_t)i + 1;
+    ledger_post(r->env->ledger, ledger_record_new(&req, rows, n));
 }
 
 void account_request(struct request *r, struct reply *reply)
@@ -94,6 +148,9 @@ void account_request(struct request *r, struct reply *reply)
     int route = r->route ? (int)(r->route - p->routes) : -1;
 
     post_to_ledger(r, served, duration_us);
+    if (r->cache.said != CACHE_SAID_NOTHING)
+        meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,
+                      r->cache.entry ? r->cache.entry->f.cost : 0);
     meters_request(r->env->meters, r->snap, r->api, route, r->status, duration_us, r->ttft_us);
     if (!reply)
         return;
@@ -101,6 +158,8 @@ void account_request(struct request *r, struct reply *reply)
         .model = served ? p->models[served->model].name : "",
         .endpoint = served ? attempt_backend(r, served)->endpoints[served->endpoint].label : "",
         .route = r->route ? r->route->name : "",
+        .class_confidence = (double)r->class.is.confidence,
+        .cache = cache_said_name(r->cache.said),
         .err = r->outcome,
         .attempts = r->attempt_count,
         .cost = account_cost(r),
@@ -108,6 +167,8 @@ void account_request(struct request *r, struct reply *reply)
     };
     snprintf(reply->summary.requested, sizeof reply->summary.requested, "%.*s",
              SLICE_ARG(r->ask.model_name));
+    snprintf(reply->summary.class_name, sizeof reply->summary.class_name, "%.*s",
+             SLICE_ARG(r->class.is.label));
     if (served)
         reply->summary.usage = served->usage;
 }

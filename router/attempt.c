@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "router/affinity.h"
+#include "router/embed_call.h"
 #include "router/headers.h"
 #include "router/meters.h"
 #include "router/rate_limits.h"
@@ -43,6 +44,7 @@ enum wire_dialect attempt_dialect(const struct request *r, const struct attempt 
 static void forget_answer(struct request *r)
 {
     answer_clear(&r->answer);
+    cache_use_forget(r);
     r->whole = (struct answer_whole){.has_usage = false};
     r->pass = NULL;
     r->pass_count = 0;
@@ -190,6 +192,44 @@ static int acquire(struct request *r, const struct policy_model *m, const struct
 
 static const struct upstream_handler handler;
 
+static void open_attempt(struct request *r, size_t model, int endpoint, int64_t now_us)
+{
+    struct attempt *at = &r->attempts[r->attempt_count++];
+
+    forget_answer(r);
+    *at = (struct attempt){.model = model,
+                           .endpoint = endpoint,
+                           .started_us = now_us,
+                           .started_wall_us = clock_wall_us(),
+                           .first_byte_us = -1,
+                           .duration_us = -1};
+    at->price = policy_price_at(&r->snap->policy->models[model], at->started_wall_us);
+    r->attempt = at;
+    flow_called(&r->flow, endpoint);
+}
+
+/* On weir's own encoder: the same books, no server. */
+static enum err start_embedding(struct request *r, size_t model, uint64_t exclude_mask)
+{
+    const struct policy_model *m = &r->snap->policy->models[model];
+    const struct policy_backend *b = &r->snap->policy->backends[m->backend];
+    int64_t now_us = clock_mono_us();
+    enum err err = embed_call_check(r);
+    int e;
+
+    if (err == ERR_OK)
+        err = embed_call_start(r);
+    if (err != ERR_OK)
+        return err;
+    e = acquire(r, m, b, &r->snap->backends[m->backend], exclude_mask, now_us);
+    if (e >= 0) {
+        open_attempt(r, model, e, now_us);
+        return ERR_OK;
+    }
+    (void)embed_call_abort(r);
+    return ERR_UPSTREAM_BUSY;
+}
+
 enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 {
     const struct policy *p = r->snap->policy;
@@ -198,28 +238,20 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
     const struct policy_backend *b = &p->backends[m->backend];
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     int64_t now_us = clock_mono_us();
-    struct attempt *at;
     struct ask_body body;
     enum wire_api api;
-    enum err err = write_body(r, m, b, &api, &body);
+    enum err err;
     int e;
 
+    if (b->encoder)
+        return start_embedding(r, model, exclude_mask);
+    err = write_body(r, m, b, &api, &body);
     if (err != ERR_OK)
         return err;
     e = acquire(r, m, b, sb, exclude_mask, now_us);
     if (e < 0)
         return ERR_UPSTREAM_BUSY;
-    forget_answer(r);
-    at = &r->attempts[r->attempt_count++];
-    *at = (struct attempt){.model = model,
-                           .endpoint = e,
-                           .started_us = now_us,
-                           .started_wall_us = clock_wall_us(),
-                           .first_byte_us = -1,
-                           .duration_us = -1};
-    at->price = policy_price_at(m, at->started_wall_us);
-    r->attempt = at;
-    flow_called(&r->flow, e);
+    open_attempt(r, model, e, now_us);
     fill_request(r, m, e, api, &body);
     r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
@@ -238,7 +270,7 @@ static void settle_usage(struct request *r, struct attempt *at, bool sent)
     int64_t deltas = answer_is_open(&r->answer) ? answer_deltas(&r->answer) : 0;
     int64_t context = r->snap->policy->models[at->model].context_tokens;
 
-    if (u->source == USAGE_REPORTED)
+    if (u->source == USAGE_REPORTED || u->source == USAGE_PARTIAL)
         return;
     if (reported) {
         *u = *reported;
@@ -287,7 +319,7 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
 
     if (!at)
         return;
-    sent = res ? res->sent : upstream_abort(r->call);
+    sent = res ? res->sent : r->embed ? embed_call_abort(r) : upstream_abort(r->call);
     if (res && res->resent) {
         book_lost_copy(r);
         at = r->attempt;
@@ -327,6 +359,17 @@ static void fail(struct request *r, enum err err, const struct upstream_result *
                                         .no_retry = r->no_retry});
 }
 
+void attempt_done(struct request *r, enum err err)
+{
+    if (err != ERR_OK) {
+        fail(r, err, NULL);
+        return;
+    }
+    r->attempt->status = 200;
+    attempt_end(r, ERR_OK, NULL);
+    request_step(r, (struct flow_event){.kind = FLOW_EV_ANSWER});
+}
+
 /* ---- reading the answer ---- */
 
 static struct request *request_of(struct upstream_call *c)
@@ -334,17 +377,14 @@ static struct request *request_of(struct upstream_call *c)
     return c->owner;
 }
 
-static struct answer_options answer_options(const struct request *r)
+struct answer_options attempt_answer_options(const struct request *r, enum wire_dialect server,
+                                             size_t max_bytes)
 {
-    const struct policy_backend *b = attempt_backend(r, r->attempt);
-    const struct snapshot_backend *sb = snapshot_backend(r, r->attempt);
-
     return (struct answer_options){
         .api = r->api,
-        .server = sb->dialect,
+        .server = server,
         .n = r->ask.n,
         .include_usage = r->ask.include_usage,
-        .asked_usage = asks_usage(b, sb),
         .show_requested = r->snap->policy->server.reply_model == REPLY_MODEL_REQUESTED,
         .encrypted_reasoning = r->ask.encrypted_reasoning,
         .requested_model = r->ask.model_name,
@@ -353,8 +393,19 @@ static struct answer_options answer_options(const struct request *r)
         .created_s = r->received_wall_us / 1000000,
         .prompt_tokens = r->ask.prompt_tokens,
         .max_event_bytes = MAX_EVENT_BYTES,
-        .max_answer_bytes = (size_t)b->max_response_bytes,
+        .max_answer_bytes = max_bytes,
     };
+}
+
+static struct answer_options answer_options(const struct request *r)
+{
+    const struct policy_backend *b = attempt_backend(r, r->attempt);
+    const struct snapshot_backend *sb = snapshot_backend(r, r->attempt);
+    struct answer_options opt =
+        attempt_answer_options(r, sb->dialect, (size_t)b->max_response_bytes);
+
+    opt.asked_usage = asks_usage(b, sb);
+    return opt;
 }
 
 static void on_head(struct upstream_call *c, const struct http1_head *head)
@@ -377,6 +428,7 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
         struct answer_options opt = answer_options(r);
 
         answer_open(&r->answer, &opt);
+        cache_use_open(r);
     }
 }
 
@@ -398,6 +450,7 @@ static void feed_stream(struct request *r, struct slice data)
 {
     enum err err = answer_feed(&r->answer, data, &r->out);
 
+    cache_use_feed(r, data);
     if (buf_len(&r->out) > 0) {
         if (r->flow.state == FLOW_AWAIT_ANSWER)
             request_step(r, (struct flow_event){.kind = FLOW_EV_FIRST_BYTES});

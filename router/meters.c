@@ -159,6 +159,32 @@ void meters_request(struct meters *m, const struct snapshot *s, unsigned api, in
             ttft_us);
 }
 
+void meters_classified(struct meters *m, const struct classification *c, int64_t took_us)
+{
+    const char *tier = classifier_tier_name(c->tier);
+    char label[128];
+
+    snprintf(label, sizeof label, "%.*s", SLICE_ARG(c->label));
+    stats_add(stats_cell(m->stats, STAT_CLASSIFIED, (const char *[]){tier, label}), 1);
+    stats_observe_us(stats_cell(m->stats, STAT_CLASSIFY_US, &tier), took_us);
+}
+
+void meters_encoder_shed(struct meters *m, enum err why)
+{
+    const char *reason = why == ERR_REQUEST_TIMEOUT ? "late" : err_name(why);
+
+    stats_add(stats_cell(m->stats, STAT_ENCODER_SHED, &reason), 1);
+}
+
+void meters_classify_cost(struct meters *m, const char *encoder, const struct policy_tenant *tenant,
+                          nanousd cost)
+{
+    if (cost)
+        stats_add(
+            stats_cell(m->stats, STAT_COST, (const char *[]){encoder, tenant ? tenant->name : ""}),
+            cost);
+}
+
 void meters_in_flight(struct meters *m, int64_t n)
 {
     stats_set(m->in_flight, n);

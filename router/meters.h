@@ -6,6 +6,8 @@
 
 #include "base/stats.h"
 #include "base/tokens.h"
+#include "router/cache_use.h"
+#include "router/classifier.h"
 #include "router/snapshot.h"
 
 struct meters;
@@ -25,6 +27,16 @@ void meters_upstream_paused(struct meters *m);
 /* A finished request; route -1: none matched; ttft_us -1: not streamed. */
 void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status,
                     int64_t total_us, int64_t ttft_us);
+/* A request's class was found, the wait included. */
+void meters_classified(struct meters *m, const struct classification *c, int64_t took_us);
+/* The encoder did not tell it: ERR_OVERLOADED; ERR_REQUEST_TIMEOUT: it took too long; its error. */
+void meters_encoder_shed(struct meters *m, enum err why);
+void meters_classify_cost(struct meters *m, const char *encoder, const struct policy_tenant *tenant,
+                          nanousd cost);
+/* What the cache said to a request whose route has one; saved: what its answer had cost. */
+void meters_cached(struct meters *m, enum cache_said said, const struct policy_route *route,
+                   const struct policy_tenant *tenant, nanousd saved);
+void meters_kept(struct meters *m, enum answer_worth worth);
 void meters_in_flight(struct meters *m, int64_t n);
 
 #endif

@@ -8,6 +8,8 @@
 #include "backends/wire/answer.h"
 #include "backends/wire/ask.h"
 #include "base/arena.h"
+#include "router/cache_use.h"
+#include "router/classify.h"
 #include "router/flow.h"
 #include "router/request.h"
 
@@ -44,6 +46,9 @@ struct request {
     size_t forward_count;
     struct slice query; /* of the client's target; borrowed like its headers */
     struct flow flow;
+    struct embed_call *embed; /* the attempt in flight is the encoder's: router/embed_call.h */
+    struct cache_use cache;
+    struct query_class class; /* what the query is about, where the route hangs on it */
 
     int64_t received_us, received_wall_us, state_since_us;
     struct attempt *attempts;
@@ -85,7 +90,7 @@ struct request {
 };
 
 #define ROOM_FOR_OWN_REQUEST_HEADERS 2  /* Content-Type, anthropic-version: see attempt.c */
-#define ROOM_FOR_OWN_HEADERS         12 /* Content-Type, Cache-Control, x-weir-*: see request.c */
+#define ROOM_FOR_OWN_HEADERS         14 /* Content-Type, Cache-Control, x-weir-*: see request.c */
 
 /* ---- request.c ---- */
 void request_step(struct request *r,
@@ -104,6 +109,11 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
 /* A stream whose choices have all finished is given a moment to say so; then it is taken as whole.
  */
 void attempt_watch_end(struct request *r);
+/* The encoder is through with an attempt of its own. */
+void attempt_done(struct request *r, enum err err);
+/* How an answer in that dialect is read for this client; max_bytes: of one. */
+struct answer_options attempt_answer_options(const struct request *r, enum wire_dialect server,
+                                             size_t max_bytes);
 enum wire_dialect attempt_dialect(const struct request *r, const struct attempt *at);
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at);
 

@@ -8,6 +8,8 @@
 #include "backends/rendezvous.h"
 #include "base/arena.h"
 #include "base/mem.h"
+#include "router/classifier.h"
+#include "router/embedder.h"
 
 static void fill_headers(struct arena *a, const struct policy_backend *b,
                          struct snapshot_backend *sb)
@@ -92,6 +94,12 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
     return s;
 }
 
+void snapshot_set_classifier(struct snapshot *s, struct classifier *c, struct embedder *e)
+{
+    s->classifier = c;
+    s->embedder = e ? embedder_hold(e) : NULL;
+}
+
 struct snapshot *snapshot_ref(struct snapshot *s)
 {
     int before = atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
@@ -105,6 +113,8 @@ void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    classifier_unref(s->classifier);
+    embedder_release(s->embedder);
     policy_unref(s->policy);
     arena_clear(s->arena);
     free(s->arena);

@@ -13,6 +13,10 @@
 /* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
 #define SNAPSHOT_ANTHROPIC_VERSION "2023-06-01"
 
+struct cache;
+struct classifier;
+struct embedder;
+
 struct snapshot_backend {
     struct endpoint_shared *
         *shared; /* borrowed from the registry; parallel to policy->backends[i].endpoints */
@@ -32,6 +36,9 @@ struct snapshot {
     struct policy *policy;             /* owned reference */
     struct snapshot_backend *backends; /* policy->backend_count */
     uint64_t serial;                   /* grows by one with each load */
+    struct classifier *classifier;     /* owned reference; NULL: no route hangs on a class */
+    struct embedder *embedder;         /* held; NULL: no transformer */
+    struct cache *cache;               /* borrowed from control; NULL: no route uses one */
     /* private */
     _Atomic int refs;
     struct arena *arena;
@@ -39,6 +46,9 @@ struct snapshot {
 
 /* Takes over the caller's reference to p. */
 struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, uint64_t serial);
+/* Before it is shared. Takes over the caller's reference to c (may be NULL), and holds e (may be
+ * NULL). */
+void snapshot_set_classifier(struct snapshot *s, struct classifier *c, struct embedder *e);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL allowed */
 

@@ -56,7 +56,8 @@ cli_find(const char *name); /* NULL + a message with the nearest name on stderr 
 
 int cli_main(int argc, char **argv);
 
-extern const struct cli_command cmd_backends, cmd_check, cmd_diff, cmd_distil, cmd_eval,
-    cmd_explain, cmd_help, cmd_model, cmd_models, cmd_schema, cmd_serve, cmd_train, cmd_version;
+extern const struct cli_command cmd_backends, cmd_check, cmd_classify, cmd_diff, cmd_distil,
+    cmd_eval, cmd_embed, cmd_explain, cmd_help, cmd_model, cmd_models, cmd_schema, cmd_serve,
+    cmd_train, cmd_version;
 
 #endif

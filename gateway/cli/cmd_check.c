@@ -5,6 +5,7 @@
 #include "gateway/cli/out.h"
 #include "gateway/diag_json.h"
 #include "gateway/json_put.h"
+#include "router/classifier.h"
 
 static json_t *file_json(const char *file, const struct policy *p, const struct diags *d)
 {
@@ -42,7 +43,8 @@ static void file_text(const char *file, const struct policy *p, const struct dia
 
 static int check(const struct cli_args *a)
 {
-    const struct policy_load_options opt = {.resolve_secrets = !cli_flag(a, "no-secrets")};
+    const struct policy_load_options opt = {.resolve_secrets = !cli_flag(a, "no-secrets"),
+                                            .labels_fn = classifier_labels};
     json_t *files = cli_flag(a, "json") ? json_array() : NULL;
     int code = EXIT_CODE_OK;
     for (int i = 0; i < a->operand_count; i++) {
@@ -77,7 +79,7 @@ const struct cli_command cmd_check = {
             {.name = "json", .help = "Write one JSON object: valid, files[] with diagnostics[]."},
             {.name = "no-secrets",
              .help = "Do not read keys from the environment or from files; only their form is "
-                     "checked. For build machines."},
+                     "checked. Nor need the encoder's model be here. For build machines."},
             {0},
         },
     .examples =

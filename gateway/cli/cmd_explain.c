@@ -3,6 +3,7 @@
 #include "backends/wire/wire.h"
 #include "base/http1.h"
 #include "base/mem.h"
+#include "gateway/cli/classing.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
@@ -16,7 +17,11 @@ struct question {
     struct policy_query query;
     struct slice *tags;
     struct policy_query_header *headers;
-    int64_t prompt_bytes;
+    struct buf prompt;
+    struct classing classing;
+    struct classification is; /* borrowed from classing */
+    const char *class_note;   /* NULL: nothing to say */
+    char note[1024];
 };
 
 static int complain(const char *what, const char *name, const char *nearest)
@@ -84,21 +89,65 @@ static int take_headers(struct question *q, const struct cli_args *a)
     return EXIT_CODE_OK;
 }
 
-/* The bytes of the prompt: an operand, standard input for "-", or none. -1: it could not be read.
- */
-static int64_t prompt_bytes(const struct cli_args *a)
+/* The prompt: an operand, standard input for "-", or none. */
+static enum err read_prompt(struct question *q, const struct cli_args *a)
 {
-    if (a->operand_count < 2)
-        return 0;
-    const char *prompt = a->operands[1];
-    if (strcmp(prompt, "-") != 0)
-        return (int64_t)strlen(prompt);
     char chunk[65536];
-    int64_t total = 0;
+    enum err err = ERR_OK;
     size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
-        total += (int64_t)n;
-    return ferror(stdin) ? -1 : total;
+
+    if (a->operand_count < 2)
+        return ERR_OK;
+    if (strcmp(a->operands[1], "-") != 0)
+        return buf_append_slice(&q->prompt, slice_str(a->operands[1]));
+    while (err == ERR_OK && (n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
+        err = buf_append(&q->prompt, chunk, n);
+    return ferror(stdin) ? ERR_INTERNAL : err;
+}
+
+/* "class 'math' (0.93, by the head, full tier); nearest declared class ..." */
+static void describe_class(struct question *q)
+{
+    const struct classification *c = &q->is;
+    int n;
+
+    if (c->by == CLASSIFIED_NOT)
+        n = snprintf(q->note, sizeof q->note, "of no known class (%s tier",
+                     classifier_tier_name(c->tier));
+    else
+        n = snprintf(q->note, sizeof q->note, "class '%.*s', confidence %.2f (by %s, %s tier",
+                     SLICE_ARG(c->label), (double)c->confidence,
+                     c->by == CLASSIFIED_BY_HEAD ? "the head" : "declared examples",
+                     classifier_tier_name(c->tier));
+    if (c->runner_up.n && c->by != CLASSIFIED_BY_EXAMPLES)
+        n += snprintf(q->note + n, sizeof q->note - (size_t)n, "; next '%.*s', %.2f",
+                      SLICE_ARG(c->runner_up), (double)c->runner_up_confidence);
+    n += snprintf(q->note + n, sizeof q->note - (size_t)n, ")");
+    if (c->nearest.n)
+        (void)snprintf(q->note + n, sizeof q->note - (size_t)n,
+                       "\nnearest declared class '%.*s': similarity %.2f, taken from %.2f; example "
+                       "\"%.200s\"",
+                       SLICE_ARG(c->nearest), (double)c->similarity, (double)c->threshold,
+                       c->nearest_example);
+}
+
+/* As the request path does: only where the route hangs on it. What stands in the way is told, and
+ * the query is then of no class. */
+static void classify(struct question *q, const struct policy *p)
+{
+    struct err_text t = {""};
+
+    if (!policy_needs_class(p, &q->query) || buf_len(&q->prompt) == 0)
+        return;
+    q->class_note = q->note;
+    if (classing_open(&q->classing, &p->encoder, p->classes, p->class_count, &t) != ERR_OK ||
+        classing_run(&q->classing, buf_slice(&q->prompt), &q->is, &t) != ERR_OK) {
+        snprintf(q->note, sizeof q->note, "not classified: %s", t.s);
+        return;
+    }
+    q->query.class_name = q->is.label;
+    q->query.class_confidence = (double)q->is.confidence;
+    describe_class(q);
 }
 
 static int ask(struct question *q, const struct cli_args *a, const struct policy *p)
@@ -114,12 +163,12 @@ static int ask(struct question *q, const struct cli_args *a, const struct policy
     code = take_headers(q, a);
     if (code != EXIT_CODE_OK)
         return code;
-    q->prompt_bytes = prompt_bytes(a);
-    if (q->prompt_bytes < 0) {
+    if (read_prompt(q, a) != ERR_OK) {
         fprintf(stderr, "weir explain: standard input cannot be read\n");
         return EXIT_CODE_RUNTIME;
     }
-    q->query.prompt_tokens = (q->prompt_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+    q->query.prompt_tokens = ((int64_t)buf_len(&q->prompt) + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+    classify(q, p);
     return EXIT_CODE_OK;
 }
 
@@ -130,7 +179,8 @@ static int answer(const struct policy *p, const struct question *q, bool json)
     struct policy_explanation e;
     struct buf text;
     buf_init(&text, OUT_BYTES);
-    policy_explain(p, &q->query, q->prompt_bytes, &e);
+    policy_explain(p, &q->query, (int64_t)buf_len(&q->prompt), &e);
+    e.class_note = q->class_note;
     enum err err =
         json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
     int code = e.step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
@@ -151,11 +201,14 @@ static int explain(const struct cli_args *a)
     if (!p)
         return EXIT_CODE_POLICY;
     struct question q = {0};
+    buf_init(&q.prompt, OUT_BYTES);
     int code = ask(&q, a, p);
     if (code == EXIT_CODE_OK)
         code = answer(p, &q, cli_flag(a, "json"));
     free(q.tags);
     free(q.headers);
+    buf_clear(&q.prompt);
+    classing_close(&q.classing);
     policy_unref(p);
     return code;
 }
@@ -170,8 +223,9 @@ const struct cli_command cmd_explain = {
                    "earlier one does not, the models in order with their endpoints and prices, "
                    "and an estimate of the cost. Nothing is sent anywhere and keys are not "
                    "read.\n\n"
-                   "PROMPT is the text, or - for standard input. It matters for its size only: "
-                   "four bytes are taken for a token.",
+                   "PROMPT is the text, or - for standard input. Four bytes are taken for a token; "
+                   "where the route hangs on what the text is about it is classified as the "
+                   "gateway would, with the nearest example of a declared class.",
     .options =
         (const struct cli_option[]){
             {.name = "model",

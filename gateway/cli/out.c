@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "gateway/cli/exit.h"
+#include "router/classifier.h"
 
 const char *out_style(FILE *f, enum out_style s)
 {
@@ -51,7 +52,8 @@ void out_diags(FILE *f, const struct diags *d)
 
 struct policy *out_load_policy(const char *file, bool secrets)
 {
-    const struct policy_load_options opt = {.resolve_secrets = secrets};
+    const struct policy_load_options opt = {.resolve_secrets = secrets,
+                                            .labels_fn = classifier_labels};
     struct diags d;
     struct policy *p;
     diags_init(&d);

@@ -34,6 +34,7 @@ struct encoder_query {
     struct mailbox *reply_to;
     void *owner;         /* the submitter's own; not looked at */
     uint64_t id;         /* likewise, e.g. slot and generation */
+    size_t index;        /* likewise */
     int64_t deadline_us; /* monotonic: later it need not be computed; -1: none */
     char *text;          /* owned; freed by encoder_query_free */
     size_t text_bytes;

@@ -1,0 +1,34 @@
+/* A request's class, where the choice of its route hangs on one: found by the static tier on the
+ * worker, or by the encoder, for which the request waits a while in AWAIT_EMBEDDING.
+ *
+ * The encoder holds no request: it holds the text and an id. An answer that comes after the wait
+ * was over is booked if its request still lives, and forgotten else. threads: the worker's. */
+#ifndef ROUTER_CLASSIFY_H
+#define ROUTER_CLASSIFY_H
+
+#include <stdbool.h>
+#include "base/idtable.h"
+#include "router/classifier.h"
+
+struct request;
+
+/* Of a request. */
+struct query_class {
+    struct classification is;
+    int64_t asked_us, took_us; /* monotonic; the wait included. took -1: nobody asked, or not yet */
+    objid waiting;             /* names the request to the encoder's answer; 0: none is to come */
+    struct slice text;         /* decoded, in the request's arena */
+    /* What the encoder did for it, as it is priced. */
+    const struct policy_price *price; /* NULL: it did nothing, or has no price */
+    struct token_usage usage;
+    int64_t share_us, started_wall_us;
+    nanousd cost;
+};
+
+/* true: the class is known, be it that there is none. false: the encoder was asked;
+ * request_step gets ENCODED, or classify_static is to be called when r->wait_us has passed. */
+bool classify_start(struct request *r);
+void classify_static(struct request *r); /* the encoder took too long */
+void classify_end(struct request *r);    /* no answer is of use any more */
+
+#endif
