@@ -9,7 +9,7 @@
  * restarting is a miss, counted. Nothing here ever serves what is expired, dead, foreign to the
  * scope or of another encoder: it is checked at the moment of serving, whatever the index said.
  *
- * threads: cache_open, cache_close and cache_set_rules from control; the rest from any thread. */
+ * threads: cache_open and cache_close from control; the rest from any thread. */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
 
@@ -30,8 +30,11 @@ struct cache_options {
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     const char *snapshot_path; /* of the vector index; NULL: none */
     uint64_t seed;             /* of audits; 0: random */
-    struct stats *stats;
+    struct stats *stats;       /* written by the cache thread; NULL: none */
+    /* A leader that has not come back by then is gone. 0: CACHE_LEAD_MAX_US. */
+    int64_t lead_max_us;
 };
+#define CACHE_LEAD_MAX_US INT64_C(120000000)
 
 /* What the policy allows for one question; plain values, filled in by the router. */
 struct cache_rules {
@@ -71,6 +74,7 @@ struct cache_why {
 struct cache_ask {
     struct message msg; /* the asker sets deliver and discard */
     struct mailbox *reply_to;
+    void *owner; /* the asker's own; the cache does not look at it */
     uint64_t id;
     struct cache_question q; /* slices owned */
     const uint16_t *vector;  /* [dim] halves, owned; NULL: exact tier only */
@@ -92,7 +96,9 @@ void cache_lookup(struct cache *c, struct cache_ask *a); /* a is handed over */
 /* A whole, good answer. The entry is handed over (one reference); it replaces one of equal `exact`.
  * Leaders of that question are done, their followers are answered. */
 void cache_put(struct cache *c, struct cache_entry *e, const struct cache_rules *rules);
-/* The leader has no answer to give: its followers go on by themselves. */
+/* The leader has no answer to give, or is gone: its first follower leads in its place. When that
+ * one gives up as well, the question has no answer that can be stored, and all go on by themselves,
+ * for waiting in line would cost them more than asking. */
 void cache_abandon(struct cache *c, struct digest exact);
 
 /* What became of serving `answer` for a question of that features; from audits and judges (weight
@@ -106,5 +112,39 @@ struct cache_label {
     double probability; /* as it was at the decision */
 };
 void cache_learn(struct cache *c, const struct cache_label *label);
+
+/* May a worker's hot set be asked now? false while nobody knows what other replicas removed: then
+ * every question goes through cache_lookup. *now_ms: the store's time, by which entries expire. */
+bool cache_current(const struct cache *c, int64_t *now_ms);
+
+/* What an operator wants done. Answered like an ask: err and value are filled in. */
+enum cache_order_kind {
+    CACHE_FLUSH,      /* everything of the scope, by its generation; value: the new one */
+    CACHE_REMOVE,     /* entry `id` of the scope; value: 1 when it was there */
+    CACHE_REMOVE_TAG, /* all of the scope with tag `name`; value: how many */
+};
+struct cache_order {
+    struct message msg;
+    struct mailbox *reply_to; /* NULL: nobody waits, the cache frees it */
+    enum cache_order_kind kind;
+    struct slice scope, name; /* owned */
+    uint64_t id;
+    /* the answer */
+    enum err err;
+    uint64_t value;
+};
+struct cache_order *cache_order_new(enum cache_order_kind kind, struct slice scope,
+                                    struct slice name);
+void cache_order_free(struct cache_order *o);
+void cache_give_order(struct cache *c, struct cache_order *o); /* o is handed over */
+
+/* As it stands; any thread. */
+struct cache_facts {
+    uint64_t lookups, hits_exact, hits_semantic, waits, puts, refused_puts;
+    uint64_t resident, resident_bytes, flights;
+    bool store_up;
+    uint64_t store_entries, store_bytes, store_failed, store_late, store_losses, bad_entries;
+};
+void cache_facts(const struct cache *c, struct cache_facts *out);
 
 #endif

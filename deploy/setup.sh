@@ -35,7 +35,8 @@ libevent-dev          -           event loop
 libcurl4-openssl-dev  -           HTTP/2 and proxies towards the models
 libjansson-dev        -           JSON trees
 libyaml-dev           -           the policy file
-libsqlite3-dev        -           the ledger
+libsqlite3-dev        -           the ledger, the cache
+libhiredis-dev        -           the cache in Redis
 libssl-dev            -           TLS
 zlib1g-dev            -           compressed bodies and data sets
 libcmocka-dev         -           unit tests (part of every build)

@@ -1,0 +1,436 @@
+/* The cache thread: its life, its mail, its clock tick, and orders of the operator. Owns the loop,
+ * the store, what is resident and who waits. Called by control (open, close) and, through the
+ * mailbox, by anybody. */
+#include "cache/cache_int.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define TICK_MS      100
+#define EXPIRE_TICKS 50  /* between sweeps over what is resident */
+#define HITS_TICKS   100 /* between reports of hits to the store */
+
+/* ---- messages ---- */
+
+enum letter_kind { LETTER_ASK, LETTER_PUT, LETTER_ABANDON, LETTER_ORDER, LETTER_STOP };
+
+struct letter {
+    struct message msg;
+    struct cache *c;
+    enum letter_kind kind;
+    struct cache_ask *ask;     /* owned */
+    struct cache_order *order; /* owned */
+    struct cache_entry *entry; /* a reference */
+    struct cache_rules rules;
+    struct digest exact;
+};
+
+static void answer_order(struct cache_order *o, enum err err, uint64_t value)
+{
+    o->err = err;
+    o->value = value;
+    if (o->reply_to)
+        mailbox_post(o->reply_to, &o->msg);
+    else
+        cache_order_free(o);
+}
+
+static void carry_out(struct cache *c, struct cache_order *o);
+
+static void open_letter(struct message *m, void *ctx)
+{
+    struct letter *l = CONTAINER_OF(m, struct letter, msg);
+    struct cache *c = ctx;
+
+    switch (l->kind) {
+    case LETTER_ASK:
+        cache_lookup_start(c, l->ask);
+        break;
+    case LETTER_PUT:
+        cache_store_answer(c, l->entry, &l->rules);
+        break;
+    case LETTER_ABANDON:
+        cache_give_up(c, &l->exact);
+        break;
+    case LETTER_ORDER:
+        carry_out(c, l->order);
+        break;
+    case LETTER_STOP:
+        event_base_loopbreak(c->base);
+        break;
+    }
+    cache_entry_unref(l->entry);
+    free(l);
+}
+
+/* The cache is closed: everybody who waits hears so. */
+static void return_letter(struct message *m)
+{
+    struct letter *l = CONTAINER_OF(m, struct letter, msg);
+
+    if (l->ask) {
+        l->ask->verdict = CACHE_MISS;
+        mailbox_post(l->ask->reply_to, &l->ask->msg);
+    }
+    if (l->order)
+        answer_order(l->order, ERR_DRAINING, 0);
+    cache_entry_unref(l->entry);
+    free(l);
+}
+
+static void post(struct cache *c, enum letter_kind kind, const struct letter *from)
+{
+    struct letter *l = mem_alloc(sizeof *l);
+
+    *l = *from;
+    l->msg = (struct message){.deliver = open_letter, .discard = return_letter};
+    l->c = c;
+    l->kind = kind;
+    list_init(&l->msg.link);
+    mailbox_post(&c->mailbox, &l->msg);
+}
+
+void cache_lookup(struct cache *c, struct cache_ask *a)
+{
+    post(c, LETTER_ASK, &(struct letter){.ask = a});
+}
+
+void cache_put(struct cache *c, struct cache_entry *e, const struct cache_rules *rules)
+{
+    post(c, LETTER_PUT, &(struct letter){.entry = e, .rules = *rules});
+}
+
+void cache_abandon(struct cache *c, struct digest exact)
+{
+    post(c, LETTER_ABANDON, &(struct letter){.exact = exact});
+}
+
+void cache_give_order(struct cache *c, struct cache_order *o)
+{
+    post(c, LETTER_ORDER, &(struct letter){.order = o});
+}
+
+bool cache_current(const struct cache *c, int64_t *now_ms)
+{
+    *now_ms =
+        clock_wall_us() / 1000 + atomic_load_explicit(&c->clock_offset_ms, memory_order_relaxed);
+    return clock_mono_us() < atomic_load_explicit(&c->current_until_us, memory_order_acquire);
+}
+
+/* ---- orders ---- */
+
+struct errand {
+    struct cache *c;
+    struct cache_order *order; /* owned */
+    uint64_t count;            /* removed so far */
+    uint64_t open;             /* removals of this page that are not answered */
+    bool more;
+    enum err err;
+};
+
+static void end_errand(struct errand *x)
+{
+    answer_order(x->order, x->err, x->count);
+    free(x);
+}
+
+static void on_flushed(void *ctx, enum err err, uint64_t generation)
+{
+    struct errand *x = ctx;
+
+    if (err == ERR_OK)
+        cache_residents_kill_scope(&x->c->residents, x->order->scope);
+    x->err = err;
+    x->count = generation;
+    end_errand(x);
+}
+
+static void on_removed(void *ctx, enum err err, uint64_t was_there)
+{
+    struct errand *x = ctx;
+
+    x->err = err;
+    x->count = was_there;
+    end_errand(x);
+}
+
+static void on_tagged(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                      struct slice next);
+
+static void on_tagged_removed(void *ctx, enum err err, uint64_t was_there)
+{
+    struct errand *x = ctx;
+
+    x->count += was_there;
+    x->err = x->err ? x->err : err;
+    if (--x->open > 0)
+        return;
+    if (x->more && x->err == ERR_OK)
+        store_tagged(x->c->store, x->order->scope, x->order->name, on_tagged, x);
+    else
+        end_errand(x);
+}
+
+static void remove_entry(struct cache *c, const struct store_ref *ref, store_done_fn *fn, void *ctx)
+{
+    cache_residents_kill(&c->residents, ref->id);
+    store_del(c->store, ref, fn, ctx);
+}
+
+static void on_tagged(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                      struct slice next)
+{
+    struct errand *x = ctx;
+
+    x->err = err;
+    x->more = next.n > 0;
+    x->open = n;
+    if (n == 0)
+        end_errand(x);
+    for (size_t i = 0; i < n; i++)
+        remove_entry(x->c, &(struct store_ref){f[i].scope, f[i].id}, on_tagged_removed, x);
+}
+
+static void carry_out(struct cache *c, struct cache_order *o)
+{
+    struct errand *x = mem_zalloc(1, sizeof *x);
+
+    x->c = c;
+    x->order = o;
+    switch (o->kind) {
+    case CACHE_FLUSH:
+        store_flush(c->store, o->scope, on_flushed, x);
+        break;
+    case CACHE_REMOVE:
+        remove_entry(c, &(struct store_ref){o->scope, o->id}, on_removed, x);
+        break;
+    case CACHE_REMOVE_TAG:
+        store_tagged(c->store, o->scope, o->name, on_tagged, x);
+        break;
+    }
+}
+
+/* ---- the tick ---- */
+
+static void tell_workers(struct cache *c)
+{
+    int64_t until_us = 0;
+
+    if (!store_current(c->store, &until_us))
+        until_us = 0;
+    atomic_store_explicit(&c->current_until_us, until_us, memory_order_release);
+    atomic_store_explicit(&c->clock_offset_ms, store_clock_offset_ms(c->store),
+                          memory_order_relaxed);
+}
+
+static void count_metrics(struct cache *c, const struct store_stat *st)
+{
+    const struct cache_cells *cells = &c->cells;
+
+    stats_add(cells->puts, (int64_t)c->facts.puts - atomic_load(&cells->puts->value));
+    stats_add(cells->refused_puts,
+              (int64_t)c->facts.refused_puts - atomic_load(&cells->refused_puts->value));
+    stats_add(cells->failed, (int64_t)(st->failed - c->counted_failed));
+    stats_add(cells->late, (int64_t)(st->late - c->counted_late));
+    stats_set(cells->entries, (int64_t)c->residents.by_id.count);
+    stats_set(cells->bytes, (int64_t)c->residents.bytes);
+    stats_set(cells->store_up, st->up);
+    c->counted_failed = st->failed;
+    c->counted_late = st->late;
+}
+
+static void tell_facts(struct cache *c)
+{
+    struct store_stat st;
+
+    store_stat(c->store, &st);
+    c->facts.resident = c->residents.by_id.count;
+    c->facts.resident_bytes = c->residents.bytes;
+    c->facts.flights = c->flights.by_exact.count;
+    c->facts.store_up = st.up;
+    c->facts.store_entries = st.entries;
+    c->facts.store_bytes = st.bytes;
+    c->facts.store_failed = st.failed;
+    c->facts.store_late = st.late;
+    c->facts.store_losses = st.losses;
+    c->facts.bad_entries = st.bad_entries;
+    pthread_mutex_lock(&c->told->lock);
+    c->told->facts = c->facts;
+    pthread_mutex_unlock(&c->told->lock);
+    if (c->opt.stats)
+        count_metrics(c, &st);
+}
+
+static void report_hits(void *ctx, const struct cache_entry *e, uint32_t hits)
+{
+    struct cache *c = ctx;
+    store_touch(c->store, &(struct store_ref){e->f.scope, e->f.id}, hits);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+    struct cache *c = ctx;
+
+    (void)fd, (void)what;
+    tell_workers(c);
+    tell_facts(c);
+    cache_release_overdue(c);
+    cache_residents_trim(&c->residents);
+    c->ticks++;
+    if (c->ticks % EXPIRE_TICKS == 0)
+        cache_residents_expire(&c->residents, cache_now_ms(c));
+    if (c->ticks % HITS_TICKS == 0)
+        cache_residents_hits(&c->residents, report_hits, c);
+}
+
+void cache_facts(const struct cache *c, struct cache_facts *out)
+{
+    pthread_mutex_lock(&c->told->lock);
+    *out = c->told->facts;
+    pthread_mutex_unlock(&c->told->lock);
+}
+
+/* ---- life ---- */
+
+static void on_mail(evutil_socket_t fd, short what, void *ctx)
+{
+    struct cache *c = ctx;
+
+    (void)fd, (void)what;
+    mailbox_drain(&c->mailbox, c);
+}
+
+static void *run(void *ctx)
+{
+    struct cache *c = ctx;
+
+    pthread_setname_np(pthread_self(), "cache");
+    event_base_dispatch(c->base);
+    c->closing = true;
+    cache_residents_hits(&c->residents, report_hits, c);
+    store_close(c->store); /* calls that are open are answered, as misses */
+    cache_release_all(c);
+    mailbox_close(&c->mailbox);
+    return NULL;
+}
+
+static void set_up_cells(struct cache *c)
+{
+    static const char *const verdicts[] = {"miss", "exact", "semantic", "wait"};
+    struct stats *s = c->opt.stats;
+
+    for (int i = 0; i < 4; i++)
+        c->cells.lookups[i] = stats_cell(s, STAT_CACHE_LOOKUPS, &verdicts[i]);
+    c->cells.puts = stats_cell(s, STAT_CACHE_PUTS, NULL);
+    c->cells.refused_puts = stats_cell(s, STAT_CACHE_REFUSED_PUTS, NULL);
+    c->cells.entries = stats_cell(s, STAT_CACHE_RESIDENT, NULL);
+    c->cells.bytes = stats_cell(s, STAT_CACHE_RESIDENT_BYTES, NULL);
+    c->cells.store_up = stats_cell(s, STAT_CACHE_STORE_UP, NULL);
+    c->cells.failed = stats_cell(s, STAT_CACHE_STORE_FAILED, NULL);
+    c->cells.late = stats_cell(s, STAT_CACHE_STORE_LATE, NULL);
+}
+
+static void free_cache(struct cache *c)
+{
+    if (c->mail)
+        event_free(c->mail);
+    if (c->tick)
+        event_free(c->tick);
+    cache_flights_clear(&c->flights);
+    cache_residents_clear(&c->residents);
+    if (c->mailbox.fd >= 0)
+        mailbox_clear(&c->mailbox);
+    event_base_free(c->base);
+    pthread_mutex_destroy(&c->told->lock);
+    free(c->told);
+    free(c);
+}
+
+static enum err open_store(struct cache *c, struct err_text *t)
+{
+    struct store_options so = {
+        .base = c->base,
+        .changed = cache_heed_change,
+        .ctx = c,
+        .budget_us = c->opt.redis_budget_us,
+        .max_entries = c->opt.max_entries,
+        .max_bytes = c->opt.max_bytes,
+    };
+
+    if (!c->opt.path == !c->opt.redis_url) {
+        err_say(t, "cache: either a file or a Redis keeps the entries");
+        return ERR_BAD_REQUEST;
+    }
+    return c->opt.path ? store_sqlite_open(&so, c->opt.path, &c->store, t)
+                       : store_redis_open(&so, c->opt.redis_url, c->opt.prefix, &c->store, t);
+}
+
+/* Signals are control's. */
+static bool start_thread(struct cache *c)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&c->thread, NULL, run, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc == 0;
+}
+
+enum err cache_open(const struct cache_options *opt, struct cache **out, struct err_text *t)
+{
+    struct cache *c = mem_zalloc(1, sizeof *c);
+
+    *out = NULL;
+    c->opt = *opt;
+    if (c->opt.lead_max_us == 0)
+        c->opt.lead_max_us = CACHE_LEAD_MAX_US;
+    c->told = mem_zalloc(1, sizeof *c->told);
+    pthread_mutex_init(&c->told->lock, NULL);
+    cache_residents_init(&c->residents, opt->max_entries, opt->max_bytes, opt->seed);
+    cache_flights_init(&c->flights);
+    rng_seed_os(&c->rng);
+    c->base = event_base_new();
+    mem_need(c->base);
+    if (mailbox_init(&c->mailbox) != 0) {
+        err_say(t, "cache: no file descriptor left for its mailbox");
+        free_cache(c);
+        return ERR_INTERNAL;
+    }
+    enum err err = open_store(c, t);
+    if (err != ERR_OK) {
+        free_cache(c);
+        return err;
+    }
+    c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
+    c->tick = event_new(c->base, -1, EV_PERSIST, on_tick, c);
+    mem_need(c->mail);
+    mem_need(c->tick);
+    event_add(c->mail, NULL);
+    event_add(c->tick, &(struct timeval){.tv_usec = TICK_MS * 1000});
+    if (c->opt.stats)
+        set_up_cells(c);
+    tell_workers(c);
+    if (!start_thread(c)) {
+        err_say(t, "cache: its thread could not be started");
+        store_close(c->store);
+        free_cache(c);
+        return ERR_INTERNAL;
+    }
+    *out = c;
+    return ERR_OK;
+}
+
+void cache_close(struct cache *c)
+{
+    if (!c)
+        return;
+    post(c, LETTER_STOP, &(struct letter){0});
+    pthread_join(c->thread, NULL);
+    free_cache(c);
+}

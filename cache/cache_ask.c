@@ -1,0 +1,55 @@
+/* Questions and orders on their way between a worker and the cache thread. Each is one block.
+ * Called by workers and by the cache thread. */
+#include <stdlib.h>
+#include "base/mem.h"
+#include "cache/cache.h"
+
+static struct slice keep(char **p, struct slice s)
+{
+    struct slice kept = {*p, s.n};
+
+    if (s.n)
+        memcpy(*p, s.p, s.n);
+    *p += s.n;
+    return kept;
+}
+
+struct cache_ask *cache_ask_new(const struct cache_question *q, const uint16_t *vector, int dim)
+{
+    size_t vector_bytes = vector ? (size_t)dim * sizeof *vector : 0;
+    struct cache_ask *a = mem_zalloc(1, sizeof *a + vector_bytes + q->scope.n + q->text.n);
+    uint16_t *kept = (uint16_t *)(void *)(a + 1);
+    char *p = (char *)kept + vector_bytes;
+
+    a->q = *q;
+    if (vector)
+        a->vector = memcpy(kept, vector, vector_bytes);
+    a->q.scope = keep(&p, q->scope);
+    a->q.text = keep(&p, q->text);
+    a->why.guard = -1;
+    return a;
+}
+
+void cache_ask_free(struct cache_ask *a)
+{
+    if (a)
+        cache_entry_unref(a->entry);
+    free(a);
+}
+
+struct cache_order *cache_order_new(enum cache_order_kind kind, struct slice scope,
+                                    struct slice name)
+{
+    struct cache_order *o = mem_zalloc(1, sizeof *o + scope.n + name.n);
+    char *p = (char *)(o + 1);
+
+    o->kind = kind;
+    o->scope = keep(&p, scope);
+    o->name = keep(&p, name);
+    return o;
+}
+
+void cache_order_free(struct cache_order *o)
+{
+    free(o);
+}

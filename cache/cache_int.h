@@ -1,0 +1,56 @@
+/* The inside of struct cache, shared by cache.c (the thread, its life, orders), cache_lookup.c
+ * (questions and answers) and cache_changes.c (what other replicas did). Nobody else includes it.
+ * Everything here is the cache thread's, but for what is _Atomic and the mailbox. */
+#ifndef CACHE_CACHE_INT_H
+#define CACHE_CACHE_INT_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include "cache/cache.h"
+#include "cache/cache_flights.h"
+#include "cache/cache_residents.h"
+#include "cache/store.h"
+
+struct cache_cells {
+    struct stats_cell *lookups[4], *puts, *refused_puts, *entries, *bytes, *store_up, *failed,
+        *late;
+};
+
+/* A copy of the facts as of the last tick. */
+struct cache_told {
+    pthread_mutex_t lock;
+    struct cache_facts facts;
+};
+
+struct cache {
+    struct cache_options opt;
+    struct mailbox mailbox;
+    pthread_t thread;
+    struct event_base *base;
+    struct event *mail, *tick;
+    struct store *store;
+    struct cache_residents residents;
+    struct cache_flights flights;
+    struct rng rng;
+    bool closing;
+    uint64_t ticks;
+    _Atomic int64_t current_until_us, clock_offset_ms; /* for the workers */
+    struct cache_facts facts;                          /* the cache thread's */
+    struct cache_told *told;                           /* owned; for everybody */
+    struct cache_cells cells;
+    uint64_t counted_failed, counted_late; /* of the store: as the counters have them */
+};
+
+int64_t cache_now_ms(const struct cache *c); /* by the store's clock */
+
+void cache_lookup_start(struct cache *c, struct cache_ask *a);
+void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdict v,
+                         struct cache_entry *e); /* e: borrowed, NULL on a miss */
+void cache_store_answer(struct cache *c, struct cache_entry *e, const struct cache_rules *rules);
+void cache_give_up(struct cache *c, const struct digest *exact);
+void cache_release_overdue(struct cache *c);
+void cache_release_all(struct cache *c);
+
+void cache_heed_change(void *c, const struct store_change *change);
+
+#endif
