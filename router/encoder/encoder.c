@@ -8,9 +8,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "router/encoder/bert_ref.h"
 #include "router/encoder/cpu/bert_cpu.h"
+#include "router/encoder/cuda_kernels.h"
 
 /* Tokens of one pass on a CPU, or one sequence when that is longer; measured with
  * tests/bench/encoder. */
@@ -119,13 +121,40 @@ static enum err choose_cpu(const struct encoder_options *opt, struct encoder *e,
     return ERR_OK;
 }
 
+static enum err choose_cuda(const struct encoder_options *opt, struct encoder *e,
+                            struct err_text *t)
+{
+    if (opt->isa || (opt->precision >= 0 && opt->precision != ENCODER_FP16)) {
+        err_say(t, "the device cuda computes with the precision fp16 and nothing else");
+        return ERR_INVALID_POLICY;
+    }
+    enum err err =
+        cuda_kernels_open(&(struct cuda_kernels_options){.model = e->model}, &e->packed, t);
+    if (err)
+        return err;
+    struct cuda_kernels_facts facts = cuda_kernels_facts(e->packed);
+    e->kernels = &cuda_kernels;
+    e->pass_tokens = e->good_tokens = facts.pass_tokens;
+    e->weight_bytes = facts.weight_bytes;
+    return ERR_OK;
+}
+
 static enum err choose_kernels(const struct encoder_options *opt, struct encoder *e,
                                struct err_text *t)
 {
-    if (opt->device == ENCODER_CUDA) {
-        err_say(t, "the device cuda is not built into this program");
-        return ERR_INVALID_POLICY;
+    /* What only a CPU has is a CPU's without a word. */
+    bool of_cpu = opt->isa || (opt->precision >= 0 && opt->precision != ENCODER_FP16);
+    if (opt->device == ENCODER_CPU || (opt->device == ENCODER_AUTO && of_cpu))
+        return choose_cpu(opt, e, t);
+    struct err_text why = {{0}};
+    enum err err = choose_cuda(opt, e, &why);
+    if (!err || opt->device == ENCODER_CUDA) {
+        err_say(t, "%s", why.s);
+        return err;
     }
+    char quoted[sizeof why.s];
+    log_line(LOG_INFO, "encoder", "computing on the CPU", "why=%s",
+             log_quote(slice_str(why.s), quoted, sizeof quoted));
     return choose_cpu(opt, e, t);
 }
 

@@ -22,6 +22,16 @@ typedef uint16_t half_bits;
 
 enum { WARP = 32 };
 
+/* One number to fp16 on the host, rounded to nearest even. */
+static inline half_bits half_from_float(float x)
+{
+#ifdef WEIR_CUDA_EMULATED
+    return half_of_float(x);
+#else
+    return __half_raw(__float2half_rn(x)).x;
+#endif
+}
+
 #ifndef WEIR_CUDA_EMULATED
 
 /* Two numbers rounded to fp16, the first in the low half. What is too large for fp16 becomes its

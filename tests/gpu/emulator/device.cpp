@@ -1,8 +1,9 @@
 /* Owns: the emulated device's memory, streams, graphs and the one thread that carries out what is
  * put into any stream, in the order in which it came. Thread: the API may be called from any.
  *
- * A test breaks the device with emulated_device_break: every later call that would have reached a
- * real one fails, and what waits is let go, as after a fault in a kernel. */
+ * For tests, emulated_device_hold lets nothing begin, and emulated_device_break makes every call
+ * fail that would have reached a real device and lets go who waits, as after a fault in a kernel.
+ */
 #include "tests/gpu/emulator/emulator.h"
 
 #include <condition_variable>
@@ -82,6 +83,13 @@ class device
         changed.notify_all();
     }
 
+    void hold(bool on)
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        held = on;
+        changed.notify_all();
+    }
+
     /* Whatever the stream still has under way ends first: the device thread holds its address. */
     void forget(emulated_stream *s)
     {
@@ -100,7 +108,7 @@ class device
     {
         std::unique_lock<std::mutex> lock(mutex);
         for (;;) {
-            changed.wait(lock, [&] { return stopping || !tasks.empty(); });
+            changed.wait(lock, [&] { return stopping || (!tasks.empty() && (!held || broken)); });
             if (stopping)
                 return;
             task t = std::move(tasks.front());
@@ -121,7 +129,7 @@ class device
     std::deque<task> tasks;
     std::thread thread;
     cudaError_t broken = cudaSuccess;
-    bool stopping = false;
+    bool held = false, stopping = false;
 };
 
 device gpu;
@@ -142,6 +150,12 @@ extern "C" void emulated_device_break(int error);
 extern "C" void emulated_device_break(int error)
 {
     gpu.break_with(error);
+}
+
+extern "C" void emulated_device_hold(int on);
+extern "C" void emulated_device_hold(int on)
+{
+    gpu.hold(on != 0);
 }
 
 namespace emulator

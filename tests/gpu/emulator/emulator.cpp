@@ -2,12 +2,13 @@
  * (device.cpp), or a test's own through emulator::run; one at a time. */
 #include "tests/gpu/emulator/emulator.h"
 
+#include <atomic>
 #include <mutex>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <ucontext.h>
 #include <vector>
+#include "tests/gpu/emulator/machine.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -15,7 +16,6 @@
 #ifdef __SANITIZE_THREAD__
 extern "C" void *__tsan_get_current_fiber(void);
 extern "C" void *__tsan_create_fiber(unsigned flags);
-extern "C" void __tsan_destroy_fiber(void *fiber);
 extern "C" void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #endif
 
@@ -31,7 +31,7 @@ struct pending_copy {
 
 /* A stack that a context switches away from and comes back to. */
 struct context {
-    ucontext_t registers;
+    machine_context machine;
     const void *stack = nullptr; /* nullptr: the host thread's */
     size_t stack_bytes = 0;
     void *fake_stack = nullptr; /* AddressSanitizer's */
@@ -72,6 +72,7 @@ struct {
     emulator::order order = emulator::ASCENDING;
     uint64_t random = 1;
     emulator::bank_counts banks;
+    std::atomic<bool> miscompute;
 } block;
 
 [[noreturn]] __attribute__((format(printf, 1, 2))) void give_up(const char *fmt, ...)
@@ -88,17 +89,15 @@ struct {
 
 /* ---- switching ---- */
 
-void switch_to(context *from, context *to, bool for_good)
+void switch_to(context *from, context *to)
 {
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(for_good ? nullptr : &from->fake_stack, to->stack,
-                                   to->stack_bytes);
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
 #endif
 #ifdef __SANITIZE_THREAD__
     __tsan_switch_to_fiber(to->tsan, 0);
 #endif
-    (void)for_good;
-    swapcontext(&from->registers, &to->registers);
+    machine_switch(&from->machine, &to->machine);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(from->fake_stack, nullptr, nullptr);
 #endif
@@ -106,20 +105,23 @@ void switch_to(context *from, context *to, bool for_good)
 
 void yield()
 {
-    switch_to(&block.fibers[block.running].own, &block.scheduler, false);
+    switch_to(&block.fibers[block.running].own, &block.scheduler);
 }
 
+/* A fiber is one thread of every block in turn. */
 void fiber_main()
 {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(nullptr, &block.scheduler.stack, &block.scheduler.stack_bytes);
 #endif
     fiber &self = block.fibers[block.running];
-    block.launch->thread();
-    self.ended = true;
-    block.ended++;
-    block.steps++;
-    switch_to(&self.own, &block.scheduler, true);
+    for (;;) {
+        block.launch->thread();
+        self.ended = true;
+        block.ended++;
+        block.steps++;
+        yield();
+    }
 }
 
 void fiber_begin(fiber *f)
@@ -128,17 +130,14 @@ void fiber_begin(fiber *f)
     f->barriers = 0;
     f->copy.clear();
     f->open.clear();
+    if (!f->stack.empty())
+        return;
     f->stack.resize(STACK_BYTES);
     f->own.stack = f->stack.data();
     f->own.stack_bytes = f->stack.size();
-    getcontext(&f->own.registers);
-    f->own.registers.uc_stack.ss_sp = f->stack.data();
-    f->own.registers.uc_stack.ss_size = f->stack.size();
-    f->own.registers.uc_link = nullptr;
-    makecontext(&f->own.registers, fiber_main, 0);
+    machine_begin(&f->own.machine, f->stack.data(), f->stack.size(), fiber_main);
 #ifdef __SANITIZE_THREAD__
-    if (!f->own.tsan)
-        f->own.tsan = __tsan_create_fiber(0);
+    f->own.tsan = __tsan_create_fiber(0);
 #endif
 }
 
@@ -189,7 +188,7 @@ void run_block()
         for (unsigned t : order)
             if (!block.fibers[t].ended && !waits_at_barrier(block.fibers[t])) {
                 set_thread(t);
-                switch_to(&block.scheduler, &block.fibers[t].own, false);
+                switch_to(&block.scheduler, &block.fibers[t].own);
             }
         if (block.at_barrier == block.threads) {
             block.at_barrier = 0;
@@ -307,7 +306,7 @@ void multiply()
             float sum = brought<mma_operands>(lane)->d[i];
             for (unsigned k = 0; k < 16; k++)
                 sum += a[row][k] * b[k][column];
-            brought<mma_operands>(lane)->d[i] = sum;
+            brought<mma_operands>(lane)->d[i] = block.miscompute && row == 3 ? -sum : sum;
         }
 }
 
@@ -324,9 +323,15 @@ void finish_copies(const std::vector<pending_copy> &copies)
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+/* A device that is not what it says: one row of each product has the wrong sign. */
+extern "C" void emulated_device_miscompute(int on);
+extern "C" void emulated_device_miscompute(int on)
+{
+    block.miscompute = on != 0;
+}
+
 namespace emulator
 {
-
 void set_order(order o, uint64_t seed)
 {
     block.order = o;
