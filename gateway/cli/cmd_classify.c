@@ -64,7 +64,7 @@ static void write_json(const struct classing *k, struct slice text, const struct
                                       (double)c->similarity, "threshold", (double)c->threshold));
     json_put(o, "success", success_json(k, c, text));
     json_put_int(o, "us", took_us);
-    json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(o);
 }
