@@ -128,8 +128,13 @@ def start_weir(program, folder, text):
     return child, int(ports.read_text().split()[0].rsplit(":", 1)[1])
 
 
+def cpu_ms(child):
+    """Milliseconds of CPU that the process and its threads have used: unlike times, the same on a busy machine."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{child.pid}/task").iterdir()) / 1e6
+
+
 async def measure(args, ways):
-    upstream, times = Upstream(), {way: [] for way in ("direct", *ways)}
+    upstream, times, cpu = Upstream(), {way: [] for way in ("direct", *ways)}, {}
     port = await upstream.start()
     program = args.build / "gateway" / "weir"
     with tempfile.TemporaryDirectory() as scratch:
@@ -140,11 +145,14 @@ async def measure(args, ways):
                     folder = Path(scratch) / f"{way}{turn}"
                     child, where = start_weir(program, folder, policy(folder, port, way, args.model))
                 await drive(upstream, where, args.rate, 1, texts)  # warm
-                times[way] += await drive(upstream, where, args.rate, args.seconds / ROUNDS, texts)
+                begun = cpu_ms(child) if child else 0
+                got = await drive(upstream, where, args.rate, args.seconds / ROUNDS, texts)
+                times[way] += got
                 if child:
+                    cpu.setdefault(way, []).append((cpu_ms(child) - begun) / len(got))
                     child.terminate()
                     assert child.wait(30) == 0
-    return times
+    return times, cpu
 
 
 def main():
@@ -158,15 +166,17 @@ def main():
     ways = ["none", "plain", "static"] + (["full", "first"] if (args.model / "model.safetensors").exists() else [])
     if "full" not in ways:
         print(f"SKIPPED: the transformer: no weights in {args.model}")
-    times = asyncio.run(measure(args, ways))
+    times, cpu = asyncio.run(measure(args, ways))
     base = statistics.quantiles(times["direct"], n=100)
     print(f"{args.rate:g} requests/s, {len(times['direct'])} requests each, weir on one core; ms from the client's send to the upstream's receipt")
-    print(f"{'':8} {'p50':>8} {'p90':>8} {'p99':>8} {'max':>8}   over direct: p50, p99")
+    print(f"{'':8} {'p50':>8} {'p90':>8} {'p99':>8} {'max':>8}   over direct: p50, p99   CPU per request")
     rows = {}
     for way, ms in times.items():
         q = statistics.quantiles(ms, n=100)
         rows[way] = {"p50": q[49], "p90": q[89], "p99": q[98], "max": max(ms), "over_p50": q[49] - base[49], "over_p99": q[98] - base[98]}
-        print(f"{way:8} {q[49]:8.3f} {q[89]:8.3f} {q[98]:8.3f} {max(ms):8.3f}   {rows[way]['over_p50']:8.3f} {rows[way]['over_p99']:8.3f}")
+        used = statistics.median(cpu[way]) if way in cpu else 0
+        rows[way]["cpu_ms"] = used
+        print(f"{way:8} {q[49]:8.3f} {q[89]:8.3f} {q[98]:8.3f} {max(ms):8.3f}   {rows[way]['over_p50']:8.3f} {rows[way]['over_p99']:8.3f}   {used:8.3f}")
     bars = [("static p99 < 1 ms", rows["static"]["over_p99"] < 1),
             ("plain as without classes (p50 within 10 %)", rows["plain"]["p50"] < 1.1 * rows["none"]["p50"])]
     if "full" in rows:
