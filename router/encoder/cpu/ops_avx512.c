@@ -105,7 +105,7 @@ struct gelu_regs {
 
 INLINE struct gelu_regs gelu_load(const float (*table)[CPU_GELU_INTERVALS], const int degree)
 {
-    struct gelu_regs g;
+    struct gelu_regs g = {0};
 #pragma GCC unroll 4
     for (int i = 0; i <= degree; i++)
         g.c[i] = _mm512_loadu_ps(table[i]);
