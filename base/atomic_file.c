@@ -11,19 +11,11 @@
 #include <unistd.h>
 #include "base/mem.h"
 
-static bool write_all(int fd, const struct slice *parts, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        for (struct slice text = parts[i]; text.n > 0;) {
-            ssize_t n = write(fd, text.p, text.n);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return false;
-            text = slice_from(text, (size_t)n);
-        }
-    return true;
-}
+struct atomic_file {
+    char *path, *tmp; /* owned */
+    int fd;
+    int why; /* errno of the first failure; 0: none */
+};
 
 /* The rename itself lives in the directory: without this a power cut may undo it. */
 static void sync_directory_of(const char *path)
@@ -45,6 +37,73 @@ static char *temporary_name(const char *path)
     return name;
 }
 
+enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **out,
+                           struct err_text *t)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+        mode = st.st_mode & 07777;
+    struct atomic_file *f = mem_zalloc(1, sizeof *f);
+    f->tmp = temporary_name(path);
+    f->fd = mkostemp(f->tmp, O_CLOEXEC);
+    if (f->fd < 0) {
+        err_say(t, "%s: cannot write beside it: %s", path, strerror(errno));
+        free(f->tmp);
+        free(f);
+        *out = NULL;
+        return ERR_INTERNAL;
+    }
+    f->path = mem_strdup(slice_str(path));
+    if (fchmod(f->fd, mode) != 0)
+        f->why = errno;
+    *out = f;
+    return ERR_OK;
+}
+
+void atomic_file_add(struct atomic_file *f, struct slice piece)
+{
+    while (!f->why && piece.n > 0) {
+        ssize_t n = write(f->fd, piece.p, piece.n);
+        if (n >= 0)
+            piece = slice_from(piece, (size_t)n);
+        else if (errno != EINTR)
+            f->why = errno;
+    }
+}
+
+static void release(struct atomic_file *f)
+{
+    free(f->path);
+    free(f->tmp);
+    free(f);
+}
+
+enum err atomic_file_end(struct atomic_file *f, struct err_text *t)
+{
+    if (!f->why && fsync(f->fd) != 0)
+        f->why = errno;
+    if (close(f->fd) != 0 && !f->why)
+        f->why = errno;
+    if (!f->why && rename(f->tmp, f->path) != 0)
+        f->why = errno;
+    bool ok = !f->why;
+    if (ok) {
+        sync_directory_of(f->path);
+    } else {
+        err_say(t, "%s: cannot write it: %s", f->path, strerror(f->why));
+        unlink(f->tmp);
+    }
+    release(f);
+    return ok ? ERR_OK : ERR_INTERNAL;
+}
+
+void atomic_file_drop(struct atomic_file *f)
+{
+    close(f->fd);
+    unlink(f->tmp);
+    release(f);
+}
+
 enum err atomic_file_write(const char *path, mode_t mode, struct slice text, struct err_text *t)
 {
     return atomic_file_write_parts(path, mode, &text, 1, t);
@@ -53,31 +112,13 @@ enum err atomic_file_write(const char *path, mode_t mode, struct slice text, str
 enum err atomic_file_write_parts(const char *path, mode_t mode, const struct slice *parts,
                                  size_t count, struct err_text *t)
 {
-    struct stat st;
-    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
-        mode = st.st_mode & 07777;
-    char *tmp = temporary_name(path);
-    int fd = mkostemp(tmp, O_CLOEXEC);
-    if (fd < 0) {
-        err_say(t, "%s: cannot write beside it: %s", path, strerror(errno));
-        free(tmp);
-        return ERR_INTERNAL;
-    }
-    bool ok = fchmod(fd, mode) == 0 && write_all(fd, parts, count) && fsync(fd) == 0;
-    int why = errno;
-    ok = close(fd) == 0 && ok;
-    if (ok && rename(tmp, path) != 0) {
-        why = errno;
-        ok = false;
-    }
-    if (ok) {
-        sync_directory_of(path);
-    } else {
-        err_say(t, "%s: cannot write it: %s", path, strerror(why));
-        unlink(tmp);
-    }
-    free(tmp);
-    return ok ? ERR_OK : ERR_INTERNAL;
+    struct atomic_file *f;
+    enum err e = atomic_file_begin(path, mode, &f, t);
+    if (e != ERR_OK)
+        return e;
+    for (size_t i = 0; i < count; i++)
+        atomic_file_add(f, parts[i]);
+    return atomic_file_end(f, t);
 }
 
 static enum err read_open_file(int fd, const char *path, size_t max_bytes, char **text, size_t *n,

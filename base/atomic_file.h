@@ -16,6 +16,15 @@ enum err atomic_file_write(const char *path, mode_t mode, struct slice text,
 /* The same for a content that lies in pieces. */
 enum err atomic_file_write_parts(const char *path, mode_t mode, const struct slice *parts,
                                  size_t count, struct err_text *t) MUST_CHECK;
+/* The same for a content that comes piece by piece and need not fit into memory. The first failure
+ * is remembered: adding goes on doing nothing, and atomic_file_end says what it was. Both _end and
+ * _drop free f; after _drop path is as it was. */
+struct atomic_file;
+enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **out,
+                           struct err_text *t) MUST_CHECK;
+void atomic_file_add(struct atomic_file *f, struct slice piece);
+enum err atomic_file_end(struct atomic_file *f, struct err_text *t) MUST_CHECK;
+void atomic_file_drop(struct atomic_file *f);
 /* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it.
  * ERR_NOT_FOUND, ERR_TOO_LARGE or ERR_INTERNAL with t filled. */
 enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,

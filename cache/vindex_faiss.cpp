@@ -166,11 +166,14 @@ bool link_nodes(vindex_graph &g, size_t first, const std::vector<bool> &wanted,
 }
 
 // Sizes first, then every link: a search follows them without a look.
-bool links_lead_somewhere(const faiss::HNSW &h, size_t count)
+bool links_lead_somewhere(const faiss::HNSW &h, const vindex_graph_nodes &of)
 {
+    size_t count = of.count;
     auto nodes = static_cast<int32_t>(count);
+    auto is_there = [&](int32_t node) { return of.lives(of.ctx, static_cast<uint32_t>(node)); };
 
-    if (h.entry_point < -1 || h.entry_point >= nodes)
+    if (h.entry_point < -1 || h.entry_point >= nodes ||
+        (h.entry_point >= 0 && !is_there(h.entry_point)))
         return false;
     if (h.entry_point < 0 ? h.max_level != -1
                           : h.max_level != h.levels[static_cast<size_t>(h.entry_point)] - 1)
@@ -184,7 +187,7 @@ bool links_lead_somewhere(const faiss::HNSW &h, size_t count)
             for (size_t j = begin; j < end; j++) {
                 int32_t to = h.neighbors[j];
                 if (to < -1 || to >= nodes ||
-                    (to >= 0 && h.levels[static_cast<size_t>(to)] <= layer))
+                    (to >= 0 && (h.levels[static_cast<size_t>(to)] <= layer || !is_there(to))))
                     return false;
             }
         }
@@ -311,7 +314,7 @@ enum err vindex_graph_restore(const struct vindex_graph_links *links,
         h.neighbors.assign(links->neighbors, links->neighbors + links->places);
         h.entry_point = links->entry;
         h.max_level = links->max_level;
-        if (!links_lead_somewhere(h, links->count)) {
+        if (!links_lead_somewhere(h, *nodes)) {
             err_say(t, "a graph has links that lead nowhere");
             return ERR_BAD_CACHE_ENTRY;
         }

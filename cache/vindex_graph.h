@@ -34,7 +34,7 @@ struct vindex_graph_nodes {
     /* Whether a new node is to be linked at all: those that are not cost memory and nothing else.
      */
     bool (*lives)(void *ctx, uint32_t node);
-    bool (*stop)(void *ctx); /* asked at each node */
+    bool (*stop)(void *ctx); /* asked at each node; not when restoring */
     void *ctx;
 };
 /* base's nodes, which must be the first of `nodes`, and the others. base: NULL for none.

@@ -282,23 +282,6 @@ static void move_some(struct vindex *v, struct vindex_merge *m)
     }
 }
 
-static void recount(struct vindex *v, struct vindex_partition *p)
-{
-    const struct vindex_view *view = vindex_partition_view(p);
-    size_t before = p->covered_rows;
-    p->covered_rows = p->covered_dead = 0;
-    for (size_t i = 0; i < view->covered; i++) {
-        struct vslab *s = view->slab[i];
-        s->covered = true;
-        p->covered_rows += vslab_count(s);
-        p->covered_dead += vslab_count(s) - s->living;
-    }
-    vindex_count(&v->covered, (ptrdiff_t)p->covered_rows - (ptrdiff_t)before);
-    list_remove(&p->graphed);
-    if (view->graph)
-        list_push_back(&v->graphed, &p->graphed);
-}
-
 /* Shows what was made. */
 static void take_over(struct vindex *v, struct vindex_merge *m)
 {
@@ -329,7 +312,7 @@ static void take_over(struct vindex *v, struct vindex_merge *m)
         for (size_t i = 0; i < m->from_count; i++)
             vindex_slab_retire(v, m->from[i]);
     }
-    recount(v, p);
+    vindex_partition_recount(v, p);
     atomic_store(&v->merges, atomic_load(&v->merges) + 1);
 }
 

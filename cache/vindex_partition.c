@@ -254,3 +254,20 @@ void vindex_partition_tidy(struct vindex *v, struct vindex_partition *p, struct 
     if (vindex_used(v) + vslab_bytes(v->stride, cap ? cap : 1) <= v->opt.max_bytes)
         replace(v, p, at, n, cap);
 }
+
+void vindex_partition_recount(struct vindex *v, struct vindex_partition *p)
+{
+    const struct vindex_view *view = vindex_partition_view(p);
+    size_t before = p->covered_rows;
+    p->covered_rows = p->covered_dead = 0;
+    for (size_t i = 0; i < view->covered; i++) {
+        struct vslab *s = view->slab[i];
+        s->covered = true;
+        p->covered_rows += vslab_count(s);
+        p->covered_dead += vslab_count(s) - s->living;
+    }
+    vindex_count(&v->covered, (ptrdiff_t)p->covered_rows - (ptrdiff_t)before);
+    list_remove(&p->graphed);
+    if (view->graph)
+        list_push_back(&v->graphed, &p->graphed);
+}

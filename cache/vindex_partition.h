@@ -36,6 +36,9 @@ void vindex_partition_kill(struct vindex *v, struct vslab *s, uint32_t row);
  * p nor s may be there afterwards. */
 void vindex_partition_tidy(struct vindex *v, struct vindex_partition *p, struct vslab *s);
 
+/* After a view with another graph was shown: counts what is covered. */
+void vindex_partition_recount(struct vindex *v, struct vindex_partition *p);
+
 struct vindex_view *vindex_view_new(struct vindex *v, size_t slabs);
 /* Shows the view to readers and retires the one before it. */
 void vindex_partition_show(struct vindex *v, struct vindex_partition *p, struct vindex_view *view);
