@@ -17,8 +17,6 @@
 struct ledger;
 struct request;
 struct meters;
-struct cache;
-struct cache_hot;
 
 /* What a request may reach; one per worker, filled in by gateway/worker.c, lives as long as the
  * worker. */
@@ -36,10 +34,7 @@ struct router_env {
     struct launcher *launcher; /* borrowed; NULL: no backend has a command */
     struct mailbox *mailbox;   /* the worker's, for its answers; borrowed */
     struct idtable waiting;    /* requests that wait for a server to start, or for the encoder */
-    size_t owed; /* answers of encoders and of the cache to this worker's mailbox that are still to
-                    come */
-    struct cache *cache;   /* that was asked; borrowed */
-    struct cache_hot *hot; /* owned; NULL until the cache is used */
+    size_t owed; /* answers of encoders to this worker's mailbox that are still to come */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);
