@@ -7,7 +7,9 @@ show what became of each character and in which order. `wordpiece_pipe` is the C
 import random
 import struct
 import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
@@ -18,6 +20,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from weirproc import build_dir
 
 POINTS = [p for p in range(0x110000) if not 0xD800 <= p < 0xE000]
+ENCODER = Path(__file__).resolve().parents[2] / "router" / "encoder"
 IN_USE = [p for p in POINTS if p < 0x32400 or 0xE0000 <= p < 0xE0200]  # Unicode 17 and its tags
 pytestmark = pytest.mark.timeout(900)  # a sanitizer build on a busy machine
 SPECIALS = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"]
@@ -125,3 +128,8 @@ def test_words_of_about_100_characters(same):
 def test_names_of_special_tokens_are_plain_text(same):
     """As of a tokeniser that has no added tokens: [CLS] from a user is a bracket, a word, a bracket."""
     same(["[CLS] the [SEP]", "x[SEP]y", "[cls] [MASK][PAD] [UNK]", "##ing playing## # ##", "unaffable playings"])
+
+
+def test_the_generated_table_is_what_the_generator_writes():
+    made = subprocess.run([sys.executable, ENCODER / "make_unicode_table.py"], capture_output=True, check=True, timeout=600).stdout
+    assert made == (ENCODER / "unicode_table_data.h").read_bytes()

@@ -4,6 +4,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static const struct cpu_ops *const all[] = {
 #if defined(__x86_64__)
@@ -14,6 +17,15 @@ static const struct cpu_ops *const all[] = {
 };
 enum { COUNT = sizeof all / sizeof *all };
 
+#if defined(__x86_64__)
+/* clang 14 does not know the name f16c in __builtin_cpu_supports. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static bool runs_here(const struct cpu_ops *ops)
 {
 #if defined(__x86_64__)
@@ -22,8 +34,7 @@ static bool runs_here(const struct cpu_ops *ops)
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vnni");
     if (ops == &cpu_ops_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     return ops == &cpu_ops_portable;
 }
