@@ -24,6 +24,7 @@
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
+#include "cache/cache.h"
 #include "router/classifier.h"
 #include "router/embedder.h"
 #include "router/snapshot.h"
@@ -465,6 +466,42 @@ static void get_encoder(struct api_admin *a, struct http_exchange *x, struct sli
     reply_json(x, 200, NULL, o);
 }
 
+/* ---- the cache ---- */
+
+static json_t *cache_json(const struct cache *c)
+{
+    struct cache_facts f;
+    json_t *o = json_object(), *store = json_object();
+
+    cache_facts(c, &f);
+    json_put_int(o, "lookups", (int64_t)f.lookups);
+    json_put_int(o, "hits_exact", (int64_t)f.hits_exact);
+    json_put_int(o, "waits", (int64_t)f.waits);
+    json_put_int(o, "puts", (int64_t)f.puts);
+    json_put_int(o, "refused_puts", (int64_t)f.refused_puts);
+    json_put_int(o, "resident", (int64_t)f.resident);
+    json_put_int(o, "resident_bytes", (int64_t)f.resident_bytes);
+    json_put_int(o, "in_flight", (int64_t)f.flights);
+    json_put_bool(store, "up", f.store_up);
+    json_put_int(store, "entries", (int64_t)f.store_entries);
+    json_put_int(store, "bytes", (int64_t)f.store_bytes);
+    json_put_int(store, "failed", (int64_t)f.store_failed);
+    json_put_int(store, "late", (int64_t)f.store_late);
+    json_put_int(store, "losses", (int64_t)f.store_losses);
+    json_put(o, "store", store);
+    return o;
+}
+
+/* What workers answered from their hot sets is not among the look-ups: see the metrics. */
+static void get_cache(struct api_admin *a, struct http_exchange *x, struct slice rest)
+{
+    (void)rest;
+    const struct snapshot *s = control_snapshot(a->control);
+    json_t *o = s->cache ? cache_json(s->cache) : json_object();
+    json_put_bool(o, "enabled", s->cache != NULL);
+    reply_json(x, 200, NULL, o);
+}
+
 /* ---- the policy ---- */
 
 static json_t *policy_summary(struct api_admin *a)
@@ -724,6 +761,7 @@ static const struct route routes[] = {
     {"GET", "/admin/requests", ACCESS_ADMIN, get_requests},
     {"GET", "/admin/backends", ACCESS_ADMIN, get_backends},
     {"GET", "/admin/encoder", ACCESS_ADMIN, get_encoder},
+    {"GET", "/admin/cache", ACCESS_ADMIN, get_cache},
     {"GET", "/admin/policy", ACCESS_ADMIN, get_policy},
     {"PUT", "/admin/policy", ACCESS_ADMIN, put_policy},
     {"POST", "/admin/policy/validate", ACCESS_ADMIN, post_validate},

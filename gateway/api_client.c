@@ -434,7 +434,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
         n += snprintf(
             line + n, sizeof line - (size_t)n,
             " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld "
-            "usage=%s cost=%s class=%s ttft_ms=%lld err=%s",
+            "usage=%s cost=%s class=%s cache=%s ttft_ms=%lld err=%s",
             log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-",
             s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
             (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] +
@@ -444,6 +444,7 @@ static void write_access_line(struct api_exchange *e, int status, uint64_t bytes
             usage_source_name(s->usage.source), money_format_usd(s->cost, usd, sizeof usd),
             s->class_name[0] ? log_quote(slice_str(s->class_name), class_name, sizeof class_name)
                              : "-",
+            s->cache && s->cache[0] ? s->cache : "-",
             (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
             s->err == ERR_OK ? "-" : err_name(s->err));
     if (n > 0)

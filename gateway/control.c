@@ -387,18 +387,36 @@ static void on_server_ready(struct message *m, void *receiver_ctx)
     free(r);
 }
 
-/* Signals are blocked before the first thread exists, so that every thread inherits that and only
- * the signalfd sees them. */
+static pthread_t signal_reader; /* the thread that reads the signalfd; set before any signal */
+
+/* A library that has threads of its own before main begins (a BLAS) may be handed a signal. */
+static void pass_on(int signo)
+{
+    pthread_kill(signal_reader, signo);
+}
+
+/* Signals are blocked before the first thread of ours exists, so that every one inherits that and
+ * only the signalfd sees them. */
+static void block_signals(sigset_t *set)
+{
+    static const int ours[] = {SIGHUP, SIGTERM, SIGINT};
+    struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+
+    signal_reader = pthread_self();
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        sigaddset(set, ours[i]);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        sigaction(ours[i], &action, NULL);
+}
+
 static bool start_loop(struct control *c)
 {
     c->exit_code = EXIT_CODE_RUNTIME;
     signal(SIGPIPE, SIG_IGN);
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    block_signals(&set);
     c->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (c->signal_fd < 0 || mailbox_init(&c->mailbox) != 0 || !(c->base = event_base_new())) {
         start_error("no event loop", strerror(errno));
@@ -456,6 +474,8 @@ static void release_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -491,6 +511,7 @@ static void clear(struct control *c)
         upstream_free(c->probing);
     }
     control_policy_clear(c);
+    control_cache_close(&c->cache);
     if (c->registry)
         endpoint_registry_free(c->registry);
     policy_store_close(c->store);
@@ -622,11 +643,13 @@ static struct stats *endpoint_gauges(const struct control *c)
 enum err control_write_metrics(struct control *c, struct buf *out)
 {
     size_t workers = control_workers(c), n = 0;
-    struct stats **tables = mem_zalloc(workers + 3, sizeof *tables);
+    struct stats **tables = mem_zalloc(workers + 4, sizeof *tables);
     for (size_t i = 0; i < workers; i++)
         tables[n++] = worker_stats(c->workers[i]);
     tables[n++] = ledger_stats(c->ledger);
     tables[n++] = c->stats;
+    if (c->cache.stats)
+        tables[n++] = c->cache.stats;
     struct stats *endpoints = endpoint_gauges(c);
     control_encoder_gauges(c->snapshot->embedder, endpoints);
     tables[n++] = endpoints;

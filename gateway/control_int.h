@@ -11,6 +11,7 @@
 #include "backends/probe.h"
 #include "base/stats.h"
 #include "gateway/control.h"
+#include "gateway/control_cache.h"
 #include "gateway/control_encoder.h"
 
 struct control {
@@ -35,6 +36,7 @@ struct control {
     struct upstream *probing;  /* owned: the connections of health checks and of the catalog */
     struct prober *prober;     /* owned */
     struct catalog *catalog;   /* owned: what servers list */
+    struct control_cache cache;
     struct control_encoder encoder;
     struct event *sweep; /* encoders that a reload left behind end when nobody holds them */
     struct control_fault fault;

@@ -1,8 +1,8 @@
 # The process and its command line: weir_process is everything but argv, weir is the program.
 pkg_check_modules(PROCESS_JANSSON REQUIRED IMPORTED_TARGET jansson)
 weir_library(process
-    SOURCES api_admin.c control.c control_encoder.c control_policy.c diag_json.c json_put.c model_list_json.c policy_store.c policy_watch.c
-    LINKS weir_gateway weir_router weir_policies weir_backends weir_wire weir_base PkgConfig::PROCESS_JANSSON
+    SOURCES api_admin.c control.c control_cache.c control_encoder.c control_policy.c diag_json.c json_put.c model_list_json.c policy_store.c policy_watch.c
+    LINKS weir_gateway weir_router weir_cache weir_policies weir_backends weir_wire weir_base PkgConfig::PROCESS_JANSSON
           PkgConfig::EVENT)
 
 add_executable(weir main.c

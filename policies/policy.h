@@ -197,6 +197,35 @@ struct policy_alias {
     const char *canonical; /* end of the chain: a model's name or a name that some route matches */
 };
 
+enum policy_cache_mode { POLICY_CACHE_ON, POLICY_CACHE_OFF };
+enum policy_cache_scope { POLICY_SCOPE_TENANT, POLICY_SCOPE_SHARED };
+enum policy_cache_store { POLICY_STORE_EMBEDDED, POLICY_STORE_REDIS };
+
+/* What a route does with the cache of answers. */
+struct policy_cache_use {
+    bool on; /* looks up and stores; what the keys below come to */
+    enum policy_cache_mode mode;
+    enum policy_cache_scope scope; /* who may be given a tenant's answers */
+    int64_t ttl_ms;
+    int64_t timely_ttl_ms; /* of answers that depend on when they are asked */
+    bool tool_calls;       /* answers that call tools are kept, too */
+    const char **tags;     /* of entries, for removing them */
+    size_t tag_count;
+};
+
+/* The cache: what routes do with it unless they say otherwise, and where the process keeps it. */
+struct policy_cache {
+    bool wanted; /* some route's is on */
+    struct policy_cache_use use;
+    enum policy_cache_store store;
+    const char *redis_url;     /* as written; NULL: none */
+    const char *redis_url_env; /* variable that holds it; NULL: none */
+    const char *redis_address; /* of the two, read; NULL without Redis, or when secrets are not */
+    const char *redis_prefix;
+    int64_t redis_budget_ms; /* of one look-up */
+    int64_t max_entries, max_memory_bytes;
+};
+
 struct policy_retry {
     int64_t max_attempts;                    /* per request over all models and endpoints, >= 1 */
     int64_t per_model;                       /* attempts on one model, >= 1 */
@@ -241,6 +270,7 @@ struct policy_route {
     size_t step_count;
     size_t cascade_count; /* the first so many are the cascade */
     struct policy_retry retry;
+    struct policy_cache_use cache;
     int64_t deadline_ms; /* whole request, all attempts; POLICY_NONE */
     int line;            /* where it is written, for explain */
 };
@@ -310,6 +340,7 @@ struct policy {
     struct policy_class *classes;
     size_t class_count;
     bool matches_class; /* some route does */
+    struct policy_cache cache;
 };
 
 /* The request header that carries the backend's key: Authorization, x-api-key or api-key. */

@@ -18,6 +18,7 @@ struct draft {
     int64_t version;
     struct policy_server server;
     struct policy_retry retry;
+    struct policy_cache cache;
     struct policy_backend *backends;
     size_t backend_count;
     struct policy_model *models;

@@ -420,6 +420,7 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
     for (size_t i = 0; i < p->alias_count; i++)
         check_alias(b, s, i);
     policy_check_classes(b, p);
+    policy_check_cache(b, p);
     check_route_names(b, p);
     check_models_by_name(b);
     check_tenant_keys(b, p);

@@ -14,6 +14,10 @@ void policy_check_prices(struct binder *b);
 void policy_complete_encoder(struct binder *b);
 /* The encoder, the declared classes, and who matches on them (policy_check_class.c). */
 void policy_check_classes(struct binder *b, const struct policy *p);
+/* Which routes use the cache, and its Redis (policy_check_cache.c); after the routes are all there.
+ */
+void policy_complete_cache(struct binder *b);
+void policy_check_cache(struct binder *b, const struct policy *p);
 /* Everything else, on the indexed snapshot. */
 void policy_check(struct binder *b, const struct policy_snapshot *s);
 /* Backends alone and among each other (policy_check_backend.c). */

@@ -31,6 +31,14 @@ static void add_change(struct policy_diff *d, struct policy_change c)
     d->restart = d->restart || c.restart;
 }
 
+/* A cache that is not open yet may be opened in any way. */
+static bool needs_restart(const struct policy_diff *d, const char *kind, unsigned flags)
+{
+    if (strcmp(kind, "server") == 0)
+        return !(flags & SPEC_RELOAD);
+    return (flags & SPEC_RESTART) && d->old->cache.wanted && d->new->cache.wanted;
+}
+
 /* Two objects of the same spec: the fields come out in the same order. */
 static void compare_fields(struct policy_diff *d, const struct spec_object *o, const char *kind,
                            const char *name, const void *before, const void *after)
@@ -41,16 +49,15 @@ static void compare_fields(struct policy_diff *d, const struct spec_object *o, c
     for (size_t i = 0; i < a.count; i++) {
         if (strcmp(a.items[i].value, b.items[i].value) == 0)
             continue;
-        add_change(d,
-                   (struct policy_change){
-                       .how = CHANGE_CHANGED,
-                       .kind = kind,
-                       .name = name,
-                       .key = a.items[i].key,
-                       .before = a.items[i].value,
-                       .after = b.items[i].value,
-                       .restart = strcmp(kind, "server") == 0 && !(a.items[i].flags & SPEC_RELOAD),
-                   });
+        add_change(d, (struct policy_change){
+                          .how = CHANGE_CHANGED,
+                          .kind = kind,
+                          .name = name,
+                          .key = a.items[i].key,
+                          .before = a.items[i].value,
+                          .after = b.items[i].value,
+                          .restart = needs_restart(d, kind, a.items[i].flags),
+                      });
     }
 }
 
@@ -168,6 +175,7 @@ static void compare_words(struct policy_diff *d)
     compare_fields(d, policy_print_spec("server"), "server", "", &d->old->server, &d->new->server);
     compare_fields(d, policy_print_spec("encoder"), "encoder", "", &d->old->encoder,
                    &d->new->encoder);
+    compare_fields(d, policy_print_spec("cache"), "cache", "", &d->old->cache, &d->new->cache);
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         compare_group(d, &groups[i]);
     compare_aliases(d);
@@ -489,11 +497,13 @@ bool policy_restart_needed(const struct policy *old, const struct policy *new, s
     struct policy_diff d = {.old = old, .new = new};
     arena_init(&d.arena, 4096);
     compare_fields(&d, policy_print_spec("server"), "server", "", &old->server, &new->server);
+    compare_fields(&d, policy_print_spec("cache"), "cache", "", &old->cache, &new->cache);
     const char *keys = "";
     for (size_t i = 0; i < d.change_count; i++)
         if (d.changes[i].restart)
-            keys = arena_printf(&d.arena, "%s%sserver.%s (%s -> %s)", keys, *keys ? ", " : "",
-                                d.changes[i].key, d.changes[i].before, d.changes[i].after);
+            keys = arena_printf(&d.arena, "%s%s%s.%s (%s -> %s)", keys, *keys ? ", " : "",
+                                d.changes[i].kind, d.changes[i].key, d.changes[i].before,
+                                d.changes[i].after);
     if (*keys)
         err_say(why, "a restart is needed to change %s", keys);
     arena_clear(&d.arena);

@@ -60,6 +60,7 @@ static void imply_route(struct binder *b, const struct draft *d, size_t model, c
         .step_count = 1,
         .cascade_count = 1,
         .retry = d->retry,
+        .cache = d->cache.use,
         .deadline_ms = POLICY_NONE,
         .line = binder_place(b, m)->node->line,
     };
@@ -190,6 +191,7 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
     p->encoder = d->encoder;
     p->classes = d->classes;
     p->class_count = d->class_count;
+    p->cache = d->cache;
     for (size_t i = 0; i < p->encoder.price_count; i++)
         price_version(b->arena, &p->encoder.prices[i]);
     for (size_t i = 0; i < p->route_count; i++)
@@ -243,6 +245,7 @@ static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const s
     policy_complete_encoder(&b);
     if (draft.models_by_name || !node_find(root, SLICE("routes")))
         imply_routes(&b, &draft);
+    policy_complete_cache(&b);
     policy_check_prices(&b);
     finish(&b, &draft, &s->policy);
     policy_snapshot_index(s);

@@ -937,6 +937,161 @@ OBJECT(class, policy_class, "class",
        "lies nearer to these than prompts at large do. A declared class goes before the labels of "
        "the class head.");
 
+/* ---- the cache ---- */
+
+static const struct spec_word cache_mode_words[] = {
+    {"on", POLICY_CACHE_ON, false}, {"off", POLICY_CACHE_OFF, false}, {NULL, 0, false}};
+static const struct spec_word cache_scope_words[] = {{"tenant", POLICY_SCOPE_TENANT, false},
+                                                     {"shared", POLICY_SCOPE_SHARED, false},
+                                                     {NULL, 0, false}};
+static const struct spec_word cache_store_words[] = {{"embedded", POLICY_STORE_EMBEDDED, false},
+                                                     {"redis", POLICY_STORE_REDIS, false},
+                                                     {NULL, 0, false}};
+
+static const struct spec_key cache_exact_keys[] = {
+    {.name = "ttl",
+     .type = SPEC_DURATION,
+     AT(policy_cache_use, ttl_ms),
+     .deflt = "24h",
+     .min = SECOND,
+     .max = 366 * DAY,
+     .also = "max_age expiry lifetime",
+     .help = "How long an answer may be given again."},
+    {.name = "timely_ttl",
+     .type = SPEC_DURATION,
+     AT(policy_cache_use, timely_ttl_ms),
+     .deflt = "5m",
+     .min = SECOND,
+     .max = 366 * DAY,
+     .help = "The same for questions whose answer depends on when they are asked (`latest`, "
+             "`today`, `who is the president`)."},
+};
+OBJECT(cache_exact, policy_cache_use, "cache_exact",
+       "Repeats: requests that are equal in everything that can change an answer.");
+
+#define CACHE_USE_KEYS(type_, use_, inherit_)                                                      \
+    {.name = "mode",                                                                               \
+     .type = SPEC_ENUM,                                                                            \
+     .at = offsetof(struct type_, use_ mode),                                                      \
+     .deflt = "on",                                                                                \
+     .words = cache_mode_words,                                                                    \
+     .also = "enabled",                                                                            \
+     .help = "`off`: nothing is looked up and nothing is stored."},                                \
+        {.name = "scope",                                                                          \
+         .type = SPEC_ENUM,                                                                        \
+         .at = offsetof(struct type_, use_ scope),                                                 \
+         .deflt = "tenant",                                                                        \
+         .words = cache_scope_words,                                                               \
+         .also = "namespace sharing",                                                              \
+         .help = "Who may be given an answer: the tenant that paid for it, or all of them. "       \
+                 "Requests without a tenant share among themselves."},                             \
+        {.name = "exact",                                                                          \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &cache_exact,                                                                   \
+         .at = offsetof(struct type_, use_ on),                                                    \
+         .flags = (inherit_),                                                                      \
+         .also = "ttl timely_ttl expiry",                                                          \
+         .help = "How long answers live."},                                                        \
+        {.name = "semantic",                                                                       \
+         .flags = SPEC_RESERVED,                                                                   \
+         .also = "similarity",                                                                     \
+         .help = "Reserved: answers to questions that mean the same."},                            \
+        {.name = "tool_calls",                                                                     \
+         .type = SPEC_BOOL,                                                                        \
+         .at = offsetof(struct type_, use_ tool_calls),                                            \
+         .deflt = "false",                                                                         \
+         .also = "tools",                                                                          \
+         .help = "Whether answers that call tools are kept. A call that is given again acts "      \
+                 "again: only for tools that look things up."},                                    \
+    {                                                                                              \
+        .name = "tags", .type = SPEC_NAMES, .at = offsetof(struct type_, use_ tags),               \
+        .count_at = offsetof(struct type_, use_ tag_count), .also = "tag labels",                  \
+        .help = "Tags that stored answers get, by which they can be removed together."             \
+    }
+
+static const struct spec_key cache_redis_keys[] = {
+    {.name = "url",
+     .type = SPEC_TEXT,
+     AT(policy_cache, redis_url),
+     .flags = SPEC_RESTART,
+     .also = "address host",
+     .help = "`redis://host:port/db` or `unix:/path`, without a password: see `url_env`."},
+    {.name = "url_env",
+     .type = SPEC_TEXT,
+     AT(policy_cache, redis_url_env),
+     .flags = SPEC_RESTART,
+     .help = "Environment variable that holds the URL, password and all, in place of `url`."},
+    {.name = "prefix",
+     .type = SPEC_NAME,
+     AT(policy_cache, redis_prefix),
+     .flags = SPEC_RESTART,
+     .deflt = "weir",
+     .also = "namespace",
+     .help = "What all its keys begin with. Replicas that share answers share it."},
+    {.name = "budget",
+     .type = SPEC_DURATION,
+     AT(policy_cache, redis_budget_ms),
+     .flags = SPEC_RESTART,
+     .deflt = "5ms",
+     .min = 1,
+     .max = SECOND,
+     .also = "timeout",
+     .help = "How long a request waits for it; then the look-up is a miss."},
+};
+OBJECT(
+    cache_redis, policy_cache, "cache_redis",
+    "A Redis or Valkey that replicas share. One that is slow or down costs hits, never answers.");
+
+static const struct spec_key cache_keys[] = {
+    CACHE_USE_KEYS(policy_cache, use., 0),
+    {.name = "store",
+     .type = SPEC_ENUM,
+     AT(policy_cache, store),
+     .flags = SPEC_RESTART,
+     .deflt = "embedded",
+     .words = cache_store_words,
+     .also = "backend type",
+     .help = "Where answers are kept: a file in `state_dir`, or a Redis. Needs a restart."},
+    {.name = "redis",
+     .type = SPEC_OBJECT,
+     .object = &cache_redis,
+     AT(policy_cache, wanted),
+     .help = "The Redis. Only with `store: redis`. Needs a restart."},
+    {.name = "max_entries",
+     .type = SPEC_INT,
+     AT(policy_cache, max_entries),
+     .flags = SPEC_RESTART,
+     .deflt = "100000",
+     .min = 1,
+     .max = 100000000,
+     .also = "size",
+     .help = "Answers kept. Needs a restart."},
+    {.name = "max_memory",
+     .type = SPEC_SIZE,
+     AT(policy_cache, max_memory_bytes),
+     .flags = SPEC_RESTART,
+     .deflt = "256MiB",
+     .min = MIB,
+     .max = 1024 * GIB,
+     .also = "memory",
+     .help = "Bytes of answers held in memory, and in an embedded store's file. Needs a restart."},
+    {.name = "judge",
+     .flags = SPEC_RESERVED,
+     .help = "Reserved: who tells whether two answers say the same."},
+    {.name = "snapshot",
+     .flags = SPEC_RESERVED,
+     .help = "Reserved: where the index of meanings is kept between runs."},
+};
+OBJECT(cache, policy_cache, "cache",
+       "Answers from earlier answers. Left out, and with no `cache` in a route: nothing is looked "
+       "up and nothing is stored. `cache: off` turns a written one off.");
+
+static const struct spec_key route_cache_keys[] = {
+    CACHE_USE_KEYS(policy_cache_use, , SPEC_INHERIT),
+};
+OBJECT(route_cache, policy_cache_use, "route_cache",
+       "What differs from the top-level `cache`. `cache: off` alone: this route uses none.");
+
 /* ---- routes ---- */
 
 static const struct spec_word api_words[] = {{"chat", 1 << POLICY_API_CHAT, false},
@@ -1077,9 +1232,12 @@ static const struct spec_key route_keys[] = {
      .also = "optimize",
      .help = "Reserved: what is minimised, and the floor that must hold."},
     {.name = "cache",
-     .flags = SPEC_RESERVED,
+     .type = SPEC_OBJECT,
+     .object = &route_cache,
+     AT(policy_route, cache),
+     .flags = SPEC_INHERIT | SPEC_SHORT,
      .also = "caching",
-     .help = "Reserved: answering from earlier answers."},
+     .help = "What differs from the top-level `cache`; or `off`."},
 };
 OBJECT(route, policy_route, "route", "Which requests go to which models.");
 
@@ -1140,6 +1298,13 @@ static const struct spec_key policy_keys[] = {
      AT(draft, retry),
      .also = "retries",
      .help = "What happens after a failed attempt, for all routes."},
+    {.name = "cache",
+     .type = SPEC_OBJECT,
+     .object = &cache,
+     AT(draft, cache),
+     .flags = SPEC_SHORT,
+     .also = "caching semantic_cache response_cache",
+     .help = "Answers from earlier answers; or `off`. Left out: each request goes to a model."},
     {.name = "routes",
      .type = SPEC_LIST,
      .object = &route,

@@ -716,6 +716,7 @@ static void bind_list(struct binder *b, const struct spec_key *k, struct place *
         bind_keep(b, item, element);
         if (routes) {
             ((struct policy_route *)element)->retry = b->draft->retry;
+            ((struct policy_route *)element)->cache = b->draft->cache.use;
             ((struct policy_route *)element)->line = item->node->line;
         }
         bind_object(b, k->object, item, element, 0);

@@ -75,11 +75,31 @@ static void fill_classify(const struct request *r, struct ledger_attempt *row)
     };
 }
 
+/* An answer given again: an attempt of nobody, at no cost. */
+static void fill_replay(struct request *r, int64_t duration_us, struct ledger_attempt *row)
+{
+    const char *model = arena_strdup(&r->arena, r->cache.entry->f.model);
+
+    *row = (struct ledger_attempt){
+        .role = "cache",
+        .started_wall_us = r->received_wall_us,
+        .model = model,
+        .upstream_model = "",
+        .backend = "(cache)",
+        .endpoint = "cache",
+        .outcome = "ok",
+        .price_version = "",
+        .first_byte_us = -1,
+        .duration_us = duration_us,
+        .served = r->outcome == ERR_OK,
+    };
+}
+
 static void post_to_ledger(struct request *r, const struct attempt *served, int64_t duration_us)
 {
     const struct policy *p = r->snap->policy;
     struct ledger_attempt *rows =
-        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 2);
+        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 3);
     struct ledger_request req = {
         .request_id = r->id,
         .received_wall_us = r->received_wall_us,
@@ -100,9 +120,17 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .class_confidence = (double)r->class.is.confidence,
         .class_tier = r->class.took_us < 0 ? "" : classifier_tier_name(r->class.is.tier),
         .class_us = r->class.took_us,
+        .cache = cache_said_name(r->cache.said),
     };
+    const struct cache_entry *again = r->cache.entry;
     size_t n = 0;
 
+    if (again) {
+        req.served_model = arena_strdup(&r->arena, again->f.model);
+        req.cache_entry = again->f.id;
+        req.saved = again->f.cost;
+        fill_replay(r, duration_us, &rows[n++]);
+    }
     if (r->class.price)
         fill_classify(r, &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
@@ -120,6 +148,9 @@ void account_request(struct request *r, struct reply *reply)
     int route = r->route ? (int)(r->route - p->routes) : -1;
 
     post_to_ledger(r, served, duration_us);
+    if (r->cache.said != CACHE_SAID_NOTHING)
+        meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,
+                      r->cache.entry ? r->cache.entry->f.cost : 0);
     meters_request(r->env->meters, r->snap, r->api, route, r->status, duration_us, r->ttft_us);
     if (!reply)
         return;
@@ -128,6 +159,7 @@ void account_request(struct request *r, struct reply *reply)
         .endpoint = served ? attempt_backend(r, served)->endpoints[served->endpoint].label : "",
         .route = r->route ? r->route->name : "",
         .class_confidence = (double)r->class.is.confidence,
+        .cache = cache_said_name(r->cache.said),
         .err = r->outcome,
         .attempts = r->attempt_count,
         .cost = account_cost(r),

@@ -44,6 +44,7 @@ enum wire_dialect attempt_dialect(const struct request *r, const struct attempt 
 static void forget_answer(struct request *r)
 {
     answer_clear(&r->answer);
+    cache_use_forget(r);
     r->whole = (struct answer_whole){.has_usage = false};
     r->pass = NULL;
     r->pass_count = 0;
@@ -376,17 +377,14 @@ static struct request *request_of(struct upstream_call *c)
     return c->owner;
 }
 
-static struct answer_options answer_options(const struct request *r)
+struct answer_options attempt_answer_options(const struct request *r, enum wire_dialect server,
+                                             size_t max_bytes)
 {
-    const struct policy_backend *b = attempt_backend(r, r->attempt);
-    const struct snapshot_backend *sb = snapshot_backend(r, r->attempt);
-
     return (struct answer_options){
         .api = r->api,
-        .server = sb->dialect,
+        .server = server,
         .n = r->ask.n,
         .include_usage = r->ask.include_usage,
-        .asked_usage = asks_usage(b, sb),
         .show_requested = r->snap->policy->server.reply_model == REPLY_MODEL_REQUESTED,
         .encrypted_reasoning = r->ask.encrypted_reasoning,
         .requested_model = r->ask.model_name,
@@ -395,8 +393,19 @@ static struct answer_options answer_options(const struct request *r)
         .created_s = r->received_wall_us / 1000000,
         .prompt_tokens = r->ask.prompt_tokens,
         .max_event_bytes = MAX_EVENT_BYTES,
-        .max_answer_bytes = (size_t)b->max_response_bytes,
+        .max_answer_bytes = max_bytes,
     };
+}
+
+static struct answer_options answer_options(const struct request *r)
+{
+    const struct policy_backend *b = attempt_backend(r, r->attempt);
+    const struct snapshot_backend *sb = snapshot_backend(r, r->attempt);
+    struct answer_options opt =
+        attempt_answer_options(r, sb->dialect, (size_t)b->max_response_bytes);
+
+    opt.asked_usage = asks_usage(b, sb);
+    return opt;
 }
 
 static void on_head(struct upstream_call *c, const struct http1_head *head)
@@ -419,6 +428,7 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
         struct answer_options opt = answer_options(r);
 
         answer_open(&r->answer, &opt);
+        cache_use_open(r);
     }
 }
 
@@ -440,6 +450,7 @@ static void feed_stream(struct request *r, struct slice data)
 {
     enum err err = answer_feed(&r->answer, data, &r->out);
 
+    cache_use_feed(r, data);
     if (buf_len(&r->out) > 0) {
         if (r->flow.state == FLOW_AWAIT_ANSWER)
             request_step(r, (struct flow_event){.kind = FLOW_EV_FIRST_BYTES});

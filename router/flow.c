@@ -30,6 +30,8 @@ const char *flow_state_name(enum flow_state s)
         return "IDLE";
     case FLOW_AWAIT_EMBEDDING:
         return "AWAIT_EMBEDDING";
+    case FLOW_AWAIT_CACHE:
+        return "AWAIT_CACHE";
     case FLOW_AWAIT_BACKEND:
         return "AWAIT_BACKEND";
     case FLOW_AWAIT_ANSWER:
@@ -179,6 +181,9 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
     case FLOW_EV_ENCODING:
     case FLOW_EV_ENCODED:
     case FLOW_EV_START:
+    case FLOW_EV_LOOKING:
+    case FLOW_EV_HIT:
+    case FLOW_EV_MISS:
     case FLOW_EV_READY:
     case FLOW_EV_WAIT_OVER:
     case FLOW_EV_GONE:
@@ -210,7 +215,18 @@ static struct flow_action idle(struct flow *f, const struct flow_event *ev)
         return finish(f, FLOW_FAIL, ev->err);
     else if (ev->kind == FLOW_EV_START && f->limits.steps)
         return call(f, false);
+    else if (ev->kind == FLOW_EV_HIT && f->limits.steps)
+        return finish(f, FLOW_REPLAY, ERR_OK);
+    else if (ev->kind == FLOW_EV_LOOKING && f->limits.steps)
+        f->state = FLOW_AWAIT_CACHE;
     return act(FLOW_WAIT);
+}
+
+static struct flow_action await_cache(struct flow *f, const struct flow_event *ev)
+{
+    if (ev->kind == FLOW_EV_HIT)
+        return finish(f, FLOW_REPLAY, ERR_OK);
+    return ev->kind == FLOW_EV_MISS ? call(f, false) : act(FLOW_WAIT);
 }
 
 struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
@@ -230,6 +246,8 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
             return act(FLOW_WAIT);
         f->state = FLOW_IDLE;
         return act(FLOW_ROUTE);
+    case FLOW_AWAIT_CACHE:
+        return await_cache(f, ev);
     case FLOW_AWAIT_BACKEND:
         return await_backend(f, ev);
     case FLOW_AWAIT_ANSWER:

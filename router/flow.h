@@ -14,6 +14,9 @@
  * The route may hang on what the query is about: then there is no plan yet (flow_init with NULL)
  * until ENCODED, whether the encoder answered or its time was up; the plan follows (flow_plan).
  *
+ * With the route chosen the cache may be asked (LOOKING -> AWAIT_CACHE; HIT or MISS): a hit is the
+ * answer, and no attempt is made.
+ *
  * A call on a server that weir starts itself may first go through AWAIT_BACKEND (STARTING, then
  * READY or FAILED).
  *
@@ -31,6 +34,7 @@
 enum flow_state {
     FLOW_IDLE,
     FLOW_AWAIT_EMBEDDING, /* the encoder looks at the query; the route hangs on it */
+    FLOW_AWAIT_CACHE,     /* the cache looks for an answer, or another request is getting it */
     FLOW_AWAIT_BACKEND,   /* weir is starting the server that the call needs */
     FLOW_AWAIT_ANSWER,
     FLOW_AWAIT_BACKOFF,
@@ -42,6 +46,9 @@ enum flow_event_kind {
     FLOW_EV_ENCODING,    /* the encoder was asked */
     FLOW_EV_ENCODED,     /* it has answered, or was waited for long enough */
     FLOW_EV_START,       /* the route is chosen: flow_plan has been called */
+    FLOW_EV_LOOKING,     /* in place of START: the cache was asked */
+    FLOW_EV_HIT,         /* an answer from the cache is ready to go out */
+    FLOW_EV_MISS,        /* there is none, or it was waited for long enough */
     FLOW_EV_FIRST_BYTES, /* a stream's first event is ready for the client */
     FLOW_EV_ANSWER,      /* the answer is whole */
     FLOW_EV_FAILED,      /* the attempt failed with err */
@@ -70,6 +77,7 @@ enum flow_action_kind {
                    */
     FLOW_COMMIT,  /* begin the streamed reply */
     FLOW_REPLY,   /* send the whole answer */
+    FLOW_REPLAY,  /* send the cache's answer, whole or as a stream, its end included */
     FLOW_END,     /* end the streamed reply as complete */
     FLOW_CUT,     /* the streamed reply failed with err: say so in-band, end without [DONE] */
     FLOW_FAIL,    /* answer with err */

@@ -27,7 +27,7 @@
 #include "base/mem.h"
 #include "base/stats.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define BATCH_MS       50
 #define BATCH_RECORDS  1000
 #define BUSY_MS        1000 /* another process may hold the write lock (a careless shell) */
@@ -106,6 +106,11 @@ static const char *const upgrades[] = {
     "ALTER TABLE requests ADD COLUMN class_tier TEXT NOT NULL DEFAULT '';\n"
     "ALTER TABLE requests ADD COLUMN class_us INTEGER;\n"
     "PRAGMA user_version = 2;\n",
+    /* 3: what the cache said, what it gave again, and what that had cost. */
+    "ALTER TABLE requests ADD COLUMN cache TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE requests ADD COLUMN cache_entry INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE requests ADD COLUMN saved_nanousd INTEGER NOT NULL DEFAULT 0;\n"
+    "PRAGMA user_version = 3;\n",
 };
 _Static_assert(sizeof upgrades / sizeof upgrades[0] == SCHEMA_VERSION - 1, "a step per version");
 
@@ -113,7 +118,8 @@ static const char insert_request_sql[] =
     "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, "
     "policy_version, served_model,"
     " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class, "
-    "class_confidence, class_tier, class_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_attempt_sql[] =
     "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, "
     "backend, endpoint, outcome,"
@@ -166,7 +172,8 @@ struct ledger {
     F((r)->served_model)                                                                           \
     F((r)->outcome)                                                                                \
     F((r)->class_name)                                                                             \
-    F((r)->class_tier)
+    F((r)->class_tier)                                                                             \
+    F((r)->cache)
 #define ATTEMPT_STRINGS(F, a)                                                                      \
     F((a)->role)                                                                                   \
     F((a)->model)                                                                                  \
@@ -282,6 +289,9 @@ static int insert_request(struct ledger *l, const struct ledger_request *r)
     sqlite3_bind_double(b.stmt, ++b.column, r->class_confidence);
     bind_text(&b, r->class_tier);
     bind_duration(&b, r->class_us);
+    bind_text(&b, r->cache);
+    bind_int(&b, (int64_t)r->cache_entry);
+    bind_int(&b, r->saved);
     return run(l, INSERT_REQUEST);
 }
 

@@ -27,9 +27,11 @@ struct ledger;
 /* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where
  * nothing is known; never NULL. */
 struct ledger_attempt {
-    int32_t seq;      /* 1.. within the request */
-    const char *role; /* "serve"; "lost": a copy on a pooled connection that was closing; later:
-                         "escalated", "hedge", "audit", "classify", "judge" ... */
+    int32_t seq; /* 1.. within the request */
+    const char
+        *role; /* "serve"; "lost": a copy on a pooled connection that was closing; "cache": an
+                  answer given again, at no cost; later:
+                  "escalated", "hedge", "audit", "classify", "judge" ... */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
     const char *outcome; /* "ok" or err_name() */
@@ -56,6 +58,9 @@ struct ledger_request {
     double class_confidence;
     const char *class_tier; /* "static", "full"; "" when nobody asked */
     int64_t class_us;       /* to find it out, the wait included; -1 when nobody asked */
+    const char *cache;      /* "hit", "coalesced", "miss", "bypass"; "" when the route has none */
+    uint64_t cache_entry;   /* that was given again; 0: none */
+    nanousd saved;          /* what it had cost */
 };
 
 struct ledger_record;

@@ -185,6 +185,25 @@ void meters_classify_cost(struct meters *m, const char *encoder, const struct po
             cost);
 }
 
+void meters_cached(struct meters *m, enum cache_said said, const struct policy_route *route,
+                   const struct policy_tenant *tenant, nanousd saved)
+{
+    const char *owner = tenant ? tenant->name : "";
+
+    stats_add(stats_cell(m->stats, STAT_CACHE_REQUESTS,
+                         (const char *[]){cache_said_name(said), route->name}),
+              1);
+    if (saved)
+        stats_add(stats_cell(m->stats, STAT_CACHE_SAVED, &owner), saved);
+}
+
+void meters_kept(struct meters *m, enum answer_worth worth)
+{
+    const char *name = answer_worth_name(worth);
+
+    stats_add(stats_cell(m->stats, STAT_CACHE_KEPT, &name), 1);
+}
+
 void meters_in_flight(struct meters *m, int64_t n)
 {
     stats_set(m->in_flight, n);

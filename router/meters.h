@@ -6,6 +6,7 @@
 
 #include "base/stats.h"
 #include "base/tokens.h"
+#include "router/cache_use.h"
 #include "router/classifier.h"
 #include "router/snapshot.h"
 
@@ -32,6 +33,10 @@ void meters_classified(struct meters *m, const struct classification *c, int64_t
 void meters_encoder_shed(struct meters *m, enum err why);
 void meters_classify_cost(struct meters *m, const char *encoder, const struct policy_tenant *tenant,
                           nanousd cost);
+/* What the cache said to a request whose route has one; saved: what its answer had cost. */
+void meters_cached(struct meters *m, enum cache_said said, const struct policy_route *route,
+                   const struct policy_tenant *tenant, nanousd saved);
+void meters_kept(struct meters *m, enum answer_worth worth);
 void meters_in_flight(struct meters *m, int64_t n);
 
 #endif

@@ -46,6 +46,7 @@ struct reply_summary {
     const char *route;    /* "" when none matched */
     char class_name[64];  /* of the query, cut to fit; "" when none, or nobody asked */
     double class_confidence;
+    const char *cache; /* what the cache said: "hit", "miss" ...; "" when it was not asked */
     enum err err;
     int attempts;
     struct token_usage usage; /* of the attempt that served */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/cache_hot.h"
 #include "router/classify.h"
 #include "router/headers.h"
 #include "router/ledger.h"
@@ -54,6 +55,7 @@ void router_env_clear(struct router_env *env)
     LIST_FOREACH_SAFE (it, &env->idle)
         free(CONTAINER_OF(it, struct request, link));
     idtable_clear(&env->waiting);
+    cache_hot_free(env->hot);
     meters_free(env->meters);
 }
 
@@ -87,6 +89,7 @@ static void record_release(struct request *r)
 
     server_use_end(r);
     classify_end(r);
+    cache_use_end(r);
     if (r->timer_made)
         event_del(&r->timer);
     answer_clear(&r->answer);
@@ -133,6 +136,15 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
     }
     if (r->route)
         h[n++] = (struct http1_header){SLICE("x-weir-route"), slice_str(r->route->name)};
+    if (r->cache.said != CACHE_SAID_NOTHING)
+        h[n++] = (struct http1_header){SLICE("x-weir-cache"),
+                                       slice_str(cache_said_name(r->cache.said))};
+    if (r->cache.entry) {
+        h[n++] = (struct http1_header){SLICE("x-weir-model"), r->cache.entry->f.model};
+        h[n++] = (struct http1_header){
+            SLICE("Age"),
+            slice_str(arena_printf(a, "%lld", (long long)(r->cache.age_ms / 1000)))};
+    }
     if (r->class.is.label.n) {
         h[n++] = (struct http1_header){SLICE("x-weir-class"), r->class.is.label};
         h[n++] = (struct http1_header){
@@ -171,12 +183,19 @@ static struct reply *take_reply(struct request *r, int status, enum err outcome)
     return reply;
 }
 
+/* The last attempt's answer goes out; or the cache's, then there was none. */
+static void mark_served(struct request *r)
+{
+    if (r->attempt_count)
+        r->attempts[r->attempt_count - 1].served = true;
+}
+
 static void send_whole(struct request *r)
 {
     struct reply_head head;
     struct reply *reply;
 
-    r->attempts[r->attempt_count - 1].served = true;
+    mark_served(r);
     head = reply_head(r, 200, "application/json", true);
     for (size_t i = 0; i < r->whole.count; i++)
         r->bytes_out += r->whole.pieces[i].n;
@@ -245,7 +264,7 @@ static void begin_stream(struct request *r)
 {
     struct reply_head head;
 
-    r->attempts[r->attempt_count - 1].served = true;
+    mark_served(r);
     head = reply_head(r, 200, "text/event-stream; charset=utf-8", false);
     r->status = 200;
     r->ttft_us = clock_mono_us() - r->received_us;
@@ -282,6 +301,17 @@ static void end_stream(struct request *r)
     reply = take_reply(r, 200, ERR_OK);
     reply->ops->end(reply);
     record_release(r);
+}
+
+/* What the cache has lies ready in r->whole or, a stream with its end, in r->out. */
+static void send_replay(struct request *r)
+{
+    if (!r->ask.stream) {
+        send_whole(r);
+        return;
+    }
+    begin_stream(r);
+    end_stream(r);
 }
 
 static void cut_stream(struct request *r, enum err e)
@@ -385,9 +415,14 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         begin_stream(r);
         return false;
     case FLOW_REPLY:
+        cache_use_keep(r);
         send_whole(r);
         return false;
+    case FLOW_REPLAY:
+        send_replay(r);
+        return false;
     case FLOW_END:
+        cache_use_keep(r);
         end_stream(r);
         return false;
     case FLOW_CUT:
@@ -452,7 +487,7 @@ static void send_keepalive(struct request *r, int64_t now_us)
         r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
 }
 
-/* The wait is over: for the encoder, of a back-off, or of a stream that was complete but did not
+/* The wait is over: for the encoder, for the cache, of a back-off, or of a stream that was complete but did not
  * say so. */
 static void wait_over(struct request *r)
 {
@@ -461,6 +496,8 @@ static void wait_over(struct request *r)
         meters_encoder_shed(r->env->meters, ERR_REQUEST_TIMEOUT);
         classify_static(r);
         request_step(r, (struct flow_event){.kind = FLOW_EV_ENCODED});
+    } else if (r->flow.state == FLOW_AWAIT_CACHE) {
+        cache_use_late(r);
     } else if (r->flow.state == FLOW_AWAIT_BACKOFF) {
         request_step(r, (struct flow_event){.kind = FLOW_EV_WAIT_OVER});
     } else if (r->attempt && answer_is_open(&r->answer) && answer_complete(&r->answer)) {
@@ -657,7 +694,7 @@ static struct flow_event take_route(struct request *r)
     if (err != ERR_OK)
         return no_route(r, err);
     prepare_route(r);
-    return (struct flow_event){.kind = FLOW_EV_START};
+    return cache_use_begin(r);
 }
 
 /* The route, or the wait for what it hangs on. */

@@ -17,6 +17,8 @@
 struct ledger;
 struct request;
 struct meters;
+struct cache;
+struct cache_hot;
 
 /* What a request may reach; one per worker, filled in by gateway/worker.c, lives as long as the
  * worker. */
@@ -34,7 +36,10 @@ struct router_env {
     struct launcher *launcher; /* borrowed; NULL: no backend has a command */
     struct mailbox *mailbox;   /* the worker's, for its answers; borrowed */
     struct idtable waiting;    /* requests that wait for a server to start, or for the encoder */
-    size_t owed; /* answers of encoders to this worker's mailbox that are still to come */
+    size_t owed; /* answers of encoders and of the cache to this worker's mailbox that are still to
+                    come */
+    struct cache *cache;   /* that was asked; borrowed */
+    struct cache_hot *hot; /* owned; NULL until the cache is used */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);

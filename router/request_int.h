@@ -8,6 +8,7 @@
 #include "backends/wire/answer.h"
 #include "backends/wire/ask.h"
 #include "base/arena.h"
+#include "router/cache_use.h"
 #include "router/classify.h"
 #include "router/flow.h"
 #include "router/request.h"
@@ -46,6 +47,7 @@ struct request {
     struct slice query; /* of the client's target; borrowed like its headers */
     struct flow flow;
     struct embed_call *embed; /* the attempt in flight is the encoder's: router/embed_call.h */
+    struct cache_use cache;
     struct query_class class; /* what the query is about, where the route hangs on it */
 
     int64_t received_us, received_wall_us, state_since_us;
@@ -109,6 +111,9 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
 void attempt_watch_end(struct request *r);
 /* The encoder is through with an attempt of its own. */
 void attempt_done(struct request *r, enum err err);
+/* How an answer in that dialect is read for this client; max_bytes: of one. */
+struct answer_options attempt_answer_options(const struct request *r, enum wire_dialect server,
+                                             size_t max_bytes);
 enum wire_dialect attempt_dialect(const struct request *r, const struct attempt *at);
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at);
 

@@ -13,6 +13,7 @@
 /* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
 #define SNAPSHOT_ANTHROPIC_VERSION "2023-06-01"
 
+struct cache;
 struct classifier;
 struct embedder;
 
@@ -37,6 +38,7 @@ struct snapshot {
     uint64_t serial;                   /* grows by one with each load */
     struct classifier *classifier;     /* owned reference; NULL: no route hangs on a class */
     struct embedder *embedder;         /* held; NULL: no transformer */
+    struct cache *cache;               /* borrowed from control; NULL: no route uses one */
     /* private */
     _Atomic int refs;
     struct arena *arena;

@@ -391,6 +391,39 @@ static void test_route_after_the_encoder(void **state)
     assert_int_equal(flow_next(&f, &stop).kind, FLOW_FAIL);
 }
 
+static void test_cache(void **state)
+{
+    struct flow_limits l = limits_of(2, 1, 4, 2);
+    struct flow_event stop = {.kind = FLOW_EV_STOP, .err = ERR_UPSTREAM_TOTAL_TIMEOUT};
+    struct flow f;
+
+    (void)state;
+    flow_init(&f, &l); /* the worker has it */
+    assert_int_equal(send(&f, FLOW_EV_HIT).kind, FLOW_REPLAY);
+    assert_int_equal(f.state, FLOW_DONE);
+
+    flow_init(&f, &l); /* the cache has it */
+    assert_int_equal(send(&f, FLOW_EV_LOOKING).kind, FLOW_WAIT);
+    assert_int_equal(f.state, FLOW_AWAIT_CACHE);
+    assert_int_equal(send(&f, FLOW_EV_START).kind, FLOW_WAIT);
+    assert_int_equal(send(&f, FLOW_EV_HIT).kind, FLOW_REPLAY);
+
+    flow_init(&f, &l); /* nobody has it */
+    send(&f, FLOW_EV_LOOKING);
+    assert_int_equal(send(&f, FLOW_EV_MISS).kind, FLOW_CALL);
+    flow_called(&f, 0);
+    assert_int_equal(send(&f, FLOW_EV_HIT).kind, FLOW_WAIT); /* too late */
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_REPLY);
+
+    flow_init(&f, &l);
+    send(&f, FLOW_EV_LOOKING);
+    assert_int_equal(send(&f, FLOW_EV_GONE).kind, FLOW_DROP);
+    flow_init(&f, &l);
+    send(&f, FLOW_EV_LOOKING);
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_FAIL);
+    assert_string_equal(flow_state_name(FLOW_AWAIT_CACHE), "AWAIT_CACHE");
+}
+
 /* ---- every state, every event, every error: bounded depth, all limits ---- */
 
 struct walk {
@@ -435,6 +468,11 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
         assert_int_equal(before, FLOW_STREAMING);
         assert_int_equal(f.state, FLOW_DONE);
         break;
+    case FLOW_REPLAY: /* before any attempt, or not at all */
+        assert_true(before == FLOW_IDLE || before == FLOW_AWAIT_CACHE);
+        assert_int_equal(f.attempts, 0);
+        assert_int_equal(f.state, FLOW_DONE);
+        break;
     case FLOW_REPLY:
     case FLOW_FAIL:
         assert_true(before != FLOW_STREAMING && before != FLOW_DONE);
@@ -452,6 +490,7 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
     case FLOW_WAIT: /* only what somebody else has begun moves without an action */
         if (f.state != before)
             assert_true((ev.kind == FLOW_EV_STARTING && f.state == FLOW_AWAIT_BACKEND) ||
+                        (ev.kind == FLOW_EV_LOOKING && f.state == FLOW_AWAIT_CACHE) ||
                         (ev.kind == FLOW_EV_ENCODING && f.state == FLOW_AWAIT_EMBEDDING));
         break;
     }
@@ -512,6 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_stream_commits_once),
         cmocka_unit_test(test_other_endpoint_then_next_model),
         cmocka_unit_test(test_same_endpoint_backs_off),

@@ -76,6 +76,9 @@ static struct ledger_record *record(const char *id, int attempts)
                                .class_confidence = 0.75,
                                .class_tier = "full",
                                .class_us = 99,
+                               .cache = "hit",
+                               .cache_entry = 7,
+                               .saved = 2500,
                                .attempts = attempts,
                                .cost = 1500 * (int64_t)attempts,
                                .ttft_us = 12,
@@ -176,7 +179,7 @@ static void a_record_is_stored_as_given(void **state)
                         "big 1 1 0.0000015");
     assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
                         "2026-11-18 acme 2");
-    assert_string_equal(ask("PRAGMA user_version"), "2");
+    assert_string_equal(ask("PRAGMA user_version"), "3");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
 }
@@ -194,6 +197,7 @@ static void records_without_attempts_and_with_unset_durations(void **state)
                                .class_name = "",
                                .class_tier = "",
                                .class_us = -1,
+                               .cache = "",
                                .status = 404,
                                .ttft_us = -1,
                                .duration_us = -1};
@@ -243,6 +247,7 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
                                .served_model = "",
                                .class_name = "",
                                .class_tier = "",
+                               .cache = "",
                                .outcome = "ok"};
     struct ledger *l = open_ledger(100);
     (void)state;
@@ -291,6 +296,9 @@ static void an_old_file_is_brought_up_to_date(void **state)
                                   "ALTER TABLE requests DROP COLUMN class_confidence;"
                                   "ALTER TABLE requests DROP COLUMN class_tier;"
                                   "ALTER TABLE requests DROP COLUMN class_us;"
+                                  "ALTER TABLE requests DROP COLUMN cache;"
+                                  "ALTER TABLE requests DROP COLUMN cache_entry;"
+                                  "ALTER TABLE requests DROP COLUMN saved_nanousd;"
                                   "PRAGMA user_version = 1",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -298,10 +306,10 @@ static void an_old_file_is_brought_up_to_date(void **state)
     l = open_ledger(10);
     ledger_post(l, record("new", 1));
     assert_true(ledger_flush(l, 10000));
-    assert_string_equal(ask("PRAGMA user_version"), "2");
+    assert_string_equal(ask("PRAGMA user_version"), "3");
     assert_string_equal(ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
-                            "ifnull(class_us, ':none')) FROM requests"),
-                        "old::0.0:none,new:math:0.7599");
+                            "ifnull(class_us, ':none')||cache||saved_nanousd) FROM requests"),
+                        "old::0.0:none0,new:math:0.7599hit2500");
     ledger_close(l);
 }
 
