@@ -17,7 +17,14 @@
 
 /* ---- messages ---- */
 
-enum letter_kind { LETTER_ASK, LETTER_PUT, LETTER_ABANDON, LETTER_ORDER, LETTER_STOP };
+enum letter_kind {
+    LETTER_ASK,
+    LETTER_PUT,
+    LETTER_ABANDON,
+    LETTER_ORDER,
+    LETTER_LABEL,
+    LETTER_STOP
+};
 
 struct letter {
     struct message msg;
@@ -28,6 +35,7 @@ struct letter {
     struct cache_entry *entry; /* a reference */
     struct cache_rules rules;
     struct digest exact;
+    struct cache_label label;
 };
 
 static void answer_order(struct cache_order *o, enum err err, uint64_t value)
@@ -59,6 +67,9 @@ static void open_letter(struct message *m, void *ctx)
         break;
     case LETTER_ORDER:
         carry_out(c, l->order);
+        break;
+    case LETTER_LABEL:
+        cache_meaning_learn(c, &l->label);
         break;
     case LETTER_STOP:
         event_base_loopbreak(c->base);
@@ -113,6 +124,11 @@ void cache_abandon(struct cache *c, struct digest exact)
 void cache_give_order(struct cache *c, struct cache_order *o)
 {
     post(c, LETTER_ORDER, &(struct letter){.order = o});
+}
+
+void cache_learn(struct cache *c, const struct cache_label *label)
+{
+    post(c, LETTER_LABEL, &(struct letter){.label = *label});
 }
 
 bool cache_current(const struct cache *c, int64_t *now_ms)
@@ -178,7 +194,7 @@ static void on_tagged_removed(void *ctx, enum err err, uint64_t was_there)
 
 static void remove_entry(struct cache *c, const struct store_ref *ref, store_done_fn *fn, void *ctx)
 {
-    cache_residents_kill(&c->residents, ref->id);
+    cache_drop_entry(c, ref->id);
     store_del(c->store, ref, fn, ctx);
 }
 
@@ -281,6 +297,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     tell_facts(c);
     cache_release_overdue(c);
     cache_residents_trim(&c->residents);
+    cache_meaning_tick(c);
     c->ticks++;
     if (c->ticks % EXPIRE_TICKS == 0)
         cache_residents_expire(&c->residents, cache_now_ms(c));
@@ -313,6 +330,7 @@ static void *run(void *ctx)
     event_base_dispatch(c->base);
     c->closing = true;
     cache_residents_hits(&c->residents, report_hits, c);
+    cache_meaning_save(c);
     store_close(c->store); /* calls that are open are answered, as misses */
     cache_release_all(c);
     mailbox_close(&c->mailbox);
@@ -341,6 +359,7 @@ static void free_cache(struct cache *c)
         event_free(c->mail);
     if (c->tick)
         event_free(c->tick);
+    cache_meaning_close(c);
     cache_flights_clear(&c->flights);
     cache_residents_clear(&c->residents);
     if (c->mailbox.fd >= 0)
@@ -348,6 +367,7 @@ static void free_cache(struct cache *c)
     event_base_free(c->base);
     pthread_mutex_destroy(&c->told->lock);
     free(c->told);
+    free(c->snapshot_path);
     free(c);
 }
 
@@ -388,11 +408,15 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
 
     *out = NULL;
     c->opt = *opt;
+    if (opt->snapshot_path)
+        c->snapshot_path = mem_strdup(slice_str(opt->snapshot_path));
     if (c->opt.lead_max_us == 0)
         c->opt.lead_max_us = CACHE_LEAD_MAX_US;
     c->told = mem_zalloc(1, sizeof *c->told);
     pthread_mutex_init(&c->told->lock, NULL);
-    cache_residents_init(&c->residents, opt->max_entries, opt->max_bytes, opt->seed);
+    /* With vectors half of the memory is the index's. */
+    cache_residents_init(&c->residents, opt->max_entries,
+                         opt->dim ? opt->max_bytes / 2 : opt->max_bytes, opt->seed);
     cache_flights_init(&c->flights);
     rng_seed_os(&c->rng);
     c->base = event_base_new();
@@ -403,6 +427,8 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
         return ERR_INTERNAL;
     }
     enum err err = open_store(c, t);
+    if (err == ERR_OK && (err = cache_meaning_open(c, t)) != ERR_OK)
+        store_close(c->store);
     if (err != ERR_OK) {
         free_cache(c);
         return err;

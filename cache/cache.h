@@ -16,6 +16,7 @@
 #include "base/mailbox.h"
 #include "base/stats.h"
 #include "cache/cache_entry.h"
+#include "cache/risk.h"
 
 struct cache;
 
@@ -67,6 +68,10 @@ struct cache_why {
     int guard;                       /* of enum guard that refused it; -1: none did */
     bool shadow, audit;
     uint64_t entry, answer; /* of the best neighbour; 0: there was none */
+    /* For the label that may follow; copied into it as they are. */
+    unsigned budget;    /* whose max_error decided; 0: nobody's, there is nothing to learn */
+    double audit_share; /* as in struct risk_verdict */
+    float features[RISK_FEATURES];
 };
 
 /* One question on its way; heap, handed over whole, freed by whoever holds it with cache_ask_free.
@@ -110,6 +115,9 @@ struct cache_label {
     bool right, audit;
     double weight;
     double probability; /* as it was at the decision */
+    unsigned budget;    /* of cache_why, like the next two */
+    double audit_share;
+    float features[RISK_FEATURES];
 };
 void cache_learn(struct cache *c, const struct cache_label *label);
 
@@ -142,6 +150,9 @@ void cache_give_order(struct cache *c, struct cache_order *o); /* o is handed ov
 struct cache_facts {
     uint64_t lookups, hits_exact, hits_semantic, waits, puts, refused_puts;
     uint64_t resident, resident_bytes, flights;
+    uint64_t indexed, index_bytes; /* of the vector index */
+    bool scanning;                 /* the index is being filled from the store */
+    struct risk_facts risk;        /* of all budgets together */
     bool store_up;
     uint64_t store_entries, store_bytes, store_failed, store_late, store_losses, bad_entries;
 };

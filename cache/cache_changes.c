@@ -9,16 +9,18 @@ void cache_heed_change(void *ctx, const struct store_change *change)
     switch (change->kind) {
     case STORE_PUT:
         if (change->replaced)
-            cache_residents_kill(&c->residents, change->replaced);
+            cache_drop_entry(c, change->replaced);
+        cache_meaning_fetch(c, change->scope, change->id);
         break;
     case STORE_DEL:
-        cache_residents_kill(&c->residents, change->id);
+        cache_drop_entry(c, change->id);
         break;
     case STORE_FLUSH:
         cache_residents_kill_scope(&c->residents, change->scope);
         break;
     case STORE_LOST:
         cache_residents_kill_bucket(&c->residents, change->bucket);
+        cache_meaning_lost(c);
         break;
     }
 }

@@ -23,7 +23,8 @@ struct cache_told {
 };
 
 struct cache {
-    struct cache_options opt;
+    struct cache_options opt; /* its strings are the caller's, and gone after cache_open */
+    char *snapshot_path;      /* owned; NULL: none */
     struct mailbox mailbox;
     pthread_t thread;
     struct event_base *base;
@@ -31,6 +32,7 @@ struct cache {
     struct store *store;
     struct cache_residents residents;
     struct cache_flights flights;
+    struct cache_meaning *meaning; /* owned; NULL: exact tier only */
     struct rng rng;
     bool closing;
     uint64_t ticks;
@@ -50,6 +52,24 @@ void cache_store_answer(struct cache *c, struct cache_entry *e, const struct cac
 void cache_give_up(struct cache *c, const struct digest *exact);
 void cache_release_overdue(struct cache *c);
 void cache_release_all(struct cache *c);
+
+void cache_lookup_miss(struct cache *c, struct cache_ask *a); /* leads, waits or goes */
+bool cache_may_serve(const struct cache *c, const struct cache_ask *a, const struct cache_entry *e);
+bool cache_is_current(const struct cache *c);
+/* No longer served from here, nor found. */
+void cache_drop_entry(struct cache *c, uint64_t id);
+
+/* cache_meaning.c; all do nothing without vectors. */
+enum err cache_meaning_open(struct cache *c, struct err_text *t) MUST_CHECK;
+void cache_meaning_save(struct cache *c);                       /* before the store is closed */
+void cache_meaning_close(struct cache *c);                      /* after it */
+bool cache_meaning_begin(struct cache *c, struct cache_ask *a); /* false: not by meaning */
+void cache_meaning_add(struct cache *c, const struct cache_fields *f);
+void cache_meaning_drop(struct cache *c, uint64_t id);
+void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id); /* and add */
+void cache_meaning_lost(struct cache *c);
+void cache_meaning_learn(struct cache *c, const struct cache_label *l);
+void cache_meaning_tick(struct cache *c);
 
 void cache_heed_change(void *c, const struct store_change *change);
 

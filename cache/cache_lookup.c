@@ -21,7 +21,7 @@ int64_t cache_now_ms(const struct cache *c)
     return clock_wall_us() / 1000 + store_clock_offset_ms(c->store);
 }
 
-static bool is_current(const struct cache *c)
+bool cache_is_current(const struct cache *c)
 {
     int64_t until_us;
 
@@ -29,7 +29,7 @@ static bool is_current(const struct cache *c)
 }
 
 /* The last look before an entry is served, whatever said that it fits. */
-static bool may_serve(const struct cache *c, const struct cache_ask *a, const struct cache_entry *e)
+bool cache_may_serve(const struct cache *c, const struct cache_ask *a, const struct cache_entry *e)
 {
     int64_t now_ms = cache_now_ms(c), age_ms = now_ms - e->f.created_ms;
     uint64_t generation = store_generation(c->store, e->f.scope);
@@ -55,6 +55,12 @@ void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdic
     mailbox_post(a->reply_to, &a->msg);
 }
 
+void cache_drop_entry(struct cache *c, uint64_t id)
+{
+    cache_residents_kill(&c->residents, id);
+    cache_meaning_drop(c, id);
+}
+
 /* ---- who asks the model ---- */
 
 static struct cache_ask *twin(const struct cache_ask *a)
@@ -75,7 +81,7 @@ static void answer_leader(struct cache *c, struct cache_ask *a)
     cache_lookup_answer(c, a, CACHE_MISS, NULL);
 }
 
-static void answer_miss(struct cache *c, struct cache_ask *a)
+void cache_lookup_miss(struct cache *c, struct cache_ask *a)
 {
     bool joins = a->lead && a->q.rules.exact && a->q.rules.store && !c->closing;
     struct cache_flight *fl = joins ? cache_flights_find(&c->flights, &a->q.exact) : NULL;
@@ -141,9 +147,9 @@ struct lookup {
 static bool serve_resident(struct cache *c, struct cache_ask *a)
 {
     struct cache_entry *e =
-        is_current(c) ? cache_residents_exact(&c->residents, &a->q.exact) : NULL;
+        cache_is_current(c) ? cache_residents_exact(&c->residents, &a->q.exact) : NULL;
 
-    if (!e || !may_serve(c, a, e))
+    if (!e || !cache_may_serve(c, a, e))
         return false;
     cache_lookup_answer(c, a, CACHE_HIT_EXACT, e);
     return true;
@@ -160,21 +166,23 @@ static void on_exact(void *ctx, enum err err, struct cache_entry *const *e, size
     if (serve_resident(c, a))
         return;
     if (err == ERR_OK && n == 1 && e[0] && digest_eq(e[0]->f.exact, a->q.exact) &&
-        may_serve(c, a, e[0])) {
+        cache_may_serve(c, a, e[0])) {
         struct cache_entry *kept = cache_residents_add(&c->residents, e[0]);
-        if (may_serve(c, a, kept)) {
+        if (cache_may_serve(c, a, kept)) {
             cache_lookup_answer(c, a, CACHE_HIT_EXACT, kept);
             return;
         }
     }
-    answer_miss(c, a);
+    if (!cache_meaning_begin(c, a))
+        cache_lookup_miss(c, a);
 }
 
 void cache_lookup_start(struct cache *c, struct cache_ask *a)
 {
     c->facts.lookups++;
     if (c->closing || !a->q.rules.exact) {
-        answer_miss(c, a);
+        if (!cache_meaning_begin(c, a))
+            cache_lookup_miss(c, a);
         return;
     }
     if (serve_resident(c, a))
@@ -198,10 +206,10 @@ static void on_stored(void *ctx, enum err err, uint64_t replaced)
 
     if (err != ERR_OK) {
         /* Nobody else would hear of it when it is removed: it is not here either. */
-        cache_residents_kill(&c->residents, k->id);
+        cache_drop_entry(c, k->id);
         c->facts.refused_puts++;
     } else if (replaced) {
-        cache_residents_kill(&c->residents, replaced);
+        cache_drop_entry(c, replaced);
     }
     free(k);
 }
@@ -210,9 +218,14 @@ static void on_stored(void *ctx, enum err err, uint64_t replaced)
 static void stamp(struct cache *c, struct cache_entry *e, const struct cache_rules *rules,
                   uint64_t generation)
 {
-    int64_t offset_ms = store_clock_offset_ms(c->store);
-    int64_t latest_ms = e->f.created_ms + rules->ttl_ms, life_ms;
+    int64_t offset_ms = store_clock_offset_ms(c->store), now_ms = clock_wall_us() / 1000;
+    int64_t latest_ms, life_ms;
 
+    if (e->f.created_ms > now_ms) { /* nobody has answers from the future */
+        e->f.expires_ms -= e->f.created_ms - now_ms;
+        e->f.created_ms = now_ms;
+    }
+    latest_ms = e->f.created_ms + rules->ttl_ms;
     if (e->f.expires_ms > latest_ms)
         e->f.expires_ms = latest_ms;
     life_ms = e->f.expires_ms - e->f.created_ms;
@@ -254,6 +267,7 @@ void cache_store_answer(struct cache *c, struct cache_entry *e, const struct cac
         struct keeping *k = mem_alloc(sizeof *k);
         *k = (struct keeping){c, e->f.id};
         cache_residents_add(&c->residents, e);
+        cache_meaning_add(c, &e->f);
         store_put(c->store, e, on_stored, k);
     } else {
         c->facts.refused_puts++;

@@ -1,6 +1,7 @@
 /* Owns one reference of each entry in memory. Called by cache.c. */
 #include "cache/cache_residents.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include "base/list.h"
 #include "base/mem.h"
@@ -134,6 +135,8 @@ static double value(const struct resident *s)
 {
     const struct cache_entry *e = s->entry;
 
+    if (e->f.pinned)
+        return INFINITY;
     return (1 + (double)e->f.cost) * (1 + atomic_load_explicit(&e->hits, memory_order_relaxed)) /
            (double)e->bytes;
 }
@@ -143,19 +146,31 @@ static bool held_elsewhere(const struct resident *s)
     return atomic_load_explicit(&s->entry->refs, memory_order_acquire) > 1;
 }
 
-/* false: none of the sample may go. */
-static bool evict_one(struct cache_residents *r)
+static struct resident *least_of_sample(struct cache_residents *r, bool held_too)
 {
     struct resident *least = NULL;
 
-    for (int i = 0; i < SAMPLES; i++) {
+    for (int i = 0; i < SAMPLES && r->by_id.count > 0; i++) {
         struct resident *s = by_id(htable_sample(&r->by_id, rng_u64(&r->rng)));
-        if (!held_elsewhere(s) && (!least || value(s) < value(least)))
+        if ((held_too || !held_elsewhere(s)) && (!least || value(s) < value(least)))
             least = s;
     }
-    if (least)
-        drop(r, least);
     return least;
+}
+
+struct cache_entry *cache_residents_least(struct cache_residents *r)
+{
+    struct resident *s = least_of_sample(r, true);
+    return s ? s->entry : NULL;
+}
+
+/* false: none of the sample may go. */
+static bool evict_one(struct cache_residents *r)
+{
+    struct resident *s = least_of_sample(r, false);
+    if (s)
+        drop(r, s);
+    return s;
 }
 
 void cache_residents_trim(struct cache_residents *r)

@@ -29,6 +29,8 @@ struct cache_entry *cache_residents_id(const struct cache_residents *r, uint64_t
 /* The one object for that id: e, of which it takes a reference, or the one that was here already.
  * Another of equal `exact` is dead from now on. Borrowed. */
 struct cache_entry *cache_residents_add(struct cache_residents *r, struct cache_entry *e);
+/* The least valuable of a sample, whoever holds it; NULL: there is nothing. Borrowed. */
+struct cache_entry *cache_residents_least(struct cache_residents *r);
 /* Back below its limits, now that others may have let go. */
 void cache_residents_trim(struct cache_residents *r);
 /* Dead, wherever it is held, and gone from here. */

@@ -52,7 +52,7 @@ struct store_change {
     enum store_change_kind kind;
     unsigned bucket;
     uint64_t id, replaced; /* 0: none */
-    struct slice scope;    /* of FLUSH */
+    struct slice scope;    /* of PUT and FLUSH */
     uint64_t generation;   /* of FLUSH */
 };
 

@@ -32,7 +32,7 @@
 #define MAX_QUEUED_BYTES ((size_t)64 << 20)
 #define SCAN_US          5000000
 #define LOG_RECORDS      "100000"
-#define SCAN_COUNT       "500"
+#define SCAN_COUNT       "100"           /* lookups on the same connection wait for a page */
 #define PAGE_FIELDS      REDIS_FIELD_SUM /* without checksum and body */
 #define MAX_PAGE         4096
 

@@ -41,8 +41,8 @@
     "    redis.call('PEXPIREAT', KEYS[i], ARGV[5])\n"                                              \
     "  end\n"                                                                                      \
     "end\n"                                                                                        \
-    "log(KEYS[1], KEYS[2], ARGV[7], 'op', 'put', 'id', ARGV[4], 'old', old or '', 'by', "          \
-    "ARGV[6])\n"                                                                                   \
+    "log(KEYS[1], KEYS[2], ARGV[7], 'op', 'put', 'id', ARGV[4], 'old', old or '',\n"               \
+    "  'scope', ARGV[2], 'by', ARGV[6])\n"                                                         \
     "return {1, old or ''}\n"
 
 /* KEYS x  ARGV prefix of e, field ...  Returns the values, or nothing. */

@@ -484,7 +484,8 @@ static enum err put_entry(struct store_sqlite *s, struct cache_entry *e, uint64_
     good = good && write_log(s, &(struct store_change){.kind = STORE_PUT,
                                                        .bucket = store_bucket(e->f.scope),
                                                        .id = e->f.id,
-                                                       .replaced = *replaced});
+                                                       .replaced = *replaced,
+                                                       .scope = e->f.scope});
     while (good && over_capacity(s) && evict_one(s))
         ;
     if (!good) {

@@ -1,82 +1,56 @@
 /* The cache as a worker sees it, over a real file: hits, coalescing, generations, closing. */
 #include <cmocka.h>
-#include <poll.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/rng.h"
-#include "cache/cache.h"
 #include "cache/cache_hot.h"
+#include "cache/vslab_dot.h"
+#include "tests/unit/cache/cache_harness.h"
 #include "tests/unit/cache/samples.h"
 
-static struct cache *cache;
-static struct mailbox mail;
+static struct cache_harness h;
+static const char *snapshot; /* of the next open_cache */
 static char folder[64], path[96];
-static struct list arrived; /* of struct cache_ask, in order */
-static struct cache_order *order_back;
 
 static const struct cache_rules rules = {
     .exact = true, .store = true, .ttl_ms = 3600000, .timely_ttl_ms = 60000, .max_age_ms = -1};
-
-static void on_ask(struct message *m, void *ctx)
-{
-    (void)ctx;
-    list_push_back(&arrived, &m->link);
-}
-
-static void drop_ask(struct message *m)
-{
-    cache_ask_free(CONTAINER_OF(m, struct cache_ask, msg));
-}
-
-static void on_order(struct message *m, void *ctx)
-{
-    (void)ctx;
-    order_back = CONTAINER_OF(m, struct cache_order, msg);
-}
-
-static void drop_order(struct message *m)
-{
-    cache_order_free(CONTAINER_OF(m, struct cache_order, msg));
-}
 
 static void open_cache(int64_t lead_max_us)
 {
     struct cache_options opt = {.path = path,
                                 .redis_budget_us = 5000,
                                 .max_entries = 1000,
-                                .max_bytes = 8 << 20,
+                                .max_bytes = 16 << 20,
                                 .dim = SAMPLE_DIM,
+                                .snapshot_path = snapshot,
                                 .seed = 1,
                                 .lead_max_us = lead_max_us};
     struct err_text t;
-    if (cache_open(&opt, &cache, &t))
+    if (cache_open(&opt, &h.cache, &t))
         fail_msg("%s", t.s);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    list_init(&arrived);
     snprintf(folder, sizeof folder, "/tmp/weir-cache-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/cache.db", folder);
-    assert_int_equal(mailbox_init(&mail), 0);
+    cache_harness_init(&h);
     open_cache(0);
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    static const char *const files[] = {"cache.db", "cache.db-wal", "cache.db-shm"};
+    static const char *const files[] = {"cache.db", "cache.db-wal", "cache.db-shm", "index",
+                                        "index.mark"};
     char name[128];
 
     (void)state;
-    cache_close(cache);
-    mailbox_drain(&mail, NULL);
-    LIST_FOREACH_SAFE (it, &arrived)
-        cache_ask_free(CONTAINER_OF(it, struct cache_ask, msg.link));
-    mailbox_clear(&mail);
+    cache_harness_clear(&h);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(name, sizeof name, "%s/%s", folder, files[i]);
         unlink(name);
@@ -85,77 +59,35 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void wait_mail(void)
+static void ask(uint64_t id, const struct cache_fields *f, const struct cache_rules *r, bool lead)
 {
-    struct pollfd p = {.fd = mail.fd, .events = POLLIN};
-    assert_int_equal(poll(&p, 1, 10000), 1);
-    mailbox_drain(&mail, NULL);
+    cache_harness_ask(&h, id, f, r, lead);
 }
 
 static struct cache_ask *next_ask(void)
 {
-    while (list_empty(&arrived))
-        wait_mail();
-    struct cache_ask *a = CONTAINER_OF(arrived.next, struct cache_ask, msg.link);
-    list_remove(&a->msg.link);
-    return a;
+    return cache_harness_next(&h);
 }
 
-static void ask(uint64_t id, const struct cache_fields *f, const struct cache_rules *r, bool lead)
-{
-    struct cache_question q = {
-        .exact = f->exact, .rest = f->rest, .scope = f->scope, .text = f->text, .rules = *r};
-    struct cache_ask *a = cache_ask_new(&q, f->vector, f->dim);
-
-    a->msg = (struct message){.deliver = on_ask, .discard = drop_ask};
-    list_init(&a->msg.link);
-    a->reply_to = &mail;
-    a->id = id;
-    a->lead = lead;
-    cache_lookup(cache, a);
-}
-
-/* Asks and waits: the entry, a reference; NULL: a miss. */
 static struct cache_entry *look_up(const struct cache_fields *f, const struct cache_rules *r)
 {
-    ask(1, f, r, false);
-    struct cache_ask *a = next_ask();
-    assert_int_equal(a->id, 1);
-    assert_int_equal(a->verdict, a->entry ? CACHE_HIT_EXACT : CACHE_MISS);
-    struct cache_entry *e = a->entry;
-    a->entry = NULL;
-    cache_ask_free(a);
-    return e;
+    return cache_harness_look_up(&h, f, r);
 }
 
 static void now_in(struct cache_fields *f, int64_t life_ms)
 {
-    f->created_ms = clock_wall_us() / 1000;
-    f->expires_ms = f->created_ms + life_ms;
+    cache_harness_now(f, life_ms);
 }
 
 static void put(struct cache_fields f)
 {
     now_in(&f, 3600000);
-    cache_put(cache, cache_entry_new(&f), &rules);
+    cache_put(h.cache, cache_entry_new(&f), &rules);
 }
 
 static uint64_t order(enum cache_order_kind kind, const char *scope, const char *name, uint64_t id)
 {
-    struct cache_order *o = cache_order_new(kind, slice_str(scope), slice_str(name));
-
-    o->msg = (struct message){.deliver = on_order, .discard = drop_order};
-    list_init(&o->msg.link);
-    o->reply_to = &mail;
-    o->id = id;
-    order_back = NULL;
-    cache_give_order(cache, o);
-    while (!order_back)
-        wait_mail();
-    assert_int_equal(order_back->err, ERR_OK);
-    uint64_t value = order_back->value;
-    cache_order_free(order_back);
-    return value;
+    return cache_harness_order(&h, kind, scope, name, id);
 }
 
 static void what_was_put_is_found(void **state)
@@ -171,7 +103,7 @@ static void what_was_put_is_found(void **state)
         assert_true(slice_eq(e->f.body, f.body));
         cache_entry_unref(e);
         assert_null(look_up(&g, &rules));
-        cache_close(cache);
+        cache_close(h.cache);
         open_cache(0);
     }
 }
@@ -190,7 +122,7 @@ static void callers_tighten(void **state)
     assert_null(look_up(&f, &none));
     now_in(&old, 3600000);
     old.created_ms -= 10000;
-    cache_put(cache, cache_entry_new(&old), &rules);
+    cache_put(h.cache, cache_entry_new(&old), &rules);
     struct cache_entry *e = look_up(&old, &rules);
     assert_non_null(e);
     cache_entry_unref(e);
@@ -201,7 +133,7 @@ static void callers_tighten(void **state)
     cache_entry_unref(e);
     struct cache_fields g = sample_fields("acme", 3);
     now_in(&g, 3600000);
-    cache_put(cache, cache_entry_new(&g), &keep_not);
+    cache_put(h.cache, cache_entry_new(&g), &keep_not);
     assert_null(look_up(&g, &rules));
 }
 
@@ -232,7 +164,7 @@ static void the_expired_are_not_served(void **state)
 
     (void)state;
     now_in(&f, 300);
-    cache_put(cache, cache_entry_new(&f), &rules);
+    cache_put(h.cache, cache_entry_new(&f), &rules);
     struct cache_entry *e = look_up(&f, &rules);
     assert_non_null(e);
     assert_true(e->f.expires_ms <= f.expires_ms); /* jitter shortens only */
@@ -289,12 +221,12 @@ static void a_leader_gives_up(void **state)
     expect(1, CACHE_MISS, true);
     for (uint64_t id = 2; id <= 4; id++)
         expect(id, CACHE_WAIT_LEADER, false);
-    cache_abandon(cache, f.exact);
+    cache_abandon(h.cache, f.exact);
     expect(2, CACHE_MISS, true); /* the next one leads */
-    cache_abandon(cache, f.exact);
+    cache_abandon(h.cache, f.exact);
     expect(3, CACHE_MISS, false); /* and then all go */
     expect(4, CACHE_MISS, false);
-    cache_abandon(cache, f.exact); /* of nothing */
+    cache_abandon(h.cache, f.exact); /* of nothing */
     ask(5, &f, &rules, true);
     expect(5, CACHE_MISS, true);
 }
@@ -304,7 +236,7 @@ static void a_leader_that_never_comes_back(void **state)
     struct cache_fields f = sample_fields("acme", 1);
 
     (void)state;
-    cache_close(cache);
+    cache_close(h.cache);
     open_cache(200000);
     ask(1, &f, &rules, true);
     ask(2, &f, &rules, true);
@@ -324,7 +256,7 @@ static void a_flush_reaches_what_workers_hold(void **state)
     put(g);
     struct cache_entry *e = look_up(&f, &rules);
     assert_non_null(e);
-    assert_true(cache_current(cache, &now_ms));
+    assert_true(cache_current(h.cache, &now_ms));
     cache_hot_put(hot, e, now_ms);
     assert_ptr_equal(cache_hot_get(hot, f.exact, now_ms), e);
     /* The answer of one who began before the flush comes after it. */
@@ -371,7 +303,7 @@ static void orders(void **state)
 static void large_and_empty_answers(void **state)
 {
     struct cache_fields f = sample_fields("acme", 1), g = sample_fields("acme", 2);
-    static char large[2 << 20];
+    static char large[3 << 20];
 
     (void)state;
     f.body = slice_make(large, sizeof large);
@@ -391,10 +323,10 @@ static void closing_answers_everybody(void **state)
     (void)state;
     for (uint64_t id = 0; id < 100; id++)
         ask(id, &f, &rules, true);
-    cache_close(cache);
-    cache = NULL;
-    mailbox_drain(&mail, NULL);
-    while (!list_empty(&arrived)) {
+    cache_close(h.cache);
+    h.cache = NULL;
+    mailbox_drain(&h.mail, &h);
+    while (!list_empty(&h.arrived)) {
         struct cache_ask *a = next_ask();
         if (a->verdict == CACHE_MISS)
             answered[a->id] = true;
@@ -415,10 +347,220 @@ static void memory_stays_bounded(void **state)
     cache_entry_unref(look_up(&last, &rules));
     do {
         usleep(20000);
-        cache_facts(cache, &facts);
+        cache_facts(h.cache, &facts);
     } while (facts.puts < 3000 || facts.resident > 1000);
     assert_true(facts.resident_bytes <= 8 << 20);
     assert_true(facts.store_entries <= 1000);
+}
+
+/* ---- by meaning ---- */
+
+static const char *const topics[] = {"reset my password", "cancel my subscription",
+                                     "change my delivery address"};
+static const char *const ways[] = {"how can I %s", "please tell me how to %s",
+                                   "what is the way to %s", "I want to %s"};
+
+/* A way of asking for a topic: its vector is near those of the same topic. */
+static struct cache_fields wish(const char *scope, int n, struct rng *r, uint16_t *vector)
+{
+    static char texts[8][96], bodies[8][32];
+    struct cache_fields f = sample_fields(scope, n);
+    int topic = n % 3, slot = n % 8;
+    float v[SAMPLE_DIM] = {0}, length = 0;
+
+    v[topic] = 1;
+    for (int i = 0; i < SAMPLE_DIM; i++) {
+        v[i] += 0.15f * (float)(rng_unit(r) - 0.5);
+        length += v[i] * v[i];
+    }
+    for (int i = 0; i < SAMPLE_DIM; i++)
+        vector[i] = vslab_half_of(v[i] / sqrtf(length));
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(texts[slot], sizeof texts[slot], ways[rng_below(r, 4)], topics[topic]);
+#pragma GCC diagnostic pop
+    snprintf(bodies[slot], sizeof bodies[slot], "topic %d", topic);
+    f.text = slice_str(texts[slot]);
+    f.body = slice_str(bodies[slot]);
+    f.vector = vector;
+    memset(f.fingerprint, 0, sizeof f.fingerprint);
+    return f;
+}
+
+static struct cache_ask *ask_meaning(const struct cache_fields *f, const struct cache_rules *r)
+{
+    ask(1, f, r, false);
+    return next_ask();
+}
+
+static bool right_body(const struct cache_entry *e, int n)
+{
+    char body[32];
+    snprintf(body, sizeof body, "topic %d", n % 3);
+    return slice_eq(e->f.body, slice_str(body));
+}
+
+/* What a router does after a miss, or an audited hit, with a judge that knows. */
+static void judge(const struct cache_why *why, bool right)
+{
+    struct cache_label l = {.entry = why->entry,
+                            .answer = why->answer,
+                            .right = right,
+                            .audit = why->audit,
+                            .weight = 1,
+                            .probability = why->probability,
+                            .budget = why->budget,
+                            .audit_share = why->audit_share};
+
+    memcpy(l.features, why->features, sizeof l.features);
+    cache_learn(h.cache, &l);
+}
+
+static const struct cache_rules by_meaning = {.exact = true,
+                                              .semantic = true,
+                                              .store = true,
+                                              .max_error = 0.05,
+                                              .audit_min = 0.02,
+                                              .guards = GUARD_ALL,
+                                              .ttl_ms = 3600000,
+                                              .timely_ttl_ms = 60000,
+                                              .max_age_ms = -1};
+
+static uint64_t answers[3]; /* of each topic; what the judge goes by */
+
+/* Traffic until answers are served by meaning; how many hits there were in the last of it. */
+static int teach(const char *scope, struct rng *r, int first, int count, int *wrong)
+{
+    int hits = 0;
+
+    *wrong = 0;
+    for (int n = first; n < first + count; n++) {
+        uint16_t vector[SAMPLE_DIM];
+        struct cache_fields f = wish(scope, n, r, vector);
+        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        if (a->verdict == CACHE_HIT_SEMANTIC) {
+            hits++;
+            *wrong += !right_body(a->entry, n);
+            assert_true(slice_eq(a->entry->f.scope, f.scope));
+            if (a->why.audit)
+                judge(&a->why, right_body(a->entry, n));
+        } else {
+            bool right = a->why.answer && a->why.answer == answers[n % 3];
+            if (a->why.budget)
+                judge(&a->why, right);
+            f.answer = answers[n % 3];
+            now_in(&f, 3600000);
+            struct cache_entry *e = cache_entry_new(&f);
+            if (!answers[n % 3])
+                answers[n % 3] = e->f.answer;
+            cache_put(h.cache, e, &by_meaning);
+        }
+        cache_ask_free(a);
+    }
+    return hits;
+}
+
+static void answers_by_meaning(void **state)
+{
+    struct cache_fields f;
+    struct cache_rules shadow = by_meaning, exact = by_meaning;
+    uint16_t vector[SAMPLE_DIM];
+    struct rng r;
+    int wrong;
+
+    (void)state;
+    rng_seed(&r, 5);
+    memset(answers, 0, sizeof answers);
+    assert_int_equal(teach("acme", &r, 1000, 300, &wrong), 0); /* nothing before it is warm */
+    int hits = teach("acme", &r, 2000, 1200, &wrong);
+    assert_true(hits > 400);
+    assert_true(wrong <= 60);
+
+    /* Shadow decides and serves nothing; so does a caller who wants exact answers only. */
+    shadow.shadow = true;
+    exact.semantic = false;
+    bool would = false;
+    for (int n = 5000; n < 5060; n++) {
+        f = wish("acme", n, &r, vector);
+        struct cache_ask *a = ask_meaning(&f, &shadow);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        would = would || a->why.shadow;
+        cache_ask_free(a);
+        a = ask_meaning(&f, &exact);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        assert_int_equal(a->why.entry, 0);
+        cache_ask_free(a);
+    }
+    assert_true(would);
+
+    /* Another conversation, another scope, another number: none of them gets an answer. */
+    for (int n = 6000; n < 6100; n++) {
+        char text[128];
+        f = wish("acme", n, &r, vector);
+        f.rest = digest_of(SLICE("another conversation"));
+        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        assert_int_equal(a->why.entry, 0);
+        cache_ask_free(a);
+        f = wish("acme", n, &r, vector);
+        f.scope = SLICE("evil");
+        a = ask_meaning(&f, &by_meaning);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        cache_ask_free(a);
+        teach("acme", &r, 20000 + 10 * n, 3, &wrong); /* evil's question must not have removed it */
+        f = wish("acme", n, &r, vector);
+        snprintf(text, sizeof text, "%.*s 17 times", SLICE_ARG(f.text));
+        f.text = slice_str(text);
+        a = ask_meaning(&f, &by_meaning);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        cache_ask_free(a);
+    }
+    order(CACHE_FLUSH, "acme", "", 0);
+    for (int n = 7000; n < 7050; n++) {
+        f = wish("acme", n, &r, vector);
+        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        cache_ask_free(a);
+    }
+}
+
+/* The index is filled from the store at a start, or comes out of a snapshot; what was learned stays
+ * as well. */
+static void meaning_survives_a_restart(void **state)
+{
+    struct cache_facts facts, after;
+    struct rng r;
+    int wrong;
+
+    (void)state;
+    rng_seed(&r, 6);
+    memset(answers, 0, sizeof answers);
+    teach("acme", &r, 0, 900, &wrong);
+    do {
+        usleep(20000);
+        cache_facts(h.cache, &facts);
+    } while (facts.scanning || facts.risk.labels < 300);
+    cache_close(h.cache);
+    for (int round = 0; round < 3; round++) { /* the first from the store, then from snapshots */
+        char name[128];
+        snprintf(name, sizeof name, "%s/index", folder);
+        snapshot = name;
+        open_cache(0);
+        snapshot = NULL;
+        do {
+            usleep(20000);
+            cache_facts(h.cache, &after);
+        } while (after.scanning || after.risk.labels < 300);
+        assert_true(after.indexed + 5 >= facts.indexed && after.indexed > 0);
+        assert_true(teach("acme", &r, 100000 * (round + 1), 600, &wrong) > 200);
+        assert_true(wrong <= 15);
+        do {
+            usleep(20000);
+            cache_facts(h.cache, &facts);
+        } while (facts.indexed < after.indexed);
+        if (round < 2)
+            cache_close(h.cache);
+    }
 }
 
 int main(void)
@@ -437,6 +579,8 @@ int main(void)
         TEST(large_and_empty_answers),
         TEST(closing_answers_everybody),
         TEST(memory_stays_bounded),
+        TEST(answers_by_meaning),
+        TEST(meaning_survives_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,27 @@
+/* A worker's side of the cache: asks and waits for its mail. */
+#ifndef TESTS_UNIT_CACHE_CACHE_HARNESS_H
+#define TESTS_UNIT_CACHE_CACHE_HARNESS_H
+
+#include "cache/cache.h"
+
+struct cache_harness {
+    struct cache *cache; /* the test opens it */
+    struct mailbox mail;
+    struct list arrived; /* of struct cache_ask, in order */
+    struct cache_order *order;
+};
+
+void cache_harness_init(struct cache_harness *h);
+void cache_harness_clear(struct cache_harness *h); /* closes the cache */
+
+void cache_harness_now(struct cache_fields *f, int64_t life_ms);
+void cache_harness_ask(struct cache_harness *h, uint64_t id, const struct cache_fields *f,
+                       const struct cache_rules *rules, bool lead);
+struct cache_ask *cache_harness_next(struct cache_harness *h); /* waits; the caller frees it */
+/* Asks and waits: a reference; NULL: a miss. */
+struct cache_entry *cache_harness_look_up(struct cache_harness *h, const struct cache_fields *f,
+                                          const struct cache_rules *rules);
+uint64_t cache_harness_order(struct cache_harness *h, enum cache_order_kind kind, const char *scope,
+                             const char *name, uint64_t id);
+
+#endif

@@ -1,0 +1,380 @@
+/* Two replicas and a real Redis: what one does the other heeds, whatever happens to the server or
+ * to the replica meanwhile. */
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/rng.h"
+#include "cache/cache_hot.h"
+#include "tests/unit/cache/cache_harness.h"
+#include "tests/unit/cache/redis_server.h"
+#include "tests/unit/cache/samples.h"
+
+static struct redis_server server;
+static struct cache_harness a, b;
+
+static const struct cache_rules rules = {
+    .exact = true, .store = true, .ttl_ms = 3600000, .timely_ttl_ms = 60000, .max_age_ms = -1};
+
+static void open_replica(struct cache_harness *h)
+{
+    struct cache_options opt = {.redis_url = server.url,
+                                .prefix = "weir",
+                                .redis_budget_us = 50000,
+                                .max_entries = 1000,
+                                .max_bytes = 16 << 20,
+                                .dim = SAMPLE_DIM,
+                                .fingerprint = {1, 2, 3},
+                                .seed = 1};
+    struct err_text t;
+
+    if (cache_open(&opt, &h->cache, &t))
+        fail_msg("%s", t.s);
+}
+
+static struct cache_facts facts_of(const struct cache_harness *h)
+{
+    struct cache_facts f;
+    cache_facts(h->cache, &f);
+    return f;
+}
+
+static void wait_current(const struct cache_harness *h, bool wanted)
+{
+    int64_t now_ms, end_us = clock_mono_us() + 20000000;
+
+    while (cache_current(h->cache, &now_ms) != wanted || facts_of(h).store_up != wanted) {
+        assert_true(clock_mono_us() < end_us);
+        usleep(5000);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!redis_server_installed())
+        skip();
+    memset(&server, 0, sizeof server);
+    redis_server_start(&server);
+    cache_harness_init(&a);
+    cache_harness_init(&b);
+    open_replica(&a);
+    open_replica(&b);
+    wait_current(&a, true);
+    wait_current(&b, true);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    cache_harness_clear(&a);
+    cache_harness_clear(&b);
+    redis_server_remove(&server);
+    return 0;
+}
+
+static void put(struct cache_harness *h, struct cache_fields f)
+{
+    cache_harness_now(&f, 3600000);
+    cache_put(h->cache, cache_entry_new(&f), &rules);
+}
+
+static bool has(struct cache_harness *h, const struct cache_fields *f)
+{
+    struct cache_entry *e = cache_harness_look_up(h, f, &rules);
+    bool there = e;
+
+    assert_true(!e || (slice_eq(e->f.body, f->body) && slice_eq(e->f.scope, f->scope)));
+    cache_entry_unref(e);
+    return there;
+}
+
+static void wait_has(struct cache_harness *h, const struct cache_fields *f, bool wanted,
+                     int64_t within_us)
+{
+    int64_t end_us = clock_mono_us() + within_us;
+
+    while (has(h, f) != wanted) {
+        assert_true(clock_mono_us() < end_us);
+        usleep(2000);
+    }
+}
+
+static void replicas_share(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+
+    (void)state;
+    put(&a, f);
+    wait_has(&b, &f, true, 1000000);
+    /* The other's index heard of it, too. */
+    int64_t end_us = clock_mono_us() + 1500000;
+    while (facts_of(&b).indexed < 1) {
+        assert_true(clock_mono_us() < end_us);
+        usleep(5000);
+    }
+    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
+    assert_false(has(&a, &f));
+    wait_has(&b, &f, false, 1500000);
+    put(&b, f);
+    wait_has(&a, &f, true, 1500000);
+}
+
+/* A removal on one replica reaches the hot sets of the other's workers. */
+static void a_removal_reaches_hot_sets(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+    struct cache_hot *hot = cache_hot_new(1 << 20);
+    int64_t now_ms;
+
+    (void)state;
+    put(&a, f);
+    wait_has(&b, &f, true, 1000000);
+    struct cache_entry *e = cache_harness_look_up(&b, &f, &rules);
+    assert_true(cache_current(b.cache, &now_ms));
+    cache_hot_put(hot, e, now_ms);
+    assert_int_equal(cache_harness_order(&a, CACHE_REMOVE, "acme", "", e->f.id), 1);
+    int64_t end_us = clock_mono_us() + 1000000;
+    while (cache_hot_get(hot, f.exact, now_ms)) {
+        assert_true(clock_mono_us() < end_us);
+        usleep(2000);
+    }
+    cache_entry_unref(e);
+    cache_hot_free(hot);
+}
+
+static void the_server_is_emptied(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+
+    (void)state;
+    put(&a, f);
+    wait_has(&b, &f, true, 1000000);
+    redis_server_do(&server, "FLUSHALL");
+    wait_has(&a, &f, false, 3000000);
+    wait_has(&b, &f, false, 3000000);
+    for (int i = 0; i < 50; i++)
+        assert_false(has(&a, &f) || has(&b, &f)); /* and it does not come back */
+    int64_t end_us = clock_mono_us() + 10000000;
+    do { /* until the new data's generation is known, answers are refused */
+        put(&a, f);
+        assert_true(clock_mono_us() < end_us);
+        usleep(10000);
+    } while (!has(&b, &f));
+}
+
+static void the_server_dies_and_comes_back(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+
+    (void)state;
+    put(&a, f);
+    wait_has(&b, &f, true, 1000000);
+    redis_server_stop(&server);
+    wait_current(&a, false);
+    wait_current(&b, false);
+    int64_t begin_us = clock_mono_us();
+    assert_false(has(&a, &f));
+    assert_false(has(&b, &f));
+    assert_true(clock_mono_us() - begin_us < 500000); /* nobody waits for it */
+    redis_server_start(&server);
+    wait_current(&a, true);
+    wait_current(&b, true);
+    assert_false(has(&a, &f));
+    put(&a, f);
+    wait_has(&b, &f, true, 2000000);
+}
+
+/* ---- replicas that are processes: this program again, by exec ---- */
+
+static pid_t start_replica(const char *role, int in, int out)
+{
+    char in_text[16], out_text[16];
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        snprintf(in_text, sizeof in_text, "%d", in);
+        snprintf(out_text, sizeof out_text, "%d", out);
+        execl("/proc/self/exe", "replica", role, server.url, in_text, out_text, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* Says after each byte that it reads whether its worker's own set would serve the entry. */
+static int be_sleeper(struct cache_harness *c, int in, int out)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+    struct cache_hot *hot = cache_hot_new(1 << 20);
+    struct cache_entry *e = cache_harness_look_up(c, &f, &rules);
+    int64_t now_ms;
+    char byte;
+
+    if (!e || !cache_current(c->cache, &now_ms))
+        return 1;
+    cache_hot_put(hot, e, now_ms);
+    for (;;) {
+        bool served = cache_current(c->cache, &now_ms) && cache_hot_get(hot, f.exact, now_ms);
+        if (write(out, served ? "H" : "M", 1) != 1 || read(in, &byte, 1) != 1)
+            return 0;
+    }
+}
+
+static int be_writer(struct cache_harness *c, int out)
+{
+    for (int i = 0;; i++) {
+        put(c, sample_fields(i % 2 ? "acme" : "other", i % 200));
+        if (i % 50 == 0) /* waits its turn behind the puts */
+            (void)has(c, &(struct cache_fields){.scope = SLICE("acme")});
+        if (i == 100 && write(out, "x", 1) != 1)
+            return 1;
+    }
+}
+
+static int be_replica(char **argv)
+{
+    struct cache_harness c;
+    int in = (int)strtol(argv[3], NULL, 10), out = (int)strtol(argv[4], NULL, 10);
+
+    snprintf(server.url, sizeof server.url, "%s", argv[2]);
+    cache_harness_init(&c);
+    open_replica(&c);
+    wait_current(&c, true);
+    return strcmp(argv[1], "sleeper") == 0 ? be_sleeper(&c, in, out) : be_writer(&c, out);
+}
+
+/* A replica that slept through a flush serves nothing of before, not even from a worker's own set,
+ * before it has caught up. */
+static void a_replica_sleeps(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+    int go[2], said[2];
+    char answer;
+
+    (void)state;
+    put(&a, f);
+    wait_has(&b, &f, true, 1000000);
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(said), 0);
+    pid_t pid = start_replica("sleeper", go[0], said[1]);
+    assert_int_equal(read(said[0], &answer, 1), 1);
+    assert_int_equal(answer, 'H');
+    kill(pid, SIGSTOP);
+    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
+    usleep(2300000); /* longer than anything may be served without word from the store */
+    kill(pid, SIGCONT);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(write(go[1], "x", 1), 1);
+        assert_int_equal(read(said[0], &answer, 1), 1);
+        assert_int_equal(answer, 'M');
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        close(go[i]);
+        close(said[i]);
+    }
+}
+
+/* A replica is killed while it writes: what is left is whole. */
+static void a_writer_is_killed(void **state)
+{
+    size_t found = 0;
+
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        int ready[2];
+        char byte;
+        assert_int_equal(pipe(ready), 0);
+        pid_t pid = start_replica("writer", ready[0], ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        usleep(10000 + 7000 * (useconds_t)round);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        close(ready[0]);
+        close(ready[1]);
+        for (int i = 0; i < 200; i++) {
+            struct cache_fields f = sample_fields(i % 2 ? "acme" : "other", i);
+            found += has(&b, &f);
+        }
+    }
+    assert_true(found > 0);
+    assert_int_equal(facts_of(&b).bad_entries, 0);
+}
+
+/* Anything at random by both: whoever asks gets the answer of just that question and scope, never
+ * one that has expired. */
+static void anything_at_random(void **state)
+{
+    struct rng r;
+    int hits = 0;
+
+    (void)state;
+    rng_seed(&r, 9);
+    for (int i = 0; i < 4000; i++) {
+        struct cache_harness *h = rng_below(&r, 2) ? &a : &b;
+        char scope[8];
+        snprintf(scope, sizeof scope, "t%d", (int)rng_below(&r, 4));
+        struct cache_fields f = sample_fields(scope, (int)rng_below(&r, 15));
+        switch (rng_below(&r, 40)) {
+        case 0:
+            cache_harness_order(h, CACHE_FLUSH, scope, "", 0);
+            break;
+        case 1:
+            cache_harness_order(h, CACHE_REMOVE_TAG, scope, "maths", 0);
+            break;
+        default:
+            if (rng_below(&r, 3) == 0) {
+                cache_harness_now(&f, 5 + (int64_t)rng_below(&r, 300));
+                cache_put(h->cache, cache_entry_new(&f), &rules);
+                break;
+            }
+            int64_t asked_ms = clock_wall_us() / 1000;
+            struct cache_entry *e = cache_harness_look_up(h, &f, &rules);
+            if (e) {
+                hits++;
+                assert_true(slice_eq(e->f.scope, f.scope) && slice_eq(e->f.body, f.body));
+                assert_true(digest_eq(e->f.exact, f.exact));
+                assert_true(asked_ms <= e->f.expires_ms + 5);
+            }
+            cache_entry_unref(e);
+        }
+    }
+    assert_true(hits > 200);
+}
+
+/* A writer that claims to answer from an hour ahead does not get an hour more. */
+static void a_writer_with_a_wrong_clock(void **state)
+{
+    struct cache_fields f = sample_fields("acme", 1);
+    struct cache_rules brief = rules;
+
+    (void)state;
+    cache_harness_now(&f, 3600000);
+    f.created_ms += 3600000;
+    f.expires_ms += 7200000; /* claims to live for two hours more */
+    brief.ttl_ms = 60000;
+    cache_put(a.cache, cache_entry_new(&f), &brief);
+    wait_has(&b, &f, true, 1000000);
+    struct cache_entry *e = cache_harness_look_up(&b, &f, &rules);
+    assert_true(e->f.expires_ms <= clock_wall_us() / 1000 + 60000);
+    cache_entry_unref(e);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5)
+        return be_replica(argv);
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(replicas_share),        TEST(a_removal_reaches_hot_sets),
+        TEST(the_server_is_emptied), TEST(the_server_dies_and_comes_back),
+        TEST(a_replica_sleeps),      TEST(a_writer_is_killed),
+        TEST(anything_at_random),    TEST(a_writer_with_a_wrong_clock),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
