@@ -21,10 +21,10 @@
 
 enum lane { LANE_SHORT, LANE_LONG, LANES };
 
-#define LONG_BYTES      512   /* about 128 tokens */
-#define BYTES_PER_TOKEN 4     /* estimate; a pass need not be exact */
-#define CPU_PASS_TOKENS 64    /* measured: more gains a tenth in throughput and doubles the wait */
-#define GPU_PASS_TOKENS 16384 /* the largest bucket of the CUDA kernels */
+#define LONG_BYTES      512 /* about 128 tokens */
+#define BYTES_PER_TOKEN 4   /* estimate; a pass need not be exact */
+#define CPU_PASS_TOKENS 64  /* enough to read the weights once for several; more is only waiting */
+#define GPU_PASS_TOKENS 16384 /* the device takes thousands in the time of one */
 #define PASS_TEXTS      1024
 #define SHORT_RUN       4 /* passes of short texts in a row while a long one waits */
 
