@@ -418,7 +418,10 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
     cache_residents_init(&c->residents, opt->max_entries,
                          opt->dim ? opt->max_bytes / 2 : opt->max_bytes, opt->seed);
     cache_flights_init(&c->flights);
-    rng_seed_os(&c->rng);
+    if (opt->seed)
+        rng_seed(&c->rng, opt->seed);
+    else
+        rng_seed_os(&c->rng);
     c->base = event_base_new();
     mem_need(c->base);
     if (mailbox_init(&c->mailbox) != 0) {

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cache_int.h"
+#include "cache/timely.h"
 #include "cache/vindex.h"
 #include "cache/vslab.h"
 
@@ -219,6 +220,7 @@ struct search {
     size_t count;
     size_t missing[NEIGHBOURS], missing_count;
     int round;
+    bool timely; /* the question */
 };
 
 static void find(struct search *s);
@@ -243,6 +245,13 @@ static void end_search(struct search *s, enum cache_verdict v, struct cache_entr
     free(s);
 }
 
+/* A question about today is not answered with yesterday's answer to a question that did not say so.
+ */
+static bool is_too_old(const struct search *s, const struct cache_entry *e)
+{
+    return s->timely && cache_now_ms(s->c) - e->f.created_ms >= s->ask->q.rules.timely_ttl_ms;
+}
+
 /* Takes out what may not be served whatever it says; true while something is left. */
 static bool sift(struct search *s)
 {
@@ -253,7 +262,7 @@ static bool sift(struct search *s)
         struct neighbour n = s->near[i];
         const struct cache_entry *e = n.entry;
         bool same_rest = e && digest_eq(e->f.rest, s->ask->q.rest) && is_ours(c, &e->f);
-        if (same_rest && cache_may_serve(c, s->ask, e)) {
+        if (same_rest && cache_may_serve(c, s->ask, e) && !is_too_old(s, e)) {
             n.cosine = vslab_cosine(s->ask->vector, e->f.vector, (size_t)c->opt.dim);
             s->near[kept++] = n;
             continue;
@@ -433,6 +442,7 @@ bool cache_meaning_begin(struct cache *c, struct cache_ask *a)
     struct search *s = mem_zalloc(1, sizeof *s);
     s->c = c;
     s->ask = a;
+    s->timely = timely_of(a->q.text) != TIMELESS;
     find(s);
     return true;
 }

@@ -1,7 +1,8 @@
 /* What an exact hit costs, by where it is found, what a put costs, and how long a start takes that
  * fills the index from the store. Entries have a vector of 384 halves and an answer of 1.2 KB.
  * Times are of this machine with all its other work; CPU is the whole process's (asker and cache
- * thread), without the Redis server's. usage: cache_stores [entries]; a release build. */
+ * thread), without the Redis server's. usage: cache_stores
+ * [entries [sqlite|redis]]; a release build. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,18 +223,20 @@ static void remove_files(const char *folder)
 int main(int argc, char **argv)
 {
     size_t entries = argc > 1 ? strtoul(argv[1], NULL, 10) : 20000;
+    const char *only = argc > 2 ? argv[2] : "";
     char folder[] = "/tmp/weir-bench-XXXXXX", path[64];
     struct redis_server server = {0};
 
     if (entries == 0 || !mkdtemp(folder)) {
-        fprintf(stderr, "usage: cache_stores [entries]\n");
+        fprintf(stderr, "usage: cache_stores [entries [sqlite|redis]]\n");
         return 2;
     }
     snprintf(path, sizeof path, "%s/cache.db", folder);
     bench_hot();
-    bench_store("SQLite", path, NULL, entries);
+    if (strcmp(only, "redis") != 0)
+        bench_store("SQLite", path, NULL, entries);
     remove_files(folder);
-    if (redis_server_installed()) {
+    if (strcmp(only, "sqlite") != 0 && redis_server_installed()) {
         redis_server_start(&server);
         bench_store("Redis on a Unix socket", NULL, server.url, entries);
         redis_server_remove(&server);

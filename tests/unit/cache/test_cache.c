@@ -515,6 +515,19 @@ static void answers_by_meaning(void **state)
         assert_int_equal(a->verdict, CACHE_MISS);
         cache_ask_free(a);
     }
+    /* What changes from hour to hour is not answered with what is older than that. */
+    struct cache_rules brief = by_meaning;
+    brief.timely_ttl_ms = 0;
+    for (int n = 6500; n < 6530; n++) {
+        char text[128];
+        f = wish("acme", n, &r, vector);
+        snprintf(text, sizeof text, "%.*s right now today", SLICE_ARG(f.text));
+        f.text = slice_str(text);
+        struct cache_ask *a = ask_meaning(&f, &brief);
+        assert_int_equal(a->verdict, CACHE_MISS);
+        assert_int_equal(a->why.entry, 0);
+        cache_ask_free(a);
+    }
     order(CACHE_FLUSH, "acme", "", 0);
     for (int n = 7000; n < 7050; n++) {
         f = wish("acme", n, &r, vector);
