@@ -71,13 +71,6 @@ void atomic_file_add(struct atomic_file *f, struct slice piece)
     }
 }
 
-static void release(struct atomic_file *f)
-{
-    free(f->path);
-    free(f->tmp);
-    free(f);
-}
-
 enum err atomic_file_end(struct atomic_file *f, struct err_text *t)
 {
     if (!f->why && fsync(f->fd) != 0)
@@ -93,15 +86,10 @@ enum err atomic_file_end(struct atomic_file *f, struct err_text *t)
         err_say(t, "%s: cannot write it: %s", f->path, strerror(f->why));
         unlink(f->tmp);
     }
-    release(f);
+    free(f->path);
+    free(f->tmp);
+    free(f);
     return ok ? ERR_OK : ERR_INTERNAL;
-}
-
-void atomic_file_drop(struct atomic_file *f)
-{
-    close(f->fd);
-    unlink(f->tmp);
-    release(f);
 }
 
 enum err atomic_file_write(const char *path, mode_t mode, struct slice text, struct err_text *t)

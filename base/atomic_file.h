@@ -24,7 +24,6 @@ enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **o
                            struct err_text *t) MUST_CHECK;
 void atomic_file_add(struct atomic_file *f, struct slice piece);
 enum err atomic_file_end(struct atomic_file *f, struct err_text *t) MUST_CHECK;
-void atomic_file_drop(struct atomic_file *f);
 /* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it.
  * ERR_NOT_FOUND, ERR_TOO_LARGE or ERR_INTERNAL with t filled. */
 enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,
