@@ -1,7 +1,8 @@
 /* Heads at work. One allocation per set; everything in it is copied from the file, whose tensors
  * are not aligned. Called by the classifier on every query, by the trainer's evaluation, by tests.
  *
- * A query costs classes x features multiplications: for the built-in sets a few microseconds. */
+ * A query costs (classes + models) x features multiplications and those of the scope: 3 us for the
+ * set of the static table, 10 us for that of all-minilm-l6-v2. */
 #include "router/encoder/heads.h"
 
 #include <assert.h>
@@ -140,20 +141,25 @@ enum err heads_check_space(const struct heads *h, struct fingerprint space, cons
 
 /* ---- at work ---- */
 
-/* Sixteen sums at a time: the compiler makes vectors of them, and the order of additions does not
- * depend on the CPU. */
+/* Sixteen sums at a time, in vectors of the compiler's: the order of additions does not depend on
+ * the CPU. */
 #define LANES 16
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+
 static float dot(const float *a, const float *b, size_t n)
 {
-    float lane[LANES] = {0}, sum = 0;
+    lanes sums = {0}, x, y;
+    float sum = 0;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            lane[j] += a[i + j] * b[i + j];
+    for (; i + LANES <= n; i += LANES) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        sums += x * y;
+    }
     for (; i < n; i++)
         sum += a[i] * b[i];
     for (size_t j = 0; j < LANES; j++)
-        sum += lane[j];
+        sum += sums[j];
     return sum;
 }
 
