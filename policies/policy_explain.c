@@ -279,6 +279,36 @@ static enum err write_step(const struct policy_explained_step *s, size_t number,
     return ERR_OK;
 }
 
+static int64_t cache_life_ms(const struct policy_explanation *e, const struct policy_cache_use *u)
+{
+    return e->timely && u->timely_ttl_ms < u->ttl_ms ? u->timely_ttl_ms : u->ttl_ms;
+}
+
+static const char *scope_name(const struct policy_cache_use *u)
+{
+    return u->scope == POLICY_SCOPE_SHARED ? "shared" : "tenant";
+}
+
+static const char *store_name(const struct policy *p)
+{
+    return p->cache.store == POLICY_STORE_REDIS ? "redis" : "embedded";
+}
+
+static enum err write_cache(const struct policy_explanation *e, const struct policy_cache_use *u,
+                            struct buf *out)
+{
+    char life[32];
+    if (!u->on) {
+        SAY("cache: off\n");
+        return ERR_OK;
+    }
+    SAY("cache: a repeat within %s is answered from it%s; scope %s, store %s\n",
+        value_format_duration(cache_life_ms(e, u), life, sizeof life),
+        e->timely ? " (the answer depends on when it is asked)" : "", scope_name(u),
+        store_name(e->policy));
+    return ERR_OK;
+}
+
 static enum err write_route(const struct policy_explanation *e, const struct policy_route *r,
                             struct buf *out)
 {
@@ -292,6 +322,9 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n",
         r->retry.max_attempts, r->retry.per_model,
         value_format_duration(r->deadline_ms, ms, sizeof ms));
+    enum err cache_err = write_cache(e, &r->cache, out);
+    if (cache_err != ERR_OK)
+        return cache_err;
     SAY("costs assume %" PRId64
         " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
         "%d tokens per second where hardware is priced\n",
@@ -362,6 +395,15 @@ static json_t *class_json(const struct policy_explanation *e)
                           : json_null();
 }
 
+static json_t *cache_json(const struct policy_explanation *e, const struct policy_route *r)
+{
+    if (!r || !r->cache.on)
+        return json_null();
+    return json_pack("{s:I, s:b, s:s, s:s}", "ttl_ms", (json_int_t)cache_life_ms(e, &r->cache),
+                     "timely", e->timely, "scope", scope_name(&r->cache), "store",
+                     store_name(e->policy));
+}
+
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
 {
     json_t *routes = json_array(), *steps = json_array();
@@ -374,11 +416,12 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
     for (size_t i = 0; i < e->step_count; i++)
         json_array_append_new(steps, step_json(&e->steps[i]));
     const struct policy_explained_route *taken = taken_route(e);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:s}", "model",
+    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:o, s:s}", "model",
                           e->model, "canonical", e->canonical, "api", e->api, "known", e->known,
                           "nearest", e->nearest, "input_tokens", (json_int_t)e->input_tokens,
                           "class", class_json(e), "route", taken ? taken->route->name : NULL,
-                          "routes", routes, "steps", steps, "policy", e->policy->version);
+                          "routes", routes, "steps", steps, "cache",
+                          cache_json(e, taken ? taken->route : NULL), "policy", e->policy->version);
     char *text =
         o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);

@@ -42,6 +42,7 @@ struct policy_explanation {
     double class_confidence;
     const char *class_note; /* one line for people about how it was classified; NULL: none; set by
                                the caller, borrowed */
+    bool timely;            /* the answer depends on when it is asked; set by the caller */
     int64_t input_tokens;   /* estimated: a quarter of the bytes */
     struct policy_explained_route *routes; /* in order, up to the one taken */
     size_t route_count;

@@ -80,8 +80,8 @@ static void heed_caller(const struct http1_head *head, struct cache_rules *rules
 
 /* ---- who asks what ---- */
 
-/* What else can change an answer: the models that the route may ask, and the versions and betas of
- * Anthropic's API. */
+/* What else can change an answer: the models that the route may ask, and the versions, betas and
+ * projects that headers name. */
 static struct slice group_of(struct request *r)
 {
     const struct policy *p = r->snap->policy;
@@ -90,7 +90,8 @@ static struct slice group_of(struct request *r)
     for (size_t i = 0; i < r->route->step_count; i++)
         group = arena_printf(&r->arena, "%s\n%s", group, p->models[r->route->steps[i].model].name);
     for (size_t i = 0; i < r->head->header_count; i++)
-        if (slice_istarts(r->head->headers[i].name, SLICE("anthropic-")))
+        if (slice_istarts(r->head->headers[i].name, SLICE("anthropic-")) ||
+            slice_istarts(r->head->headers[i].name, SLICE("openai-")))
             group = arena_printf(&r->arena, "%s\n%.*s: %.*s", group,
                                  SLICE_ARG(r->head->headers[i].name),
                                  SLICE_ARG(r->head->headers[i].value));

@@ -137,13 +137,12 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
     if (r->route)
         h[n++] = (struct http1_header){SLICE("x-weir-route"), slice_str(r->route->name)};
     if (r->cache.said != CACHE_SAID_NOTHING)
-        h[n++] = (struct http1_header){SLICE("x-weir-cache"),
-                                       slice_str(cache_said_name(r->cache.said))};
+        h[n++] =
+            (struct http1_header){SLICE("x-weir-cache"), slice_str(cache_said_name(r->cache.said))};
     if (r->cache.entry) {
         h[n++] = (struct http1_header){SLICE("x-weir-model"), r->cache.entry->f.model};
         h[n++] = (struct http1_header){
-            SLICE("Age"),
-            slice_str(arena_printf(a, "%lld", (long long)(r->cache.age_ms / 1000)))};
+            SLICE("Age"), slice_str(arena_printf(a, "%lld", (long long)(r->cache.age_ms / 1000)))};
     }
     if (r->class.is.label.n) {
         h[n++] = (struct http1_header){SLICE("x-weir-class"), r->class.is.label};
@@ -443,6 +442,8 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         /* Whoever has [DONE] has the whole answer: SDKs close then, not at the framing's end. */
         r->outcome = r->done_written && !r->paused ? ERR_OK : ERR_CLIENT_GONE;
         attempt_end(r, r->outcome, NULL);
+        if (r->outcome == ERR_OK)
+            cache_use_keep(r);
         r->status = err_http_status(r->outcome);
         return false;
     case FLOW_WAIT:
@@ -487,8 +488,8 @@ static void send_keepalive(struct request *r, int64_t now_us)
         r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
 }
 
-/* The wait is over: for the encoder, for the cache, of a back-off, or of a stream that was complete but did not
- * say so. */
+/* The wait is over: for the encoder, for the cache, of a back-off, or of a stream that was complete
+ * but did not say so. */
 static void wait_over(struct request *r)
 {
     r->wait_us = -1;

@@ -3,6 +3,7 @@
 #include "backends/wire/wire.h"
 #include "base/http1.h"
 #include "base/mem.h"
+#include "cache/timely.h"
 #include "gateway/cli/classing.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"
@@ -181,6 +182,7 @@ static int answer(const struct policy *p, const struct question *q, bool json)
     buf_init(&text, OUT_BYTES);
     policy_explain(p, &q->query, (int64_t)buf_len(&q->prompt), &e);
     e.class_note = q->class_note;
+    e.timely = timely_of(buf_slice(&q->prompt)) != TIMELESS;
     enum err err =
         json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
     int code = e.step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;

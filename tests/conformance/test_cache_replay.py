@@ -14,7 +14,7 @@ import pytest
 
 from scripted import OK_REPLY, ROLE, Upstream, answer, chunk, error, event, raw, stream, usage_chunk, whole
 from test_accounting import cost, rows
-from weirproc import Process, Weir, http as ask_http, wait_until
+from weirproc import Process, Weir, build_dir, http as ask_http, wait_until
 
 KEY_A, KEY_B = "sk-weir-cache-a", "sk-weir-cache-b"
 
@@ -390,6 +390,65 @@ def test_a_leader_that_leaves_is_followed(weir, upstream):
     leader.close()
     follower.join(20)
     assert got[0][0] == 200 and said(got[0][1]) == "miss" and len(upstream.seen) == 2
+
+
+def test_a_follower_that_leaves_is_forgotten(weir, upstream):
+    gate = threading.Event()
+
+    def slowly(exchange):
+        gate.wait(20)
+        whole()(exchange)
+
+    upstream.play(slowly)
+    text, got = fresh(), []
+    leader = threading.Thread(target=lambda: got.append(chat(weir, text)[:2]))
+    leader.start()
+    wait_until(lambda: len(upstream.seen) == 1, 10, "the leader's call")
+    follower = http.client.HTTPConnection(*weir.address, timeout=20)
+    follower.request("POST", "/v1/chat/completions", json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": text}]}), {"Content-Type": "application/json"})
+
+    def states():
+        return sorted(r["state"] for r in json.loads(ask_http("GET", weir.admin + "/admin/requests")[2])["requests"])
+
+    wait_until(lambda: states() == ["AWAIT_ANSWER", "AWAIT_CACHE"], 10, "the follower to wait")
+    follower.sock.close()
+    follower.close()
+    wait_until(lambda: states() == ["AWAIT_ANSWER"], 10, "the follower to be gone")
+    gate.set()
+    leader.join(20)
+    assert got[0][0] == 200 and said(chat(weir, text)[1]) == "hit" and len(upstream.seen) == 1
+
+
+def test_a_client_that_closes_after_the_end_is_no_reason_to_ask_again(weir, upstream):
+    """SDKs close a stream when they have read its end, not the framing's."""
+    gate = threading.Event()
+
+    def hold(exchange):
+        stream(*answer("a", "b"), end=False)(exchange)
+        gate.wait(20)
+
+    upstream.play(hold)
+    text = fresh()
+    client = http.client.HTTPConnection(*weir.address, timeout=20)
+    client.request("POST", "/v1/chat/completions", json.dumps(
+        {"model": "auto", "stream": True, "messages": [{"role": "user", "content": text}]}), {"Content-Type": "application/json"})
+    reply = client.getresponse()
+    while b"[DONE]" not in reply.readline():
+        pass
+    client.sock.close()
+    client.close()
+    gate.set()
+    wait_until(lambda: said(chat(weir, text, {"Cache-Control": "no-store"})[1]) == "hit", 5, "the answer that was read to its end")
+
+
+def test_explain_says_what_the_cache_would_do(weir):
+    def explain(prompt):
+        done = subprocess.run([build_dir() / "gateway" / "weir", "explain", weir.policy_file, "--model", "auto", prompt],
+                              capture_output=True, text=True, check=True)
+        return done.stdout
+    assert "a repeat within 24h is answered from it" in explain("Who wrote Hamlet?")
+    assert "a repeat within 5m is answered from it (the answer depends on when it is asked)" in explain("What is the weather now?")
 
 
 def test_metrics_and_access_log(weir, upstream):
