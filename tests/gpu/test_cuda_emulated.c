@@ -10,168 +10,15 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "base/mem.h"
-#include "base/rng.h"
-#include "router/encoder/bert_ref.h"
 #include "router/encoder/cuda/cuda_abi.h"
 #include "router/encoder/cuda_kernels.h"
+#include "tests/gpu/oracle.h"
 #include "tests/unit/encoder/model_folder.h"
 
 #define LIBRARY WEIR_CUDA_EMULATED_LIBRARY
 #define MODEL   ".cache/models/all-minilm-l6-v2"
 
-/* ---- models ---- */
-
-struct shape {
-    int hidden, heads, feed_forward;
-    enum bert_activation activation;
-    enum bert_pooling pooling;
-    bool normalize;
-};
-
 enum { VOCABULARY = 50, POSITIONS = 40, LAYERS = 2 };
-
-static float *random_floats(struct rng *r, size_t n, float scale, float offset)
-{
-    float *x = mem_alloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = offset + scale * (float)(2 * rng_unit(r) - 1);
-    return x;
-}
-
-static struct bert_layer random_layer(struct rng *r, const struct shape *s)
-{
-    size_t h = (size_t)s->hidden, f = (size_t)s->feed_forward;
-    return (struct bert_layer){
-        .qkv_weight = random_floats(r, 3 * h * h, 0.2f, 0),
-        .qkv_bias = random_floats(r, 3 * h, 0.2f, 0),
-        .out_weight = random_floats(r, h * h, 0.2f, 0),
-        .out_bias = random_floats(r, h, 0.2f, 0),
-        .attn_gain = random_floats(r, h, 0.3f, 1),
-        .attn_shift = random_floats(r, h, 0.3f, 0),
-        .up_weight = random_floats(r, f * h, 0.2f, 0),
-        .up_bias = random_floats(r, f, 0.2f, 0),
-        .down_weight = random_floats(r, h * f, 0.2f, 0),
-        .down_bias = random_floats(r, h, 0.2f, 0),
-        .ffn_gain = random_floats(r, h, 0.3f, 1),
-        .ffn_shift = random_floats(r, h, 0.3f, 0),
-    };
-}
-
-static struct bert_model *random_model(const struct shape *s)
-{
-    struct rng r;
-    rng_seed(&r, 5);
-    size_t h = (size_t)s->hidden;
-    struct bert_layer *layer = mem_zalloc(LAYERS, sizeof *layer);
-    for (int i = 0; i < LAYERS; i++)
-        layer[i] = random_layer(&r, s);
-    struct bert_model *m = mem_zalloc(1, sizeof *m);
-    *m = (struct bert_model){.layers = LAYERS,
-                             .hidden = s->hidden,
-                             .heads = s->heads,
-                             .feed_forward = s->feed_forward,
-                             .vocab_size = VOCABULARY,
-                             .max_positions = POSITIONS,
-                             .max_tokens = POSITIONS,
-                             .layer_norm_eps = 1e-12f,
-                             .activation = s->activation,
-                             .pooling = s->pooling,
-                             .normalize = s->normalize,
-                             .word = random_floats(&r, VOCABULARY * h, 1, 0),
-                             .position = random_floats(&r, POSITIONS * h, 1, 0),
-                             .embed_gain = random_floats(&r, h, 0.3f, 1),
-                             .embed_shift = random_floats(&r, h, 0.3f, 0),
-                             .layer = layer};
-    return m;
-}
-
-static void drop(const float *p)
-{
-    free((void *)(uintptr_t)p);
-}
-
-static void random_model_free(struct bert_model *m)
-{
-    for (int i = 0; i < m->layers; i++) {
-        const float *const *tensor = (const float *const *)(const void *)&m->layer[i];
-        for (size_t t = 0; t < sizeof m->layer[i] / sizeof *tensor; t++)
-            drop(tensor[t]);
-    }
-    drop(m->word);
-    drop(m->position);
-    drop(m->embed_gain);
-    drop(m->embed_shift);
-    free((void *)(uintptr_t)m->layer);
-    free(m);
-}
-
-/* ---- batches ---- */
-
-struct batch {
-    struct encoder_batch in;
-    int32_t ids[1024], starts[128];
-};
-
-static void batch_init(struct batch *b, const int *lengths, int count, int vocabulary)
-{
-    struct rng r;
-    rng_seed(&r, 9);
-    *b = (struct batch){.in = {.count = count}};
-    for (int i = 0; i < count; i++)
-        b->starts[i + 1] = b->starts[i] + lengths[i];
-    for (int i = 0; i < b->starts[count]; i++)
-        b->ids[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
-    b->in.ids = b->ids;
-    b->in.starts = b->starts;
-}
-
-static struct encoder_vectors vectors_new(int count, int hidden)
-{
-    size_t n = (size_t)count * (size_t)hidden;
-    struct encoder_vectors v = {.embedding = mem_zalloc(n, sizeof(float)),
-                                .features = mem_zalloc(2 * n, sizeof(float))};
-    return v;
-}
-
-static void vectors_free(struct encoder_vectors v)
-{
-    free(v.embedding);
-    free(v.features);
-}
-
-static struct encoder_vectors reference(const struct bert_model *m, const struct encoder_batch *in)
-{
-    struct encoder_vectors out = vectors_new(in->count, m->hidden);
-    void *packed = bert_ref_pack(m, in->starts[in->count]);
-    void *state = bert_ref_kernels.state_new(packed);
-    assert_int_equal(bert_ref_kernels.run(state, in, &out, NULL), ERR_OK);
-    bert_ref_kernels.state_free(state);
-    bert_ref_kernels.packed_free(packed);
-    return out;
-}
-
-static double cosine(const float *a, const float *b, int n)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int i = 0; i < n; i++) {
-        ab += (double)a[i] * b[i];
-        aa += (double)a[i] * a[i];
-        bb += (double)b[i] * b[i];
-    }
-    return ab / sqrt(aa * bb);
-}
-
-/* The lowest cosine of any vector, features in halves. */
-static double lowest_cosine(struct encoder_vectors a, struct encoder_vectors b, int count, int h)
-{
-    double lowest = 1;
-    for (int i = 0; i < count; i++)
-        lowest = fmin(lowest, cosine(a.embedding + i * h, b.embedding + i * h, h));
-    for (int i = 0; i < 2 * count; i++)
-        lowest = fmin(lowest, cosine(a.features + i * h, b.features + i * h, h));
-    return lowest;
-}
 
 static void *open_cuda(const struct bert_model *m, int slots, int pass_tokens)
 {
@@ -188,7 +35,7 @@ static struct encoder_vectors run(void *packed, const struct bert_model *m,
                                   const struct encoder_batch *in)
 {
     struct err_text t = {{0}};
-    struct encoder_vectors out = vectors_new(in->count, m->hidden);
+    struct encoder_vectors out = oracle_vectors_new(in->count, m->hidden);
     void *state = cuda_kernels.state_new(packed);
     if (cuda_kernels.run(state, in, &out, &t))
         fail_msg("%s", t.s);
@@ -201,10 +48,10 @@ static struct encoder_vectors run(void *packed, const struct bert_model *m,
 static void agrees(const struct bert_model *m, void *packed, const int *lengths, int count,
                    double least)
 {
-    struct batch b;
-    batch_init(&b, lengths, count, m->vocab_size);
-    struct encoder_vectors wanted = reference(m, &b.in), got = run(packed, m, &b.in);
-    double lowest = lowest_cosine(got, wanted, count, m->hidden);
+    struct oracle_batch b;
+    oracle_batch_init(&b, lengths, count, m->vocab_size);
+    struct encoder_vectors wanted = oracle_run(m, &b.in), got = run(packed, m, &b.in);
+    double lowest = oracle_lowest_cosine(got, wanted, count, m->hidden);
     print_message("%d sequences, %d tokens: lowest cosine %.8f\n", count, b.starts[count], lowest);
     assert_true(lowest >= least);
 
@@ -215,55 +62,56 @@ static void agrees(const struct bert_model *m, void *packed, const int *lengths,
         int32_t starts[] = {0, lengths[i]};
         struct encoder_batch one = {.ids = b.ids + b.starts[i], .starts = starts, .count = 1};
         struct encoder_vectors alone = run(packed, m, &one);
-        assert_true(lowest_cosine(alone, part, 1, m->hidden) >= 0.999999);
-        vectors_free(alone);
+        assert_true(oracle_lowest_cosine(alone, part, 1, m->hidden) >= 0.999999);
+        oracle_vectors_free(alone);
     }
-    vectors_free(wanted);
-    vectors_free(got);
+    oracle_vectors_free(wanted);
+    oracle_vectors_free(got);
 }
 
 /* Lengths of vectors count too where they are not scaled. */
 static void same_scale(const struct bert_model *m, void *packed)
 {
-    struct batch b;
-    batch_init(&b, (int[]){7}, 1, m->vocab_size);
-    struct encoder_vectors wanted = reference(m, &b.in), got = run(packed, m, &b.in);
+    struct oracle_batch b;
+    oracle_batch_init(&b, (int[]){7}, 1, m->vocab_size);
+    struct encoder_vectors wanted = oracle_run(m, &b.in), got = run(packed, m, &b.in);
     for (int i = 0; i < m->hidden; i++) {
         assert_true(fabsf(got.embedding[i] - wanted.embedding[i]) < 0.01f);
         assert_true(fabsf(got.features[i] - wanted.features[i]) < 0.01f);
     }
-    vectors_free(wanted);
-    vectors_free(got);
+    oracle_vectors_free(wanted);
+    oracle_vectors_free(got);
 }
 
 static void small_models_agree(void **state)
 {
     (void)state;
-    static const struct shape shapes[] = {
-        {128, 4, 192, BERT_GELU_ERF, BERT_POOL_MEAN, true},
-        {128, 2, 256, BERT_GELU_TANH, BERT_POOL_CLS, false},
-        {256, 8, 128, BERT_GELU_ERF, BERT_POOL_MEAN, false},
+    static const struct oracle_shape shapes[] = {
+        {LAYERS, 128, 4, 192, VOCABULARY, POSITIONS, BERT_GELU_ERF, BERT_POOL_MEAN, true},
+        {LAYERS, 128, 2, 256, VOCABULARY, POSITIONS, BERT_GELU_TANH, BERT_POOL_CLS, false},
+        {LAYERS, 256, 8, 128, VOCABULARY, POSITIONS, BERT_GELU_ERF, BERT_POOL_MEAN, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct bert_model *m = random_model(&shapes[i]);
+        struct bert_model *m = oracle_model(&shapes[i]);
         void *packed = open_cuda(m, 1, 64);
         agrees(m, packed, (int[]){1, 5, 2, 40, 16}, 5, 0.99999);
         same_scale(m, packed);
         cuda_kernels.packed_free(packed);
-        random_model_free(m);
+        oracle_model_free(m);
     }
 }
 
-static const struct shape small = {128, 4, 128, BERT_GELU_ERF, BERT_POOL_MEAN, true};
+static const struct oracle_shape small = {
+    LAYERS, 128, 4, 128, VOCABULARY, POSITIONS, BERT_GELU_ERF, BERT_POOL_MEAN, true};
 
 static void large_batches_take_several_passes(void **state)
 {
     (void)state;
-    struct bert_model *m = random_model(&small);
+    struct bert_model *m = oracle_model(&small);
     void *packed = open_cuda(m, 1, 48);
     agrees(m, packed, (int[]){40, 40, 1, 7, 33, 16, 15}, 7, 0.99999);
     cuda_kernels.packed_free(packed);
-    random_model_free(m);
+    oracle_model_free(m);
 }
 
 /* all-MiniLM-L6-v2, few tokens: about a second each. */
@@ -290,7 +138,7 @@ struct runner {
     pthread_t thread;
     const struct bert_model *model;
     void *packed;
-    struct batch batch;
+    struct oracle_batch batch;
     struct encoder_vectors wanted;
 };
 
@@ -299,8 +147,9 @@ static void *runner_main(void *arg)
     struct runner *r = arg;
     for (int i = 0; i < 3; i++) {
         struct encoder_vectors got = run(r->packed, r->model, &r->batch.in);
-        assert_true(lowest_cosine(got, r->wanted, r->batch.in.count, r->model->hidden) >= 0.99999);
-        vectors_free(got);
+        assert_true(oracle_lowest_cosine(got, r->wanted, r->batch.in.count, r->model->hidden) >=
+                    0.99999);
+        oracle_vectors_free(got);
     }
     return NULL;
 }
@@ -310,21 +159,21 @@ static void threads_share_slots(void **state)
     (void)state;
     enum { THREADS = 4 };
     static struct runner runners[THREADS];
-    struct bert_model *m = random_model(&small);
+    struct bert_model *m = oracle_model(&small);
     void *packed = open_cuda(m, 2, 40);
     for (int i = 0; i < THREADS; i++) {
         runners[i].model = m;
         runners[i].packed = packed;
-        batch_init(&runners[i].batch, (int[]){3 + i, 12, 1 + 2 * i}, 3, m->vocab_size);
-        runners[i].wanted = reference(m, &runners[i].batch.in);
+        oracle_batch_init(&runners[i].batch, (int[]){3 + i, 12, 1 + 2 * i}, 3, m->vocab_size);
+        runners[i].wanted = oracle_run(m, &runners[i].batch.in);
         assert_int_equal(pthread_create(&runners[i].thread, NULL, runner_main, &runners[i]), 0);
     }
     for (int i = 0; i < THREADS; i++) {
         pthread_join(runners[i].thread, NULL);
-        vectors_free(runners[i].wanted);
+        oracle_vectors_free(runners[i].wanted);
     }
     cuda_kernels.packed_free(packed);
-    random_model_free(m);
+    oracle_model_free(m);
 }
 
 /* ---- through the table itself ---- */
@@ -365,7 +214,7 @@ struct tiny {
 
 static void tiny_init(struct tiny *t)
 {
-    *t = (struct tiny){.m = random_model(&small)};
+    *t = (struct tiny){.m = oracle_model(&small)};
     for (int i = 0; i < LAYERS; i++) {
         const struct bert_layer *l = &t->m->layer[i];
         t->layer[i] = (struct cuda_abi_layer){
@@ -431,7 +280,7 @@ static void tells_an_event_loop(void **state)
         close(events[i]);
     }
     a->close(b);
-    random_model_free(tiny.m);
+    oracle_model_free(tiny.m);
 }
 
 static void batches_are_checked(void **state)
@@ -467,7 +316,7 @@ static void batches_are_checked(void **state)
     assert_int_equal(a->wait(s, &v, &why), CUDA_ABI_OK);
     a->release(s);
     a->close(b);
-    random_model_free(tiny.m);
+    oracle_model_free(tiny.m);
 }
 
 static void models_are_checked(void **state)
@@ -512,7 +361,7 @@ static void models_are_checked(void **state)
     assert_int_equal(abi(CUDA_ABI_VERSION)->open(&opt, &b, &why), CUDA_ABI_REFUSED);
     assert_non_null(strstr(why.s, "an output matrix of the model has a number"));
     assert_null(abi(CUDA_ABI_VERSION + 1));
-    random_model_free(tiny.m);
+    oracle_model_free(tiny.m);
 }
 
 /* ---- what is not there, what breaks ---- */
@@ -529,7 +378,7 @@ static void refused(const struct cuda_kernels_options *opt, const char *says)
 static void refused_without_library_or_device(void **state)
 {
     (void)state;
-    struct bert_model *m = random_model(&small);
+    struct bert_model *m = oracle_model(&small);
     struct cuda_kernels_options opt = {.model = m, .pass_tokens = 40};
     refused(&opt, "built without nvcc"); /* none beside this test */
     opt.library = "/nonexistent/libweir_cuda.so";
@@ -538,29 +387,29 @@ static void refused_without_library_or_device(void **state)
     setenv("WEIR_EMULATED_NO_DEVICE", "1", 1);
     refused(&opt, "no CUDA device: no CUDA-capable device is detected");
     unsetenv("WEIR_EMULATED_NO_DEVICE");
-    random_model_free(m);
+    oracle_model_free(m);
 }
 
 static void refused_when_it_computes_something_else(void **state)
 {
     (void)state;
-    struct bert_model *m = random_model(&small);
+    struct bert_model *m = oracle_model(&small);
     struct cuda_kernels_options opt = {.model = m, .library = LIBRARY, .pass_tokens = 40};
     set_emulated("emulated_device_miscompute", 1);
     refused(&opt, "computes other vectors than the CPU");
     set_emulated("emulated_device_miscompute", 0);
-    random_model_free(m);
+    oracle_model_free(m);
 }
 
 static void device_errors_stay(void **state)
 {
     (void)state;
     struct err_text t = {{0}};
-    struct bert_model *m = random_model(&small);
+    struct bert_model *m = oracle_model(&small);
     void *packed = open_cuda(m, 1, 40), *s = cuda_kernels.state_new(packed);
-    struct batch b;
-    batch_init(&b, (int[]){4, 5}, 2, m->vocab_size);
-    struct encoder_vectors v = vectors_new(2, m->hidden);
+    struct oracle_batch b;
+    oracle_batch_init(&b, (int[]){4, 5}, 2, m->vocab_size);
+    struct encoder_vectors v = oracle_vectors_new(2, m->hidden);
     assert_int_equal(cuda_kernels.run(s, &b.in, &v, &t), ERR_OK);
     set_emulated("emulated_device_break", 700);
     assert_int_equal(cuda_kernels.run(s, &b.in, &v, &t), ERR_INTERNAL);
@@ -574,8 +423,8 @@ static void device_errors_stay(void **state)
     cuda_kernels.packed_free(packed);
     packed = open_cuda(m, 1, 40); /* a new one is well */
     cuda_kernels.packed_free(packed);
-    vectors_free(v);
-    random_model_free(m);
+    oracle_vectors_free(v);
+    oracle_model_free(m);
 }
 
 /* A pass under way when the device breaks, waited for by a thread and by an event loop. */
@@ -605,7 +454,7 @@ static void device_errors_reach_who_waits(void **state)
     set_emulated("emulated_device_break", 0);
     a->close(b);
     close(event);
-    random_model_free(tiny.m);
+    oracle_model_free(tiny.m);
 }
 
 /* encoder_open's own words: cuda says why not, auto goes on with the CPU. */

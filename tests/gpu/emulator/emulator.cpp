@@ -300,14 +300,17 @@ void multiply()
             b[pair + i * 8 + 1][group] = x.y;
         }
     }
+    float sum[16][8] = {};
+    for (unsigned row = 0; row < 16; row++)
+        for (unsigned k = 0; k < 16; k++)
+            for (unsigned column = 0; column < 8; column++)
+                sum[row][column] += a[row][k] * b[k][column];
+    if (block.miscompute)
+        for (float &x : sum[3])
+            x = -x;
     for (unsigned lane = 0; lane < LANES; lane++)
-        for (unsigned i = 0; i < 4; i++) {
-            unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-            float sum = brought<mma_operands>(lane)->d[i];
-            for (unsigned k = 0; k < 16; k++)
-                sum += a[row][k] * b[k][column];
-            brought<mma_operands>(lane)->d[i] = block.miscompute && row == 3 ? -sum : sum;
-        }
+        for (unsigned i = 0; i < 4; i++)
+            brought<mma_operands>(lane)->d[i] += sum[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
 }
 
 void finish_copies(const std::vector<pending_copy> &copies)
