@@ -30,7 +30,7 @@ extern "C" {
 namespace
 {
 
-// 2M links at the bottom, M above. Recall and time by M and beam: tests/bench/cache/README.md.
+// 2M links at the bottom, M above. Recall and time by M and beam: tests/bench/cache/VINDEX.md.
 constexpr int M = 16;
 constexpr int MAX_LEVELS = 32;
 
