@@ -95,7 +95,7 @@ static void divide(struct table *b, const struct rows *r, const struct settings 
     free(split);
 }
 
-/* The rows that are held out, or those that are not, one behind the other; x moves within `to`. */
+/* The rows that are held out, or those that are not, one behind the other. */
 struct subset {
     size_t rows;
     float *x, *target;
