@@ -217,7 +217,7 @@ __attribute__((target("avx2"))) static bool sum_avx2(const struct static_table *
     return sum_rows(s, ids, count, out);
 }
 
-__attribute__((target("avx512f,avx512bw,prefer-vector-width=512"))) static bool
+__attribute__((target("avx512f,avx512bw"))) static bool
 sum_avx512(const struct static_table *s, const int32_t *ids, size_t count, float *out)
 {
     return sum_rows(s, ids, count, out);
