@@ -3,7 +3,8 @@
  * that several workers can append to one O_APPEND file. Reopened on SIGHUP. time=... id=req_...
  * peer=127.0.0.1:51234 method=POST path=/v1/chat/completions status=200 tenant=acme model=auto
  * served=gpt-4.1 endpoint=h:p route=default attempts=1 in=123 cached=0 out=45 cost=0.00012
- * class=math cache=miss bytes=611 ttft_ms=12 ms=345 err=- Prompts, answers and keys never appear. */
+ * class=math cache=miss bytes=611 ttft_ms=12 ms=345 err=- Prompts, answers and keys never appear.
+ */
 #ifndef GATEWAY_ACCESS_LOG_H
 #define GATEWAY_ACCESS_LOG_H
 

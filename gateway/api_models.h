@@ -1,6 +1,6 @@
-/* GET /v1/models and /v1/models/{id}: every name that a tenant's routes let it ask for, in the shape
- * of the dialect that the client speaks. Pure.
- * Sources: OpenAI API reference "Models"; Anthropic API reference "Models". */
+/* GET /v1/models and /v1/models/{id}: every name that a tenant's routes let it ask for, in the
+ * shape of the dialect that the client speaks. Pure. Sources: OpenAI API reference "Models";
+ * Anthropic API reference "Models". */
 #ifndef GATEWAY_API_MODELS_H
 #define GATEWAY_API_MODELS_H
 

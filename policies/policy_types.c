@@ -159,12 +159,11 @@ static void bind_size(struct binder *b, const struct spec_key *k, struct place *
 
 static void bind_time(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
-    const char *hint = NULL;
     if (!bind_scalar(b, at, "a date"))
         return;
-    const char *why = value_time(at->node->text, FIELD(int64_t), &hint);
+    const char *why = value_time(at->node->text, FIELD(int64_t));
     if (why)
-        bind_error(b, at, hint, "%s %s", shown(b, at), why);
+        bind_error(b, at, VALUE_TIME_HINT, "%s %s", shown(b, at), why);
     bind_keep(b, at, FIELD(int64_t));
 }
 

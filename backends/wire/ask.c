@@ -142,8 +142,8 @@ static bool wants_encrypted_reasoning(struct slice body)
 
 #define USER_TEXT_BYTES ((size_t)64 << 10)
 
-/* The last text that a user wrote, as the other scanners leave it: a JSON string. Who reads it reads
- * no farther than this. */
+/* The last text that a user wrote, as the other scanners leave it: a JSON string. Who reads it
+ * reads no farther than this. */
 static struct slice last_user_text(const struct chat *c, struct arena *a)
 {
     struct slice last = SLICE("");
