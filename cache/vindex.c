@@ -122,7 +122,7 @@ enum err vindex_add(struct vindex *v, const struct digest *partition, uint64_t i
     size_t need = vindex_partition_need(v, p) + vindex_ids_need(&v->ids, id) +
                   (p ? 0 : vindex_table_need(&v->table, partition));
     if (need > 0 && !vindex_fits(v, need))
-        return ERR_TOO_LARGE;
+        return vindex_merge_for_room(v) ? ERR_OVERLOADED : ERR_TOO_LARGE;
     if (!p)
         p = vindex_partition_new(v, partition);
     vindex_partition_append(v, p, id, vec, expires_ms);

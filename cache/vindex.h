@@ -16,10 +16,11 @@
  * runs at a low priority and builds graphs. vindex_stat: any thread.
  *
  * memory: never above max_bytes; vindex_add says ERR_TOO_LARGE and it is the owner who chooses what
- * to delete. Per entry, of d dimensions rounded up to 32: 2d bytes of vector, 16 of id and expiry,
- * 20 to 43 of the map from ids, up to twice that in a slab that has just grown; in a graph about
- * 145 more. While a graph is built anew (a third of its entries are dead) its living entries are
- * there twice: that room is kept free from the beginning. */
+ * to delete. Under a graph the memory of the dead comes back with the next merge: when a third is
+ * dead, or an eighth once memory has run out. Per entry, of d dimensions rounded up to 32: 2d bytes
+ * of vector, 16 of id and expiry, 20 to 43 of the map from ids, up to twice that in a slab that has
+ * just grown; in a graph about 145 more. While a graph is built anew (a third of its entries are
+ * dead) its living entries are there twice: that room is kept free from the beginning. */
 #ifndef CACHE_VINDEX_H
 #define CACHE_VINDEX_H
 
@@ -56,7 +57,9 @@ void vindex_free(struct vindex *v); /* after its readers; NULL is fine; stops th
 
 /* vec: [dim] halves, copied. id: not 0, never used before.
  * ERR_BAD_REQUEST: a vector that is not of unit length within 1 % (or holds a NaN), or id 0;
- * ERR_CONFLICT: the id is there; ERR_TOO_LARGE: there is no room below max_bytes. */
+ * ERR_CONFLICT: the id is there; ERR_TOO_LARGE: there is no room below max_bytes, delete
+ * something; ERR_OVERLOADED: neither, but a merge is under way that gives back what was deleted
+ * before: deleting more would not help, try again later. */
 enum err vindex_add(struct vindex *v, const struct digest *partition, uint64_t id,
                     const uint16_t *vec, int64_t expires_ms) MUST_CHECK;
 bool vindex_del(struct vindex *v, uint64_t id);       /* false: it was not there */

@@ -48,6 +48,7 @@ struct vindex {
     struct list wanting; /* partitions that want a merge */
     struct list graphed; /* partitions with a graph */
     struct vindex_merger merger;
+    bool tight;     /* memory has run out since the last merge */
     int64_t now_ms; /* as tend heard it last */
     struct {
         struct vindex_table_cursor next;

@@ -158,9 +158,10 @@ void vindex_merger_clear(struct vindex_merger *m)
     pthread_cond_destroy(&m->asked);
 }
 
-static bool wants_anew(const struct vindex_partition *p)
+/* A third of it is dead; an eighth when memory has run out. */
+static bool wants_anew(const struct vindex *v, const struct vindex_partition *p)
 {
-    return 3 * p->covered_dead > p->covered_rows;
+    return (v->tight ? 8 : 3) * p->covered_dead > p->covered_rows;
 }
 
 static bool wants_to_grow(const struct vindex *v, const struct vindex_partition *p)
@@ -173,7 +174,7 @@ void vindex_merge_want(struct vindex *v, struct vindex_partition *p)
 {
     if (!vindex_graph_exists() || p->merge || !list_empty(&p->wanting))
         return;
-    if (wants_anew(p) || wants_to_grow(v, p))
+    if (wants_anew(v, p) || wants_to_grow(v, p))
         list_push_back(&v->wanting, &p->wanting);
 }
 
@@ -213,7 +214,7 @@ static bool begin(struct vindex *v, struct vindex_partition *p)
     const struct vindex_view *view = vindex_partition_view(p);
     struct vindex_merge *m = mem_zalloc(1, sizeof *m);
     m->p = p;
-    m->anew = wants_anew(p);
+    m->anew = wants_anew(v, p);
     m->base = m->anew ? NULL : view->graph;
     m->want_graph = !m->anew || p->living > v->opt.graph_from / 2;
     m->from_count = view->slabs - 1 > view->covered ? view->slabs - 1 : view->covered;
@@ -256,9 +257,19 @@ static void begin_next(struct vindex *v)
         struct vindex_partition *p =
             CONTAINER_OF(v->wanting.next, struct vindex_partition, wanting);
         list_remove(&p->wanting);
-        if ((wants_anew(p) || wants_to_grow(v, p)) && begin(v, p))
+        if ((wants_anew(v, p) || wants_to_grow(v, p)) && begin(v, p))
             return;
     }
+}
+
+bool vindex_merge_for_room(struct vindex *v)
+{
+    v->tight = true;
+    LIST_FOREACH (it, &v->graphed)
+        vindex_merge_want(v, CONTAINER_OF(it, struct vindex_partition, graphed));
+    if (!v->merger.job)
+        begin_next(v);
+    return v->merger.job != NULL;
 }
 
 void vindex_merge_kill_origin(struct vindex *v, struct vindex_merge *m, uint32_t made_row)
@@ -336,6 +347,7 @@ static void finish(struct vindex *v, struct vindex_merge *m)
     p->merge = NULL;
     v->merger.job = NULL;
     v->merger.planned_bytes = 0;
+    v->tight = false;
     merge_free(m);
     atomic_store(&v->merger.state, IDLE);
     atomic_store(&v->merging, false);

@@ -43,6 +43,9 @@ bool vindex_merge_step(struct vindex *v);
 /* A row that `m` made, and that is not in sight yet, has died: so has the row it was copied from.
  */
 void vindex_merge_kill_origin(struct vindex *v, struct vindex_merge *m, uint32_t made_row);
+/* Memory has run out: builds graphs anew earlier than it would. True when a merge is under way, at
+ * whose end there may be room. */
+bool vindex_merge_for_room(struct vindex *v);
 /* The room that has to stay free for the largest merge that may become necessary. */
 size_t vindex_merge_reserve(const struct vindex *v);
 

@@ -250,11 +250,13 @@ static enum err load_rows(struct in *in, struct vindex *v, const struct digest *
         e = row_is_good(v, s, i)
                 ? vindex_add(v, name, s->ids[i], vslab_vec(s, i), vslab_until(s, i))
                 : ERR_BAD_REQUEST;
-        if (e == ERR_TOO_LARGE)
+        if (e == ERR_TOO_LARGE || e == ERR_OVERLOADED) {
+            e = ERR_TOO_LARGE;
             err_say(in->t, "%s: what it holds takes more than %zu bytes", in->path,
                     v->opt.max_bytes);
-        else if (e != ERR_OK)
+        } else if (e != ERR_OK) {
             e = refuse(in, "an entry that cannot be");
+        }
     }
     vslab_free(s);
     return e;

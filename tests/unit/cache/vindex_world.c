@@ -67,7 +67,8 @@ struct world_entry *world_add(struct world *w, int partition, int64_t expires_ms
     struct digest name = world_name(partition);
     world_vec(w, vec);
     enum err e = vindex_add(w->v, &name, w->next_id, vec, expires_ms);
-    if (e == ERR_TOO_LARGE)
+    w->later = e == ERR_OVERLOADED;
+    if (e == ERR_TOO_LARGE || w->later)
         return NULL;
     assert_int_equal(e, ERR_OK);
     if ((w->n & (w->n - 1)) == 0)

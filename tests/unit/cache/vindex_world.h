@@ -24,6 +24,7 @@ struct world {
     int64_t now_ms;
     struct world_entry *at;
     size_t n, there; /* there: added and not deleted; they may have expired */
+    bool later;      /* the last addition was refused because a merge must end first */
     uint64_t next_id;
     float *topic; /* [topics][dim] */
 };
