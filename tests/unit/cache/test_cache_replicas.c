@@ -365,16 +365,54 @@ static void a_writer_with_a_wrong_clock(void **state)
     cache_entry_unref(e);
 }
 
+/* Closing waits for nobody: what is open is answered, as a miss. */
+static void closing_while_the_server_stalls(void **state)
+{
+    struct cache_harness c;
+    int answered = 0;
+
+    (void)state;
+    cache_harness_init(&c);
+    open_replica(&c);
+    wait_current(&c, true);
+    kill(server.pid, SIGSTOP);
+    for (uint64_t id = 0; id < 50; id++) {
+        struct cache_fields f = sample_fields("acme", (int)id % 20);
+        cache_harness_ask(&c, id, &f, &rules, true);
+        put(&c, sample_fields("acme", 100 + (int)id));
+    }
+    struct cache_order *o = cache_order_new(CACHE_REMOVE_TAG, SLICE("acme"), SLICE("maths"));
+    cache_give_order(c.cache, o); /* nobody waits for that one */
+    int64_t begin_us = clock_mono_us();
+    cache_close(c.cache);
+    c.cache = NULL;
+    assert_true(clock_mono_us() - begin_us < 1000000);
+    kill(server.pid, SIGCONT);
+    mailbox_drain(&c.mail, &c);
+    while (!list_empty(&c.arrived)) {
+        struct cache_ask *x = cache_harness_next(&c);
+        answered += x->verdict == CACHE_MISS;
+        cache_ask_free(x);
+    }
+    assert_int_equal(answered, 50);
+    cache_harness_clear(&c);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 5)
         return be_replica(argv);
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(replicas_share),        TEST(a_removal_reaches_hot_sets),
-        TEST(the_server_is_emptied), TEST(the_server_dies_and_comes_back),
-        TEST(a_replica_sleeps),      TEST(a_writer_is_killed),
-        TEST(anything_at_random),    TEST(a_writer_with_a_wrong_clock),
+        TEST(replicas_share),
+        TEST(a_removal_reaches_hot_sets),
+        TEST(the_server_is_emptied),
+        TEST(the_server_dies_and_comes_back),
+        TEST(a_replica_sleeps),
+        TEST(a_writer_is_killed),
+        TEST(anything_at_random),
+        TEST(a_writer_with_a_wrong_clock),
+        TEST(closing_while_the_server_stalls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
