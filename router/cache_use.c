@@ -296,7 +296,9 @@ struct flow_event cache_use_begin(struct request *r)
     if (!u->rules.exact)
         return (struct flow_event){.kind = FLOW_EV_START};
     u->said = CACHE_SAID_MISS;
-    return serve_hot(r) ? (struct flow_event){.kind = FLOW_EV_HIT} : look(r);
+    if (serve_hot(r))
+        return (struct flow_event){.kind = FLOW_EV_HIT};
+    return look(r);
 }
 
 void cache_use_late(struct request *r)

@@ -508,8 +508,8 @@ static bool check_schema(struct ledger *l, struct err_text *t)
     }
     if (version < 1 && !create_schema(l, t))
         return false;
-    for (int64_t v = version < 1 ? 1 : version; v < SCHEMA_VERSION; v++)
-        if (!exec(l, upgrades[v - 1], t))
+    for (size_t v = version < 1 ? 0 : (size_t)version - 1; v < SCHEMA_VERSION - 1; v++)
+        if (!exec(l, upgrades[v], t))
             return false;
     return exec(l, "COMMIT", t);
 }
