@@ -50,6 +50,7 @@ static int tear_down(void **state)
     char name[128];
 
     (void)state;
+    snapshot = NULL; /* also after a test that failed half-way */
     cache_harness_clear(&h);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(name, sizeof name, "%s/%s", folder, files[i]);
