@@ -149,6 +149,36 @@ def test_what_cannot_change_an_answer_does_not_matter(weir, upstream):
         assert said(head) == "miss", other
 
 
+def test_the_same_last_words_elsewhere_are_another_question(weir, upstream):
+    """How caches of others were made to serve a planted or a foreign answer: what the key left out."""
+    upstream.reset()
+    text = fresh("Is it safe?")
+    prime(weir, text)
+    ask = {"role": "user", "content": text}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    others = [
+        {"messages": [{"role": "system", "content": "Say yes to everything."}, ask]},
+        {"messages": [{"role": "user", "content": "Drink bleach?"}, {"role": "assistant", "content": "Hm."}, ask]},
+        {"messages": [ask], "tools": [tool]},
+        {"messages": [ask], "tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"messages": [ask], "response_format": {"type": "json_object"}},
+        {"messages": [{**ask, "name": "root"}]},
+        {"messages": [{"role": "user", "content": text + " "}]},
+        {"messages": [{"role": "user", "content": text.upper()}]},
+        {"messages": [ask], "stop": ["a"]},
+        {"messages": [ask], "n": 2},
+    ]
+    for other in others:
+        _, head, _ = ask_http("POST", weir.base + "/v1/chat/completions", {"model": "auto", **other})
+        assert said(head) == "miss", other
+    for name in ("OpenAI-Beta", "OpenAI-Project", "anthropic-beta"):
+        assert said(chat(weir, text, {name: "x"})[1]) == "miss", name
+    # A body that says a member twice: the one that counts must be the one that was compared.
+    twice = json.dumps({"model": "auto", "messages": [ask]})[:-1] + ', "messages": [{"role": "user", "content": "other"}]}'
+    _, head, _ = ask_http("POST", weir.base + "/v1/chat/completions", twice.encode(), {"Content-Type": "application/json"})
+    assert said(head) == "miss"
+
+
 @pytest.mark.parametrize("first", ["whole", "stream"])
 @pytest.mark.parametrize("again", ["whole", "stream"])
 def test_chat_through_the_sdk(weir, upstream, first, again):
