@@ -159,11 +159,14 @@ static void bind_size(struct binder *b, const struct spec_key *k, struct place *
 
 static void bind_time(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
+    int64_t us = 0;
+    const char *hint = NULL;
     if (!bind_scalar(b, at, "a date"))
         return;
-    const char *why = value_time(at->node->text, FIELD(int64_t));
+    const char *why = value_time(at->node->text, &us, &hint);
     if (why)
-        bind_error(b, at, VALUE_TIME_HINT, "%s %s", shown(b, at), why);
+        bind_error(b, at, hint, "%s %s", shown(b, at), why);
+    *FIELD(int64_t) = us;
     bind_keep(b, at, FIELD(int64_t));
 }
 

@@ -198,9 +198,10 @@ static bool clock_of_day(struct slice s, int64_t *seconds, int64_t *us)
     return h < 24 && m < 60 && sec < 60;
 }
 
-const char *value_time(struct slice text, int64_t *out_us)
+const char *value_time(struct slice text, int64_t *out_us, const char **hint)
 {
     static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    *hint = "write 2026-01-31 or 2026-01-31T12:00:00Z";
     if (!shaped(text, "dddd-dd-dd"))
         return "is not a date";
     int year = number_at(text, 0, 4), month = number_at(text, 5, 2), day = number_at(text, 8, 2);
@@ -213,6 +214,7 @@ const char *value_time(struct slice text, int64_t *out_us)
     if (text.n > 10 && (!shaped(text, "dddd-dd-ddTdd:dd:dd") || !clock_of_day(text, &seconds, &us)))
         return "is not a date with a time and a zone";
     *out_us = (days_from_civil(year, month, day) * 86400 + seconds) * 1000000 + us;
+    *hint = NULL;
     return NULL;
 }
 

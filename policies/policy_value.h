@@ -15,10 +15,8 @@ const char *value_fraction(struct slice text, double *out, const char **hint);
 const char *value_duration(struct slice text, int64_t *out_ms, const char **hint);
 /* "100B", "64KiB", "1.5MiB", "2GiB", "10MB" (decimal) -> bytes, exact. */
 const char *value_size(struct slice text, int64_t *out_bytes, const char **hint);
-/* "2026-01-01" (UTC) or "2026-01-01T12:00:00[.123]Z|+02:00" (RFC 3339) -> Unix microseconds. Its
- * hint is always the same. */
-#define VALUE_TIME_HINT "write 2026-01-31 or 2026-01-31T12:00:00Z"
-const char *value_time(struct slice text, int64_t *out_us);
+/* "2026-01-01" (UTC) or "2026-01-01T12:00:00[.123]Z|+02:00" (RFC 3339) -> Unix microseconds. */
+const char *value_time(struct slice text, int64_t *out_us, const char **hint);
 
 /* "90s", "64KiB" ...: the largest unit that is exact; out >= 32 bytes; returns out. */
 const char *value_format_duration(int64_t ms, char *out, size_t out_bytes);

@@ -415,7 +415,7 @@ static void test_refcount(void **state)
 
 static void read_example(const char *name, char *out, size_t out_bytes, size_t *n)
 {
-    char path[256];
+    char path[320];
     snprintf(path, sizeof path, "policies/examples/%s", name);
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
