@@ -71,6 +71,8 @@ struct {
     context scheduler;
     emulator::order order = emulator::ASCENDING;
     uint64_t random = 1;
+    bool early_copies;
+    std::vector<unsigned> round; /* scratch of run_round */
     emulator::bank_counts banks;
     std::atomic<bool> miscompute;
 } block;
@@ -173,6 +175,27 @@ bool waits_at_barrier(const fiber &f)
     return !f.ended && f.barriers > block.barriers;
 }
 
+constexpr unsigned NO_WARP = ~0u;
+
+unsigned choose_slow_warp()
+{
+    return block.order == emulator::SEEDED ? (unsigned)(random_next() % block.warps.size())
+                                           : NO_WARP;
+}
+
+/* Every thread that may, but not those of the slow warp, goes on to where it must wait. */
+void run_round(unsigned slow)
+{
+    std::vector<unsigned> &order = block.round;
+    order.resize(block.threads);
+    put_in_order(&order);
+    for (unsigned t : order)
+        if (t / LANES != slow && !block.fibers[t].ended && !waits_at_barrier(block.fibers[t])) {
+            set_thread(t);
+            switch_to(&block.scheduler, &block.fibers[t].own);
+        }
+}
+
 void run_block()
 {
     for (unsigned t = 0; t < block.threads; t++)
@@ -181,24 +204,22 @@ void run_block()
         m = meeting();
     memset(block.shared, 0xff, block.shared_bytes);
     block.ended = block.at_barrier = block.barriers = 0;
-    std::vector<unsigned> order(block.threads);
+    unsigned slow = choose_slow_warp();
+    bool all = false; /* the slow one too */
     while (block.ended < block.threads) {
         uint64_t before = block.steps;
-        put_in_order(&order);
-        for (unsigned t : order)
-            if (!block.fibers[t].ended && !waits_at_barrier(block.fibers[t])) {
-                set_thread(t);
-                switch_to(&block.scheduler, &block.fibers[t].own);
-            }
+        run_round(all ? NO_WARP : slow);
         if (block.at_barrier == block.threads) {
             block.at_barrier = 0;
             block.barriers++;
             block.steps++;
         }
-        if (block.steps == before)
+        bool stuck = block.steps == before;
+        if (stuck && (all || slow == NO_WARP))
             give_up(
                 "stuck: %u of %u threads have ended, %u wait at a barrier, the others for lanes",
                 block.ended, block.threads, block.at_barrier);
+        all = stuck;
     }
 }
 
@@ -339,6 +360,7 @@ void set_order(order o, uint64_t seed)
 {
     block.order = o;
     block.random = seed;
+    block.early_copies = o == SEEDED && seed % 2;
 }
 
 bank_counts take_bank_counts()
@@ -481,7 +503,11 @@ void copy_async_16(void *shared, const void *global, bool wanted)
     check_shared(shared, 16, "cp.async");
     if (reinterpret_cast<uintptr_t>(global) % 16)
         give_up("cp.async from %p: not a multiple of 16", global);
-    block.fibers[block.running].open.push_back({shared, wanted ? global : nullptr});
+    pending_copy copy = {shared, wanted ? global : nullptr};
+    if (block.early_copies)
+        finish_copies({copy});
+    else
+        block.fibers[block.running].open.push_back(copy);
 }
 
 void copy_async_commit()

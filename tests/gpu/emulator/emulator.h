@@ -3,8 +3,8 @@
  *
  * A block's threads are fibers; blocks run one after the other. Fibers meet at barriers and at warp
  * collectives (shuffle, ldmatrix, mma), which the last lane to come carries out for all as the PTX
- * ISA describes them. Asynchronous copies happen as late as they may: at the thread's wait for
- * them. Before a block begins, its shared memory is filled with NaN; so is every allocation.
+ * ISA describes them. Asynchronous copies happen at the thread's wait for them, or at once: a test
+ * chooses. Before a block begins, its shared memory is filled with NaN; so is every allocation.
  *
  * What ends the process, with a message that names kernel, block and thread: a barrier or a
  * collective that not all threads reach, lanes that meet at different ones, copies or matrix rows
@@ -189,7 +189,9 @@ struct launch {
 cudaError_t launched(cudaStream_t s, launch l);
 void run(const launch &l);
 
-/* Between barriers: threads ascending, descending, or as the seed says; blocks likewise. */
+/* Between barriers: threads ascending, descending, or shuffled; blocks likewise. With a seed, one
+ * warp of each block goes on only when no other can, and if the seed is odd asynchronous copies are
+ * made at once; else as late as they may be. */
 enum order { ASCENDING, DESCENDING, SEEDED };
 void set_order(order o, uint64_t seed);
 
