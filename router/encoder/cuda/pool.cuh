@@ -98,8 +98,7 @@ __global__ void __launch_bounds__(POOL_WARPS *WARP) pool_kernel(const pool_args 
     block_sync();
     if (threadIdx.x == 0 && add_one(g.blocks_done) == gridDim.x - 1) {
         *g.blocks_done = 0;
-        fence_for_host();
-        *g.host_flag = head.ticket;
+        tell_host(g.host_flag, head.ticket);
     }
 }
 

@@ -170,6 +170,13 @@ DEVICE void fence_for_host()
     __threadfence_system();
 }
 
+/* A word for the host to look at; it then also sees everything fenced before. */
+DEVICE void tell_host(volatile uint32_t *word, uint32_t value)
+{
+    __threadfence_system();
+    *word = value;
+}
+
 DEVICE uint32_t add_one(uint32_t *counter) /* atomically; the value before */
 {
     return atomicAdd(counter, 1u);

@@ -7,7 +7,6 @@
 #ifndef ROUTER_ENCODER_CUDA_SLOT_CUH
 #define ROUTER_ENCODER_CUDA_SLOT_CUH
 
-#include <atomic>
 #include <chrono>
 #include "router/encoder/cuda/forward.cuh"
 
@@ -188,16 +187,13 @@ static inline void slot_fill(slot *s, const int32_t *ids, const int32_t *starts,
 static inline cudaError_t slot_start(slot *s)
 {
     s->began = std::chrono::steady_clock::now();
-    std::atomic_thread_fence(std::memory_order_seq_cst);
     cudaError_t e = cudaGraphLaunch(s->graph[s->bucket], s->stream);
     return e == cudaSuccess ? cudaEventRecord(s->end, s->stream) : e;
 }
 
 static inline bool slot_flagged(const slot *s)
 {
-    bool there = *s->host.flag == s->ticket;
-    std::atomic_thread_fence(std::memory_order_acquire);
-    return there;
+    return __atomic_load_n(s->host.flag, __ATOMIC_ACQUIRE) == s->ticket;
 }
 
 static inline int64_t slot_age_us(const slot *s)
