@@ -69,9 +69,10 @@ static void check_encoder(struct binder *b, const struct policy_encoder *e)
     if (e->device == POLICY_DEVICE_CPU && e->precision == POLICY_PRECISION_FP16)
         bind_error(b, binder_place(b, &b->draft->encoder.precision), "write int8 or fp32",
                    "a CPU does not compute in fp16");
-    if (e->device == POLICY_DEVICE_CUDA && e->precision == POLICY_PRECISION_INT8)
-        bind_error(b, binder_place(b, &b->draft->encoder.precision), "write fp16 or fp32",
-                   "the GPU's kernels do not compute in int8");
+    if (e->device == POLICY_DEVICE_CUDA &&
+        (e->precision == POLICY_PRECISION_INT8 || e->precision == POLICY_PRECISION_FP32))
+        bind_error(b, binder_place(b, &b->draft->encoder.precision), "write fp16 or leave it out",
+                   "the GPU's kernels compute in fp16 only");
 }
 
 /* What the heads know; false when it cannot be told, which has been said where it is a fault. */
