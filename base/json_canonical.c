@@ -10,15 +10,22 @@
 /* Doubles hold integers exactly up to here. */
 #define EXACT_INTEGERS 9007199254740992.0
 
-void json_canonical_init(struct json_canonical *c, struct arena *a, struct digest_stream *d,
-                         const char *hole)
+void json_canonical_init(struct json_canonical *c, struct arena *a, struct digest_stream *whole,
+                         struct digest_stream *rest, const char *hole)
 {
-    *c = (struct json_canonical){.arena = a, .digest = d, .hole = hole};
+    *c = (struct json_canonical){.arena = a, .whole = whole, .rest = rest, .hole = hole};
+}
+
+static void digest(struct json_canonical *c, struct slice s)
+{
+    digest_stream_add(c->whole, s);
+    if (c->rest)
+        digest_stream_add(c->rest, s);
 }
 
 void json_canonical_flush(struct json_canonical *c)
 {
-    digest_stream_add(c->digest, slice_make(c->pending, c->pending_bytes));
+    digest(c, slice_make(c->pending, c->pending_bytes));
     c->pending_bytes = 0;
 }
 
@@ -27,7 +34,7 @@ static void put(struct json_canonical *c, struct slice s)
     if (s.n > sizeof c->pending - c->pending_bytes)
         json_canonical_flush(c);
     if (s.n > sizeof c->pending) {
-        digest_stream_add(c->digest, s);
+        digest(c, s);
         return;
     }
     memcpy(c->pending + c->pending_bytes, s.p, s.n);
@@ -46,20 +53,6 @@ static void put_sized(struct json_canonical *c, char tag, struct slice s)
 void json_canonical_text(struct json_canonical *c, struct slice text)
 {
     put_sized(c, 't', text);
-}
-
-/* The decoded text of a quoted string: its own bytes when nothing is escaped. */
-static struct slice decoded(struct slice quoted, struct arena *a)
-{
-    size_t n;
-    char *text;
-
-    if (!memchr(quoted.p, '\\', quoted.n))
-        return slice_make(quoted.p + 1, quoted.n - 2);
-    n = json_string_decode(quoted, NULL, 0);
-    text = arena_alloc(a, n + 1);
-    json_string_decode(quoted, text, n);
-    return slice_make(text, n);
 }
 
 static void put_number(struct json_canonical *c, struct json_value v)
@@ -107,7 +100,7 @@ struct json_member *json_sorted_members(struct json_value object, struct arena *
     json_iter_init(&it, object);
     for (size_t i = 0; i < n && json_iter_next(&it, &all[i]); i++) {
         if (all[i].key_escaped)
-            all[i].key = decoded(slice_make(all[i].key.p - 1, all[i].key.n + 2), a);
+            all[i].key = json_string_text(slice_make(all[i].key.p - 1, all[i].key.n + 2), a);
         all[i].key_escaped = false;
     }
     qsort(all, n, sizeof *all, by_name);
@@ -131,14 +124,27 @@ static void put_object(struct json_canonical *c, struct json_value v)
     put(c, SLICE("}"));
 }
 
+/* The value for one digest, a mark for the other. */
+static void put_hole(struct json_canonical *c, struct json_value v)
+{
+    struct digest_stream *rest = c->rest;
+
+    c->hole_found = true;
+    json_canonical_flush(c);
+    digest_stream_add(rest, SLICE("?"));
+    c->rest = NULL;
+    json_canonical_value(c, v);
+    json_canonical_flush(c);
+    c->rest = rest;
+}
+
 void json_canonical_value(struct json_canonical *c, struct json_value v)
 {
     struct json_iter it;
     struct json_member m;
 
-    if (c->hole && v.text.p == c->hole) {
-        c->hole_found = true;
-        put(c, SLICE("?"));
+    if (c->rest && v.text.p == c->hole) {
+        put_hole(c, v);
         return;
     }
     switch (v.type) {
@@ -155,7 +161,7 @@ void json_canonical_value(struct json_canonical *c, struct json_value v)
         put_number(c, v);
         return;
     case JSON_STRING:
-        put_sized(c, 's', decoded(v.text, c->arena));
+        put_sized(c, 's', json_string_text(v.text, c->arena));
         return;
     case JSON_ARRAY:
         put(c, SLICE("["));

@@ -13,9 +13,10 @@
 
 struct json_canonical {
     struct arena *arena; /* scratch: grows with the text */
-    struct digest_stream *digest;
-    /* A value whose text begins here, in the scanned bytes, is left out: a mark takes its place.
-     * NULL: none. */
+    struct digest_stream *whole;
+    /* NULL, or a second digest in one go: in it a mark takes the place of the value whose text
+     * begins at `hole`, in the scanned bytes. */
+    struct digest_stream *rest;
     const char *hole;
     bool hole_found;
     /* Private: small pieces are gathered before they are digested. */
@@ -23,8 +24,8 @@ struct json_canonical {
     size_t pending_bytes;
 };
 
-void json_canonical_init(struct json_canonical *c, struct arena *a, struct digest_stream *d,
-                         const char *hole);
+void json_canonical_init(struct json_canonical *c, struct arena *a, struct digest_stream *whole,
+                         struct digest_stream *rest, const char *hole);
 /* v was validated. Nesting is at most JSON_MAX_DEPTH. */
 void json_canonical_value(struct json_canonical *c, struct json_value v);
 /* A text of the caller's own between values. */

@@ -71,6 +71,10 @@ bool json_key_is(const struct json_member *m,
  * U+FFFD. Returns the decoded length, which may exceed out_bytes (then the output is cut at a
  * character boundary). out may be NULL to measure. */
 size_t json_string_decode(struct slice quoted, char *out, size_t out_bytes);
+/* The decoded text: the very bytes between the quotes where nothing is escaped, else in the arena.
+ * Whoever keeps it longer than the input dups it. */
+struct arena;
+struct slice json_string_text(struct slice quoted, struct arena *a);
 /* Escapes UTF-8 (or any bytes; invalid ones become U+FFFD) as a JSON string with quotes. Same
  * return rule; worst case 6n+2. */
 size_t json_string_encode(struct slice raw, char *out, size_t out_bytes);

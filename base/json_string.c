@@ -1,5 +1,6 @@
 /* JSON strings to text and back (RFC 8259 section 7). Pure; any thread. Decoding expects validated
  * strings; encoding takes any bytes. */
+#include "base/arena.h"
 #include "base/json_scan_int.h"
 #include "base/utf8.h"
 
@@ -148,6 +149,14 @@ static size_t escape_of(unsigned char c, char out[8])
     out[4] = hex[c >> 4];
     out[5] = hex[c & 15];
     return 6;
+}
+
+struct slice json_string_text(struct slice quoted, struct arena *a)
+{
+    if (!memchr(quoted.p, '\\', quoted.n))
+        return slice_make(quoted.p + 1, quoted.n - 2);
+    char *text = arena_alloc(a, quoted.n); /* decoding never makes it longer */
+    return slice_make(text, json_string_decode(quoted, text, quoted.n));
 }
 
 size_t json_string_encode(struct slice raw, char *out, size_t out_bytes)

@@ -349,12 +349,10 @@ void cache_use_forget(struct request *r)
 static struct slice text_of(struct request *r)
 {
     struct ask_turn turn = ask_turn_of(r->api, r->ask.body);
-    char *out;
 
     if (r->cache.text.n || turn.text.n < 2)
         return r->cache.text;
-    out = arena_alloc(&r->arena, turn.text.n); /* decoding never makes it longer */
-    return slice_make(out, json_string_decode(turn.text, out, turn.text.n));
+    return arena_dup(&r->arena, json_string_text(turn.text, &r->arena));
 }
 
 static void put(struct request *r, const struct attempt *at, struct slice body)

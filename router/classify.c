@@ -30,12 +30,10 @@ static struct slice shortened(struct slice quoted)
 static struct slice text_of(struct request *r)
 {
     struct slice quoted = shortened(r->ask.last_user_text);
-    char *out;
 
     if (quoted.n < 2)
         return (struct slice){NULL, 0};
-    out = arena_alloc(&r->arena, quoted.n); /* decoding never makes it longer */
-    return slice_make(out, json_string_decode(quoted, out, quoted.n));
+    return arena_dup(&r->arena, json_string_text(quoted, &r->arena));
 }
 
 /* ---- the answer ---- */

@@ -315,19 +315,14 @@ static enum err judge(struct scan *s)
 {
     struct anthropic_request *r = s->r;
     struct json_member format;
-    size_t n;
-    char *name;
 
     if (!member_given(&r->model))
         return refuse(s, "model", "Field required");
     if (r->model.value.type != JSON_STRING)
         return refuse(s, "model", "Input should be a valid string");
-    n = json_string_decode(r->model.value.text, NULL, 0);
-    if (n == 0)
+    r->model_name = arena_dup(s->arena, json_string_text(r->model.value.text, s->arena));
+    if (r->model_name.n == 0)
         return refuse(s, "model", "String should have at least 1 character");
-    name = arena_alloc(s->arena, n);
-    json_string_decode(r->model.value.text, name, n);
-    r->model_name = slice_make(name, n);
     if (!member_given(&r->messages))
         return refuse(s, "messages", "Field required");
     if (r->messages.value.type != JSON_ARRAY)

@@ -52,60 +52,44 @@ static bool counts(enum wire_api api, struct slice key)
     return true;
 }
 
-struct found {
-    bool hole, state;
-};
-
-static struct digest digest_request(const struct ask *ask, struct slice scope, struct slice group,
-                                    const char *hole, struct found *found, struct arena *a)
+/* Both digests in one walk; without a hole, rest is a copy of exact. */
+static void digest_request(const struct ask *ask, struct slice scope, struct slice group,
+                           const char *hole, struct arena *a, struct ask_identity *out)
 {
     struct json_value root = {JSON_OBJECT, json_trim(ask->body)};
-    struct digest_stream *digest = digest_stream_new();
+    struct digest_stream *whole = digest_stream_new(), *rest = hole ? digest_stream_new() : NULL;
     struct json_canonical c;
     struct json_member *m;
     size_t count;
 
-    json_canonical_init(&c, a, digest, hole);
+    json_canonical_init(&c, a, whole, rest, hole);
     json_canonical_text(&c, SLICE("weir request 1"));
     json_canonical_text(&c, slice_str(wire_api_name(ask->api)));
     json_canonical_text(&c, scope);
     json_canonical_text(&c, group);
     m = json_sorted_members(root, a, &count);
     for (size_t i = 0; i < count; i++) {
-        found->state = found->state || is_stateful(m[i].key, m[i].value);
+        out->stateful = out->stateful || is_stateful(m[i].key, m[i].value);
         if (!counts(ask->api, m[i].key))
             continue;
         json_canonical_text(&c, m[i].key);
         json_canonical_value(&c, m[i].value);
     }
     json_canonical_flush(&c);
-    found->hole = c.hole_found;
-    return digest_stream_end(digest);
-}
-
-static struct slice decode(struct slice quoted, struct arena *a)
-{
-    size_t n = json_string_decode(quoted, NULL, 0);
-    char *text = arena_alloc(a, n + 1);
-
-    json_string_decode(quoted, text, n);
-    return slice_make(text, n);
+    out->exact = digest_stream_end(whole);
+    out->rest = rest ? digest_stream_end(rest) : out->exact;
+    /* A duplicate member, of which another one counts, may hide the text that was found. */
+    out->comparable = c.hole_found && !out->stateful;
 }
 
 void ask_identity(const struct ask *ask, struct slice scope, struct slice group, struct arena *a,
                   struct ask_identity *out)
 {
-    struct found found = {0};
+    struct ask_turn turn = ask_turn_of(ask->api, ask->body);
+    bool asks = turn.speaker == ASK_BY_USER && turn.text.n && ask->api != WIRE_EMBEDDINGS;
 
-    *out = (struct ask_identity){.text = SLICE(""), .turn = ask_turn_of(ask->api, ask->body)};
-    out->exact = digest_request(ask, scope, group, NULL, &found, a);
-    out->rest = out->exact;
-    out->stateful = found.state;
-    if (out->turn.speaker != ASK_BY_USER || out->turn.text.n == 0 || ask->api == WIRE_EMBEDDINGS)
-        return;
-    out->rest = digest_request(ask, scope, group, out->turn.text.p, &found, a);
-    /* A duplicate member, of which another one counts, may hide the text that was found. */
-    out->comparable = found.hole && !found.state;
+    *out = (struct ask_identity){.text = SLICE(""), .turn = turn};
+    digest_request(ask, scope, group, asks ? turn.text.p : NULL, a, out);
     if (out->comparable)
-        out->text = decode(out->turn.text, a);
+        out->text = arena_dup(a, json_string_text(turn.text, a));
 }

@@ -227,19 +227,7 @@ enum err chat_reader_end(struct chat_reader *r)
 
 struct slice chat_text(struct chat_reader *r, struct json_value v)
 {
-    struct slice inside;
-    size_t n;
-    char *text;
-
-    if (v.text.n == 0)
-        return (struct slice){NULL, 0};
-    inside = slice_make(v.text.p + 1, v.text.n - 2);
-    if (inside.n == 0 || !memchr(inside.p, '\\', inside.n))
-        return inside;
-    n = json_string_decode(v.text, NULL, 0);
-    text = arena_alloc(r->arena, n);
-    json_string_decode(v.text, text, n);
-    return slice_make(text, n);
+    return v.text.n ? json_string_text(v.text, r->arena) : (struct slice){NULL, 0};
 }
 
 struct slice chat_raw(struct json_value v)

@@ -136,23 +136,18 @@ static enum err repeated(struct scan *s, const char *param)
 static enum err judge_model(struct scan *s, struct arena *a)
 {
     struct openai_request *r = s->r;
-    size_t n;
-    char *name;
 
     r->model = s->m.model;
     if (!member_present(&r->model))
         return missing(s, "model");
     if (r->model.value.type != JSON_STRING)
         return wrong_type(s, "model", "a string", r->model.value);
-    n = json_string_decode(r->model.value.text, NULL, 0);
-    if (n == 0) {
+    r->model_name = arena_dup(a, json_string_text(r->model.value.text, a));
+    if (r->model_name.n == 0) {
         *s->param = "model";
         err_say(s->t, "Invalid 'model': the name is empty.");
         return ERR_BAD_REQUEST;
     }
-    name = arena_alloc(a, n);
-    json_string_decode(r->model.value.text, name, n);
-    r->model_name = slice_make(name, n);
     return ERR_OK;
 }
 
