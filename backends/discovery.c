@@ -79,18 +79,6 @@ static const struct discovery_model *find_exactly(const struct discovery *d, str
     return NULL;
 }
 
-static size_t count_elements(struct json_value list)
-{
-    struct json_member m;
-    struct json_iter it;
-    size_t n = 0;
-
-    json_iter_init(&it, list);
-    while (json_iter_next(&it, &m))
-        n++;
-    return n;
-}
-
 /* JSON's white space; the text is valid JSON and so has something else. */
 static struct slice trim(struct slice s)
 {
@@ -120,7 +108,7 @@ enum err discovery_parse(struct slice body, struct arena *a, struct discovery *o
         err_say(why, "the list of models has no array 'data'");
         return ERR_UPSTREAM_PROTOCOL;
     }
-    n = count_elements(data.value);
+    n = json_count(data.value);
     if (n > DISCOVERY_MAX_MODELS) {
         err_say(why, "the list has %zu models; at most %d are read", n, DISCOVERY_MAX_MODELS);
         return ERR_UPSTREAM_TOO_LARGE;

@@ -104,6 +104,17 @@ bool json_iter_next(struct json_iter *it, struct json_member *m)
     return true;
 }
 
+size_t json_count(struct json_value container)
+{
+    struct json_iter it;
+    struct json_member m;
+    size_t n = 0;
+    json_iter_init(&it, container);
+    while (json_iter_next(&it, &m))
+        n++;
+    return n;
+}
+
 bool json_get(struct json_value object, struct slice name, struct json_member *out)
 {
     bool found = false;

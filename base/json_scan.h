@@ -61,6 +61,8 @@ struct json_iter {
 };
 void json_iter_init(struct json_iter *it, struct json_value container);
 bool json_iter_next(struct json_iter *it, struct json_member *m);
+/* Elements of a validated array, members of an object. */
+size_t json_count(struct json_value container);
 
 /* Last member of that (unescaped) name in a validated object; false if absent or not an object. */
 bool json_get(struct json_value object, struct slice name, struct json_member *out);

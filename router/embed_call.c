@@ -67,18 +67,6 @@ static enum err check_dimensions(struct request *r, int dim)
     return refuse(r, "dimensions");
 }
 
-static size_t count_elements(struct json_value list)
-{
-    struct json_member m;
-    struct json_iter it;
-    size_t n = 0;
-
-    json_iter_init(&it, list);
-    while (json_iter_next(&it, &m))
-        n++;
-    return n;
-}
-
 /* The texts of `input`; *texts in the arena. */
 static enum err read_texts(struct request *r, struct json_value input, struct json_value **texts,
                            size_t *count)
@@ -86,7 +74,7 @@ static enum err read_texts(struct request *r, struct json_value input, struct js
     bool list = input.type == JSON_ARRAY;
     struct json_member m;
     struct json_iter it;
-    size_t n = list ? count_elements(input) : 1, i = 0;
+    size_t n = list ? json_count(input) : 1, i = 0;
 
     if (n == 0 || n > MAX_TEXTS) {
         err_say(&r->why, "Invalid 'input': %zu texts; 1 to %d are possible.", n, MAX_TEXTS);

@@ -280,13 +280,7 @@ static void read_choice(struct question_parse *p, struct json_value v)
 
 struct question_tool *question_tool_list(struct question_parse *p, struct json_value tools)
 {
-    struct json_iter it;
-    struct json_member m;
-    size_t n = 0;
-    json_iter_init(&it, tools);
-    while (json_iter_next(&it, &m))
-        n++;
-    return ARENA_ARRAY(p->arena, struct question_tool, n + 1);
+    return ARENA_ARRAY(p->arena, struct question_tool, json_count(tools) + 1);
 }
 
 static bool read_tools(struct question_parse *p)

@@ -369,6 +369,7 @@ static void compare_array(struct json_value v, const json_t *peer)
     while (json_iter_next(&it, &m))
         compare_value(m.value, json_array_get(peer, n++));
     assert_int_equal(n, json_array_size(peer));
+    assert_int_equal(json_count(v), json_array_size(peer));
 }
 
 static void compare_value(struct json_value v, const json_t *peer)
