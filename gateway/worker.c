@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "gateway/api_client.h"
 #include "gateway/http_server.h"
+#include "router/background.h"
 #include "router/meters.h"
 
 #define LISTING_MAX_BYTES (64 * 1024 * 1024)
@@ -83,6 +84,7 @@ static void deliver_drain(struct message *m, void *ctx)
     w->api.draining = true;
     w->drain_until_us = clock_mono_us() + dm->drain_ms * 1000;
     http_server_drain(w->server);
+    background_stop(&w->env);
     event_add(w->drain_tick, &tick);
     free(dm);
 }
@@ -258,6 +260,7 @@ static void await_encoders(struct worker *w)
 static void tear_down(struct worker *w)
 {
     if (w->base) {
+        background_stop(&w->env);
         request_abort_all(&w->env, ERR_DRAINING);
         await_encoders(w);
     }

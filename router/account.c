@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include "base/clock.h"
+#include "router/background.h"
 #include "router/ledger.h"
 #include "router/meters.h"
 
@@ -29,6 +30,11 @@ static const struct attempt *served_attempt(const struct request *r)
     return NULL;
 }
 
+static const char *purpose_of(const struct request *r)
+{
+    return r->background ? background_purpose(r->background) : "serve";
+}
+
 static void fill_attempt(const struct request *r, int i, struct ledger_attempt *row)
 {
     const struct policy *p = r->snap->policy;
@@ -37,7 +43,7 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
     const struct policy_backend *b = &p->backends[m->backend];
 
     *row = (struct ledger_attempt){
-        .role = at->lost ? "lost" : "serve",
+        .role = at->lost ? "lost" : purpose_of(r),
         .started_wall_us = at->started_wall_us,
         .model = m->name,
         .upstream_model = m->upstream_name,
@@ -121,6 +127,9 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .class_tier = r->class.took_us < 0 ? "" : classifier_tier_name(r->class.is.tier),
         .class_us = r->class.took_us,
         .cache = cache_said_name(r->cache.said),
+        .cache_cosine = -1,
+        .cache_probability = -1,
+        .purpose = purpose_of(r),
     };
     const struct cache_entry *again = r->cache.entry;
     size_t n = 0;
@@ -140,18 +149,26 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
     ledger_post(r->env->ledger, ledger_record_new(&req, rows, n));
 }
 
+static int route_index(const struct request *r)
+{
+    return r->route ? (int)(r->route - r->snap->policy->routes) : -1;
+}
+
 void account_request(struct request *r, struct reply *reply)
 {
     const struct policy *p = r->snap->policy;
     const struct attempt *served = served_attempt(r);
     int64_t duration_us = clock_mono_us() - r->received_us;
-    int route = r->route ? (int)(r->route - p->routes) : -1;
 
     post_to_ledger(r, served, duration_us);
     if (r->cache.said != CACHE_SAID_NOTHING)
         meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,
                       r->cache.entry ? r->cache.entry->f.cost : 0);
-    meters_request(r->env->meters, r->snap, r->api, route, r->status, duration_us, r->ttft_us);
+    if (r->background)
+        meters_background(r->env->meters, purpose_of(r), r->outcome);
+    else
+        meters_request(r->env->meters, r->snap, r->api, route_index(r), r->status, duration_us,
+                       r->ttft_us);
     if (!reply)
         return;
     reply->summary = (struct reply_summary){

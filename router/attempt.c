@@ -8,6 +8,7 @@
 #include "router/headers.h"
 #include "router/meters.h"
 #include "router/rate_limits.h"
+#include "router/recording.h"
 #include "router/server_use.h"
 
 /* An error answer larger than this is of no use to anyone; the rest is not read. */
@@ -44,7 +45,7 @@ enum wire_dialect attempt_dialect(const struct request *r, const struct attempt 
 static void forget_answer(struct request *r)
 {
     answer_clear(&r->answer);
-    cache_use_forget(r);
+    recording_forget(r);
     r->whole = (struct answer_whole){.has_usage = false};
     r->pass = NULL;
     r->pass_count = 0;
@@ -428,7 +429,7 @@ static void on_head(struct upstream_call *c, const struct http1_head *head)
         struct answer_options opt = answer_options(r);
 
         answer_open(&r->answer, &opt);
-        cache_use_open(r);
+        recording_open(r);
     }
 }
 
@@ -450,7 +451,7 @@ static void feed_stream(struct request *r, struct slice data)
 {
     enum err err = answer_feed(&r->answer, data, &r->out);
 
-    cache_use_feed(r, data);
+    recording_feed(r, data);
     if (buf_len(&r->out) > 0) {
         if (r->flow.state == FLOW_AWAIT_ANSWER)
             request_step(r, (struct flow_event){.kind = FLOW_EV_FIRST_BYTES});

@@ -12,12 +12,11 @@
 #include "cache/cache_hot.h"
 #include "cache/timely.h"
 #include "router/meters.h"
+#include "router/recording.h"
 #include "router/request_int.h"
 
-#define KEPT_MAX_BYTES  ((size_t)1 << 20) /* of one answer */
-#define MAX_EVENT_BYTES ((size_t)1 << 20) /* of a stream that is read along */
-#define HOT_SHARE       16                /* of max_memory, for each worker's hot set */
-#define HOT_MAX_BYTES   ((size_t)32 << 20)
+#define HOT_SHARE     16 /* of max_memory, for each worker's hot set */
+#define HOT_MAX_BYTES ((size_t)32 << 20)
 /* The store keeps its budget by itself; this is for a thread that does not come round. */
 #define LOOK_MAX_US (250 * 1000)
 
@@ -146,7 +145,7 @@ static const char *dialect_name(enum wire_dialect d)
 static bool prepare(struct request *r, struct cache_entry *e, int64_t now_ms)
 {
     struct answer_options opt =
-        attempt_answer_options(r, dialect_named(e->f.dialect), e->f.body.n + KEPT_MAX_BYTES);
+        attempt_answer_options(r, dialect_named(e->f.dialect), e->f.body.n + RECORDING_MAX_BYTES);
     enum err err;
 
     if (!slice_eq(e->f.api, slice_str(wire_api_name(r->api))))
@@ -286,7 +285,7 @@ struct flow_event cache_use_begin(struct request *r)
 {
     struct cache_use *u = &r->cache;
 
-    if (!r->snap->cache || !r->route->cache.on)
+    if (!r->snap->cache || !r->route->cache.on || r->background)
         return (struct flow_event){.kind = FLOW_EV_START};
     u->said = CACHE_SAID_BYPASS;
     if (!identify(r)) {
@@ -308,42 +307,6 @@ void cache_use_late(struct request *r)
 }
 
 /* ---- keeping ---- */
-
-static struct answer_record_options record_options(const struct request *r,
-                                                   const struct attempt *at)
-{
-    return (struct answer_record_options){
-        .api = r->api,
-        .server = attempt_dialect(r, at),
-        .n = r->ask.n,
-        .tool_calls = r->route->cache.tool_calls,
-        .created_s = r->received_wall_us / 1000000,
-        .max_bytes = KEPT_MAX_BYTES,
-        .max_event_bytes = MAX_EVENT_BYTES,
-    };
-}
-
-void cache_use_open(struct request *r)
-{
-    struct answer_record_options opt;
-
-    if (!r->cache.rules.store)
-        return;
-    opt = record_options(r, r->attempt);
-    r->cache.record = answer_record_new(&opt);
-}
-
-void cache_use_feed(struct request *r, struct slice data)
-{
-    if (r->cache.record)
-        answer_record_feed(r->cache.record, data);
-}
-
-void cache_use_forget(struct request *r)
-{
-    answer_record_free(r->cache.record);
-    r->cache.record = NULL;
-}
 
 /* The user's text, also where no neighbour could be compared with it. */
 static struct slice text_of(struct request *r)
@@ -395,16 +358,10 @@ void cache_use_keep(struct request *r)
 
     if (!u->rules.store || !at || at->err != ERR_OK)
         return;
-    buf_init(&body, KEPT_MAX_BYTES);
-    if (u->record) {
-        worth = answer_record_end(u->record, &body);
-    } else {
-        struct answer_record_options opt = record_options(r, at);
-
-        worth = answer_record_whole(&opt, buf_slice(&r->body));
-    }
+    buf_init(&body, RECORDING_MAX_BYTES);
+    worth = recording_end(r, &body);
     if (worth == ANSWER_GOOD)
-        put(r, at, u->record ? buf_slice(&body) : buf_slice(&r->body));
+        put(r, at, buf_slice(&body));
     meters_kept(r->env->meters, worth);
     buf_clear(&body);
 }
@@ -414,7 +371,6 @@ void cache_use_end(struct request *r)
     struct cache_use *u = &r->cache;
 
     stop_waiting(r);
-    cache_use_forget(r);
     if (u->leading)
         cache_abandon(r->snap->cache, u->exact);
     u->leading = false;

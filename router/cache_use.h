@@ -37,13 +37,12 @@ struct cache_use {
     enum cache_said said;
     struct cache_rules rules;
     struct digest exact, rest;
-    struct slice scope, text;     /* in the request's arena; text: what the user said last */
-    objid waiting;                /* names the request to the cache's answer; 0: none is to come */
-    bool waited;                  /* for a leader */
-    bool leading;                 /* others may wait for this answer: put it, or give up */
-    struct answer_record *record; /* owned: the stream that is read along */
-    struct cache_entry *entry;    /* a reference: what is given again */
-    int64_t age_ms;               /* of entry */
+    struct slice scope, text;  /* in the request's arena; text: what the user said last */
+    objid waiting;             /* names the request to the cache's answer; 0: none is to come */
+    bool waited;               /* for a leader */
+    bool leading;              /* others may wait for this answer: put it, or give up */
+    struct cache_entry *entry; /* a reference: what is given again */
+    int64_t age_ms;            /* of entry */
 };
 
 /* The route is chosen. START: no answer is to be had from here; HIT: it is ready to go out, in
@@ -51,10 +50,6 @@ struct cache_use {
  * when r->wait_us has passed. */
 struct flow_event cache_use_begin(struct request *r);
 void cache_use_late(struct request *r);
-/* The attempt's answer, while it comes: a stream began; its bytes; another attempt follows. */
-void cache_use_open(struct request *r);
-void cache_use_feed(struct request *r, struct slice data);
-void cache_use_forget(struct request *r);
 /* The answer of the last attempt is whole: it is kept if it is worth it. */
 void cache_use_keep(struct request *r);
 /* The request is over. */

@@ -27,7 +27,7 @@
 #include "base/mem.h"
 #include "base/stats.h"
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define BATCH_MS       50
 #define BATCH_RECORDS  1000
 #define BUSY_MS        1000 /* another process may hold the write lock (a careless shell) */
@@ -111,6 +111,20 @@ static const char *const upgrades[] = {
     "ALTER TABLE requests ADD COLUMN cache_entry INTEGER NOT NULL DEFAULT 0;\n"
     "ALTER TABLE requests ADD COLUMN saved_nanousd INTEGER NOT NULL DEFAULT 0;\n"
     "PRAGMA user_version = 3;\n",
+    /* 4: requests of weir's own, under the id of the client's request that caused them; how near
+     * the nearest stored question was, and how probably its answer right (NULL: nobody looked).
+     * What the cache saved, beside what its checks cost. */
+    "ALTER TABLE requests ADD COLUMN purpose TEXT NOT NULL DEFAULT 'serve';\n"
+    "ALTER TABLE requests ADD COLUMN cache_cosine REAL;\n"
+    "ALTER TABLE requests ADD COLUMN cache_probability REAL;\n"
+    "CREATE VIEW cache_by_day AS\n"
+    "  SELECT date(received_wall_us / 1000000, 'unixepoch') AS day, tenant,\n"
+    "         sum(purpose = 'serve') AS requests, sum(cache = 'hit') AS hits,\n"
+    "         sum(cache = 'coalesced') AS coalesced, sum(cache = 'semantic') AS semantic,\n"
+    "         total(saved_nanousd) / 1e9 AS saved_usd, sum(purpose <> 'serve') AS checks,\n"
+    "         total(iif(purpose = 'serve', 0, cost_nanousd)) / 1e9 AS checks_usd\n"
+    "  FROM requests WHERE cache <> '' OR purpose IN ('audit', 'judge') GROUP BY 1, 2;\n"
+    "PRAGMA user_version = 4;\n",
 };
 _Static_assert(sizeof upgrades / sizeof upgrades[0] == SCHEMA_VERSION - 1, "a step per version");
 
@@ -118,8 +132,9 @@ static const char insert_request_sql[] =
     "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, "
     "policy_version, served_model,"
     " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class, "
-    "class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd, "
+    "purpose, cache_cosine, cache_probability)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_attempt_sql[] =
     "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, "
     "backend, endpoint, outcome,"
@@ -173,7 +188,8 @@ struct ledger {
     F((r)->outcome)                                                                                \
     F((r)->class_name)                                                                             \
     F((r)->class_tier)                                                                             \
-    F((r)->cache)
+    F((r)->cache)                                                                                  \
+    F((r)->purpose)
 #define ATTEMPT_STRINGS(F, a)                                                                      \
     F((a)->role)                                                                                   \
     F((a)->model)                                                                                  \
@@ -259,6 +275,15 @@ static void bind_duration(struct binder *b, int64_t us)
         sqlite3_bind_int64(b->stmt, b->column, us);
 }
 
+static void bind_share(struct binder *b, double v)
+{
+    ++b->column;
+    if (v < 0)
+        sqlite3_bind_null(b->stmt, b->column);
+    else
+        sqlite3_bind_double(b->stmt, b->column, v);
+}
+
 /* SQLITE_OK or the reason. */
 static int run(struct ledger *l, enum statement s)
 {
@@ -292,6 +317,9 @@ static int insert_request(struct ledger *l, const struct ledger_request *r)
     bind_text(&b, r->cache);
     bind_int(&b, (int64_t)r->cache_entry);
     bind_int(&b, r->saved);
+    bind_text(&b, r->purpose);
+    bind_share(&b, r->cache_cosine);
+    bind_share(&b, r->cache_probability);
     return run(l, INSERT_REQUEST);
 }
 

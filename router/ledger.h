@@ -8,9 +8,9 @@
  * max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
  * Schema: table requests and view attempts have the columns named as the fields below (cost is
  * cost_nanousd, class_name is class, usage is five *_tokens columns and usage_source; a duration of
- * -1 is NULL); views spend_by_model and spend_by_day are in USD. request_id is not unique: clients
- * may choose it. threads: ledger_post and ledger_full from any thread; open/close from control; the
- * writer is its own. */
+ * -1 is NULL); views spend_by_model, spend_by_day and cache_by_day are in USD. request_id is not
+ * unique: clients may choose it. threads: ledger_post and ledger_full from any thread; open/close
+ * from control; the writer is its own. */
 #ifndef ROUTER_LEDGER_H
 #define ROUTER_LEDGER_H
 
@@ -27,11 +27,10 @@ struct ledger;
 /* Strings are borrowed by ledger_record_new, which copies everything into one block. "" where
  * nothing is known; never NULL. */
 struct ledger_attempt {
-    int32_t seq; /* 1.. within the request */
-    const char
-        *role; /* "serve"; "lost": a copy on a pooled connection that was closing; "cache": an
-                  answer given again, at no cost; later:
-                  "escalated", "hedge", "audit", "classify", "judge" ... */
+    int32_t seq;      /* 1.. within the request */
+    const char *role; /* "serve"; "lost": a copy on a pooled connection that was closing; "cache":
+                         an answer given again, at no cost; "classify": the encoder's pass; "audit",
+                         "judge": router/background.h; later: "escalated", "hedge" ... */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
     const char *outcome; /* "ok" or err_name() */
@@ -58,9 +57,13 @@ struct ledger_request {
     double class_confidence;
     const char *class_tier; /* "static", "full"; "" when nobody asked */
     int64_t class_us;       /* to find it out, the wait included; -1 when nobody asked */
-    const char *cache;      /* "hit", "coalesced", "miss", "bypass"; "" when the route has none */
-    uint64_t cache_entry;   /* that was given again; 0: none */
-    nanousd saved;          /* what it had cost */
+    const char
+        *cache; /* "hit", "semantic", "coalesced", "miss", "bypass"; "" when the route has none */
+    uint64_t cache_entry; /* that was given again; 0: none */
+    nanousd saved;        /* what it had cost */
+    /* Of the nearest stored question: -1 when nobody looked for one. */
+    double cache_cosine, cache_probability;
+    const char *purpose; /* "serve": a client's; of weir's own: as the role of its attempts */
 };
 
 struct ledger_record;

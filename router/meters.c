@@ -159,6 +159,13 @@ void meters_request(struct meters *m, const struct snapshot *s, unsigned api, in
             ttft_us);
 }
 
+void meters_background(struct meters *m, const char *purpose, enum err outcome)
+{
+    const char *name = outcome == ERR_OK ? "ok" : err_name(outcome);
+
+    stats_add(stats_cell(m->stats, STAT_BACKGROUND, (const char *[]){purpose, name}), 1);
+}
+
 void meters_classified(struct meters *m, const struct classification *c, int64_t took_us)
 {
     const char *tier = classifier_tier_name(c->tier);

@@ -27,6 +27,8 @@ void meters_upstream_paused(struct meters *m);
 /* A finished request; route -1: none matched; ttft_us -1: not streamed. */
 void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status,
                     int64_t total_us, int64_t ttft_us);
+/* A finished request of weir's own; outcome ERR_OK: "ok". */
+void meters_background(struct meters *m, const char *purpose, enum err outcome);
 /* A request's class was found, the wait included. */
 void meters_classified(struct meters *m, const struct classification *c, int64_t took_us);
 /* The encoder did not tell it: ERR_OVERLOADED; ERR_REQUEST_TIMEOUT: it took too long; its error. */

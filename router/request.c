@@ -13,11 +13,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cache_hot.h"
+#include "router/background.h"
 #include "router/classify.h"
 #include "router/headers.h"
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/needs.h"
+#include "router/recording.h"
 #include "router/server_use.h"
 
 #define ARENA_FIRST_BYTES   4096
@@ -90,6 +92,7 @@ static void record_release(struct request *r)
     server_use_end(r);
     classify_end(r);
     cache_use_end(r);
+    recording_forget(r);
     if (r->timer_made)
         event_del(&r->timer);
     answer_clear(&r->answer);
@@ -393,6 +396,14 @@ static bool place_call(struct request *r, const struct flow_action *a, struct fl
 
 static struct flow_event take_route(struct request *r);
 
+static void keep_answer(struct request *r)
+{
+    if (r->background)
+        background_take(r);
+    else
+        cache_use_keep(r);
+}
+
 /* Carries an action out. true: *ev holds the event that followed at once. */
 static bool perform(struct request *r, const struct flow_action *a, struct flow_event *ev)
 {
@@ -414,14 +425,14 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         begin_stream(r);
         return false;
     case FLOW_REPLY:
-        cache_use_keep(r);
+        keep_answer(r);
         send_whole(r);
         return false;
     case FLOW_REPLAY:
         send_replay(r);
         return false;
     case FLOW_END:
-        cache_use_keep(r);
+        keep_answer(r);
         end_stream(r);
         return false;
     case FLOW_CUT:
@@ -688,8 +699,12 @@ static struct flow_event no_route(struct request *r, enum err err)
 /* All that the route hangs on is known. */
 static struct flow_event take_route(struct request *r)
 {
-    enum err err = choose_route(r);
+    enum err err = ERR_OK;
 
+    if (r->background)
+        r->route = background_route(r->background);
+    else
+        err = choose_route(r);
     if (err == ERR_OK)
         err = choose_steps(r);
     if (err != ERR_OK)
@@ -703,7 +718,7 @@ static struct flow_event begin(struct request *r)
 {
     struct route_query rq;
 
-    if (r->snap->classifier) {
+    if (r->snap->classifier && !r->background) {
         fill_query(r, &rq);
         if (policy_needs_class(r->snap->policy, &rq.q) && !classify_start(r))
             return (struct flow_event){.kind = FLOW_EV_ENCODING};
@@ -724,6 +739,7 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     r->api = spec->api;
     r->head = spec->head;
     r->query = spec->query;
+    r->background = spec->background;
     r->received_us = r->state_since_us = spec->received_us;
     r->received_wall_us = clock_wall_us();
     flow_init(&r->flow, NULL);
@@ -760,6 +776,16 @@ void request_abort_all(struct router_env *env, enum err e)
         struct request *r = CONTAINER_OF(env->in_flight.next, struct request, link);
 
         request_step(r, (struct flow_event){.kind = FLOW_EV_STOP, .err = e});
+    }
+}
+
+void request_abort_background(struct router_env *env, enum err e)
+{
+    LIST_FOREACH_SAFE (it, &env->in_flight) {
+        struct request *r = CONTAINER_OF(it, struct request, link);
+
+        if (r->background)
+            request_step(r, (struct flow_event){.kind = FLOW_EV_STOP, .err = e});
     }
 }
 

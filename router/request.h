@@ -14,6 +14,7 @@
 #include "router/reply.h"
 #include "router/snapshot.h"
 
+struct background;
 struct ledger;
 struct request;
 struct meters;
@@ -38,8 +39,10 @@ struct router_env {
     struct idtable waiting;    /* requests that wait for a server to start, or for the encoder */
     size_t owed; /* answers of encoders and of the cache to this worker's mailbox that are still to
                     come */
-    struct cache *cache;   /* that was asked; borrowed */
-    struct cache_hot *hot; /* owned; NULL until the cache is used */
+    struct cache *cache;    /* that was asked; borrowed */
+    struct cache_hot *hot;  /* owned; NULL until the cache is used */
+    int background_count;   /* requests of weir's own: router/background.h */
+    bool background_closed; /* no more of them */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);
@@ -56,6 +59,7 @@ struct request_spec {
     struct slice body;             /* likewise */
     struct slice query;            /* of the target, without '?'; likewise */
     int64_t received_us;           /* monotonic */
+    struct background *background; /* whose request it is; NULL: a client's */
 };
 
 /* May answer at once (a malformed body, an unknown model): then NULL is returned and the reply has
@@ -67,6 +71,7 @@ void request_client_gone(
 void request_writable(struct request *r); /* the client took enough: go on */
 /* Ends every request with e (drain deadline). */
 void request_abort_all(struct router_env *env, enum err e);
+void request_abort_background(struct router_env *env, enum err e); /* those that have no client */
 
 /* For /admin/requests: a plain description, strings borrowed until the request moves. */
 struct request_info {

@@ -48,7 +48,9 @@ struct request {
     struct flow flow;
     struct embed_call *embed; /* the attempt in flight is the encoder's: router/embed_call.h */
     struct cache_use cache;
-    struct query_class class; /* what the query is about, where the route hangs on it */
+    struct answer_record *record;  /* owned: the stream that is read along; router/recording.h */
+    struct background *background; /* the request is weir's own; NULL: a client's */
+    struct query_class class;      /* what the query is about, where the route hangs on it */
 
     int64_t received_us, received_wall_us, state_since_us;
     struct attempt *attempts;

@@ -79,6 +79,9 @@ static struct ledger_record *record(const char *id, int attempts)
                                .cache = "hit",
                                .cache_entry = 7,
                                .saved = 2500,
+                               .cache_cosine = 0.5,
+                               .cache_probability = -1,
+                               .purpose = "serve",
                                .attempts = attempts,
                                .cost = 1500 * (int64_t)attempts,
                                .ttft_us = 12,
@@ -179,7 +182,7 @@ static void a_record_is_stored_as_given(void **state)
                         "big 1 1 0.0000015");
     assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
                         "2026-11-18 acme 2");
-    assert_string_equal(ask("PRAGMA user_version"), "3");
+    assert_string_equal(ask("PRAGMA user_version"), "4");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
 }
@@ -198,6 +201,7 @@ static void records_without_attempts_and_with_unset_durations(void **state)
                                .class_tier = "",
                                .class_us = -1,
                                .cache = "",
+                               .purpose = "serve",
                                .status = 404,
                                .ttft_us = -1,
                                .duration_us = -1};
@@ -235,6 +239,45 @@ static void hostile_request_ids(void **state)
     ledger_close(l);
 }
 
+/* What the cache saved stands beside what its checks cost; days of which it had no part are not
+ * there. */
+static void the_cache_has_a_view_of_its_own(void **state)
+{
+    static const struct {
+        const char *cache, *purpose;
+        int64_t saved, cost;
+    } rows[] = {{"hit", "serve", 1000, 0},       {"semantic", "serve", 3000, 20},
+                {"coalesced", "serve", 2000, 0}, {"miss", "serve", 0, 5000},
+                {"", "audit", 0, 700},           {"", "judge", 0, 30},
+                {"", "serve", 0, 99000}};
+    struct ledger *l = open_ledger(100);
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct ledger_request r = {.request_id = "r",
+                                   .received_wall_us = INT64_C(1795000000000000),
+                                   .api = "chat",
+                                   .requested_model = "m",
+                                   .tenant = "acme",
+                                   .route = "default",
+                                   .policy_version = "p",
+                                   .served_model = "m",
+                                   .class_name = "",
+                                   .class_tier = "",
+                                   .cache = rows[i].cache,
+                                   .saved = rows[i].saved,
+                                   .cost = rows[i].cost,
+                                   .purpose = rows[i].purpose,
+                                   .outcome = "ok"};
+        ledger_post(l, ledger_record_new(&r, NULL, 0));
+    }
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(
+        ask("SELECT tenant||' '||requests||' '||hits||' '||coalesced||' '||semantic||' '||"
+            "checks||printf(' %.9f %.9f', saved_usd, checks_usd) FROM cache_by_day"),
+        "acme 4 1 1 1 2 0.000006000 0.000000730");
+    ledger_close(l);
+}
+
 static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
 {
     struct ledger_attempt a[3];
@@ -248,6 +291,7 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
                                .class_name = "",
                                .class_tier = "",
                                .cache = "",
+                               .purpose = "serve",
                                .outcome = "ok"};
     struct ledger *l = open_ledger(100);
     (void)state;
@@ -296,9 +340,13 @@ static void an_old_file_is_brought_up_to_date(void **state)
                                   "ALTER TABLE requests DROP COLUMN class_confidence;"
                                   "ALTER TABLE requests DROP COLUMN class_tier;"
                                   "ALTER TABLE requests DROP COLUMN class_us;"
+                                  "DROP VIEW cache_by_day;"
+                                  "ALTER TABLE requests DROP COLUMN cache_cosine;"
+                                  "ALTER TABLE requests DROP COLUMN cache_probability;"
                                   "ALTER TABLE requests DROP COLUMN cache;"
                                   "ALTER TABLE requests DROP COLUMN cache_entry;"
                                   "ALTER TABLE requests DROP COLUMN saved_nanousd;"
+                                  "ALTER TABLE requests DROP COLUMN purpose;"
                                   "PRAGMA user_version = 1",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -306,10 +354,12 @@ static void an_old_file_is_brought_up_to_date(void **state)
     l = open_ledger(10);
     ledger_post(l, record("new", 1));
     assert_true(ledger_flush(l, 10000));
-    assert_string_equal(ask("PRAGMA user_version"), "3");
-    assert_string_equal(ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
-                            "ifnull(class_us, ':none')||cache||saved_nanousd) FROM requests"),
-                        "old::0.0:none0,new:math:0.7599hit2500");
+    assert_string_equal(ask("PRAGMA user_version"), "4");
+    assert_string_equal(
+        ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
+            "ifnull(class_us, ':none')||cache||saved_nanousd||purpose||"
+            "ifnull(cache_cosine, '?')||ifnull(cache_probability, '?')) FROM requests"),
+        "old::0.0:none0serve??,new:math:0.7599hit2500serve0.5?");
     ledger_close(l);
 }
 
@@ -557,6 +607,7 @@ int main(void)
         TEST(a_record_is_stored_as_given),
         TEST(records_without_attempts_and_with_unset_durations),
         TEST(hostile_request_ids),
+        TEST(the_cache_has_a_view_of_its_own),
         TEST(repeated_attempt_numbers_do_not_stop_the_writer),
         TEST(closing_writes_what_is_queued_and_opening_goes_on),
         TEST(an_old_file_is_brought_up_to_date),
