@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/admin_job.h"
 
 #define TICK_MS      100
 #define EXPIRE_TICKS 50  /* between sweeps over what is resident */
@@ -23,6 +24,7 @@ enum letter_kind {
     LETTER_ABANDON,
     LETTER_ORDER,
     LETTER_LABEL,
+    LETTER_JOB,
     LETTER_STOP
 };
 
@@ -36,6 +38,7 @@ struct letter {
     struct cache_rules rules;
     struct digest exact;
     struct cache_label label;
+    struct admin_job *job; /* owned */
 };
 
 static void answer_order(struct cache_order *o, enum err err, uint64_t value)
@@ -71,6 +74,9 @@ static void open_letter(struct message *m, void *ctx)
     case LETTER_LABEL:
         cache_meaning_learn(c, &l->label);
         break;
+    case LETTER_JOB:
+        admin_job_start(c, l->job);
+        break;
     case LETTER_STOP:
         event_base_loopbreak(c->base);
         break;
@@ -90,6 +96,10 @@ static void return_letter(struct message *m)
     }
     if (l->order)
         answer_order(l->order, ERR_DRAINING, 0);
+    if (l->job) {
+        l->job->err = ERR_DRAINING;
+        mailbox_post(l->job->reply_to, &l->job->msg);
+    }
     cache_entry_unref(l->entry);
     free(l);
 }
@@ -129,6 +139,11 @@ void cache_give_order(struct cache *c, struct cache_order *o)
 void cache_learn(struct cache *c, const struct cache_label *label)
 {
     post(c, LETTER_LABEL, &(struct letter){.label = *label});
+}
+
+void admin_job_give(struct cache *c, struct admin_job *j)
+{
+    post(c, LETTER_JOB, &(struct letter){.job = j});
 }
 
 bool cache_current(const struct cache *c, int64_t *now_ms)
@@ -332,6 +347,7 @@ static void *run(void *ctx)
     cache_residents_hits(&c->residents, report_hits, c);
     cache_meaning_save(c);
     store_close(c->store); /* calls that are open are answered, as misses */
+    admin_job_stop_all(c);
     cache_release_all(c);
     mailbox_close(&c->mailbox);
     return NULL;
@@ -418,6 +434,7 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
     cache_residents_init(&c->residents, opt->max_entries,
                          opt->dim ? opt->max_bytes / 2 : opt->max_bytes, opt->seed);
     cache_flights_init(&c->flights);
+    list_init(&c->admin_runs);
     if (opt->seed)
         rng_seed(&c->rng, opt->seed);
     else

@@ -10,6 +10,7 @@ void cache_heed_change(void *ctx, const struct store_change *change)
     case STORE_PUT:
         if (change->replaced)
             cache_drop_entry(c, change->replaced);
+        cache_drop_entry(c, change->id); /* if it was here, it now says something else */
         cache_meaning_fetch(c, change->scope, change->id);
         break;
     case STORE_DEL:

@@ -11,10 +11,14 @@
  *   magic[8]  u32 total bytes
  *   u64 id, answer  u8 exact[32], rest[32], fingerprint[16]
  *   i64 created_ms, expires_ms  u64 generation
- *   i64 tokens[5]  u8 usage source  i64 cost  u8 source, pinned, tag count  u32 dim
+ *   i64 tokens[5]  u8 usage source  i64 cost  u8 source, marks, tag count  u32 dim
  *   u32 length + bytes: scope, text, body, dialect, api, model, route, class, the tags
  *   u16 vector[dim]
  *   u8 sum[16]: the first half of the SHA-256 of all before it */
+/* Of the marks. */
+#define PINNED      1u
+#define QUARANTINED 2u
+
 static const char magic[8] = {'w', 'e', 'i', 'r', 'c', 'e', 0, 1};
 #define MAX_DIM 4096
 
@@ -116,7 +120,8 @@ void cache_entry_unref(struct cache_entry *e)
 
 bool cache_entry_serves(const struct cache_entry *e, int64_t now_ms)
 {
-    return !atomic_load_explicit(&e->dead, memory_order_acquire) && now_ms < e->f.expires_ms;
+    return !atomic_load_explicit(&e->dead, memory_order_acquire) && !e->f.quarantined &&
+           now_ms < e->f.expires_ms;
 }
 
 /* ---- bytes ---- */
@@ -187,7 +192,7 @@ void cache_entry_pack(const struct cache_fields *f, char *out)
     put_int(&w, (uint64_t)f->usage.source, 1);
     put_int(&w, (uint64_t)f->cost, 8);
     put_int(&w, (uint64_t)f->source, 1);
-    put_int(&w, f->pinned, 1);
+    put_int(&w, (f->pinned ? PINNED : 0) | (f->quarantined ? QUARANTINED : 0), 1);
     put_int(&w, f->tag_count, 1);
     put_int(&w, f->vector ? (uint64_t)f->dim : 0, 4);
     texts_of(&copy, texts);
@@ -226,7 +231,7 @@ static bool envelope_holds(struct slice packed)
 
 /* s: behind the magic and the length; holds FIXED_BYTES in all. *dim and the tag count are as they
  * stand there. */
-static void take_fixed(struct slice *s, struct cache_fields *f, uint64_t *pinned, uint64_t *dim)
+static void take_fixed(struct slice *s, struct cache_fields *f, uint64_t *marks, uint64_t *dim)
 {
     f->id = take_int(s, 8);
     f->answer = take_int(s, 8);
@@ -241,8 +246,9 @@ static void take_fixed(struct slice *s, struct cache_fields *f, uint64_t *pinned
     f->usage.source = (enum usage_source)take_int(s, 1);
     f->cost = (int64_t)take_int(s, 8);
     f->source = (enum cache_source)take_int(s, 1);
-    *pinned = take_int(s, 1);
-    f->pinned = *pinned == 1;
+    *marks = take_int(s, 1);
+    f->pinned = *marks & PINNED;
+    f->quarantined = *marks & QUARANTINED;
     f->tag_count = take_int(s, 1);
     *dim = take_int(s, 4);
 }
@@ -276,7 +282,7 @@ static bool vector_is_finite(const uint16_t *v, int dim)
 enum err cache_entry_unpack(struct slice packed, struct cache_entry **out)
 {
     struct cache_fields f = {0};
-    uint64_t pinned, dim;
+    uint64_t marks, dim;
     uint16_t vector[MAX_DIM];
 
     *out = NULL;
@@ -284,9 +290,10 @@ enum err cache_entry_unpack(struct slice packed, struct cache_entry **out)
         return ERR_BAD_CACHE_ENTRY;
     struct slice s =
         slice_make(packed.p + sizeof magic + 4, packed.n - sizeof magic - 4 - CACHE_SUM_BYTES);
-    take_fixed(&s, &f, &pinned, &dim);
-    if (f.id == 0 || f.answer == 0 || pinned > 1 || f.tag_count > CACHE_MAX_TAGS || dim > MAX_DIM ||
-        f.usage.source > USAGE_ESTIMATED || f.source > CACHE_FROM_IMPORT)
+    take_fixed(&s, &f, &marks, &dim);
+    if (f.id == 0 || f.answer == 0 || marks > (PINNED | QUARANTINED) ||
+        f.tag_count > CACHE_MAX_TAGS || dim > MAX_DIM || f.usage.source > USAGE_ESTIMATED ||
+        f.source > CACHE_FROM_IMPORT)
         return ERR_BAD_CACHE_ENTRY;
     if (!take_texts(&s, &f) || s.n != dim * sizeof *vector)
         return ERR_BAD_CACHE_ENTRY;

@@ -42,7 +42,9 @@ struct cache_fields {
     struct token_usage usage;                     /* of the attempt that made it */
     nanousd cost;                                 /* what it had cost, and what a hit saves */
     enum cache_source source;
-    bool pinned; /* never evicted; expiry still holds */
+    bool pinned;       /* never evicted; expiry still holds */
+    bool quarantined;  /* kept to be looked at: not served until a fresh answer replaces it */
+    size_t body_bytes; /* in a store's page, which has no bodies: how long this one is */
 };
 
 struct cache_entry {
@@ -56,7 +58,7 @@ struct cache_entry {
 struct cache_entry *cache_entry_new(const struct cache_fields *f); /* copies; one reference */
 struct cache_entry *cache_entry_ref(struct cache_entry *e);
 void cache_entry_unref(struct cache_entry *e); /* NULL is fine */
-/* Not dead, not expired at now_ms. */
+/* Not dead, not quarantined, not expired at now_ms. */
 bool cache_entry_serves(const struct cache_entry *e, int64_t now_ms);
 
 /* The stored form: versioned, with a checksum, the same in every store and in export files.

@@ -32,6 +32,7 @@ struct cache {
     struct store *store;
     struct cache_residents residents;
     struct cache_flights flights;
+    struct list admin_runs;        /* of struct admin_run: jobs on their way */
     struct cache_meaning *meaning; /* owned; NULL: exact tier only */
     struct rng rng;
     bool closing;

@@ -63,7 +63,8 @@ typedef void store_entries_fn(void *ctx, enum err err, struct cache_entry *const
  * replaced: the id that this one took the place of, 0: none. */
 typedef void store_put_fn(void *ctx, enum err err, uint64_t replaced);
 typedef void store_done_fn(void *ctx, enum err err, uint64_t value);
-/* A page of what is stored, without bodies (.body is ""), borrowed. next: cursor of the next page,
+/* A page of what is stored, without bodies (.body is "", .body_bytes its length), borrowed. next:
+ * cursor of the next page,
  * "" : that was the last. An entry that is there all the time comes at least once. */
 typedef void store_page_fn(void *ctx, enum err err, const struct cache_fields *f, size_t n,
                            struct slice next);
@@ -93,6 +94,7 @@ struct store_ops {
                       store_entries_fn *fn, void *ctx);
     void (*get)(struct store *s, const struct store_ref *refs, size_t n, store_entries_fn *fn,
                 void *ctx);
+    void (*find)(struct store *s, uint64_t id, store_entries_fn *fn, void *ctx);
     void (*put)(struct store *s, struct cache_entry *e, store_put_fn *fn, void *ctx);
     void (*del)(struct store *s, const struct store_ref *ref, store_done_fn *fn, void *ctx);
     void (*flush)(struct store *s, struct slice scope, store_done_fn *fn, void *ctx);
@@ -126,6 +128,12 @@ static inline void store_get(struct store *s, const struct store_ref *refs, size
                              store_entries_fn *fn, void *ctx)
 {
     s->ops->get(s, refs, n, fn, ctx);
+}
+/* The entry of that id, whatever its scope: for operators, who know no more. Slower than the others
+ * where scopes lie apart; not bound by the budget of lookups. */
+static inline void store_find(struct store *s, uint64_t id, store_entries_fn *fn, void *ctx)
+{
+    s->ops->find(s, id, fn, ctx);
 }
 /* Takes a reference of its own. Whatever is stored under the same `exact` is replaced. */
 static inline void store_put(struct store *s, struct cache_entry *e, store_put_fn *fn, void *ctx)

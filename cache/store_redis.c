@@ -320,6 +320,55 @@ static void redis_get(struct store *st, const struct store_ref *refs, size_t n,
     }
 }
 
+/* One id is looked for in every bucket. */
+struct find_call {
+    struct store_redis *s;
+    store_entries_fn *fn;
+    void *ctx;
+    uint64_t id;
+    unsigned open;
+    enum err err;
+    struct cache_entry *entry; /* a reference */
+};
+
+static void on_looked(void *ctx, enum err err, const struct redis_reply *r)
+{
+    struct find_call *f = ctx;
+    struct cache_entry *e = NULL;
+
+    if (err == ERR_OK)
+        err = refusal(f->s, r);
+    if (err != ERR_OK)
+        f->err = err;
+    else if (!f->entry && (e = take_entry(f->s, r)) && e->f.id == f->id)
+        f->entry = e;
+    else
+        cache_entry_unref(e);
+    if (--f->open > 0)
+        return;
+    f->fn(f->ctx, f->entry ? ERR_OK : f->err, &f->entry, f->entry || f->err == ERR_OK);
+    cache_entry_unref(f->entry);
+    free(f);
+}
+
+static void redis_find(struct store *st, uint64_t id, store_entries_fn *fn, void *ctx)
+{
+    struct store_redis *s = of(st);
+    struct find_call *f = mem_zalloc(1, sizeof *f);
+
+    *f = (struct find_call){.s = s, .fn = fn, .ctx = ctx, .id = id, .open = STORE_BUCKETS};
+    s->stat.calls++;
+    for (unsigned bucket = 0; bucket < STORE_BUCKETS; bucket++) {
+        struct redis_words w;
+        redis_words_init(&w);
+        redis_words_add(&w, SLICE("HMGET"));
+        add_entry_key(&w, s, bucket, id);
+        add_fields(&w, REDIS_FIELD_COUNT);
+        redis_link_call(s->calls, w.word, w.count, REDIS_WRITE_US, on_looked, f);
+        redis_words_clear(&w);
+    }
+}
+
 /* ---- writing ---- */
 
 struct put_call {
@@ -600,7 +649,9 @@ struct page_call {
     char cursor[32];
     enum err err;
     size_t open, count;
+    bool sized;                            /* the last head is one of a body whose length follows */
     struct cache_entry *entries[MAX_PAGE]; /* heads, references */
+    size_t body_bytes[MAX_PAGE];
 };
 
 static void end_page(struct page_call *p)
@@ -608,8 +659,10 @@ static void end_page(struct page_call *p)
     struct cache_fields *f = mem_zalloc(p->count + 1, sizeof *f);
     bool last = strcmp(p->cursor, "0") == 0;
 
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; i < p->count; i++) {
         f[i] = p->entries[i]->f;
+        f[i].body_bytes = p->body_bytes[i];
+    }
     p->fn(p->ctx, p->err, f, p->err == ERR_OK ? p->count : 0,
           last || p->err ? SLICE("") : slice_str(p->cursor));
     for (size_t i = 0; i < p->count; i++)
@@ -635,12 +688,43 @@ static void on_head(void *ctx, enum err err, const struct redis_reply *r)
 {
     struct page_call *p = ctx;
 
+    size_t count = p->count;
+
     if (err == ERR_OK)
         take_head(p, r);
     else
         p->err = err;
+    p->sized = p->count > count;
     if (--p->open == 0)
         end_page(p);
+}
+
+/* Of the head that came just before: replies keep the order of the calls. */
+static void on_body_bytes(void *ctx, enum err err, const struct redis_reply *r)
+{
+    struct page_call *p = ctx;
+
+    if (err == ERR_OK && p->sized && redis_reply_kind(r) == REDIS_KIND_INTEGER)
+        p->body_bytes[p->count - 1] = (size_t)redis_reply_integer(r);
+    if (--p->open == 0)
+        end_page(p);
+}
+
+static void ask_head(struct page_call *p, struct slice key)
+{
+    struct redis_words w;
+
+    redis_words_init(&w);
+    redis_words_add(&w, SLICE("HMGET"));
+    redis_words_add(&w, key);
+    add_fields(&w, PAGE_FIELDS);
+    redis_link_call(p->s->calls, w.word, w.count, SCAN_US, on_head, p);
+    w.count = 0;
+    redis_words_add(&w, SLICE("HSTRLEN"));
+    redis_words_add(&w, key);
+    redis_words_add(&w, slice_str(redis_field_keys[REDIS_FIELD_BODY]));
+    redis_link_call(p->s->calls, w.word, w.count, SCAN_US, on_body_bytes, p);
+    redis_words_clear(&w);
 }
 
 static void on_scanned(void *ctx, enum err err, const struct redis_reply *r)
@@ -656,16 +740,10 @@ static void on_scanned(void *ctx, enum err err, const struct redis_reply *r)
         struct slice cursor = redis_reply_text(redis_reply_at(r, 0));
         const struct redis_reply *keys = redis_reply_at(r, 1);
         snprintf(p->cursor, sizeof p->cursor, "%.*s", cursor.n < 31 ? (int)cursor.n : 31, cursor.p);
-        p->open = redis_reply_count(keys) < MAX_PAGE ? redis_reply_count(keys) : MAX_PAGE;
-        for (size_t i = 0; i < p->open; i++) {
-            struct redis_words w;
-            redis_words_init(&w);
-            redis_words_add(&w, SLICE("HMGET"));
-            redis_words_add(&w, redis_reply_text(redis_reply_at(keys, i)));
-            add_fields(&w, PAGE_FIELDS);
-            redis_link_call(p->s->calls, w.word, w.count, SCAN_US, on_head, p);
-            redis_words_clear(&w);
-        }
+        size_t n = redis_reply_count(keys) < MAX_PAGE ? redis_reply_count(keys) : MAX_PAGE;
+        p->open = 2 * n;
+        for (size_t i = 0; i < n; i++)
+            ask_head(p, redis_reply_text(redis_reply_at(keys, i)));
     }
     if (p->open == 0)
         end_page(p);
@@ -817,6 +895,7 @@ static void redis_close(struct store *st)
 static const struct store_ops redis_ops = {
     .get_exact = redis_get_exact,
     .get = redis_get,
+    .find = redis_find,
     .put = redis_put,
     .del = redis_del,
     .flush = redis_flush,

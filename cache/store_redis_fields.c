@@ -117,7 +117,7 @@ bool redis_fields_from(struct redis_fields *r, const struct cache_fields *f)
     put_text(r, &used, REDIS_FIELD_TOKENS, text);
     put_integer(r, &used, REDIS_FIELD_COST, f->cost);
     put_integer(r, &used, REDIS_FIELD_SOURCE, f->source);
-    put_integer(r, &used, REDIS_FIELD_PINNED, f->pinned);
+    put_integer(r, &used, REDIS_FIELD_MARKS, f->pinned + 2 * f->quarantined);
     cache_entry_sum(f, sum);
     put_hex(r, &used, REDIS_FIELD_SUM, sum, sizeof sum);
     r->value[REDIS_FIELD_SCOPE] = f->scope;
@@ -238,7 +238,7 @@ static bool take_vector(struct slice s, uint16_t *vector, struct cache_fields *f
 
 static bool take_numbers(const struct slice *v, struct cache_fields *f)
 {
-    int64_t generation, source, pinned;
+    int64_t generation, source, marks;
 
     if (!take_integer(v[REDIS_FIELD_CREATED], &f->created_ms) ||
         !take_integer(v[REDIS_FIELD_EXPIRES], &f->expires_ms) ||
@@ -246,13 +246,14 @@ static bool take_numbers(const struct slice *v, struct cache_fields *f)
         !take_tokens(v[REDIS_FIELD_TOKENS], &f->usage) ||
         !take_integer(v[REDIS_FIELD_COST], &f->cost) ||
         !take_integer(v[REDIS_FIELD_SOURCE], &source) ||
-        !take_integer(v[REDIS_FIELD_PINNED], &pinned))
+        !take_integer(v[REDIS_FIELD_MARKS], &marks))
         return false;
-    if (source < 0 || source > CACHE_FROM_IMPORT || pinned < 0 || pinned > 1)
+    if (source < 0 || source > CACHE_FROM_IMPORT || marks < 0 || marks > 3)
         return false;
     f->generation = (uint64_t)generation;
     f->source = (enum cache_source)source;
-    f->pinned = pinned == 1;
+    f->pinned = marks & 1;
+    f->quarantined = marks & 2;
     return true;
 }
 

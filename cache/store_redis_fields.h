@@ -28,7 +28,7 @@
     F(TOKENS, "tok") /* by kind, then where the counts are from */                                 \
     F(COST, "cost")  /* nano-dollars */                                                            \
     F(SOURCE, "src")                                                                               \
-    F(PINNED, "pin")                                                                               \
+    F(MARKS, "pin") /* the sum of 1: pinned, 2: quarantined */                                     \
     F(SUM, "sum")                                                                                  \
     F(BODY, "r")
 

@@ -561,6 +561,7 @@ static void read_page(struct store_sqlite *s, enum sql which, size_t limit, stru
         }
         p->entries[p->n] = e;
         p->fields[p->n] = e->f;
+        p->fields[p->n].body_bytes = e->f.body.n;
         p->fields[p->n++].body = SLICE("");
     }
     done_with(s, which);
@@ -757,6 +758,11 @@ static void sqlite_get(struct store *s, const struct store_ref *refs, size_t n,
     c->fn.entries = fn;
 }
 
+static void sqlite_find(struct store *s, uint64_t id, store_entries_fn *fn, void *ctx)
+{
+    sqlite_get(s, &(struct store_ref){.id = id}, 1, fn, ctx);
+}
+
 static void sqlite_put(struct store *s, struct cache_entry *e, store_put_fn *fn, void *ctx)
 {
     struct call *c = new_call(s, CALL_PUT, SLICE(""), SLICE(""), SLICE(""), ctx);
@@ -934,6 +940,7 @@ static void sqlite_close(struct store *st)
 static const struct store_ops sqlite_ops = {
     .get_exact = sqlite_get_exact,
     .get = sqlite_get,
+    .find = sqlite_find,
     .put = sqlite_put,
     .del = sqlite_del,
     .flush = sqlite_flush,

@@ -30,7 +30,7 @@ SEAMS = {
     r"hiredis/": {"cache/redis_link.c"},
     r"faiss/": {"cache/vindex"},
     r"openssl/ssl\.h": {"backends/upstream_tls"},
-    r"event2/": {"backends/", "router/", "gateway/", "cache/store", "cache/redis_link", "cache/cache"},
+    r"event2/": {"backends/", "router/", "gateway/", "cache/store", "cache/redis_link", "cache/cache", "cache/admin_job"},
 }
 
 # Unbounded, locale-dependent or unsafe calls. exit and abort belong to main and the ground.

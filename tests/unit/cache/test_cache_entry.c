@@ -36,6 +36,7 @@ static void same(const struct cache_fields *a, const struct cache_fields *b)
     assert_int_equal(a->cost, b->cost);
     assert_int_equal(a->source, b->source);
     assert_int_equal(a->pinned, b->pinned);
+    assert_int_equal(a->quarantined, b->quarantined);
 }
 
 static void there_and_back(void **state)
@@ -76,7 +77,7 @@ static void the_least_and_the_most(void **state)
     most.id = UINT64_MAX;
     most.answer = 1;
     most.cost = INT64_MIN;
-    most.pinned = true;
+    most.pinned = most.quarantined = true;
     most.source = CACHE_FROM_IMPORT;
     most.tag_count = CACHE_MAX_TAGS;
     for (size_t i = 0; i < CACHE_MAX_TAGS; i++)

@@ -1,0 +1,355 @@
+/* Jobs of operators, as they run. Owns those that are on their way (struct admin_run), each with an
+ * event of its own: after every page of the store and every few removals the loop has its turn.
+ * Called by cache.c and by the store's callbacks, on the cache thread.
+ *
+ *   PAGE    scan -> filter -> (pause) -> scan ... until `limit`, PAGES or the end
+ *   REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) -> scan ...
+ *   GET     get or find
+ *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one */
+#include "cache/admin_job.h"
+
+#include <stdlib.h>
+#include "base/mem.h"
+#include "cache/cache_int.h"
+
+#define PAGES    16   /* of the store for one job; then the cursor goes back to the asker */
+#define REMOVALS 16   /* at a time */
+#define PAUSE_US 1000 /* between two pieces of work */
+
+struct admin_run {
+    struct list link; /* of cache->admin_runs */
+    struct cache *c;
+    struct admin_job *job; /* owned */
+    struct event *again;   /* owned */
+    char cursor_room[ADMIN_CURSOR_BYTES];
+    struct slice place; /* in cursor_room: where the next scan begins */
+    int pages;
+    struct arena room;        /* of the page at hand */
+    struct store_ref *doomed; /* in room */
+    size_t doomed_count, doomed_next;
+    size_t open;                /* removals without an answer */
+    bool last;                  /* nothing lies behind this page */
+    struct cache_entry *marked; /* a reference: what is being put */
+    uint64_t old_id;
+};
+
+/* ---- jobs ---- */
+
+struct admin_job *admin_job_new(enum admin_job_kind kind)
+{
+    struct admin_job *j = mem_zalloc(1, sizeof *j);
+
+    j->kind = kind;
+    j->cursor = SLICE("0");
+    arena_init(&j->arena, 512);
+    list_init(&j->msg.link);
+    return j;
+}
+
+void admin_job_free(struct admin_job *j)
+{
+    if (!j)
+        return;
+    for (size_t i = 0; i < j->entry_count; i++)
+        cache_entry_unref(j->entries[i]);
+    free(j->entries);
+    arena_clear(&j->arena);
+    free(j);
+}
+
+size_t admin_job_entry_bytes(const struct cache_fields *f)
+{
+    return cache_entry_pack_bytes(f) + (f->body.n ? 0 : f->body_bytes);
+}
+
+/* e: a reference that the job takes over; NULL: there is none. */
+static void add_entry(struct admin_job *j, struct cache_entry *e)
+{
+    if (j->entry_count == j->entry_cap) {
+        j->entry_cap = j->entry_cap ? 2 * j->entry_cap : 64;
+        j->entries = mem_resize(j->entries, j->entry_cap, sizeof *j->entries);
+    }
+    j->entries[j->entry_count++] = e;
+}
+
+/* ---- runs ---- */
+
+static void drop_doomed(struct admin_run *r)
+{
+    arena_clear(&r->room);
+    r->doomed = NULL;
+    r->doomed_count = r->doomed_next = 0;
+}
+
+static void finish(struct admin_run *r, enum err err)
+{
+    struct admin_job *j = r->job;
+
+    j->err = err;
+    list_remove(&r->link);
+    event_free(r->again);
+    drop_doomed(r);
+    cache_entry_unref(r->marked);
+    free(r);
+    mailbox_post(j->reply_to, &j->msg);
+}
+
+static void fail(struct admin_run *r, enum err err, const char *why)
+{
+    err_say(&r->job->why, "%s", why);
+    finish(r, err);
+}
+
+static void pause_run(struct admin_run *r)
+{
+    event_add(r->again, &(struct timeval){.tv_usec = PAUSE_US});
+}
+
+/* The run ends with the answer of a call that is open, or now. */
+static bool is_over(struct admin_run *r, enum err err)
+{
+    if (err == ERR_OK && !r->c->closing)
+        return false;
+    fail(r, r->c->closing ? ERR_DRAINING : err, "The cache's store did not answer.");
+    return true;
+}
+
+/* ---- pages ---- */
+
+static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                    struct slice next);
+
+static void scan(struct admin_run *r)
+{
+    store_scan(r->c->store, r->place, on_page, r);
+}
+
+/* May it still be served, if nothing else forbids it? */
+static bool is_living(const struct cache *c, const struct cache_fields *f)
+{
+    return f->expires_ms > cache_now_ms(c) && f->generation == store_generation(c->store, f->scope);
+}
+
+static void doom(struct admin_run *r, const struct cache_fields *f)
+{
+    r->doomed[r->doomed_count++] =
+        (struct store_ref){.scope = arena_dup(&r->room, f->scope), .id = f->id};
+}
+
+static void take_page(struct admin_run *r, const struct cache_fields *f, size_t n)
+{
+    struct admin_job *j = r->job;
+    bool removes = j->kind == ADMIN_REMOVE;
+
+    if (removes)
+        r->doomed = ARENA_ARRAY(&r->room, struct store_ref, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        j->looked_at++;
+        if ((!j->dead && !is_living(r->c, &f[i])) || !admin_filter_matches(&j->filter, &f[i]))
+            continue;
+        j->matched++;
+        j->bytes += admin_job_entry_bytes(&f[i]);
+        if (removes)
+            doom(r, &f[i]);
+        else
+            add_entry(j, cache_entry_new(&f[i]));
+    }
+}
+
+/* The page is done with. */
+static void next_page(struct admin_run *r)
+{
+    struct admin_job *j = r->job;
+    struct store_stat st;
+
+    drop_doomed(r);
+    if (!r->last && j->matched < j->limit && ++r->pages < PAGES) {
+        pause_run(r);
+        return;
+    }
+    store_stat(r->c->store, &st);
+    admin_cursor_write(st.kind, r->last ? SLICE("") : r->place, j->next);
+    finish(r, ERR_OK);
+}
+
+static void remove_some(struct admin_run *r);
+
+static void on_removed(void *ctx, enum err err, uint64_t was_there)
+{
+    struct admin_run *r = ctx;
+
+    r->job->removed += was_there;
+    if (err != ERR_OK)
+        r->job->err = err;
+    if (--r->open > 0)
+        return;
+    /* Whoever asked while they were being removed may have fetched them once more. */
+    for (size_t i = 0; i < r->doomed_next; i++)
+        cache_drop_entry(r->c, r->doomed[i].id);
+    if (is_over(r, r->job->err))
+        return;
+    if (r->doomed_next < r->doomed_count)
+        pause_run(r);
+    else
+        next_page(r);
+}
+
+static void remove_some(struct admin_run *r)
+{
+    size_t left = r->doomed_count - r->doomed_next;
+
+    r->open = left < REMOVALS ? left : REMOVALS;
+    for (size_t i = r->open; i > 0; i--) {
+        const struct store_ref *ref = &r->doomed[r->doomed_next++];
+        cache_drop_entry(r->c, ref->id);
+        store_del(r->c->store, ref, on_removed, r);
+    }
+}
+
+static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                    struct slice next)
+{
+    struct admin_run *r = ctx;
+
+    if (is_over(r, err))
+        return;
+    take_page(r, f, n);
+    r->last = next.n == 0;
+    if (next.n < sizeof r->cursor_room) {
+        memcpy(r->cursor_room, next.p, next.n);
+        r->place = slice_make(r->cursor_room, next.n);
+    }
+    if (r->doomed_count > 0)
+        remove_some(r);
+    else
+        next_page(r);
+}
+
+static void start_pages(struct admin_run *r)
+{
+    struct store_stat st;
+
+    store_stat(r->c->store, &st);
+    if (admin_cursor_read(st.kind, r->job->cursor, r->cursor_room, &r->place))
+        scan(r);
+    else
+        fail(r, ERR_BAD_REQUEST, "The cursor is none that this cache's store gave.");
+}
+
+/* ---- single entries ---- */
+
+static void on_got(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
+{
+    struct admin_run *r = ctx;
+
+    if (is_over(r, err))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        bool living = e[i] && (r->job->dead || is_living(r->c, &e[i]->f));
+        add_entry(r->job, living ? cache_entry_ref(e[i]) : NULL);
+    }
+    finish(r, ERR_OK);
+}
+
+static void on_marked(void *ctx, enum err err, uint64_t replaced)
+{
+    struct admin_run *r = ctx;
+    struct cache *c = r->c;
+
+    (void)replaced; /* by its question, which is the same */
+    if (err == ERR_CONFLICT) {
+        fail(r, err, "The entry's scope was flushed meanwhile.");
+        return;
+    }
+    if (is_over(r, err))
+        return;
+    cache_drop_entry(c, r->old_id); /* also from the workers' hot sets: it is dead there */
+    add_entry(r->job, cache_entry_ref(cache_residents_add(&c->residents, r->marked)));
+    cache_meaning_add(c, &r->marked->f);
+    finish(r, ERR_OK);
+}
+
+static bool with_mark(enum admin_mark m, bool was)
+{
+    return m == ADMIN_LEAVE ? was : m == ADMIN_SET;
+}
+
+static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
+{
+    struct admin_run *r = ctx;
+    struct cache *c = r->c;
+
+    if (is_over(r, err))
+        return;
+    if (n == 0 || !e[0] || !is_living(c, &e[0]->f)) {
+        fail(r, ERR_NOT_FOUND, "No entry with this id is stored.");
+        return;
+    }
+    const struct cache_entry *newer = cache_residents_exact(&c->residents, &e[0]->f.exact);
+    if (newer && newer->f.id != e[0]->f.id) {
+        fail(r, ERR_CONFLICT, "A newer answer has taken the place of this entry.");
+        return;
+    }
+    struct cache_fields f = e[0]->f;
+    f.pinned = with_mark(r->job->pin, f.pinned);
+    f.quarantined = with_mark(r->job->quarantine, f.quarantined);
+    r->old_id = f.id;
+    r->marked = cache_entry_new(&f);
+    store_put(c->store, r->marked, on_marked, r);
+}
+
+static void start_get(struct admin_run *r)
+{
+    const struct admin_job *j = r->job;
+
+    if (j->any_scope)
+        store_find(r->c->store, j->ids[0].id, on_got, r);
+    else
+        store_get(r->c->store, j->ids, j->id_count, on_got, r);
+}
+
+/* ---- life ---- */
+
+static void on_again(evutil_socket_t fd, short what, void *ctx)
+{
+    struct admin_run *r = ctx;
+
+    (void)fd, (void)what;
+    if (r->doomed_next < r->doomed_count)
+        remove_some(r);
+    else
+        scan(r);
+}
+
+void admin_job_start(struct cache *c, struct admin_job *j)
+{
+    struct admin_run *r = mem_zalloc(1, sizeof *r);
+
+    r->c = c;
+    r->job = j;
+    arena_init(&r->room, 4096);
+    r->again = event_new(c->base, -1, 0, on_again, r);
+    mem_need(r->again);
+    list_push_back(&c->admin_runs, &r->link);
+    switch (j->kind) {
+    case ADMIN_PAGE:
+    case ADMIN_REMOVE:
+        start_pages(r);
+        break;
+    case ADMIN_GET:
+        start_get(r);
+        break;
+    case ADMIN_MARK:
+        store_find(c->store, j->ids[0].id, on_found, r);
+        break;
+    }
+}
+
+/* The store has answered all that was open: what is left sits between two pieces of work. */
+void admin_job_stop_all(struct cache *c)
+{
+    while (!list_empty(&c->admin_runs)) {
+        struct admin_run *r = CONTAINER_OF(c->admin_runs.next, struct admin_run, link);
+        fail(r, ERR_DRAINING, "The cache is being closed.");
+    }
+}

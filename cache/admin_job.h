@@ -1,0 +1,65 @@
+/* What an operator does with the entries of a running cache: looks at them page by page, takes them
+ * out, marks them. A job is one message, handed over whole and answered once, on the mailbox that
+ * it names; its work is done on the cache thread in small pieces, between which questions of
+ * requests have their turn. */
+#ifndef CACHE_ADMIN_JOB_H
+#define CACHE_ADMIN_JOB_H
+
+#include "base/arena.h"
+#include "base/mailbox.h"
+#include "cache/admin_cursor.h"
+#include "cache/admin_filter.h"
+#include "cache/cache.h"
+#include "cache/store.h"
+
+enum admin_job_kind {
+    ADMIN_PAGE,   /* what matches the filter, from the cursor on, without bodies */
+    ADMIN_GET,    /* the entries of `ids`, whole: in their scopes, or one of any scope */
+    ADMIN_REMOVE, /* as ADMIN_PAGE, and what it matched is gone */
+    ADMIN_MARK,   /* the entry `ids[0]` is pinned or not, quarantined or not */
+};
+
+/* A mark is left as it is, set, or taken away. */
+enum admin_mark { ADMIN_LEAVE, ADMIN_SET, ADMIN_UNSET };
+
+struct admin_job {
+    struct message msg; /* the asker sets deliver and discard */
+    struct mailbox *reply_to;
+    void *owner; /* the asker's own, as is id; the cache looks at neither */
+    uint64_t id;
+    struct arena arena; /* holds what the slices of the question point to */
+
+    enum admin_job_kind kind;
+    struct admin_filter filter;
+    bool dead;           /* also what has expired or was flushed, and waits to be swept away */
+    struct slice cursor; /* "0" begins */
+    size_t limit;        /* a page ends once it has that many: a hint, like SCAN's COUNT */
+    struct store_ref ids[STORE_MAX_IDS];
+    size_t id_count;
+    bool any_scope; /* of ADMIN_GET and ADMIN_MARK: ids[0] is all that is known */
+    enum admin_mark pin, quarantine;
+
+    /* the answer. ERR_BAD_REQUEST: the cursor is none of this cache; ERR_NOT_FOUND; ERR_CONFLICT:
+     * the entry was replaced meanwhile; ERR_OVERLOADED: the store cannot be reached, and what was
+     * done until then is told. */
+    enum err err;
+    struct err_text why;
+    struct cache_entry **entries; /* references, freed with the job; NULL in it: not there */
+    size_t entry_count, entry_cap;
+    char next[ADMIN_CURSOR_BYTES];      /* "0": that was all */
+    uint64_t looked_at, matched, bytes; /* entries; bytes of those that matched, as they are kept */
+    uint64_t removed;
+};
+
+struct admin_job *admin_job_new(enum admin_job_kind kind);
+void admin_job_free(struct admin_job *j);                  /* NULL is fine */
+void admin_job_give(struct cache *c, struct admin_job *j); /* j is handed over */
+
+/* What an entry (or a page's head of one) takes in a store: the stored form, with its body. */
+size_t admin_job_entry_bytes(const struct cache_fields *f);
+
+/* For cache.c, on its thread: a job begins; the cache is closed, all jobs are answered. */
+void admin_job_start(struct cache *c, struct admin_job *j);
+void admin_job_stop_all(struct cache *c);
+
+#endif
