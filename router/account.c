@@ -57,6 +57,8 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
         .first_byte_us = at->first_byte_us,
         .duration_us = at->duration_us,
         .served = at->served,
+        .confidence = -1,
+        .verdict = "",
     };
 }
 
@@ -78,6 +80,8 @@ static void fill_classify(const struct request *r, struct ledger_attempt *row)
         .price_version = qc->price->version,
         .first_byte_us = -1,
         .duration_us = qc->share_us,
+        .confidence = -1,
+        .verdict = "",
     };
 }
 
@@ -98,6 +102,8 @@ static void fill_replay(struct request *r, int64_t duration_us, struct ledger_at
         .first_byte_us = -1,
         .duration_us = duration_us,
         .served = r->outcome == ERR_OK,
+        .confidence = -1,
+        .verdict = "",
     };
 }
 
@@ -146,7 +152,7 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         fill_attempt(r, i, &rows[n++]);
     for (size_t i = 0; i < n; i++)
         rows[i].seq = (int32_t)i + 1;
-    ledger_post(r->env->ledger, ledger_record_new(&req, rows, n));
+    ledger_post(r->env->ledger, ledger_record_new(&req, rows, n, NULL, 0));
 }
 
 static int route_index(const struct request *r)

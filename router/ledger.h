@@ -6,11 +6,13 @@
  * batch, never a part of a record (request and attempts are one transaction). A failed write is
  * retried for ever with back-off and shows in metrics. Nothing is dropped: when the queue holds
  * max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
- * Schema: table requests and view attempts have the columns named as the fields below (cost is
- * cost_nanousd, class_name is class, usage is five *_tokens columns and usage_source; a duration of
- * -1 is NULL); views spend_by_model, spend_by_day and cache_by_day are in USD. request_id is not
- * unique: clients may choose it. threads: ledger_post and ledger_full from any thread; open/close
- * from control; the writer is its own. */
+ * Schema: tables requests, decisions and outcomes and view attempts have the columns named as the
+ * fields below (cost is cost_nanousd, class_name is class, usage is five *_tokens columns and
+ * usage_source; a duration of -1 is NULL). Views: spend_by_model, spend_by_day and cache_by_day in
+ * USD; outcomes_now, the newest word of each source; request_outcomes, requests with what is known
+ * of the served answer; cost_per_success by route and class. request_id is not unique: clients may
+ * choose it. threads: ledger_post and ledger_full from any thread; open/close from control; the
+ * writer is its own. */
 #ifndef ROUTER_LEDGER_H
 #define ROUTER_LEDGER_H
 
@@ -40,6 +42,36 @@ struct ledger_attempt {
     const char *price_version;
     int64_t first_byte_us, duration_us; /* -1: none */
     bool served;                        /* its answer (or a part of it) went to the client */
+    double confidence;   /* of its answer being good, 0..1, as it was judged; -1: it was not */
+    const char *verdict; /* what was thought of it: "accepted", "rejected: json_schema" ...; "" */
+};
+
+/* One decision of a request: which model goes first, or what comes after an answer. */
+struct ledger_decision {
+    int32_t step;        /* 1.. within the request */
+    const char *kind;    /* "first", "next"; "audit" ... */
+    const char *mode;    /* "order", "accept", "objective" */
+    const char *context; /* what is learned together: "route/class"; "" where nothing is */
+    /* JSON: [{"model":"small","propensity":0.98,"index_nanousd":1600,"p":0.71,"cost_nanousd":40,
+     * "score":0.66}, ...]; members that nobody knows are left out. */
+    const char *candidates;
+    const char *chosen;    /* a model's name; "stop" */
+    double propensity;     /* with which that was chosen, 0..1 */
+    nanousd success_value; /* what one more success was worth; -1: no objective */
+    uint64_t beliefs;      /* serial of the beliefs that were held; 0: none */
+    const char *reason;    /* a sentence */
+};
+
+/* What became of an answer, as one source says. Names its request by tenant and id: another replica
+ * may have served it. */
+struct ledger_outcome {
+    const char *request_id, *tenant, *route, *class_name;
+    const char *model;    /* whose answer it is about */
+    const char *source;   /* tally_source_name() */
+    int32_t value_milli;  /* 0: failure .. 1000: success; -1: taken back */
+    int32_t weight_milli; /* how far the source is believed */
+    int64_t said_wall_us, booked_wall_us;
+    const char *note;
 };
 
 struct ledger_request {
@@ -68,7 +100,9 @@ struct ledger_request {
 
 struct ledger_record;
 struct ledger_record *ledger_record_new(const struct ledger_request *r,
-                                        const struct ledger_attempt *attempts, size_t n);
+                                        const struct ledger_attempt *attempts, size_t n,
+                                        const struct ledger_decision *decisions, size_t m);
+struct ledger_record *ledger_outcome_new(const struct ledger_outcome *o);
 
 /* Opens or creates path (schema versioned by PRAGMA user_version; a newer one is refused). NULL + t
  * on failure. */

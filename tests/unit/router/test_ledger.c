@@ -101,8 +101,10 @@ static struct ledger_record *record(const char *id, int attempts)
                                           .price_version = "v",
                                           .first_byte_us = -1,
                                           .duration_us = 7,
-                                          .served = i + 1 == attempts};
-    return ledger_record_new(&r, rows, (size_t)attempts);
+                                          .served = i + 1 == attempts,
+                                          .confidence = i + 1 == attempts ? 0.875 : -1,
+                                          .verdict = i + 1 == attempts ? "accepted" : ""};
+    return ledger_record_new(&r, rows, (size_t)attempts, NULL, 0);
 }
 
 static sqlite3 *reader(void)
@@ -173,16 +175,19 @@ static void a_record_is_stored_as_given(void **state)
                             "cache_write_tokens||'|'||output_tokens||'|'||reasoning_tokens||'|'||"
                             "usage_source||'|'||cost_nanousd||'|'||"
                             "price_version||'|'||ifnull(first_byte_us,'none')||'|'||duration_us||'|"
-                            "'||served FROM attempts WHERE seq = 1"),
+                            "'||served||'|'||ifnull(confidence,'none')||'|'||verdict"
+                            " FROM attempts WHERE seq = 1"),
                         "req_1|1|serve|1795000000000001|small|up|b|h:1|upstream_reset|200|1|2|3|4|"
-                        "5|reported|1500|v|none|7|0");
+                        "5|reported|1500|v|none|7|0|none|");
+    assert_string_equal(ask("SELECT confidence||verdict FROM attempts WHERE seq = 2"),
+                        "0.875accepted");
     assert_string_equal(ask("SELECT model||' '||attempts||' '||served||' '||printf('%.7f', "
                             "cost_usd) FROM spend_by_model"
                             " ORDER BY model"),
                         "big 1 1 0.0000015");
     assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
                         "2026-11-18 acme 2");
-    assert_string_equal(ask("PRAGMA user_version"), "4");
+    assert_string_equal(ask("PRAGMA user_version"), "5");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
 }
@@ -207,7 +212,7 @@ static void records_without_attempts_and_with_unset_durations(void **state)
                                .duration_us = -1};
     struct ledger *l = open_ledger(100);
     (void)state;
-    ledger_post(l, ledger_record_new(&r, NULL, 0));
+    ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
     assert_true(ledger_flush(l, 10000));
     assert_string_equal(
         ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL)||(class_us IS NULL) FROM "
@@ -268,7 +273,7 @@ static void the_cache_has_a_view_of_its_own(void **state)
                                    .cost = rows[i].cost,
                                    .purpose = rows[i].purpose,
                                    .outcome = "ok"};
-        ledger_post(l, ledger_record_new(&r, NULL, 0));
+        ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
     }
     assert_true(ledger_flush(l, 10000));
     assert_string_equal(
@@ -303,8 +308,9 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
                                        .backend = "",
                                        .endpoint = "",
                                        .outcome = "",
-                                       .price_version = ""};
-    ledger_post(l, ledger_record_new(&r, a, 3));
+                                       .price_version = "",
+                                       .verdict = ""};
+    ledger_post(l, ledger_record_new(&r, a, 3, NULL, 0));
     assert_true(ledger_flush(l, 10000));
     assert_string_equal(ask("SELECT group_concat(seq) FROM attempts"), "7,8,9");
     ledger_close(l);
@@ -326,6 +332,93 @@ static void closing_writes_what_is_queued_and_opening_goes_on(void **state)
     assert_string_equal(ask("SELECT count(DISTINCT request_id) FROM attempts"), "15000");
 }
 
+static void decisions_and_outcomes(void **state)
+{
+    static const struct ledger_decision d[] = {
+        {.step = 1,
+         .kind = "first",
+         .mode = "objective",
+         .context = "chat/math",
+         .candidates = "[{\"model\":\"small\",\"propensity\":0.75}]",
+         .chosen = "small",
+         .propensity = 0.75,
+         .success_value = 3000000,
+         .beliefs = 7,
+         .reason = "its index is the highest"},
+        {.step = 1, /* a key: it becomes 2 */
+         .kind = "next",
+         .mode = "accept",
+         .context = "",
+         .candidates = "[]",
+         .chosen = "stop",
+         .propensity = 1,
+         .success_value = -1,
+         .reason = ""},
+    };
+    struct ledger_request r = {.request_id = "r1",
+                               .received_wall_us = 1,
+                               .api = "",
+                               .requested_model = "",
+                               .tenant = "acme",
+                               .route = "chat",
+                               .policy_version = "",
+                               .served_model = "small",
+                               .outcome = "ok",
+                               .class_name = "math",
+                               .class_tier = "",
+                               .cost = 2000000,
+                               .purpose = "serve",
+                               .cache = ""};
+    struct ledger_outcome o = {.request_id = "r1",
+                               .tenant = "acme",
+                               .route = "chat",
+                               .class_name = "math",
+                               .model = "small",
+                               .source = "feedback",
+                               .value_milli = 0,
+                               .weight_milli = 1000,
+                               .said_wall_us = 10,
+                               .booked_wall_us = 11,
+                               .note = ""};
+    struct ledger *l = open_ledger(100);
+    (void)state;
+    ledger_post(l, ledger_record_new(&r, NULL, 0, d, 2));
+    ledger_post(l, ledger_outcome_new(&o));
+    o.value_milli = 500; /* said later: it counts */
+    o.said_wall_us = 12;
+    ledger_post(l, ledger_outcome_new(&o));
+    o.source = "regenerate"; /* weighs less */
+    o.weight_milli = 300;
+    o.value_milli = 0;
+    ledger_post(l, ledger_outcome_new(&o));
+    o.tenant = "other"; /* not this request's */
+    o.weight_milli = 1000;
+    ledger_post(l, ledger_outcome_new(&o));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(
+        ask("SELECT group_concat(step||kind||mode||context||json_extract(candidates, "
+            "'$[0].propensity')||chosen||propensity||success_nanousd||beliefs||reason) "
+            "FROM decisions WHERE step = 1"),
+        "1firstobjectivechat/math0.75small0.7530000007its index is the highest");
+    assert_string_equal(ask("SELECT chosen||(success_nanousd IS NULL) FROM decisions WHERE step = "
+                            "2"),
+                        "stop1");
+    assert_string_equal(ask("SELECT route||class||resolved||' '||successes||' '||cost_usd||' '||"
+                            "usd_per_success FROM cost_per_success"),
+                        "chatmath1 0.5 0.002 0.004");
+    o.tenant = "acme"; /* both words are taken back */
+    o.value_milli = -1;
+    o.said_wall_us = 13;
+    ledger_post(l, ledger_outcome_new(&o));
+    o.source = "feedback";
+    ledger_post(l, ledger_outcome_new(&o));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask("SELECT count(*) FROM request_outcomes"), "0");
+    assert_string_equal(ask("SELECT count(*) FROM outcomes"), "6");
+    assert_int_equal(metric(l, STAT_LEDGER_ROWS), 9);
+    ledger_close(l);
+}
+
 /* A file as the first version of weir left it. */
 static void an_old_file_is_brought_up_to_date(void **state)
 {
@@ -336,6 +429,11 @@ static void an_old_file_is_brought_up_to_date(void **state)
     ledger_close(l);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db,
+                                  "DROP VIEW cost_per_success; DROP VIEW request_outcomes;"
+                                  "DROP VIEW outcomes_now; DROP TABLE outcomes;"
+                                  "DROP TABLE decisions;"
+                                  "ALTER TABLE attempt_rows DROP COLUMN confidence;"
+                                  "ALTER TABLE attempt_rows DROP COLUMN verdict;"
                                   "ALTER TABLE requests DROP COLUMN class;"
                                   "ALTER TABLE requests DROP COLUMN class_confidence;"
                                   "ALTER TABLE requests DROP COLUMN class_tier;"
@@ -354,7 +452,7 @@ static void an_old_file_is_brought_up_to_date(void **state)
     l = open_ledger(10);
     ledger_post(l, record("new", 1));
     assert_true(ledger_flush(l, 10000));
-    assert_string_equal(ask("PRAGMA user_version"), "4");
+    assert_string_equal(ask("PRAGMA user_version"), "5");
     assert_string_equal(
         ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
             "ifnull(class_us, ':none')||cache||saved_nanousd||purpose||"
@@ -610,6 +708,7 @@ int main(void)
         TEST(the_cache_has_a_view_of_its_own),
         TEST(repeated_attempt_numbers_do_not_stop_the_writer),
         TEST(closing_writes_what_is_queued_and_opening_goes_on),
+        TEST(decisions_and_outcomes),
         TEST(an_old_file_is_brought_up_to_date),
         TEST(what_cannot_be_opened),
         TEST(a_read_only_file_is_refused),

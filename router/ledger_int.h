@@ -1,0 +1,45 @@
+/* What the ledger's files share: a record on its way from a worker to the disk, and the prepared
+ * statements that put it there. Nobody else includes it. */
+#ifndef ROUTER_LEDGER_INT_H
+#define ROUTER_LEDGER_INT_H
+
+#include <sqlite3.h>
+#include "base/mailbox.h"
+#include "router/ledger.h"
+
+/* One block: this, its rows and their strings. Either a request or, when is_outcome, an outcome. */
+struct ledger_record {
+    struct message msg;
+    bool is_outcome;
+    struct ledger_request request;
+    struct ledger_outcome outcome;
+    struct ledger_attempt *attempts;
+    struct ledger_decision *decisions;
+    size_t attempt_count, decision_count;
+};
+
+enum ledger_statement {
+    LEDGER_BEGIN,
+    LEDGER_INSERT_REQUEST,
+    LEDGER_INSERT_ATTEMPT,
+    LEDGER_INSERT_DECISION,
+    LEDGER_INSERT_OUTCOME,
+    LEDGER_COMMIT,
+    LEDGER_ROLLBACK,
+    LEDGER_STATEMENTS
+};
+
+struct ledger_statements { /* of one connection */
+    sqlite3_stmt *of[LEDGER_STATEMENTS];
+};
+
+/* An SQLite result code; what was prepared before a failure is finalized with the rest. */
+int ledger_statements_prepare(struct ledger_statements *s, sqlite3 *db);
+void ledger_statements_finalize(struct ledger_statements *s);
+/* SQLITE_OK or the reason. */
+int ledger_statement_run(struct ledger_statements *s, enum ledger_statement which);
+/* Within a transaction. *rows grows by the rows written. */
+int ledger_record_insert(const struct ledger_record *rec, struct ledger_statements *s,
+                         int64_t *rows);
+
+#endif
