@@ -259,8 +259,125 @@ struct policy_match {
 #define POLICY_MAX_STEPS     16 /* of one route */
 #define POLICY_MAX_ENDPOINTS 64 /* of one backend */
 
+/* How a route goes on from one answer to the next model. */
+enum policy_decide_mode {
+    POLICY_DECIDE_ORDER,    /* the next model is asked only when one has failed */
+    POLICY_DECIDE_ACCEPT,   /* in written order, until an answer is sure enough */
+    POLICY_DECIDE_OBJECTIVE /* in any order, for the least cost of a success; an answer that the
+                               step's `accept` takes is final */
+};
+enum policy_minimize { POLICY_MINIMIZE_OFF, POLICY_MINIMIZE_COST_PER_SUCCESS };
+enum policy_floor_scope { POLICY_FLOOR_ROUTE, POLICY_FLOOR_CLASS };
+
+struct policy_floor {
+    double success; /* share of requests that must succeed, 0..1; POLICY_OFF: no floor */
+    enum policy_floor_scope scope;
+    double min_class; /* each class's own floor under a route's; POLICY_OFF: none */
+};
+
+struct policy_objective {
+    enum policy_minimize minimize;
+    struct policy_floor floor;
+    nanousd failure_price; /* of one answer that fails */
+    nanousd budget;        /* of one request; POLICY_NONE */
+    nanousd latency_price; /* of a second that the client waits */
+};
+
+enum policy_hold {
+    POLICY_HOLD_TOKENS, /* a stream is judged by its first tokens, before the client sees one */
+    POLICY_HOLD_WHOLE,  /* ... by its whole answer */
+    POLICY_HOLD_OFF     /* a stream is not judged: its first answer is final */
+};
+enum policy_validator_kind {
+    POLICY_VALIDATE_JSON_SCHEMA,
+    POLICY_VALIDATE_TOOL_ARGS,
+    POLICY_VALIDATE_NON_EMPTY,
+    POLICY_VALIDATE_REGEX,
+    POLICY_VALIDATE_COMMAND,
+    POLICY_VALIDATE_HTTP
+};
+
+/* One test that an answer must pass. What a kind has no use for is not set. */
+struct policy_validator {
+    enum policy_validator_kind kind;
+    const char *file;    /* JSON_SCHEMA: of the schema; NULL: the request's own */
+    const char *pattern; /* REGEX: POSIX extended, searched in the answer's text */
+    const char **argv;   /* COMMAND: NULL-terminated */
+    size_t argv_count;
+    const char *url;    /* HTTP */
+    int64_t timeout_ms; /* COMMAND, HTTP: then the result is not known */
+};
+#define POLICY_MAX_VALIDATORS 8 /* of one route */
+
+struct policy_confidence {
+    enum policy_hold hold;
+    int64_t hold_tokens;
+    bool recall;   /* the best of the earlier answers may be served */
+    bool logprobs; /* models that have log-probabilities are asked for them */
+    struct policy_validator *validators;
+    size_t validator_count;
+};
+
+struct policy_canary { /* a model that is being tried */
+    size_t model;      /* index */
+    double cap;        /* at most this share of a class's requests begins with it */
+    double alpha;      /* chance of a false alarm that takes it out */
+};
+struct policy_pin {                  /* requests that one model alone answers */
+    const char *tenant, *class_name; /* NULL: any */
+    size_t model;                    /* index */
+};
+
+struct policy_explore {
+    double share;           /* of requests whose first model is chosen at random */
+    double step_share;      /* ... whose next step is */
+    double max_spend_share; /* of what the route spends */
+    double cold_start;      /* share that a model with few outcomes is given */
+    struct policy_canary *canaries;
+    size_t canary_count;
+    struct policy_pin *pins;
+    size_t pin_count;
+};
+
+enum policy_learn_mode { POLICY_LEARN_ON, POLICY_LEARN_OFF };
+enum policy_silence { POLICY_SILENCE_MISSING, POLICY_SILENCE_SUCCESS, POLICY_SILENCE_FAILURE };
+
+struct policy_learn {
+    enum policy_learn_mode mode;
+    int64_t half_life_ms, fast_half_life_ms; /* of counters */
+    enum policy_silence silence;             /* what no outcome means after so long */
+    int64_t silence_after_ms;
+    struct policy_sources { /* how much an outcome counts, by where it comes from */
+        double explicit_feedback, correction, validator, judge, regenerate, silence;
+    } sources;
+};
+
+struct policy_audit { /* finished requests that all models of the route are asked afresh */
+    double share;
+    nanousd max_per_day; /* of one route */
+    size_t judge;        /* index of a model; SIZE_MAX: validators only */
+};
+
+struct policy_holdout { /* requests that stay on one model, to compare with */
+    double share;
+    size_t model; /* index; SIZE_MAX: the cascade's last */
+};
+
+struct policy_decide {
+    enum policy_decide_mode mode; /* what the keys below come to */
+    double accept;                /* POLICY_OFF: steps that write none accept any answer */
+    struct policy_objective objective;
+    struct policy_confidence confidence;
+    struct policy_explore explore;
+    struct policy_learn learn;
+    struct policy_audit audit;
+    struct policy_holdout holdout;
+};
+
 struct policy_step {
-    size_t model; /* index */
+    size_t model;  /* index */
+    double accept; /* probability of being right at which its answer is final; POLICY_OFF: not
+                      written here nor for the route, any answer is */
 };
 
 struct policy_route {
@@ -271,6 +388,7 @@ struct policy_route {
     size_t cascade_count; /* the first so many are the cascade */
     struct policy_retry retry;
     struct policy_cache_use cache;
+    struct policy_decide decide;
     int64_t deadline_ms; /* whole request, all attempts; POLICY_NONE */
     int line;            /* where it is written, for explain */
 };
@@ -341,6 +459,8 @@ struct policy {
     size_t class_count;
     bool matches_class; /* some route does */
     struct policy_cache cache;
+    struct policy_decide decide; /* what routes do unless they say otherwise */
+    bool decides;                /* some route judges answers */
 };
 
 /* The request header that carries the backend's key: Authorization, x-api-key or api-key. */

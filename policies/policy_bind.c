@@ -227,8 +227,6 @@ static void unknown_keys(struct binder *b, const struct spec_object *o, const st
     }
 }
 
-static void bind_defaults(struct binder *b, const struct spec_object *o, void *base);
-
 /* A default as a node: lists are written [a, b] in the table, everything else is a plain scalar. */
 static struct node *default_node(struct binder *b, const char *text)
 {
@@ -253,7 +251,7 @@ static void bind_default(struct binder *b, const struct spec_key *k, void *base)
         return;
     if (k->type == SPEC_OBJECT) {
         if (!(k->flags & SPEC_INHERIT))
-            bind_defaults(b, k->object, field);
+            bind_object_defaults(b, k->object, field);
     } else if (k->deflt) {
         struct place at = {.key = k->name, .node = default_node(b, k->deflt)};
         at.address = field; /* leaves no place behind: it was not written */
@@ -264,7 +262,7 @@ static void bind_default(struct binder *b, const struct spec_key *k, void *base)
     } else if (k->type == SPEC_INT || k->type == SPEC_DURATION || k->type == SPEC_SIZE ||
                k->type == SPEC_USD) {
         *(int64_t *)field = POLICY_NONE;
-    } else if (k->type == SPEC_BACKEND) {
+    } else if (k->type == SPEC_BACKEND || k->type == SPEC_MODEL) {
         *(size_t *)field = SIZE_MAX;
     } else if (k->type == SPEC_FRACTION) {
         *(double *)field = POLICY_OFF;
@@ -273,7 +271,7 @@ static void bind_default(struct binder *b, const struct spec_key *k, void *base)
     }
 }
 
-static void bind_defaults(struct binder *b, const struct spec_object *o, void *base)
+void bind_object_defaults(struct binder *b, const struct spec_object *o, void *base)
 {
     for (size_t i = 0; i < o->count; i++)
         bind_default(b, &o->keys[i], base);
@@ -291,7 +289,16 @@ static const char *help_as_hint(struct binder *b, const char *help)
     return hint;
 }
 
-static void bind_key(struct binder *b, const struct spec_key *k, const struct place *at, void *base)
+/* What lies in an object that arrives filled in is filled in as well. */
+static void bind_inherited(struct binder *b, const struct spec_key *k, struct place *at, void *base)
+{
+    struct spec_key filled = *k;
+    filled.flags |= SPEC_INHERIT;
+    bind_value(b, &filled, at, base);
+}
+
+static void bind_key(struct binder *b, const struct spec_key *k, const struct place *at, void *base,
+                     unsigned flags)
 {
     const struct node_entry *e = node_find(at->node, slice_str(k->name));
     if (!e) {
@@ -311,14 +318,17 @@ static void bind_key(struct binder *b, const struct spec_key *k, const struct pl
         bind_error(b, p, none, "'%s' has no value", k->name);
         return;
     }
-    bind_value(b, k, p, base);
+    if ((flags & SPEC_INHERIT) && k->type == SPEC_OBJECT)
+        bind_inherited(b, k, p, base);
+    else
+        bind_value(b, k, p, base);
 }
 
 void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base,
                  unsigned flags)
 {
     if (!(flags & SPEC_INHERIT))
-        bind_defaults(b, o, base);
+        bind_object_defaults(b, o, base);
     if (at->node->kind != NODE_MAP) {
         bind_error(b, at,
                    arena_printf(b->scratch, "write {%s: ..., ...} or one 'key: value' per line",
@@ -328,7 +338,7 @@ void bind_object(struct binder *b, const struct spec_object *o, const struct pla
     }
     unknown_keys(b, o, at);
     for (size_t i = 0; i < o->count; i++)
-        bind_key(b, &o->keys[i], at, base);
+        bind_key(b, &o->keys[i], at, base, flags);
 }
 
 void binder_run(struct binder *b, const struct node *root)

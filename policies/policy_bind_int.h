@@ -19,6 +19,7 @@ struct draft {
     struct policy_server server;
     struct policy_retry retry;
     struct policy_cache cache;
+    struct policy_decide decide;
     struct policy_backend *backends;
     size_t backend_count;
     struct policy_model *models;
@@ -94,6 +95,7 @@ struct place *bind_child(struct binder *b, const struct place *up, const struct 
 void bind_keep(struct binder *b, struct place *at, const void *address);
 void bind_object(struct binder *b, const struct spec_object *o, const struct place *at, void *base,
                  unsigned flags);
+void bind_object_defaults(struct binder *b, const struct spec_object *o, void *base);
 /* Stores the value at `at` into the member k of the struct at base. */
 void bind_value(struct binder *b, const struct spec_key *k, struct place *at, void *base);
 /* The node must be a scalar of text (not a number, boolean or null); reports and returns false

@@ -421,6 +421,7 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
         check_alias(b, s, i);
     policy_check_classes(b, p);
     policy_check_cache(b, p);
+    policy_check_decide(b, p);
     check_route_names(b, p);
     check_models_by_name(b);
     check_tenant_keys(b, p);

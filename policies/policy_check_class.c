@@ -124,21 +124,37 @@ static bool is_label(const struct policy *p, const struct policy_labels *labels,
     return false;
 }
 
+static void check_name(struct binder *b, const struct policy *p, const struct policy_labels *labels,
+                       const char *name, const struct place *at)
+{
+    if (is_label(p, labels, name))
+        return;
+    struct names_nearest near;
+    bind_nearest_init(b, &near, slice_str(name));
+    offer_labels(&near, p, labels);
+    const char *hint = bind_did_you_mean(b, &near);
+    bind_error(b, at, hint ? hint : known_labels(b, p, labels),
+               "neither 'classes' nor the class head knows '%s'", name);
+}
+
 static void check_names(struct binder *b, const struct policy *p, const struct policy_match *m,
                         const struct policy_labels *labels)
 {
     for (size_t i = 0; i < m->class_count; i++) {
-        if (is_label(p, labels, m->classes[i]))
-            continue;
-        struct names_nearest near;
-        bind_nearest_init(b, &near, slice_str(m->classes[i]));
-        offer_labels(&near, p, labels);
-        const char *hint = bind_did_you_mean(b, &near);
         const struct place *item = binder_place(b, &m->classes[i]);
-        bind_error(b, item->node ? item : binder_place(b, &m->classes),
-                   hint ? hint : known_labels(b, p, labels),
-                   "neither 'classes' nor the class head knows '%s'", m->classes[i]);
+        check_name(b, p, labels, m->classes[i], item->node ? item : binder_place(b, &m->classes));
     }
+}
+
+/* Whose requests are pinned by class; a section that was inherited is checked where it is written.
+ */
+static void check_pins(struct binder *b, const struct policy *p, const struct policy_explore *e,
+                       const struct policy_labels *labels)
+{
+    for (size_t i = 0; binder_written(b, &e->pins) && i < e->pin_count; i++)
+        if (e->pins[i].class_name)
+            check_name(b, p, labels, e->pins[i].class_name,
+                       binder_place(b, &e->pins[i].class_name));
 }
 
 /* What is written and changes nothing. */
@@ -147,7 +163,7 @@ static void check_use(struct binder *b, const struct policy *p)
     bool serves = false;
     for (size_t i = 0; i < p->model_count; i++)
         serves = serves || p->models[i].encoder;
-    if (binder_written(b, &b->draft->encoder) && !p->matches_class && !serves)
+    if (binder_written(b, &b->draft->encoder) && !p->matches_class && !p->decides && !serves)
         bind_warning(b, binder_place(b, &b->draft->encoder), "match on a class, or remove it",
                      "no route matches on a class, and no model is served by the encoder");
     for (size_t c = 0; c < p->class_count; c++) {
@@ -155,7 +171,7 @@ static void check_use(struct binder *b, const struct policy *p)
         for (size_t i = 0; i < p->route_count; i++)
             for (size_t j = 0; j < p->routes[i].match.class_count; j++)
                 used = used || strcmp(p->routes[i].match.classes[j], p->classes[c].name) == 0;
-        if (!used)
+        if (!used && !p->decides)
             bind_warning(b, binder_place(b, &p->classes[c]), "match on it, or remove it",
                          "no route matches on this class");
     }
@@ -174,10 +190,14 @@ void policy_check_classes(struct binder *b, const struct policy *p)
             bind_error(b, binder_place(b, &m->min_confidence), "name the class that it is about",
                        "min_confidence has no effect without 'class'");
     }
-    bool wanted = p->matches_class || binder_written(b, &b->draft->encoder);
-    if (wanted && labels_of(b, &labels))
+    bool wanted = p->matches_class || p->decides || binder_written(b, &b->draft->encoder);
+    if (wanted && labels_of(b, &labels)) {
         for (size_t i = 0; i < p->route_count; i++)
             check_names(b, p, &p->routes[i].match, &labels);
+        check_pins(b, p, &b->draft->decide.explore, &labels);
+        for (size_t i = 0; i < b->draft->written_routes; i++)
+            check_pins(b, p, &p->routes[i].decide.explore, &labels);
+    }
     if (b->diags->errors == 0)
         check_use(b, p);
 }

@@ -18,6 +18,9 @@ void policy_check_classes(struct binder *b, const struct policy *p);
  */
 void policy_complete_cache(struct binder *b);
 void policy_check_cache(struct binder *b, const struct policy *p);
+/* How each route decides (policy_check_decide.c); after the routes are all there. */
+void policy_complete_decide(struct binder *b);
+void policy_check_decide(struct binder *b, const struct policy *p);
 /* Everything else, on the indexed snapshot. */
 void policy_check(struct binder *b, const struct policy_snapshot *s);
 /* Backends alone and among each other (policy_check_backend.c). */

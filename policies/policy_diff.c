@@ -176,6 +176,7 @@ static void compare_words(struct policy_diff *d)
     compare_fields(d, policy_print_spec("encoder"), "encoder", "", &d->old->encoder,
                    &d->new->encoder);
     compare_fields(d, policy_print_spec("cache"), "cache", "", &d->old->cache, &d->new->cache);
+    compare_fields(d, policy_print_spec("decide"), "decide", "", &d->old->decide, &d->new->decide);
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         compare_group(d, &groups[i]);
     compare_aliases(d);

@@ -61,10 +61,11 @@ static void imply_route(struct binder *b, const struct draft *d, size_t model, c
         .cascade_count = 1,
         .retry = d->retry,
         .cache = d->cache.use,
+        .decide = d->decide,
         .deadline_ms = POLICY_NONE,
         .line = binder_place(b, m)->node->line,
     };
-    r->steps[0].model = model;
+    r->steps[0] = (struct policy_step){.model = model, .accept = POLICY_OFF};
 }
 
 static bool takes_everything(const struct policy_match *m)
@@ -192,10 +193,13 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
     p->classes = d->classes;
     p->class_count = d->class_count;
     p->cache = d->cache;
+    p->decide = d->decide;
     for (size_t i = 0; i < p->encoder.price_count; i++)
         price_version(b->arena, &p->encoder.prices[i]);
     for (size_t i = 0; i < p->route_count; i++)
         p->matches_class = p->matches_class || p->routes[i].match.class_count;
+    for (size_t i = 0; i < p->route_count; i++)
+        p->decides = p->decides || p->routes[i].decide.mode != POLICY_DECIDE_ORDER;
     for (size_t i = 0; i < p->backend_count; i++) {
         struct policy_backend *k = &p->backends[i];
         if (!k->key_source)
@@ -246,6 +250,7 @@ static void load_nodes(struct policy_snapshot *s, struct arena *scratch, const s
     if (draft.models_by_name || !node_find(root, SLICE("routes")))
         imply_routes(&b, &draft);
     policy_complete_cache(&b);
+    policy_complete_decide(&b);
     policy_check_prices(&b);
     finish(&b, &draft, &s->policy);
     policy_snapshot_index(s);

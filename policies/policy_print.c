@@ -170,6 +170,28 @@ static const char *key_source(const struct policy_backend *k, const char *kind)
     return strncmp(k->key_source, kind, strlen(kind)) == 0 ? k->key_source : "";
 }
 
+/* A list of mappings: what is set in each. */
+static const char *print_entries(struct arena *a, const struct policy *p,
+                                 const struct spec_object *o, const char *items, size_t n)
+{
+    struct print_list all = {.arena = a};
+    for (size_t i = 0; i < n; i++) {
+        struct print_fields f = policy_print_object(a, p, o, items + i * o->bytes);
+        struct print_list one = {.arena = a};
+        for (size_t j = 0; j < f.count; j++)
+            if (f.items[j].value[0])
+                print_list_add(&one, arena_printf(a, "%s: %s", f.items[j].key, f.items[j].value));
+        print_list_add(&all, arena_printf(a, "{%s}", print_list_text(&one)));
+    }
+    return print_list_text(&all);
+}
+
+static const char *print_usd(struct arena *a, nanousd v)
+{
+    char usd[32];
+    return v == POLICY_NONE ? "" : arena_printf(a, "%s", money_format_usd(v, usd, sizeof usd));
+}
+
 static const char *print_value(struct arena *a, const struct policy *p, const struct spec_key *k,
                                const void *base)
 {
@@ -213,18 +235,20 @@ static const char *print_value(struct arena *a, const struct policy *p, const st
     case SPEC_BACKEND:
         return p->backends[*FIELD(size_t)].name;
     case SPEC_MODEL:
-        return p->models[*FIELD(size_t)].name;
+        return *FIELD(size_t) < p->model_count ? p->models[*FIELD(size_t)].name : "";
     case SPEC_PRICES:
         return print_prices(a, *FIELD(struct policy_price *), LENGTH());
     case SPEC_STEPS:
         return print_steps(a, p, base, strcmp(k->name, "cascade") == 0);
     case SPEC_TENANT_KEYS:
         return print_tenant_keys(a, *FIELD(struct policy_key *), LENGTH());
-    case SPEC_USD: /* inside prices */
+    case SPEC_USD:
+        return print_usd(a, *FIELD(nanousd));
+    case SPEC_LIST:
+        return print_entries(a, p, k->object, *FIELD(const char *), LENGTH());
     case SPEC_TIME:
     case SPEC_OBJECT: /* walked by the caller */
     case SPEC_MAP:
-    case SPEC_LIST:
     case SPEC_ALIASES:
     case SPEC_TYPES:
         break;

@@ -94,12 +94,16 @@ static enum err write_key(const struct spec_key *k, struct buf *out)
     }
     SAY("%s%s%s", type_name(k), k->flags & SPEC_SHORT ? " or " : "",
         k->flags & SPEC_SHORT ? type_name(&k->object->keys[0]) : "");
+    if (k->type == SPEC_LIST && k->max)
+        SAY(", at most %" PRId64, k->max);
     if (k->object)
         SAY(", see [%s](#%s)", k->object->name, k->object->name);
     if (k->words)
         e = write_words(k, out);
     else if (k->type == SPEC_INT || k->type == SPEC_DURATION || k->type == SPEC_SIZE)
         e = write_range(k, out);
+    else if (k->type == SPEC_FRACTION && (k->flags & SPEC_NONE))
+        SAY(", or `none`");
     if (e != ERR_OK)
         return e;
     if (k->flags & SPEC_REQUIRED)

@@ -124,6 +124,10 @@ static json_t *value(const struct spec_key *k)
     case SPEC_MAP:
         return names_to(reference(k->object));
     case SPEC_LIST:
+        if (!(k->flags & SPEC_SHORT))
+            return list_of(reference(k->object));
+        item = short_or(k);
+        break;
     case SPEC_TENANT_KEYS:
         return list_of(reference(k->object));
     case SPEC_INT:

@@ -590,7 +590,7 @@ static const struct spec_word capability_words[] = {{"chat", CAP_CHAT, false},
 static const struct spec_word thinking_words[] = {
     {"budget", THINKING_BUDGET, false}, {"adaptive", THINKING_ADAPTIVE, false}, {NULL, 0, false}};
 
-#define PRICE(kind) .type = SPEC_USD, AT(policy_price, per_mtok[kind])
+#define PRICE(kind) .type = SPEC_USD, .flags = SPEC_PER_MTOK, AT(policy_price, per_mtok[kind])
 static const struct spec_key price_keys[] = {
     {.name = "from",
      .type = SPEC_TIME,
@@ -1092,6 +1092,427 @@ static const struct spec_key route_cache_keys[] = {
 OBJECT(route_cache, policy_cache_use, "route_cache",
        "What differs from the top-level `cache`. `cache: off` alone: this route uses none.");
 
+/* ---- deciding ---- */
+
+static const struct spec_word minimize_words[] = {
+    {"cost_per_success", POLICY_MINIMIZE_COST_PER_SUCCESS, false},
+    {"off", POLICY_MINIMIZE_OFF, false},
+    {NULL, 0, false}};
+static const struct spec_word floor_scope_words[] = {
+    {"route", POLICY_FLOOR_ROUTE, false}, {"class", POLICY_FLOOR_CLASS, false}, {NULL, 0, false}};
+
+static const struct spec_key success_floor_keys[] = {
+    {.name = "success",
+     .type = SPEC_FRACTION,
+     AT(policy_floor, success),
+     .flags = SPEC_NONE,
+     .also = "floor share rate",
+     .help = "Share of requests that must succeed."},
+    {.name = "scope",
+     .type = SPEC_ENUM,
+     AT(policy_floor, scope),
+     .deflt = "route",
+     .words = floor_scope_words,
+     .help = "Whether the floor holds for the route as a whole, or for each class by itself."},
+    {.name = "min_class",
+     .type = SPEC_FRACTION,
+     AT(policy_floor, min_class),
+     .flags = SPEC_NONE,
+     .help = "Least share of successes of any class under a floor of scope `route`."},
+};
+OBJECT(success_floor, policy_floor, "floor", "The quality that must be kept.");
+
+static const struct spec_key objective_keys[] = {
+    {.name = "minimize",
+     .type = SPEC_ENUM,
+     AT(policy_objective, minimize),
+     .deflt = "off",
+     .words = minimize_words,
+     .also = "minimise optimise optimize goal",
+     .help = "`cost_per_success`: models are asked in whatever order makes a good answer cheapest, "
+             "as far as outcomes tell. Stands for itself in an `objective` with any other key."},
+    {.name = "floor",
+     .type = SPEC_OBJECT,
+     .object = &success_floor,
+     AT(policy_objective, floor),
+     .flags = SPEC_SHORT,
+     .also = "success quality min_success",
+     .help = "What must hold; money is spent until it does. A number is the share of successes."},
+    {.name = "failure_price",
+     .type = SPEC_USD,
+     AT(policy_objective, failure_price),
+     .deflt = "0",
+     .also = "failure_price_usd penalty",
+     .help = "What one answer that fails costs you, in USD. Without it and without a floor the "
+             "cheapest model wins by failing cheaply."},
+    {.name = "budget",
+     .type = SPEC_USD,
+     AT(policy_objective, budget),
+     .also = "budget_usd_per_request max_cost",
+     .help = "USD that a request may cost, all attempts together. Left out: no limit."},
+    {.name = "latency_price",
+     .type = SPEC_USD,
+     AT(policy_objective, latency_price),
+     .deflt = "0",
+     .help = "What a second of waiting is worth, in USD; added to a model's cost when models are "
+             "compared, never booked."},
+};
+OBJECT(objective, policy_objective, "objective",
+       "What is minimised, and what must hold. `objective: cost_per_success` alone is enough to "
+       "begin with.");
+
+static const struct spec_word hold_words[] = {{"tokens", POLICY_HOLD_TOKENS, false},
+                                              {"whole", POLICY_HOLD_WHOLE, false},
+                                              {"off", POLICY_HOLD_OFF, false},
+                                              {NULL, 0, false}};
+static const struct spec_word validator_words[] = {
+    {"json_schema", POLICY_VALIDATE_JSON_SCHEMA, false},
+    {"tool_args", POLICY_VALIDATE_TOOL_ARGS, false},
+    {"non_empty", POLICY_VALIDATE_NON_EMPTY, false},
+    {"regex", POLICY_VALIDATE_REGEX, false},
+    {"command", POLICY_VALIDATE_COMMAND, false},
+    {"http", POLICY_VALIDATE_HTTP, false},
+    {NULL, 0, false}};
+
+static const struct spec_key validator_keys[] = {
+    {.name = "kind",
+     .type = SPEC_ENUM,
+     AT(policy_validator, kind),
+     .flags = SPEC_REQUIRED,
+     .words = validator_words,
+     .also = "type",
+     .help =
+         "`json_schema`: the answer's text against the request's own schema, or that in `file`; "
+         "`tool_args`: tool calls against the request's tools; `non_empty`; `regex`: `pattern` "
+         "is found in the text; `command`: a program that exits 0; `http`: a judge that "
+         "answers `{\"score\": 0..1}`."},
+    {.name = "file",
+     .type = SPEC_PATH,
+     AT(policy_validator, file),
+     .also = "schema path",
+     .help = "JSON Schema; only with `json_schema`."},
+    {.name = "pattern",
+     .type = SPEC_TEXT,
+     AT(policy_validator, pattern),
+     .also = "regex match",
+     .help = "POSIX extended regular expression; only with `regex`."},
+    {.name = "argv",
+     .type = SPEC_STRINGS,
+     .at = offsetof(struct policy_validator, argv),
+     .count_at = offsetof(struct policy_validator, argv_count),
+     .also = "command args cmd",
+     .help = "Program and arguments, run without a shell; the answer is its standard input, as "
+             "JSON. Only with `command`."},
+    {.name = "url",
+     .type = SPEC_TEXT,
+     AT(policy_validator, url),
+     .also = "endpoint",
+     .help = "Gets `{\"request\": ..., \"answer\": ...}` by POST; only with `http`."},
+    {.name = "timeout",
+     .type = SPEC_DURATION,
+     AT(policy_validator, timeout_ms),
+     .deflt = "2s",
+     .min = MS(10),
+     .max = 60 * SECOND,
+     .help = "How long `command` or `http` may take; then nothing is known of the answer."},
+};
+OBJECT(validator, policy_validator, "validator",
+       "A test that an answer must pass. A bare word means the same as `{kind: word}`.");
+
+static const struct spec_key confidence_keys[] = {
+    {.name = "hold",
+     .type = SPEC_ENUM,
+     AT(policy_confidence, hold),
+     .deflt = "tokens",
+     .words = hold_words,
+     .also = "streaming stream",
+     .help = "What of a stream is judged before the client gets any of it: its first `tokens`, "
+             "the `whole` answer, or nothing (`off`: the first model's stream is final)."},
+    {.name = "hold_tokens",
+     .type = SPEC_INT,
+     AT(policy_confidence, hold_tokens),
+     .deflt = "24",
+     .min = 1,
+     .max = 4096,
+     .also = "tokens hold_back",
+     .help = "How many tokens `hold: tokens` keeps back."},
+    {.name = "recall",
+     .type = SPEC_BOOL,
+     AT(policy_confidence, recall),
+     .deflt = "true",
+     .help = "Whether the best of all answers is served when none was accepted; otherwise the last "
+             "one is."},
+    {.name = "logprobs",
+     .type = SPEC_BOOL,
+     AT(policy_confidence, logprobs),
+     .deflt = "true",
+     .help = "Whether models with the capability `logprobs` are asked for log-probabilities; a "
+             "client that did not ask for them does not see them."},
+    {.name = "validators",
+     .type = SPEC_LIST,
+     .object = &validator,
+     ARRAY(policy_confidence, validator),
+     .flags = SPEC_SHORT,
+     .max = POLICY_MAX_VALIDATORS,
+     .also = "validate checks",
+     .help = "Tests that an answer must pass; one that fails is worth nothing."},
+};
+OBJECT(confidence, policy_confidence, "confidence", "How an answer is judged.");
+
+static const struct spec_key canary_keys[] = {
+    {.name = "model",
+     .type = SPEC_MODEL,
+     AT(policy_canary, model),
+     .flags = SPEC_REQUIRED,
+     .also = "arm",
+     .help = "The model of the cascade that is being tried."},
+    {.name = "cap",
+     .type = SPEC_FRACTION,
+     AT(policy_canary, cap),
+     .deflt = "0.05",
+     .help = "At most this share of a class's requests begins with it."},
+    {.name = "alpha",
+     .type = SPEC_FRACTION,
+     AT(policy_canary, alpha),
+     .deflt = "0.01",
+     .help = "How likely a false alarm may be that takes it out of use."},
+};
+OBJECT(canary, policy_canary, "canary", "A model on probation.");
+
+static const struct spec_key pin_keys[] = {
+    {.name = "model",
+     .type = SPEC_MODEL,
+     AT(policy_pin, model),
+     .flags = SPEC_REQUIRED,
+     .also = "tier arm",
+     .help = "The model of the cascade that answers alone."},
+    {.name = "tenant",
+     .type = SPEC_NAME,
+     AT(policy_pin, tenant),
+     .help = "Whose requests. Left out: anyone's."},
+    {.name = "class",
+     .type = SPEC_NAME,
+     AT(policy_pin, class_name),
+     .help = "Requests of which class. Left out: of any, or none."},
+};
+OBJECT(pin, policy_pin, "pin", "Requests that one model answers, whatever has been learnt.");
+
+static const struct spec_key explore_keys[] = {
+    {.name = "share",
+     .type = SPEC_FRACTION,
+     AT(policy_explore, share),
+     .deflt = "0.01",
+     .also = "epsilon rate",
+     .help = "Share of requests whose first model is drawn at random."},
+    {.name = "step_share",
+     .type = SPEC_FRACTION,
+     AT(policy_explore, step_share),
+     .deflt = "0.005",
+     .help = "Share of answers after which what follows is drawn at random."},
+    {.name = "max_spend_share",
+     .type = SPEC_FRACTION,
+     AT(policy_explore, max_spend_share),
+     .deflt = "0.02",
+     .also = "max_spend budget",
+     .help = "Share of what the route spends that may go into it."},
+    {.name = "cold_start",
+     .type = SPEC_FRACTION,
+     AT(policy_explore, cold_start),
+     .deflt = "0.02",
+     .help = "Share of a class's requests that a model begins with until enough is known of it."},
+    {.name = "canary",
+     .type = SPEC_LIST,
+     .object = &canary,
+     .at = offsetof(struct policy_explore, canaries),
+     .count_at = offsetof(struct policy_explore, canary_count),
+     .flags = SPEC_SHORT,
+     .max = POLICY_MAX_STEPS,
+     .also = "canaries",
+     .help = "Models of the cascade that are on probation."},
+    {.name = "pins",
+     .type = SPEC_LIST,
+     .object = &pin,
+     ARRAY(policy_explore, pin),
+     .max = 256,
+     .also = "pin pinned",
+     .help = "Requests that stay with one model."},
+};
+OBJECT(explore, policy_explore, "explore",
+       "How much is tried out. Only with an `objective`; every choice is logged with its "
+       "probability.");
+
+static const struct spec_word learn_words[] = {
+    {"on", POLICY_LEARN_ON, false}, {"off", POLICY_LEARN_OFF, false}, {NULL, 0, false}};
+static const struct spec_word silence_words[] = {{"missing", POLICY_SILENCE_MISSING, false},
+                                                 {"success", POLICY_SILENCE_SUCCESS, false},
+                                                 {"failure", POLICY_SILENCE_FAILURE, false},
+                                                 {NULL, 0, false}};
+
+static const struct spec_key silence_keys[] = {
+    {.name = "as",
+     .type = SPEC_ENUM,
+     AT(policy_learn, silence),
+     .deflt = "missing",
+     .words = silence_words,
+     .help = "What a request without any outcome counts as."},
+    {.name = "after",
+     .type = SPEC_DURATION,
+     AT(policy_learn, silence_after_ms),
+     .deflt = "24h",
+     .min = SECOND,
+     .max = 30 * DAY,
+     .help = "How long after its decision."},
+};
+OBJECT(silence, policy_learn, "silence", "What no outcome means.");
+
+#define SOURCE(member, weight, also_, help_)                                                       \
+    {                                                                                              \
+        .name = #member, .type = SPEC_FRACTION, .at = offsetof(struct policy_sources, member),     \
+        .deflt = weight, .also = also_, .help = help_                                              \
+    }
+static const struct spec_key sources_keys[] = {
+    {.name = "explicit",
+     .type = SPEC_FRACTION,
+     AT(policy_sources, explicit_feedback),
+     .deflt = "1",
+     .also = "feedback user",
+     .help = "`POST /v1/feedback` with success or score."},
+    SOURCE(correction, "0.7", NULL, "`POST /v1/feedback` with a correction."),
+    SOURCE(validator, "1", "validators test", "The route's validators."),
+    SOURCE(judge, "0.8", NULL, "The judge of audits."),
+    SOURCE(regenerate, "0.3", "rephrase retry",
+           "The same question asked again soon after its answer."),
+    SOURCE(silence, "0.3", NULL, "No outcome, where `silence` gives it a meaning."),
+};
+OBJECT(sources, policy_sources, "sources", "How much an outcome counts, by where it comes from.");
+
+static const struct spec_key learn_keys[] = {
+    {.name = "mode",
+     .type = SPEC_ENUM,
+     AT(policy_learn, mode),
+     .deflt = "on",
+     .words = learn_words,
+     .also = "enabled",
+     .help = "`off`: what has been learnt is used, and nothing is added."},
+    {.name = "half_life",
+     .type = SPEC_DURATION,
+     AT(policy_learn, half_life_ms),
+     .deflt = "7d",
+     .min = 60 * SECOND,
+     .max = 366 * DAY,
+     .also = "decay",
+     .help = "After this time an outcome counts half."},
+    {.name = "fast_half_life",
+     .type = SPEC_DURATION,
+     AT(policy_learn, fast_half_life_ms),
+     .deflt = "2h",
+     .min = 60 * SECOND,
+     .max = 30 * DAY,
+     .help = "The same for the correction that notices a model becoming better or worse."},
+    {.name = "silence", .type = SPEC_OBJECT, .object = &silence, .help = "What no outcome means."},
+    {.name = "sources",
+     .type = SPEC_OBJECT,
+     .object = &sources,
+     AT(policy_learn, sources),
+     .also = "weights source",
+     .help = "How much an outcome counts, by where it comes from."},
+};
+OBJECT(learn, policy_learn, "learn", "What is made of outcomes.");
+
+static const struct spec_key audit_keys[] = {
+    {.name = "share",
+     .type = SPEC_FRACTION,
+     AT(policy_audit, share),
+     .deflt = "0",
+     .also = "rate sample",
+     .help = "Share of finished requests that all models of the cascade are asked in the "
+             "background. The client never waits for it."},
+    {.name = "max_usd_per_day",
+     .type = SPEC_USD,
+     AT(policy_audit, max_per_day),
+     .deflt = "1",
+     .also = "budget cap max_per_day",
+     .help = "USD a day at most for a route's audits and their judge."},
+    {.name = "judge",
+     .type = SPEC_MODEL,
+     AT(policy_audit, judge),
+     .also = "model",
+     .help = "The model that judges answers. Left out: only validators do."},
+};
+OBJECT(audit, policy_audit, "audit",
+       "Finished requests asked of every model, to know what other choices would have brought.");
+
+static const struct spec_key holdout_keys[] = {
+    {.name = "share",
+     .type = SPEC_FRACTION,
+     AT(policy_holdout, share),
+     .deflt = "0",
+     .also = "rate",
+     .help = "Share of requests that one model answers alone, whatever has been learnt."},
+    {.name = "model",
+     .type = SPEC_MODEL,
+     AT(policy_holdout, model),
+     .also = "tier arm baseline",
+     .help = "That model. Left out: the last of the cascade."},
+};
+OBJECT(holdout, policy_holdout, "holdout", "The baseline that savings are measured against.");
+
+#define DECIDE_KEYS(type_, use_, inherit_)                                                         \
+    {.name = "accept",                                                                             \
+     .type = SPEC_FRACTION,                                                                        \
+     .at = offsetof(struct type_, use_ accept),                                                    \
+     .flags = SPEC_NONE,                                                                           \
+     .also = "threshold accept_at",                                                                \
+     .help = "Probability of being right at which an answer is final; else the next model of the " \
+             "cascade is asked, in written order. A step may have its own."},                      \
+        {.name = "objective",                                                                      \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &objective,                                                                     \
+         .at = offsetof(struct type_, use_ objective),                                             \
+         .flags = SPEC_SHORT | (inherit_),                                                         \
+         .also = "optimize optimise goal",                                                         \
+         .help = "Models are asked in any order, for the least cost of a success; an answer that " \
+                 "`accept` takes is final."},                                                      \
+        {.name = "confidence",                                                                     \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &confidence,                                                                    \
+         .at = offsetof(struct type_, use_ confidence),                                            \
+         .flags = (inherit_),                                                                      \
+         .help = "How answers are judged; with `accept` or `objective`."},                         \
+        {.name = "explore",                                                                        \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &explore,                                                                       \
+         .at = offsetof(struct type_, use_ explore),                                               \
+         .flags = (inherit_),                                                                      \
+         .also = "exploration bandit",                                                             \
+         .help = "How much is tried out; with `objective`."},                                      \
+        {.name = "learn",                                                                          \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &learn,                                                                         \
+         .at = offsetof(struct type_, use_ learn),                                                 \
+         .flags = SPEC_SHORT | (inherit_),                                                         \
+         .also = "learning",                                                                       \
+         .help = "What is made of outcomes; with `accept` or `objective`."},                       \
+        {.name = "audit",                                                                          \
+         .type = SPEC_OBJECT,                                                                      \
+         .object = &audit,                                                                         \
+         .at = offsetof(struct type_, use_ audit),                                                 \
+         .flags = (inherit_),                                                                      \
+         .also = "audits",                                                                         \
+         .help = "Finished requests asked of every model; with `accept` or `objective`."},         \
+    {                                                                                              \
+        .name = "holdout", .type = SPEC_OBJECT, .object = &holdout,                                \
+        .at = offsetof(struct type_, use_ holdout), .flags = (inherit_), .also = "baseline",       \
+        .help = "Requests that stay on one model; with `accept` or `objective`."                   \
+    }
+
+static const struct spec_key decide_keys[] = {
+    DECIDE_KEYS(policy_decide, , 0),
+};
+OBJECT(decide, policy_decide, "decide",
+       "How routes with more than one model go on from an answer, unless they say otherwise: each "
+       "key may stand in a route as well.");
+
 /* ---- routes ---- */
 
 static const struct spec_word api_words[] = {{"chat", 1 << POLICY_API_CHAT, false},
@@ -1178,9 +1599,11 @@ static const struct spec_key step_keys[] = {
      .also = "name",
      .help = "The model to ask."},
     {.name = "accept",
-     .flags = SPEC_RESERVED,
-     .also = "threshold",
-     .help = "Reserved: the probability of being right at which its answer is final."},
+     .type = SPEC_FRACTION,
+     AT(policy_step, accept),
+     .also = "threshold accept_at",
+     .help = "Probability of being right at which its answer is final. Left out: the route's "
+             "`accept`, if there is one."},
 };
 OBJECT(step, policy_step, "step",
        "One model of a cascade. A bare name means the same as `{model: name}`.");
@@ -1227,10 +1650,7 @@ static const struct spec_key route_keys[] = {
      .max = DAY,
      .also = "timeout",
      .help = "For the whole request, all attempts together."},
-    {.name = "objective",
-     .flags = SPEC_RESERVED,
-     .also = "optimize",
-     .help = "Reserved: what is minimised, and the floor that must hold."},
+    DECIDE_KEYS(policy_route, decide., SPEC_INHERIT),
     {.name = "cache",
      .type = SPEC_OBJECT,
      .object = &route_cache,
@@ -1305,6 +1725,13 @@ static const struct spec_key policy_keys[] = {
      .flags = SPEC_SHORT,
      .also = "caching semantic_cache response_cache",
      .help = "Answers from earlier answers; or `off`. Left out: each request goes to a model."},
+    {.name = "decide",
+     .type = SPEC_OBJECT,
+     .object = &decide,
+     AT(draft, decide),
+     .also = "decisions cascade bandit",
+     .help = "How routes go on from an answer. Left out, and with neither `accept` nor `objective` "
+             "in a route: the next model is asked only when one has failed."},
     {.name = "routes",
      .type = SPEC_LIST,
      .object = &route,

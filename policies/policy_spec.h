@@ -55,7 +55,9 @@ enum {
     SPEC_INHERIT = 1 << 5,  /* the object arrives filled in: its keys' defaults do not apply */
     SPEC_RELOAD = 1 << 6,  /* of the server's keys: a reload may change it; others need a restart */
     SPEC_RESTART = 1 << 8, /* of the cache's keys: a change needs a restart */
-    SPEC_SHORT = 1 << 7,   /* of an object: what is no mapping stands for its first key's value */
+    SPEC_SHORT = 1 << 7, /* of an object or a list of them: what is no mapping stands for its first
+                            key's value, and one entry for a list */
+    SPEC_PER_MTOK = 1 << 9, /* of SPEC_USD: per million tokens */
 };
 
 struct spec_word {

@@ -203,8 +203,7 @@ static void bind_usd(struct binder *b, const struct spec_key *k, struct place *a
                    shown(b, at));
         return;
     }
-    bool per_token = k->at != offsetof(struct policy_price, gpu_second);
-    if (per_token && v > 0 && v < SUSPICIOUS_MTOK) {
+    if ((k->flags & SPEC_PER_MTOK) && v > 0 && v < SUSPICIOUS_MTOK) {
         char usd[32];
         bind_warning(b, at,
                      arena_printf(b->scratch, "if that is the price of one token, write %s",
@@ -218,6 +217,11 @@ static void bind_usd(struct binder *b, const struct spec_key *k, struct place *a
 static void bind_fraction(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     const char *hint = NULL;
+    if (is_open(k, at)) {
+        *FIELD(double) = POLICY_OFF;
+        bind_keep(b, at, FIELD(double));
+        return;
+    }
     if (!bind_scalar(b, at, "a number between 0 and 1"))
         return;
     if (!at->node->plain) {
@@ -693,17 +697,36 @@ static void bind_map(struct binder *b, const struct spec_key *k, struct place *a
     }
 }
 
+/* An entry; what is no mapping may stand for its first key. */
+static void bind_entry(struct binder *b, const struct spec_key *k, struct place *item,
+                       void *element)
+{
+    if (!(k->flags & SPEC_SHORT) || item->node->kind == NODE_MAP) {
+        bind_object(b, k->object, item, element, 0);
+        return;
+    }
+    bind_object_defaults(b, k->object, element);
+    bind_value(b, &k->object->keys[0], item, element);
+}
+
 static void bind_list(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
-    if (at->node->kind != NODE_LIST) {
+    bool one = (k->flags & SPEC_SHORT) && at->node->kind != NODE_LIST;
+    if (at->node->kind != NODE_LIST && !one) {
         bind_error(b, at, "begin each entry with '- '", "must be a list, not %s",
                    node_what(at->node));
         return;
     }
-    size_t n = at->node->count;
+    size_t n = one ? 1 : at->node->count;
     if (n == 0)
-        bind_error(b, at, "leave the key out to serve each model under its own name",
+        bind_error(b, at,
+                   base == b->draft ? "leave the key out to serve each model under its own name"
+                                    : "leave the key out if nothing is meant",
                    "the list is empty");
+    if (k->max && n > (size_t)k->max) {
+        bind_error(b, at, NULL, "at most %lld are taken", (long long)k->max);
+        return;
+    }
     /* Room for routes that models_by_name appends: places are known by address, nothing may move.
      */
     bool routes = base == b->draft && FIELD(void *) == (void *)&b->draft->routes;
@@ -713,15 +736,16 @@ static void bind_list(struct binder *b, const struct spec_key *k, struct place *
     *LENGTH() = n;
     bind_keep(b, at, FIELD(void *));
     for (size_t i = 0; i < n; i++) {
-        struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
+        struct place *item = one ? at : bind_child(b, at, &at->node->entries[i], NULL, i);
         void *element = items + i * k->object->bytes;
         bind_keep(b, item, element);
         if (routes) {
             ((struct policy_route *)element)->retry = b->draft->retry;
             ((struct policy_route *)element)->cache = b->draft->cache.use;
+            ((struct policy_route *)element)->decide = b->draft->decide;
             ((struct policy_route *)element)->line = item->node->line;
         }
-        bind_object(b, k->object, item, element, 0);
+        bind_entry(b, k, item, element);
     }
 }
 
@@ -833,7 +857,7 @@ static void bind_steps(struct binder *b, const struct spec_key *k, struct place 
     for (size_t i = 0; i < at->node->count; i++) {
         struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
         struct policy_step *step = &route->steps[route->step_count];
-        step->model = SIZE_MAX;
+        *step = (struct policy_step){.model = SIZE_MAX, .accept = POLICY_OFF};
         if (item->node->kind == NODE_MAP)
             bind_object(b, k->object, item, step, 0);
         else

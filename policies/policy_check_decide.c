@@ -1,0 +1,341 @@
+/* How routes go on from an answer: `accept`, `objective` and what belongs to them, in the `decide`
+ * section and in each route. Thread: the loader's. Called by policy_load (completing) and
+ * policy_check. */
+#include "policies/policy_check_int.h"
+
+#include <regex.h>
+#include "policies/policy_url.h"
+
+/* ---- completing ---- */
+
+static bool steps_accept(const struct policy_route *r)
+{
+    for (size_t i = 0; i < r->step_count; i++)
+        if (r->steps[i].accept != POLICY_OFF)
+            return true;
+    return false;
+}
+
+/* `objective: {floor: 0.9}` minimises, too; only `off` does not. */
+static void complete_objective(struct binder *b, struct policy_objective *o)
+{
+    const struct place *at = binder_place(b, o);
+    if (binder_written(b, o) && at->node->kind == NODE_MAP && !policy_check_given(at, "minimize"))
+        o->minimize = POLICY_MINIMIZE_COST_PER_SUCCESS;
+}
+
+/* What a route writes itself goes before what is written for all; an objective goes before accept,
+ * which then only says when an answer is sure enough to stop at. */
+static enum policy_decide_mode mode_of(const struct binder *b, const struct policy_route *r)
+{
+    const struct policy_decide *d = &r->decide;
+    bool own_accept = steps_accept(r) || (r->line && binder_written(b, &d->accept));
+    bool own_objective = r->line && binder_written(b, &d->objective);
+    bool accepts = d->accept != POLICY_OFF || steps_accept(r);
+
+    if (d->objective.minimize != POLICY_MINIMIZE_OFF && (own_objective || !own_accept || !accepts))
+        return POLICY_DECIDE_OBJECTIVE;
+    return accepts ? POLICY_DECIDE_ACCEPT : POLICY_DECIDE_ORDER;
+}
+
+static bool asks_only_embeddings(const struct policy_route *r)
+{
+    return r->match.apis == 1u << POLICY_API_EMBEDDINGS;
+}
+
+static void complete_route(struct binder *b, struct policy_route *r)
+{
+    complete_objective(b, &r->decide.objective);
+    r->decide.mode = mode_of(b, r);
+    if (r->cascade_count < 2 || asks_only_embeddings(r))
+        r->decide.mode = POLICY_DECIDE_ORDER;
+    for (size_t i = 0; i < r->cascade_count && r->decide.mode != POLICY_DECIDE_ORDER; i++)
+        if (r->steps[i].accept == POLICY_OFF)
+            r->steps[i].accept = r->decide.accept;
+}
+
+void policy_complete_decide(struct binder *b)
+{
+    struct draft *d = b->draft;
+    complete_objective(b, &d->decide.objective);
+    for (size_t i = 0; i < d->route_count; i++)
+        complete_route(b, &d->routes[i]);
+}
+
+/* ---- validators ---- */
+
+struct validator_key {
+    const char *name;
+    unsigned kinds; /* of 1 << kind: where it has a meaning */
+    unsigned wanted;
+};
+#define KIND(k) (1u << POLICY_VALIDATE_##k)
+
+static const struct validator_key validator_keys[] = {
+    {"file", KIND(JSON_SCHEMA), 0},
+    {"pattern", KIND(REGEX), KIND(REGEX)},
+    {"argv", KIND(COMMAND), KIND(COMMAND)},
+    {"url", KIND(HTTP), KIND(HTTP)},
+    {"timeout", KIND(COMMAND) | KIND(HTTP), 0},
+};
+
+static void check_pattern(struct binder *b, const struct policy_validator *v)
+{
+    char why[128];
+    regex_t re;
+    int e = regcomp(&re, v->pattern, REG_EXTENDED | REG_NOSUB);
+    if (e == 0) {
+        regfree(&re);
+        return;
+    }
+    regerror(e, &re, why, sizeof why);
+    bind_error(b, binder_place(b, &v->pattern), NULL, "is not a regular expression: %s", why);
+}
+
+static void check_judge_url(struct binder *b, const struct policy_validator *v)
+{
+    struct policy_endpoint e;
+    const char *hint = NULL, *why = url_endpoint(slice_str(v->url), b->scratch, &e, &hint);
+    if (why)
+        bind_error(b, binder_place(b, &v->url), hint, "the URL %s", why);
+}
+
+static void check_validator(struct binder *b, const struct policy_validator *v)
+{
+    const struct place *at = binder_place(b, v);
+    unsigned kind = 1u << v->kind;
+    for (size_t i = 0; i < sizeof validator_keys / sizeof validator_keys[0]; i++) {
+        const struct validator_key *k = &validator_keys[i];
+        bool given = at->node && at->node->kind == NODE_MAP && policy_check_given(at, k->name);
+        if (given && !(k->kinds & kind))
+            bind_error(b, binder_below(b, at, k->name), "remove it",
+                       "has no effect for this kind of validator");
+        else if (!given && (k->wanted & kind))
+            bind_error(b, at, NULL, "the key '%s' is missing", k->name);
+    }
+    if (v->kind == POLICY_VALIDATE_REGEX && v->pattern)
+        check_pattern(b, v);
+    if (v->kind == POLICY_VALIDATE_HTTP && v->url)
+        check_judge_url(b, v);
+}
+
+/* ---- one section, of a route or of all ---- */
+
+static void no_effect(struct binder *b, const void *address, const char *hint, const char *why)
+{
+    if (binder_written(b, address))
+        bind_error(b, binder_place(b, address), hint, "has no effect %s", why);
+}
+
+static void check_floor(struct binder *b, const struct policy_floor *f)
+{
+    if (f->success == POLICY_OFF) {
+        no_effect(b, &f->scope, "add 'success'", "without a floor");
+        no_effect(b, &f->min_class, "add 'success'", "without a floor");
+    } else if (f->scope == POLICY_FLOOR_CLASS) {
+        no_effect(b, &f->min_class, "write it as 'success'", "with 'scope: class'");
+    } else if (f->min_class > f->success) {
+        bind_error(b, binder_place(b, &f->min_class), "write at most 'success'",
+                   "is more than the floor of all classes together");
+    }
+}
+
+static void check_objective(struct binder *b, const struct policy_objective *o)
+{
+    bool off = o->minimize == POLICY_MINIMIZE_OFF;
+    if (!binder_written(b, o))
+        return;
+    if (off) {
+        const char *hint = "write 'minimize: cost_per_success', or remove it";
+        no_effect(b, &o->floor, hint, "with 'minimize: off'");
+        no_effect(b, &o->failure_price, hint, "with 'minimize: off'");
+        no_effect(b, &o->budget, hint, "with 'minimize: off'");
+        no_effect(b, &o->latency_price, hint, "with 'minimize: off'");
+        return;
+    }
+    check_floor(b, &o->floor);
+    if (o->floor.success == POLICY_OFF && o->failure_price == 0)
+        bind_warning(b, binder_place(b, o), "add 'floor' or 'failure_price'",
+                     "the cheapest model that succeeds at all may win: nothing says what a failure "
+                     "costs");
+}
+
+static void check_confidence(struct binder *b, const struct policy_confidence *c)
+{
+    if (c->hold != POLICY_HOLD_TOKENS)
+        no_effect(b, &c->hold_tokens, "write 'hold: tokens', or remove it",
+                  "unless the first tokens are held");
+    if (binder_written(b, &c->validators))
+        for (size_t i = 0; i < c->validator_count; i++)
+            check_validator(b, &c->validators[i]);
+}
+
+static void check_tenant(struct binder *b, const struct policy_pin *pin)
+{
+    if (!pin->tenant || names_get(&b->tenant_names, slice_str(pin->tenant)) != NAMES_ABSENT)
+        return;
+    struct names_nearest near;
+    bind_nearest_init(b, &near, slice_str(pin->tenant));
+    for (size_t i = 0; i < b->draft->tenant_count; i++)
+        names_nearest_offer(&near, b->draft->tenants[i].name);
+    bind_error(b, binder_place_inner(b, &pin->tenant), bind_did_you_mean(b, &near),
+               "no tenant '%s'", pin->tenant);
+}
+
+static void check_explore(struct binder *b, const struct policy_explore *e)
+{
+    if (!binder_written(b, &e->pins))
+        return;
+    for (size_t i = 0; i < e->pin_count; i++) {
+        const struct policy_pin *pin = &e->pins[i];
+        check_tenant(b, pin);
+        if (!pin->tenant && !pin->class_name)
+            bind_error(b, binder_place(b, pin), "name a tenant or a class",
+                       "pins every request: the other models would never be asked");
+    }
+}
+
+static void check_learn(struct binder *b, const struct policy_learn *l)
+{
+    if (l->silence == POLICY_SILENCE_MISSING) {
+        no_effect(b, &l->silence_after_ms, "say what silence counts as", "with 'as: missing'");
+        no_effect(b, &l->sources.silence, "say what silence counts as, with 'silence: {as: ...}'",
+                  "where silence counts as nothing");
+    }
+    if (l->fast_half_life_ms > l->half_life_ms)
+        bind_error(b,
+                   binder_place(b, binder_written(b, &l->fast_half_life_ms)
+                                       ? (const void *)&l->fast_half_life_ms
+                                       : (const void *)&l->half_life_ms),
+                   "write at most half_life", "fast_half_life is longer than half_life");
+}
+
+static void check_audit(struct binder *b, const struct policy *p, const struct policy_decide *d)
+{
+    const struct policy_audit *a = &d->audit;
+    if (a->share == 0) {
+        no_effect(b, &a->judge, "give it a 'share'", "with a share of 0");
+        no_effect(b, &a->max_per_day, "give it a 'share'", "with a share of 0");
+        return;
+    }
+    if (a->judge == SIZE_MAX && d->confidence.validator_count == 0)
+        bind_error(b, binder_place(b, binder_written(b, a) ? a : &b->draft->decide.audit),
+                   "name a 'judge', or 'validators' under 'confidence'",
+                   "nothing judges the answers of audits");
+    if (a->judge < p->model_count && !(p->models[a->judge].capabilities & CAP_CHAT))
+        bind_error(b, binder_place_inner(b, &a->judge), NULL, "'%s' does not chat: it cannot judge",
+                   p->models[a->judge].name);
+}
+
+static void check_section(struct binder *b, const struct policy *p, const struct policy_decide *d)
+{
+    check_objective(b, &d->objective);
+    check_confidence(b, &d->confidence);
+    check_explore(b, &d->explore);
+    check_learn(b, &d->learn);
+    check_audit(b, p, d);
+    if (d->holdout.share == 0)
+        no_effect(b, &d->holdout.model, "give it a 'share'", "with a share of 0");
+}
+
+/* ---- a route ---- */
+
+static bool in_cascade(const struct policy_route *r, size_t model)
+{
+    for (size_t i = 0; i < r->cascade_count; i++)
+        if (r->steps[i].model == model)
+            return true;
+    return false;
+}
+
+/* A model that the route's section names belongs to its cascade. */
+static void check_arm(struct binder *b, const struct policy *p, const struct policy_route *r,
+                      const size_t *model)
+{
+    if (*model < p->model_count && !in_cascade(r, *model))
+        bind_error(b, binder_place_inner(b, model), "name one of the cascade, or add it there",
+                   "'%s' is not in the cascade of '%s'", p->models[*model].name, r->name);
+}
+
+static void check_arms(struct binder *b, const struct policy *p, const struct policy_route *r)
+{
+    const struct policy_explore *e = &r->decide.explore;
+    if (binder_written(b, &e->canaries))
+        for (size_t i = 0; i < e->canary_count; i++)
+            check_arm(b, p, r, &e->canaries[i].model);
+    if (binder_written(b, &e->pins))
+        for (size_t i = 0; i < e->pin_count; i++)
+            check_arm(b, p, r, &e->pins[i].model);
+    if (binder_written(b, &r->decide.holdout.model))
+        check_arm(b, p, r, &r->decide.holdout.model);
+}
+
+/* What only a search for the best order has a use for. */
+static void check_fixed_order(struct binder *b, const struct policy_route *r)
+{
+    static const char *const useless[] = {"share", "step_share", "max_spend_share", "cold_start",
+                                          "canary"};
+    const struct place *at = binder_place(b, &r->decide.explore);
+    if (!binder_written(b, &r->decide.explore))
+        return;
+    for (size_t i = 0; i < sizeof useless / sizeof useless[0]; i++)
+        if (policy_check_given(at, useless[i]))
+            bind_error(b, binder_below(b, at, useless[i]), "write an 'objective', or remove it",
+                       "has no effect where models are asked in written order");
+}
+
+static void check_undecided(struct binder *b, const struct policy_route *r)
+{
+    const struct policy_decide *d = &r->decide;
+    const void *keys[] = {&d->confidence, &d->explore, &d->learn, &d->audit, &d->holdout};
+    bool wanted = steps_accept(r) || (binder_written(b, &d->accept) && d->accept != POLICY_OFF) ||
+                  (binder_written(b, &d->objective) && d->objective.minimize);
+    if (wanted) {
+        const void *address = binder_written(b, &d->objective) ? (const void *)&d->objective
+                              : binder_written(b, &d->accept)  ? (const void *)&d->accept
+                                                               : (const void *)&r->cascade_count;
+        bind_error(b, binder_place(b, address),
+                   asks_only_embeddings(r) ? "remove it" : "add a second model to the cascade",
+                   asks_only_embeddings(r)
+                       ? "embeddings are not judged"
+                       : "there is nothing to decide in a cascade of one model");
+        return;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        no_effect(b, keys[i], "add 'accept' or 'objective', or remove it",
+                  "in a route that judges no answers");
+}
+
+static void check_route(struct binder *b, const struct policy *p, const struct policy_route *r)
+{
+    const struct policy_decide *d = &r->decide;
+    for (size_t i = r->cascade_count; i < r->step_count; i++)
+        if (binder_written(b, &r->steps[i].accept))
+            bind_error(b, binder_place(b, &r->steps[i].accept), "put the model into the cascade",
+                       "a fall-back is asked when nothing has answered: its answer is final");
+    if (d->mode == POLICY_DECIDE_ORDER)
+        check_undecided(b, r);
+    if (d->mode == POLICY_DECIDE_ACCEPT)
+        check_fixed_order(b, r);
+    check_arms(b, p, r);
+    check_section(b, p, d);
+}
+
+/* What is written for all routes and reaches none. */
+static void check_use(struct binder *b, const struct policy *p)
+{
+    const struct draft *d = b->draft;
+    if (binder_written(b, &d->decide) && !p->decides)
+        bind_warning(b, binder_place(b, &d->decide),
+                     "write 'accept' or 'objective', and give a cascade more than one model",
+                     "no route judges its answers");
+}
+
+void policy_check_decide(struct binder *b, const struct policy *p)
+{
+    check_section(b, p, &b->draft->decide);
+    for (size_t i = 0; i < b->draft->written_routes; i++)
+        check_route(b, p, &p->routes[i]);
+    if (b->diags->errors == 0)
+        check_use(b, p);
+}
