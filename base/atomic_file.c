@@ -2,6 +2,7 @@
  * policy file), policy_store, the command line and the encoder's files. */
 #include "base/atomic_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -107,6 +108,30 @@ enum err atomic_file_write_parts(const char *path, mode_t mode, const struct sli
     for (size_t i = 0; i < count; i++)
         atomic_file_add(f, parts[i]);
     return atomic_file_end(f, t);
+}
+
+static bool is_leftover(const char *name, const char *of)
+{
+    size_t n = strlen(of);
+
+    return strncmp(name, of, n) == 0 && name[n] == '.' && strlen(name + n + 1) == 6 &&
+           strspn(name + n + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
+               6;
+}
+
+void atomic_file_sweep(const char *path)
+{
+    char *copy = mem_strdup(slice_str(path)), *copy2 = mem_strdup(slice_str(path));
+    const char *name = basename(copy2);
+    DIR *folder = opendir(dirname(copy));
+
+    for (struct dirent *e; folder && (e = readdir(folder));)
+        if (is_leftover(e->d_name, name))
+            (void)unlinkat(dirfd(folder), e->d_name, 0);
+    if (folder)
+        closedir(folder);
+    free(copy);
+    free(copy2);
 }
 
 static enum err read_open_file(int fd, const char *path, size_t max_bytes, char **text, size_t *n,

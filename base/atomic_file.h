@@ -24,6 +24,9 @@ enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **o
                            struct err_text *t) MUST_CHECK;
 void atomic_file_add(struct atomic_file *f, struct slice piece);
 enum err atomic_file_end(struct atomic_file *f, struct err_text *t) MUST_CHECK;
+/* Takes away what writers of this path left half written when they were killed (path.XXXXXX). For
+ * who is the only one that writes there, before the first write. */
+void atomic_file_sweep(const char *path);
 /* The whole of a regular file of at most max_bytes, on the heap with a NUL behind it.
  * ERR_NOT_FOUND, ERR_TOO_LARGE or ERR_INTERNAL with t filled. */
 enum err atomic_file_read(const char *path, size_t max_bytes, char **text, size_t *n,

@@ -383,7 +383,6 @@ static void free_cache(struct cache *c)
     event_base_free(c->base);
     pthread_mutex_destroy(&c->told->lock);
     free(c->told);
-    free(c->snapshot_path);
     free(c);
 }
 
@@ -424,10 +423,10 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
 
     *out = NULL;
     c->opt = *opt;
-    if (opt->snapshot_path)
-        c->snapshot_path = mem_strdup(slice_str(opt->snapshot_path));
     if (c->opt.lead_max_us == 0)
         c->opt.lead_max_us = CACHE_LEAD_MAX_US;
+    if (c->opt.snapshot_every_ms == 0)
+        c->opt.snapshot_every_ms = CACHE_SNAPSHOT_EVERY_MS;
     c->told = mem_zalloc(1, sizeof *c->told);
     pthread_mutex_init(&c->told->lock, NULL);
     /* With vectors half of the memory is the index's. */

@@ -30,12 +30,14 @@ struct cache_options {
     int dim;                       /* of vectors; 0: exact tier only */
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     const char *snapshot_path; /* of the vector index; NULL: none */
+    int64_t snapshot_every_ms; /* while anything changes. 0: CACHE_SNAPSHOT_EVERY_MS */
     uint64_t seed;             /* of audits; 0: random */
     struct stats *stats;       /* written by the cache thread; NULL: none */
     /* A leader that has not come back by then is gone. 0: CACHE_LEAD_MAX_US. */
     int64_t lead_max_us;
 };
-#define CACHE_LEAD_MAX_US INT64_C(120000000)
+#define CACHE_LEAD_MAX_US       INT64_C(120000000)
+#define CACHE_SNAPSHOT_EVERY_MS INT64_C(300000)
 
 /* What the policy allows for one question; plain values, filled in by the router. */
 struct cache_rules {

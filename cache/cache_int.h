@@ -24,7 +24,6 @@ struct cache_told {
 
 struct cache {
     struct cache_options opt; /* its strings are the caller's, and gone after cache_open */
-    char *snapshot_path;      /* owned; NULL: none */
     struct mailbox mailbox;
     pthread_t thread;
     struct event_base *base;

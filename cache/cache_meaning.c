@@ -1,6 +1,6 @@
 /* Answers to questions that mean the same: neighbours from the vector index, looked at one by one,
- * and the decision whether one may be served. Owns the index, what was learned (risk), and the scan
- * that fills the index from the store. Called on the cache thread.
+ * and the decision whether one may be served. Owns the index, its snapshots, the budgets, and
+ * the scan that fills the index from the store. Called on the cache thread.
  *
  *   vector -> nearest 8 -> those not in memory from the store -> each: may it be served at all?
  *          -> gates between the two texts -> probability against the budget's cut -> hit or miss
@@ -8,45 +8,27 @@
  * The index is a hint: what it names is looked at again in the entry itself, and what turns out to
  * be gone or of another generation leaves it then. */
 #include <assert.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include "base/atomic_file.h"
-#include "base/log.h"
+#include "base/clock.h"
 #include "base/mem.h"
+#include "cache/cache_budgets.h"
 #include "cache/cache_int.h"
+#include "cache/cache_snapshot.h"
 #include "cache/timely.h"
 #include "cache/vindex.h"
 #include "cache/vslab.h"
 
-#define NEIGHBOURS    RISK_NEIGHBOURS
-#define ROUNDS        4   /* of searches, while all that is found turns out to be gone */
-#define MAX_BUDGETS   256 /* scopes with a risk of their own; later ones share one */
-#define ROOT_ANSWERS  50000
-#define SCOPE_ANSWERS 2000
-#define MAKE_ROOM     16  /* entries given up for one that does not fit */
-#define SAVE_TICKS    600 /* between notes of what was learned */
-#define TEND_ROUNDS   4   /* of a tick */
-#define MAX_MARK      65536
-#define RISK_NOTE     "risk"
-
-/* A scope's own max_error, cut and audits. */
-struct budget {
-    char *scope; /* owned */
-    size_t scope_bytes;
-    double max_error, audit_min;
-    struct risk *risk; /* owned */
-};
+#define NEIGHBOURS  RISK_NEIGHBOURS
+#define ROUNDS      4  /* of searches, while all that is found turns out to be gone */
+#define MAKE_ROOM   16 /* entries given up for one that does not fit */
+#define TEND_ROUNDS 4  /* of a tick */
 
 struct cache_meaning {
     struct vindex_options index_options;
     struct vindex *index;
     struct vindex_reader *reader;
-    struct risk *root;                       /* learns from all */
-    struct budget *budgets[MAX_BUDGETS + 1]; /* owned; the last is shared */
-    size_t budget_count;
-    bool recalled; /* what was learned before the last start has been asked for */
-    uint64_t labels, saved_labels;
+    struct cache_budgets *budgets;   /* owned */
+    struct cache_snapshot *snapshot; /* owned */
     bool scan_wanted, scanning;
 };
 
@@ -147,61 +129,6 @@ static void scan_when_wanted(struct cache *c)
     m->scan_wanted = false;
     m->scanning = true;
     store_scan(c->store, SLICE(""), on_page, c);
-}
-
-/* ---- budgets ---- */
-
-static struct budget *new_budget(struct cache_meaning *m, struct slice scope,
-                                 const struct cache_rules *rules)
-{
-    struct budget *b = mem_zalloc(1, sizeof *b);
-
-    b->scope = mem_strdup(scope);
-    b->scope_bytes = scope.n;
-    b->max_error = rules->max_error;
-    b->audit_min = rules->audit_min;
-    b->risk = risk_new(&(struct risk_options){.max_error = rules->max_error,
-                                              .audit_min = rules->audit_min,
-                                              .max_answers = SCOPE_ANSWERS},
-                       m->root);
-    return b;
-}
-
-static bool same_number(double a, double b)
-{
-    return fabs(a - b) < 1e-12;
-}
-
-/* Whose error this question counts against; its number, from 1. */
-static unsigned budget_of(struct cache_meaning *m, struct slice scope,
-                          const struct cache_rules *rules)
-{
-    for (size_t i = 0; i < m->budget_count; i++) {
-        struct budget *b = m->budgets[i];
-        if (slice_eq(slice_make(b->scope, b->scope_bytes), scope) &&
-            same_number(b->max_error, rules->max_error) &&
-            same_number(b->audit_min, rules->audit_min))
-            return (unsigned)i + 1;
-    }
-    if (m->budget_count < MAX_BUDGETS) {
-        m->budgets[m->budget_count++] = new_budget(m, scope, rules);
-        return (unsigned)m->budget_count;
-    }
-    if (!m->budgets[MAX_BUDGETS])
-        m->budgets[MAX_BUDGETS] = new_budget(m, SLICE(""), rules);
-    struct budget *shared = m->budgets[MAX_BUDGETS];
-    if (rules->max_error < shared->max_error) {
-        shared->max_error = rules->max_error; /* the strictest of those that share it */
-        risk_set(shared->risk, shared->max_error, shared->audit_min);
-    }
-    return MAX_BUDGETS + 1;
-}
-
-static struct risk *risk_of(const struct cache_meaning *m, unsigned budget)
-{
-    bool known = budget > 0 && budget <= MAX_BUDGETS + 1 && m->budgets[budget - 1];
-
-    return known ? m->budgets[budget - 1]->risk : NULL;
 }
 
 /* ---- a question ---- */
@@ -347,8 +274,9 @@ static void decide(struct search *s)
     }
     compare_texts(s, like);
     int count = candidates(s, like, n, which);
-    a->why.budget = budget_of(c->meaning, a->q.scope, &a->q.rules);
-    risk_consider(risk_of(c->meaning, a->why.budget), n, count, rng_unit(&c->rng), &v);
+    struct cache_budgets *budgets = c->meaning->budgets;
+    a->why.budget = cache_budgets_find(budgets, a->q.scope, &a->q.rules);
+    risk_consider(cache_budgets_risk(budgets, a->why.budget), n, count, rng_unit(&c->rng), &v);
     a->why.cut = v.cut;
     a->why.shadow = a->q.rules.shadow || (v.would_serve && !v.serve);
     if (v.choice < 0) {
@@ -449,51 +377,24 @@ bool cache_meaning_begin(struct cache *c, struct cache_ask *a)
 
 void cache_meaning_learn(struct cache *c, const struct cache_label *l)
 {
-    struct cache_meaning *m = c->meaning;
-    struct risk *r = m ? risk_of(m, l->budget) : NULL;
     struct risk_label label = {.answer = l->answer,
                                .p = l->probability,
                                .audit_share = l->audit_share,
                                .weight = l->weight,
                                .right = l->right};
 
-    if (!r || l->answer == 0)
+    if (!c->meaning || l->answer == 0)
         return;
     memcpy(label.features, l->features, sizeof label.features);
-    risk_learn(r, &label);
-    m->labels++;
+    cache_budgets_learn(c->meaning->budgets, l->budget, &label);
 }
 
-/* ---- what outlives the process ---- */
+/* ---- its life ---- */
 
-static void on_recalled(void *ctx, enum err err, struct slice saved)
+/* Holds all that the store has; else a snapshot of it would be one of a part. */
+static bool is_complete(const struct cache_meaning *m)
 {
-    struct cache *c = ctx;
-
-    if (c->closing || err == ERR_NOT_FOUND)
-        return;
-    if (err != ERR_OK)
-        c->meaning->recalled = false; /* once more at the next tick */
-    else if (c->meaning->labels == 0 && risk_load(c->meaning->root, saved) != ERR_OK)
-        log_line(LOG_WARN, "cache", "what was learned about answers cannot be read; starting anew",
-                 NULL);
-}
-
-static void on_noted(void *ctx, enum err err, uint64_t value)
-{
-    (void)ctx, (void)err, (void)value;
-}
-
-static void note_risk(struct cache *c)
-{
-    struct cache_meaning *m = c->meaning;
-    size_t n = risk_save_bytes(m->root);
-    char *saved = mem_alloc(n);
-
-    risk_save(m->root, saved);
-    store_note(c->store, SLICE(RISK_NOTE), slice_make(saved, n), on_noted, NULL);
-    free(saved);
-    m->saved_labels = m->labels;
+    return !m->scanning && !m->scan_wanted;
 }
 
 void cache_meaning_tick(struct cache *c)
@@ -503,75 +404,28 @@ void cache_meaning_tick(struct cache *c)
 
     if (!m)
         return;
-    if (!m->recalled && cache_is_current(c)) {
-        m->recalled = true;
-        store_recall(c->store, SLICE(RISK_NOTE), on_recalled, c);
-    }
+    cache_budgets_tick(m->budgets, cache_is_current(c), clock_mono_us());
     scan_when_wanted(c);
     for (int i = 0; i < TEND_ROUNDS && vindex_tend(m->index, cache_now_ms(c)); i++)
         ;
-    if (c->ticks % SAVE_TICKS == 0 && m->labels != m->saved_labels)
-        note_risk(c);
+    if (is_complete(m))
+        cache_snapshot_tick(m->snapshot, c->store, m->index, clock_mono_us());
     vindex_stat(m->index, &st);
     c->facts.indexed = st.entries;
     c->facts.index_bytes = st.bytes;
-    c->facts.scanning = m->scanning || m->scan_wanted;
-    risk_facts(m->root, &c->facts.risk);
+    c->facts.scanning = !is_complete(m);
+    risk_facts(cache_budgets_root(m->budgets), &c->facts.risk);
 }
 
-static void mark_path(const struct cache *c, char out[static 4096])
-{
-    snprintf(out, 4096, "%s.mark", c->snapshot_path);
-}
-
-/* The index first: a mark that is older than it only tells some changes twice. */
 void cache_meaning_save(struct cache *c)
 {
     struct cache_meaning *m = c->meaning;
-    struct err_text t;
-    struct buf mark;
-    char path[4096], text[sizeof t.s];
 
     if (!m)
         return;
-    if (m->labels != m->saved_labels)
-        note_risk(c);
-    if (!c->snapshot_path || m->scanning || m->scan_wanted)
-        return;
-    buf_init(&mark, MAX_MARK);
-    mark_path(c, path);
-    enum err err = store_mark(c->store, &mark);
-    err_say(&t, "%s", err_text(err));
-    if (err == ERR_OK)
-        err = vindex_save(m->reader, c->snapshot_path, &t);
-    if (err == ERR_OK)
-        err = atomic_file_write(path, 0600, buf_slice(&mark), &t);
-    if (err != ERR_OK)
-        log_line(LOG_WARN, "cache", "no snapshot of the index was written", "reason=%s",
-                 log_quote(slice_str(t.s), text, sizeof text));
-    buf_clear(&mark);
-}
-
-/* true: the index is as it was, and the store tells what happened since. */
-static bool load_snapshot(struct cache *c)
-{
-    struct cache_meaning *m = c->meaning;
-    char path[4096], *mark = NULL;
-    struct err_text t;
-    size_t n = 0;
-
-    if (!c->snapshot_path)
-        return false;
-    mark_path(c, path);
-    bool good = atomic_file_read(path, MAX_MARK, &mark, &n, &t) == ERR_OK &&
-                vindex_load(&m->index_options, c->snapshot_path, &m->index, &t) == ERR_OK;
-    if (good && !store_resume(c->store, slice_make(mark, n))) {
-        vindex_free(m->index);
-        m->index = NULL;
-        good = false;
-    }
-    free(mark);
-    return good;
+    cache_budgets_save(m->budgets);
+    if (is_complete(m))
+        cache_snapshot_write(m->snapshot, c->store, m->index);
 }
 
 enum err cache_meaning_open(struct cache *c, struct err_text *t)
@@ -583,11 +437,9 @@ enum err cache_meaning_open(struct cache *c, struct err_text *t)
     m->index_options.dim = c->opt.dim;
     m->index_options.max_bytes = c->opt.max_bytes / 2;
     memcpy(m->index_options.fingerprint, c->opt.fingerprint, sizeof c->opt.fingerprint);
-    /* Its own budget is never used: each question has one. */
-    m->root = risk_new(
-        &(struct risk_options){.max_error = 0.01, .audit_min = 0, .max_answers = ROOT_ANSWERS},
-        NULL);
-    if (!load_snapshot(c)) {
+    m->budgets = cache_budgets_new(c->store, c->opt.fingerprint);
+    m->snapshot = cache_snapshot_new(c->opt.snapshot_path, c->opt.snapshot_every_ms);
+    if (!cache_snapshot_load(m->snapshot, &m->index_options, c->store, &m->index)) {
         enum err err = vindex_new(&m->index_options, &m->index, t);
         if (err != ERR_OK) {
             cache_meaning_close(c);
@@ -605,15 +457,10 @@ void cache_meaning_close(struct cache *c)
 
     if (!m)
         return;
+    cache_snapshot_free(m->snapshot);
     vindex_reader_free(m->reader);
     vindex_free(m->index);
-    for (size_t i = 0; i <= MAX_BUDGETS; i++)
-        if (m->budgets[i]) {
-            risk_free(m->budgets[i]->risk);
-            free(m->budgets[i]->scope);
-            free(m->budgets[i]);
-        }
-    risk_free(m->root);
+    cache_budgets_free(m->budgets);
     free(m);
     c->meaning = NULL;
 }

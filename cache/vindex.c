@@ -127,6 +127,7 @@ enum err vindex_add(struct vindex *v, const struct digest *partition, uint64_t i
         p = vindex_partition_new(v, partition);
     vindex_partition_append(v, p, id, vec, expires_ms);
     vindex_count(&v->entries, 1);
+    atomic_fetch_add_explicit(&v->changes, 1, memory_order_relaxed);
     settle(v);
     return ERR_OK;
 }
@@ -141,6 +142,7 @@ static void delete_row(struct vindex *v, struct vslab *s, uint64_t id)
     v->bytes -= vindex_ids_del(&v->ids, id);
     p->living--;
     vindex_count(&v->entries, -1);
+    atomic_fetch_add_explicit(&v->changes, 1, memory_order_relaxed);
     vindex_partition_tidy(v, p, s);
 }
 
@@ -220,6 +222,8 @@ void vindex_stat(const struct vindex *v, struct vindex_stat *out)
         .bytes = atomic_load_explicit(&v->shown_bytes, memory_order_relaxed),
         .max_bytes = v->opt.max_bytes,
         .merges = atomic_load_explicit(&v->merges, memory_order_relaxed),
+        .changes = atomic_load_explicit(&v->changes, memory_order_relaxed) +
+                   atomic_load_explicit(&v->merges, memory_order_relaxed),
         .merging = atomic_load_explicit(&v->merging, memory_order_relaxed),
         .graph = vindex_graph_exists(),
     };

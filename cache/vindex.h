@@ -100,6 +100,7 @@ struct vindex_stat {
     size_t in_graphs; /* of entries + dead */
     size_t bytes, max_bytes;
     uint64_t merges;     /* graphs taken over */
+    uint64_t changes;    /* entries added, deleted and expired, and merges: ever */
     bool merging, graph; /* graph: this build has graphs */
 };
 void vindex_stat(const struct vindex *v, struct vindex_stat *out);

@@ -59,7 +59,7 @@ struct vindex {
     } sweep;
     /* For vindex_stat: */
     _Atomic size_t entries, partitions, dead, covered, shown_bytes;
-    _Atomic uint64_t merges;
+    _Atomic uint64_t merges, changes;
     _Atomic bool merging;
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "base/rng.h"
 #include "cache/risk.h"
 
 /* ---- what all share ---- */
@@ -87,8 +88,9 @@ void policy_risk(const struct replay *r, struct outcome *out)
     struct store store = {mem_alloc((size_t)s->count * sizeof(int)),
                           mem_zalloc((size_t)s->count, sizeof(int))};
     struct tally t = {.r = r};
-    uint64_t random = r->seed;
+    struct rng random;
 
+    rng_seed(&random, r->seed);
     for (int i = 0; i < s->count; i++)
         store.answer[i] = -1;
     for (int q = 0; q < s->count; q++) {
@@ -96,9 +98,9 @@ void policy_risk(const struct replay *r, struct outcome *out)
         int text = s->order[q], n = neighbours(r, &store, text, near);
         struct risk_verdict v;
         bool right, told;
-        risk_consider(risk, near, n, stream_uniform(&random), &v);
+        risk_consider(risk, near, n, rng_unit(&random), &v);
         right = v.choice >= 0 && s->classes[near[v.choice].answer - 1] == s->classes[text];
-        told = stream_uniform(&random) < r->wrong_labels ? !right : right;
+        told = rng_unit(&random) < r->wrong_labels ? !right : right;
         count(&t, q, v.serve, right);
         t.audits += v.audit;
         if (v.choice >= 0 && (!v.serve || v.audit)) {
@@ -265,8 +267,9 @@ void policy_vcache(const struct replay *r, bool log_grid, struct outcome *out)
     const struct stream *s = r->stream;
     struct v_entry **entries = mem_zalloc((size_t)s->count, sizeof *entries);
     struct tally t = {.r = r};
-    uint64_t random = r->seed;
+    struct rng random;
 
+    rng_seed(&random, r->seed);
     for (int q = 0; q < s->count; q++) {
         int text = s->order[q], k = 0;
         const struct stream_near *near = nearest_of(s, text);
@@ -277,11 +280,11 @@ void policy_vcache(const struct replay *r, bool log_grid, struct outcome *out)
             struct v_entry *e = entries[near[k].index];
             double cosine = fmin(1, (double)near[k].cosine);
             right = s->classes[near[k].index] == s->classes[text];
-            if (stream_uniform(&random) > v_explore(e, cosine, r->max_error, log_grid)) {
+            if (rng_unit(&random) > v_explore(e, cosine, r->max_error, log_grid)) {
                 count(&t, q, true, right);
                 continue;
             }
-            told = stream_uniform(&random) < r->wrong_labels ? !right : right;
+            told = rng_unit(&random) < r->wrong_labels ? !right : right;
             v_label(e, cosine, told);
             t.judged++;
             if (told)

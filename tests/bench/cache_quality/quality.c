@@ -17,7 +17,7 @@
 static const double bounds[] = {0.005, 0.01, 0.02, 0.05};
 
 struct options {
-    const char *model, *precision;
+    struct stream_options stream;
     int seeds;
     double wrong_labels;
     unsigned guards;
@@ -32,6 +32,7 @@ static void usage(FILE *to)
             "share an answer\n"
             "  --model NAME|FOLDER   the encoder (all-minilm-l6-v2)\n"
             "  --precision P         int8 (default) or fp32\n"
+            "  --keep FOLDER         where each text's neighbours are kept for the next run\n"
             "  --seeds N             orders of arrival (5)\n"
             "  --wrong-labels X      share of the judge's answers that are wrong (0)\n"
             "  --guards MASK         bits of enum guard (all but overlap)\n"
@@ -111,21 +112,20 @@ static void print_curve(struct stream *s)
 static bool parse(int argc, char **argv, struct options *opt)
 {
     static const struct option longs[] = {
-        {"model", 1, NULL, 'm'},        {"precision", 1, NULL, 'p'},
-        {"seeds", 1, NULL, 's'},        {"guards", 1, NULL, 'g'},
-        {"wrong-labels", 1, NULL, 'w'}, {"curve", 0, NULL, 'c'},
-        {"help", 0, NULL, 'h'},         {0}};
+        {"model", 1, NULL, 'm'},  {"precision", 1, NULL, 'p'},    {"seeds", 1, NULL, 's'},
+        {"guards", 1, NULL, 'g'}, {"wrong-labels", 1, NULL, 'w'}, {"curve", 0, NULL, 'c'},
+        {"keep", 1, NULL, 'k'},   {"help", 0, NULL, 'h'},         {0}};
     int c;
 
     *opt = (struct options){
-        "all-minilm-l6-v2", "int8", 5, 0, GUARD_ALL & ~(1u << GUARD_OVERLAP), false};
+        {"all-minilm-l6-v2", "int8", NULL}, 5, 0, GUARD_ALL & ~(1u << GUARD_OVERLAP), false};
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
         switch (c) {
         case 'm':
-            opt->model = optarg;
+            opt->stream.model = optarg;
             break;
         case 'p':
-            opt->precision = optarg;
+            opt->stream.precision = optarg;
             break;
         case 's':
             opt->seeds = (int)strtol(optarg, NULL, 10);
@@ -135,6 +135,9 @@ static bool parse(int argc, char **argv, struct options *opt)
             break;
         case 'w':
             opt->wrong_labels = strtod(optarg, NULL);
+            break;
+        case 'k':
+            opt->stream.keep = optarg;
             break;
         case 'c':
             opt->curve = true;
@@ -165,7 +168,7 @@ int main(int argc, char **argv)
     for (int i = optind; i < argc; i++) {
         struct stream s;
         struct err_text t;
-        if (stream_open(argv[i], opt.model, opt.precision, &s, &t) != ERR_OK) {
+        if (stream_open(argv[i], &opt.stream, &s, &t) != ERR_OK) {
             fprintf(stderr, "cache_quality: %s: %s\n", argv[i], t.s);
             return 1;
         }

@@ -109,7 +109,7 @@ def main():
             for text, cls in STREAMS[name](args.data):
                 out.write(json.dumps({"text": text, "cls": cls}) + "\n")
     model = ROOT / ".cache/models/all-minilm-l6-v2"
-    command = [args.build / "tests/bench/cache_quality", "--seeds", str(args.seeds), "--curve",
+    command = [args.build / "tests/bench/cache_quality", "--seeds", str(args.seeds), "--curve", "--keep", args.out,
                "--wrong-labels", str(args.wrong_labels), "--model", model if model.is_dir() else "all-minilm-l6-v2", *files]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     if done.returncode:

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/atomic_file.h"
 #include "base/digest.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "router/encoder/encoder.h"
 #include "router/encoder/model_store.h"
 
@@ -197,7 +199,6 @@ static void find_nearest(struct stream *s, const float *vectors, int dim)
 {
     size_t all = (size_t)s->count * STREAM_NEAREST, width = (size_t)dim;
 
-    s->nearest = mem_alloc(all * sizeof *s->nearest);
     for (size_t i = 0; i < all; i++)
         s->nearest[i] = (struct stream_near){-1, -2};
     for (int row = 0; row < s->count; row += ROWS_BLOCK) {
@@ -217,31 +218,77 @@ static void find_nearest(struct stream *s, const float *vectors, int dim)
     }
 }
 
-enum err stream_open(const char *path, const char *model, const char *precision, struct stream *out,
+/* What the neighbours follow from, as the name of the file that keeps them. */
+static void kept_path(const struct stream *s, const struct stream_options *opt, struct slice file,
+                      char *out, size_t size)
+{
+    struct digest_stream *d = digest_stream_new();
+    int shape[2] = {STREAM_NEAREST, s->count};
+    char hex[DIGEST_HEX_BYTES];
+
+    digest_stream_add(d, slice_str(opt->model));
+    digest_stream_add(d, slice_str(opt->precision));
+    digest_stream_add(d, slice_make((const char *)shape, sizeof shape));
+    digest_stream_add(d, file);
+    digest_hex(digest_stream_end(d), hex);
+    snprintf(out, size, "%s/%.16s.nearest", opt->keep, hex);
+}
+
+static bool recall_nearest(struct stream *s, const char *path)
+{
+    size_t all = (size_t)s->count * STREAM_NEAREST;
+    FILE *f = fopen(path, "rb");
+    bool whole = f && fread(s->nearest, sizeof *s->nearest, all, f) == all;
+
+    if (f)
+        fclose(f);
+    return whole;
+}
+
+static enum err fill_nearest(struct stream *s, const struct stream_options *opt, struct slice file,
+                             struct err_text *t)
+{
+    size_t all = (size_t)s->count * STREAM_NEAREST;
+    float *vectors = NULL;
+    char path[4096];
+    int dim;
+
+    s->nearest = mem_alloc((all + 1) * sizeof *s->nearest);
+    if (opt->keep)
+        kept_path(s, opt, file, path, sizeof path);
+    if (opt->keep && recall_nearest(s, path))
+        return ERR_OK;
+    enum err err = encode(s, opt->model, opt->precision, &vectors, &dim, t);
+    if (err == ERR_OK)
+        find_nearest(s, vectors, dim);
+    free(vectors);
+    if (err == ERR_OK && opt->keep)
+        err = atomic_file_write(path, 0644,
+                                slice_make((const char *)s->nearest, all * sizeof *s->nearest), t);
+    return err;
+}
+
+enum err stream_open(const char *path, const struct stream_options *opt, struct stream *out,
                      struct err_text *t)
 {
     const char *slash = strrchr(path, '/');
     char *file = NULL;
-    float *vectors = NULL;
     size_t n = 0;
-    int dim;
     enum err err = read_all(path, &file, &n, t);
 
     *out = (struct stream){.name = mem_strdup(slice_str(slash ? slash + 1 : path))};
     if (err == ERR_OK)
         err = parse(out, slice_make(file, n), t);
-    free(file);
     if (err == ERR_OK)
-        err = encode(out, model, precision, &vectors, &dim, t);
-    if (err == ERR_OK) {
-        find_nearest(out, vectors, dim);
-        out->facts = mem_zalloc((size_t)out->count, sizeof *out->facts);
-        out->order = mem_zalloc((size_t)out->count, sizeof *out->order);
-        for (int i = 0; i < out->count; i++)
-            guard_read(out->texts[i], &out->facts[i]);
-    }
-    free(vectors);
-    return err;
+        err = fill_nearest(out, opt, slice_make(file, n), t);
+    free(file);
+    if (err != ERR_OK)
+        return err;
+    out->facts = mem_zalloc((size_t)out->count, sizeof *out->facts);
+    out->order = mem_zalloc((size_t)out->count, sizeof *out->order);
+    for (int i = 0; i < out->count; i++)
+        guard_read(out->texts[i], &out->facts[i]);
+    return ERR_OK;
 }
 
 void stream_clear(struct stream *s)
@@ -255,23 +302,15 @@ void stream_clear(struct stream *s)
     free(s->bytes);
 }
 
-double stream_uniform(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
-
 void stream_shuffle(struct stream *s, uint64_t seed)
 {
-    uint64_t state = seed * 7919;
+    struct rng r;
 
+    rng_seed(&r, seed);
     for (int i = 0; i < s->count; i++)
         s->order[i] = i;
     for (int i = s->count - 1; i > 0; i--) {
-        int j = (int)(stream_uniform(&state) * (i + 1)), x = s->order[i];
+        int j = (int)rng_below(&r, (uint64_t)i + 1), x = s->order[i];
         s->order[i] = s->order[j];
         s->order[j] = x;
     }

@@ -24,13 +24,17 @@ struct stream {
     char *bytes;
 };
 
-/* JSON lines {"text", "cls"}; model: a folder or name. ERR_BAD_REQUEST with t naming the line. */
-enum err stream_open(const char *path, const char *model, const char *precision, struct stream *out,
+struct stream_options {
+    const char *model;     /* a folder or name */
+    const char *precision; /* of the encoder, by its name */
+    const char *keep;      /* folder where neighbours are kept for the next run; NULL: nowhere */
+};
+/* JSON lines {"text", "cls"}. ERR_BAD_REQUEST with t naming the line. */
+enum err stream_open(const char *path, const struct stream_options *opt, struct stream *out,
                      struct err_text *t) MUST_CHECK;
 void stream_clear(struct stream *s);
 /* Another order of arrival for each seed; the first one in the file is never the first to arrive by
  * rule. */
 void stream_shuffle(struct stream *s, uint64_t seed);
-double stream_uniform(uint64_t *state); /* [0, 1): splitmix64 */
 
 #endif

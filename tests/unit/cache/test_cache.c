@@ -12,6 +12,7 @@
 
 static struct cache_harness h;
 static const char *snapshot; /* of the next open_cache */
+static uint8_t encoder;      /* likewise: which one made the vectors */
 static char folder[64], path[96];
 
 static const struct cache_rules rules = {
@@ -24,6 +25,7 @@ static void open_cache(int64_t lead_max_us)
                                 .max_entries = 1000,
                                 .max_bytes = 16 << 20,
                                 .dim = SAMPLE_DIM,
+                                .fingerprint = {encoder},
                                 .snapshot_path = snapshot,
                                 .seed = 1,
                                 .lead_max_us = lead_max_us};
@@ -51,6 +53,7 @@ static int tear_down(void **state)
 
     (void)state;
     snapshot = NULL; /* also after a test that failed half-way */
+    encoder = 0;
     cache_harness_clear(&h);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(name, sizeof name, "%s/%s", folder, files[i]);
@@ -385,6 +388,7 @@ static struct cache_fields wish(const char *scope, int n, struct rng *r, uint16_
     f.body = slice_str(bodies[slot]);
     f.vector = vector;
     memset(f.fingerprint, 0, sizeof f.fingerprint);
+    f.fingerprint[0] = encoder;
     return f;
 }
 
@@ -577,6 +581,90 @@ static void meaning_survives_a_restart(void **state)
     }
 }
 
+static void reopen(void)
+{
+    struct cache_facts facts;
+
+    cache_close(h.cache);
+    open_cache(0);
+    do {
+        usleep(20000);
+        cache_facts(h.cache, &facts);
+    } while (facts.scanning);
+}
+
+/* Asks, and tells nobody how it went: hits can only come from what was learned before. */
+static bool hits_untaught(const char *scope, struct rng *r, int asks)
+{
+    bool hit = false;
+
+    for (int n = 0; n < asks && !hit; n++) {
+        uint16_t vector[SAMPLE_DIM];
+        struct cache_fields f = wish(scope, 500000 + n, r, vector);
+        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        hit = a->verdict == CACHE_HIT_SEMANTIC;
+        assert_true(!hit || right_body(a->entry, n + 500000));
+        cache_ask_free(a);
+        usleep(2000); /* what was learned is read between two ticks */
+    }
+    return hit;
+}
+
+/* Each scope's own standing (that it is past its probation, its cut, its audits) outlives the
+ * process; a scope that has none does not get another's. */
+static void scopes_remember_their_budgets(void **state)
+{
+    struct rng r;
+    int wrong;
+
+    (void)state;
+    rng_seed(&r, 7);
+    memset(answers, 0, sizeof answers);
+    teach("acme", &r, 0, 1200, &wrong);
+    memset(answers, 0, sizeof answers);
+    teach("other", &r, 300000, 5, &wrong);
+    for (int round = 0; round < 2; round++) {
+        reopen();
+        assert_true(hits_untaught("acme", &r, 1000));
+        assert_false(hits_untaught("other", &r, 150));
+    }
+}
+
+/* Another encoder: its vectors are compared with none of the old ones, and what was learned of
+ * those is not believed. Exact answers stay; the old encoder finds everything as it was. */
+static void another_encoder_starts_anew(void **state)
+{
+    struct cache_facts facts;
+    struct cache_fields f = sample_fields("acme", 1);
+    struct rng r;
+    char name[128];
+    int wrong;
+
+    (void)state;
+    snprintf(name, sizeof name, "%s/index", folder);
+    snapshot = name;
+    rng_seed(&r, 8);
+    memset(answers, 0, sizeof answers);
+    teach("acme", &r, 0, 1200, &wrong);
+    put(f);
+    reopen();
+    assert_true(hits_untaught("acme", &r, 1000));
+    for (uint8_t other = 1; other <= 2; other++) {
+        encoder = other;
+        reopen();
+        cache_facts(h.cache, &facts);
+        assert_int_equal(facts.indexed, 0);
+        assert_int_equal(facts.risk.labels, 0);
+        assert_false(hits_untaught("acme", &r, 100));
+        struct cache_entry *e = look_up(&f, &rules);
+        assert_non_null(e);
+        cache_entry_unref(e);
+    }
+    encoder = 0;
+    reopen();
+    assert_true(hits_untaught("acme", &r, 1000));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -595,6 +683,8 @@ int main(void)
         TEST(memory_stays_bounded),
         TEST(answers_by_meaning),
         TEST(meaning_survives_a_restart),
+        TEST(scopes_remember_their_budgets),
+        TEST(another_encoder_starts_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

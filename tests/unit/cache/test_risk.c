@@ -10,7 +10,7 @@
  * between low and 1. */
 struct world {
     struct risk *risk;
-    uint64_t seed;
+    struct rng random;
     double slope, middle, low;
     double wrong_labels; /* share of labels that the judge gets wrong */
     int answers;
@@ -19,11 +19,7 @@ struct world {
 
 static double uniform(struct world *w)
 {
-    uint64_t z = (w->seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+    return rng_unit(&w->random);
 }
 
 static struct risk_label label_of(const struct risk_neighbour *n, const struct risk_verdict *v,
@@ -66,12 +62,10 @@ static struct world world_new(double max_error)
 {
     struct risk_options opt = {.max_error = max_error, .audit_min = 0.02, .max_answers = 5000};
 
-    return (struct world){.risk = risk_new(&opt, NULL),
-                          .seed = 1,
-                          .slope = 40,
-                          .middle = 0.85,
-                          .low = 0.6,
-                          .answers = 4000};
+    struct world w = {
+        .risk = risk_new(&opt, NULL), .slope = 40, .middle = 0.85, .low = 0.6, .answers = 4000};
+    rng_seed(&w.random, 1);
+    return w;
 }
 
 static void run(struct world *w, int requests)
@@ -96,7 +90,7 @@ static void the_bound_holds_and_hits_are_found(void **state)
 
     for (size_t b = 0; b < 4; b++) {
         struct world w = world_new(bounds[b]);
-        w.seed = b;
+        rng_seed(&w.random, b);
         run(&w, 12000);
         if (error_of(&w) > bounds[b] || (double)w.hits / 12000 < 0.5 * best[b])
             fail_msg("bound %g: error %g, %g hits", bounds[b], error_of(&w),
@@ -243,7 +237,7 @@ static void a_restart_forgets_nothing(void **state)
     assert_non_null(saved);
     risk_save(w.risk, saved);
     assert_int_equal(risk_load(copy.risk, slice_make(saved, n)), ERR_OK);
-    copy.seed = w.seed;
+    copy.random = w.random;
     run(&w, 1000);
     run(&copy, 1000);
     assert_int_equal(w.hits, copy.hits);

@@ -116,6 +116,21 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(list(dir, NULL), 1);
 }
 
+static void test_what_a_killed_writer_left_is_swept(void **state)
+{
+    (void)state;
+    static const char *const stay[] = {"f",        "f.mark",   "f.abcdefg",
+                                       "f.abc-ef", "g.abcdef", "fabcdef"};
+    struct err_text t;
+    for (size_t i = 0; i < sizeof stay / sizeof *stay; i++)
+        assert_int_equal(atomic_file_write(in_dir(stay[i]), 0600, SLICE("x"), &t), ERR_OK);
+    assert_int_equal(atomic_file_write(in_dir("f.aB3dEf"), 0600, SLICE("half"), &t), ERR_OK);
+    atomic_file_sweep(in_dir("f"));
+    assert_int_equal(list(dir, NULL), sizeof stay / sizeof *stay);
+    assert_int_equal(access(in_dir("f.aB3dEf"), F_OK), -1);
+    atomic_file_sweep(in_dir("none/f")); /* no such folder: nothing to do */
+}
+
 static void test_what_cannot_be_read(void **state)
 {
     (void)state;
@@ -293,6 +308,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_write_and_read),
         TEST(test_a_failed_write_leaves_the_old_file),
+        TEST(test_what_a_killed_writer_left_is_swept),
         TEST(test_what_cannot_be_read),
         TEST(test_versions_are_kept),
         TEST(test_a_hostile_index_names_no_other_files),

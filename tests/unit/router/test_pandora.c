@@ -4,17 +4,14 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include "base/rng.h"
 #include "router/pandora.h"
 
-static uint64_t seed = 42;
+static struct rng random_numbers;
 
 static double uniform(void)
 {
-    uint64_t z = (seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+    return rng_unit(&random_numbers);
 }
 
 /* Some bins may be empty; chances are in no order. */
@@ -173,6 +170,7 @@ static void the_price_of_a_floor(void **state)
 
 int main(void)
 {
+    rng_seed(&random_numbers, 42);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_index_solves_its_equation),
         cmocka_unit_test(the_rule_is_the_best_of_all_ways),

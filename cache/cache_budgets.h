@@ -1,0 +1,34 @@
+/* Whose wrong answers count against which bound: a struct risk for each scope and bound that was
+ * asked for, all under one root, which learns from all of them. What each of them learned outlives
+ * the process, as a note in the store named after the encoder, the scope and the bound: another
+ * encoder's vectors are no evidence about this one's.
+ *
+ * A scope whose note cannot be read yet goes on learning from nothing, and so serves nothing; when
+ * the note comes it wins if it stands on more labels. Replicas that share a store write the same
+ * notes: the last one stays. Cache thread. */
+#ifndef CACHE_CACHE_BUDGETS_H
+#define CACHE_CACHE_BUDGETS_H
+
+#include "cache/cache.h"
+#include "cache/store.h"
+
+struct cache_budgets;
+
+/* store: borrowed, outlives every call here but cache_budgets_free. */
+struct cache_budgets *cache_budgets_new(struct store *store,
+                                        const uint8_t fingerprint[CACHE_FINGERPRINT_BYTES]);
+void cache_budgets_free(struct cache_budgets *b); /* after the store is closed; NULL is fine */
+
+/* Whose error a question counts against; its number, from 1. */
+unsigned cache_budgets_find(struct cache_budgets *b, struct slice scope,
+                            const struct cache_rules *rules);
+/* NULL: no such number. */
+struct risk *cache_budgets_risk(const struct cache_budgets *b, unsigned number);
+struct risk *cache_budgets_root(const struct cache_budgets *b);
+void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct risk_label *l);
+
+/* Asks for notes that have not been read, and writes one that is due. current: the store is up. */
+void cache_budgets_tick(struct cache_budgets *b, bool current, int64_t now_us);
+void cache_budgets_save(struct cache_budgets *b); /* all that is newer than its note */
+
+#endif
