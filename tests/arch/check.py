@@ -18,8 +18,9 @@ ARROWS = {
     "backends": {"backends", "backends/wire", "base"},
     "cache": {"cache", "base"},
     "router/encoder": {"router/encoder", "base"},
-    "router": {"router", "router/encoder", "policies", "cache", "backends", "backends/wire", "base"},
-    "gateway": {"gateway", "router", "router/encoder", "policies", "cache", "backends", "backends/wire", "base"},
+    "router/decide": {"router/decide", "base"},
+    "router": {"router", "router/encoder", "router/decide", "policies", "cache", "backends", "backends/wire", "base"},
+    "gateway": {"gateway", "router", "router/encoder", "router/decide", "policies", "cache", "backends", "backends/wire", "base"},
 }
 
 # Header pattern -> the files (or rooms, ending in /) that may include it.

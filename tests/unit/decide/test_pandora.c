@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include "base/rng.h"
-#include "router/pandora.h"
+#include "router/decide/pandora.h"
 
 static struct rng random_numbers;
 

@@ -1,6 +1,6 @@
 /* Reservation indices, the rule, and what it comes to. Called for each class when a snapshot of
  * what was learned is made, and (pandora_next) at each step of a request. */
-#include "router/pandora.h"
+#include "router/decide/pandora.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,30 +11,42 @@ struct bin {
     double p, share;
 };
 
-static int by_chance_down(const void *a, const void *b)
+/* Surest first. Calibrated curves ascend, so that the insertion finds each in its place. */
+static void surest_first(const struct pandora_box *b, struct bin bins[PANDORA_BINS])
 {
-    const struct bin *x = a, *y = b;
-
-    return (x->p < y->p) - (x->p > y->p);
+    for (int i = 0; i < PANDORA_BINS; i++) {
+        struct bin next = {b->p[PANDORA_BINS - 1 - i], b->share[PANDORA_BINS - 1 - i]};
+        int at = i;
+        for (; at > 0 && bins[at - 1].p < next.p; at--)
+            bins[at] = bins[at - 1];
+        bins[at] = next;
+    }
 }
 
 /* E[(v p - sigma)+] = cost is linear in sigma between two bins: with the k surest bins above sigma
- * it is solved by (v sum(d p) - cost) / sum(d); the true k gives the largest of these. */
-double pandora_index(const struct pandora_box *b, double v)
+ * it is solved by (v sum(d p) - cost) / sum(d); the true k gives the largest of these. *slope (may
+ * be NULL): d sigma / d v. */
+static double solve_index(const struct pandora_box *b, double v, double *slope)
 {
     struct bin bins[PANDORA_BINS];
     double won = 0, share = 0, best = -INFINITY;
 
-    for (int i = 0; i < PANDORA_BINS; i++)
-        bins[i] = (struct bin){b->p[i], b->share[i]};
-    qsort(bins, PANDORA_BINS, sizeof bins[0], by_chance_down);
+    surest_first(b, bins);
     for (int i = 0; i < PANDORA_BINS; i++) {
         won += bins[i].share * bins[i].p;
         share += bins[i].share;
-        if (share > 0)
-            best = fmax(best, (v * won - b->cost) / share);
+        if (share > 0 && (v * won - b->cost) / share > best) {
+            best = (v * won - b->cost) / share;
+            if (slope)
+                *slope = won / share;
+        }
     }
     return best;
+}
+
+double pandora_index(const struct pandora_box *b, double v)
+{
+    return solve_index(b, v, NULL);
 }
 
 int pandora_next(const double *index, int boxes, unsigned allowed, unsigned asked, double v,
@@ -50,9 +62,9 @@ int pandora_next(const double *index, int boxes, unsigned allowed, unsigned aske
 
 /* ---- in expectation ---- */
 
-/* A value that min(v p_j, sigma_j) may take, and how likely. */
+/* A value that min(v p_j, sigma_j) may take, how it grows with v, and how likely it is. */
 struct point {
-    double value, share;
+    double value, slope, share;
     int box;
 };
 
@@ -63,56 +75,51 @@ static int by_value_down(const void *a, const void *b)
     return (x->value < y->value) - (x->value > y->value);
 }
 
-/* E[max over the boxes]: from the largest value downwards; each point is the maximum with the
- * chance that its box takes it and no other box took a larger one (or an equal one seen before it).
- */
-static double expected_maximum(struct point *points, int n, int boxes)
+/* E[max over the boxes] and its derivative in v: from the largest value downwards; each point is
+ * the maximum with the chance that its box takes it and no other box took a larger one (or an equal
+ * one seen before it). */
+static void expect_maximum(struct point *points, int n, int boxes, struct pandora_outlook *out)
 {
-    double below[PANDORA_BOXES], sum = 0, all = 1;
+    double below[PANDORA_BOXES], all = 1;
 
     for (int j = 0; j < boxes; j++)
         below[j] = 1; /* chance that box j takes none of the values seen so far */
     qsort(points, (size_t)n, sizeof *points, by_value_down);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && all > 0; i++) {
         double before = all, *own = &below[points[i].box];
         *own = fmax(0, *own - points[i].share);
         all = 1;
         for (int j = 0; j < boxes; j++)
             all *= below[j];
-        sum += points[i].value * (before - all);
+        out->utility += points[i].value * (before - all);
+        out->success += points[i].slope * (before - all);
     }
-    return sum;
 }
 
-static double utility(const struct pandora_box *boxes, int count, double v)
+void pandora_expect(const struct pandora_box *boxes, int count, double v,
+                    struct pandora_outlook *out)
 {
     struct point points[PANDORA_BOXES * PANDORA_BINS];
-    double index[PANDORA_BOXES], best = -INFINITY;
+    double index[PANDORA_BOXES], slope[PANDORA_BOXES], best = -INFINITY;
     int n = 0;
 
     for (int j = 0; j < count; j++) {
-        index[j] = pandora_index(&boxes[j], v);
+        index[j] = solve_index(&boxes[j], v, &slope[j]);
         best = fmax(best, index[j]);
     }
     for (int j = 0; j < count; j++) {
         if (index[j] < 0 && index[j] < best)
             continue; /* never opened: the first answer, whatever it is, is worth more than nothing
                        */
-        for (int b = 0; b < PANDORA_BINS; b++)
-            if (boxes[j].share[b] > 0)
-                points[n++] =
-                    (struct point){fmin(v * boxes[j].p[b], index[j]), boxes[j].share[b], j};
+        for (int b = 0; b < PANDORA_BINS; b++) {
+            double share = boxes[j].share[b], worth = v * boxes[j].p[b];
+            if (share > 0)
+                points[n++] = worth < index[j] ? (struct point){worth, boxes[j].p[b], share, j}
+                                               : (struct point){index[j], slope[j], share, j};
+        }
     }
-    return expected_maximum(points, n, count);
-}
-
-void pandora_expect(const struct pandora_box *boxes, int count, double v,
-                    struct pandora_outlook *out)
-{
-    double step = 1e-5 * v;
-
-    out->utility = utility(boxes, count, v);
-    out->success = (utility(boxes, count, v + step) - utility(boxes, count, v - step)) / (2 * step);
+    *out = (struct pandora_outlook){0};
+    expect_maximum(points, n, count, out);
     out->cost = v * out->success - out->utility;
 }
 

@@ -10,8 +10,8 @@
  * v is what one more success is worth, in the unit of the costs. The rule is optimal when the
  * models' chances are independent given the class of the query; routing (one model) and a fixed
  * cascade are special cases of it. Pure; doubles; no allocation. */
-#ifndef ROUTER_PANDORA_H
-#define ROUTER_PANDORA_H
+#ifndef ROUTER_DECIDE_PANDORA_H
+#define ROUTER_DECIDE_PANDORA_H
 
 #include <stdbool.h>
 
@@ -23,7 +23,7 @@
 struct pandora_box {
     double cost;                /* expected, of asking it; > 0 */
     double share[PANDORA_BINS]; /* >= 0, summing to 1 */
-    double p[PANDORA_BINS];     /* 0..1, in any order */
+    double p[PANDORA_BINS];     /* 0..1, in any order; ascending is fastest */
 };
 
 /* sigma; may be negative (not worth asking, even with nothing in hand). */

@@ -1,0 +1,182 @@
+/* Beliefs as they are read: look-up, boxes, propensities. Any thread; building is in
+ * beliefs_build.c. */
+#include "router/decide/beliefs.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "router/decide/beliefs_int.h"
+
+const struct beliefs_objective beliefs_objective_default = {
+    .price = {.floor = PRICE_NONE,
+              .floor_of_best = PRICE_NONE,
+              .failure_price_nanousd = 0,
+              .budget_nanousd = PRICE_NONE,
+              .margin = 0.003},
+    .class_floor = PRICE_NONE,
+    .explore = 0.01,
+    .explore_spend = 0.02,
+    .cold_share = 0.02,
+    .cold_labels = 50,
+    .flip = 0.005,
+};
+
+struct beliefs *beliefs_ref(struct beliefs *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+void beliefs_unref(struct beliefs *b)
+{
+    if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    arena_clear(&b->names);
+    free(b->context);
+    free(b);
+}
+
+size_t beliefs_count(const struct beliefs *b)
+{
+    return b->count;
+}
+
+const struct beliefs_context *beliefs_at(const struct beliefs *b, size_t i)
+{
+    assert(i < b->count);
+    return &b->context[i];
+}
+
+/* A few dozen contexts: looking through them costs less than a table would. */
+const struct beliefs_context *beliefs_find(const struct beliefs *b, struct slice route,
+                                           struct slice label)
+{
+    const struct beliefs_context *any = NULL;
+
+    for (size_t i = 0; i < b->count; i++) {
+        const struct beliefs_context *c = &b->context[i];
+        if (!slice_eq(route, slice_str(c->route)))
+            continue;
+        if (slice_eq(label, slice_str(c->label)))
+            return c;
+        if (c->label[0] == '\0')
+            any = c;
+    }
+    return any;
+}
+
+void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
+                 struct pandora_box *out)
+{
+    assert(stage >= 0 && stage < TALLY_STAGES);
+    out->cost = cost_nanousd;
+    memcpy(out->share, a->share[stage], sizeof out->share);
+    memcpy(out->p, a->p, sizeof out->p);
+}
+
+/* ---- propensities ---- */
+
+static int best_of(const double *index, int arms, unsigned allowed)
+{
+    int best = -1;
+
+    for (int j = 0; j < arms; j++)
+        if (allowed & 1u << j && (best < 0 || index[j] > index[best]))
+            best = j;
+    return best;
+}
+
+/* Share of draws in which each allowed arm has the highest index. */
+static void count_wins(const struct beliefs_context *c, const double *index, unsigned allowed,
+                       double share[PANDORA_BOXES])
+{
+    float moved[PANDORA_BOXES];
+
+    for (int j = 0; j < c->arms; j++)
+        moved[j] = allowed & 1u << j ? (float)(index[j] - c->arm[j].index) : -INFINITY;
+    for (int d = 0; d < BELIEFS_DRAWS; d++) {
+        int best = 0;
+        float most = -INFINITY;
+        for (int j = 0; j < c->arms; j++) {
+            float here = c->draw[d][j] + moved[j];
+            if (here > most) {
+                most = here;
+                best = j;
+            }
+        }
+        share[best] += 1.0 / BELIEFS_DRAWS;
+    }
+}
+
+static void raise_to_floors(const struct beliefs_context *c, unsigned allowed, double *share)
+{
+    double floors = 0;
+
+    for (int j = 0; j < c->arms; j++)
+        if (allowed & 1u << j)
+            floors += (double)c->floor_share[j];
+    for (int j = 0; j < c->arms; j++)
+        if (allowed & 1u << j)
+            share[j] = share[j] * (1 - floors) + (double)c->floor_share[j];
+}
+
+/* What is above an arm's cap goes to those without one, as they are, or to `fallback`. */
+static void hold_to_caps(const struct beliefs_context *c, unsigned allowed, int fallback,
+                         double *share)
+{
+    double excess = 0, room = 0;
+
+    for (int j = 0; j < c->arms; j++) {
+        if (!(allowed & 1u << j))
+            continue;
+        if (share[j] > c->arm[j].cap) {
+            excess += share[j] - c->arm[j].cap;
+            share[j] = c->arm[j].cap;
+        } else if (c->arm[j].cap >= 1) {
+            room += share[j];
+        }
+    }
+    if (excess <= 0)
+        return;
+    for (int j = 0; j < c->arms; j++)
+        if (allowed & 1u << j && room > 0 && c->arm[j].cap >= 1)
+            share[j] += excess * share[j] / room;
+    if (room <= 0)
+        share[fallback] += excess;
+}
+
+/* The uncapped arm of the best index; where all are capped, the best. */
+static int uncapped(const struct beliefs_context *c, const double *index, unsigned allowed)
+{
+    unsigned free_arms = 0;
+
+    for (int j = 0; j < c->arms; j++)
+        if (allowed & 1u << j && c->arm[j].cap >= 1)
+            free_arms |= 1u << j;
+    return best_of(index, c->arms, free_arms ? free_arms : allowed);
+}
+
+void beliefs_propensities(const struct beliefs_context *c, const double *index, unsigned allowed,
+                          bool explore, uint32_t out[PANDORA_BOXES])
+{
+    double share[PANDORA_BOXES] = {0};
+    int best = best_of(index, c->arms, allowed);
+    uint32_t left = BELIEFS_UNIT;
+
+    memset(out, 0, PANDORA_BOXES * sizeof *out);
+    if (best < 0)
+        return;
+    if (explore) {
+        count_wins(c, index, allowed, share);
+        raise_to_floors(c, allowed, share);
+        hold_to_caps(c, allowed, uncapped(c, index, allowed), share);
+    } else {
+        share[uncapped(c, index, allowed)] = 1;
+    }
+    for (int j = 0; j < c->arms; j++) {
+        out[j] = (uint32_t)(share[j] * BELIEFS_UNIT);
+        left -= out[j];
+    }
+    out[uncapped(c, index, allowed)] += left; /* what rounding down left over */
+}

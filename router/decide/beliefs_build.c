@@ -1,0 +1,402 @@
+/* Counters become beliefs. Runs on the learner's thread; pure.
+ *
+ *   pool_models    the counters of a model over all contexts, and its curve
+ *   believe_arm    one arm in one context: shares, curve, cost
+ *   shift_models   what the last hours say, first for the model, then for the context
+ *   set_price      v of a route or of each class
+ *   beliefs_draw   the first choice's propensities */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "router/decide/beliefs_int.h"
+#include "router/decide/logistic.h"
+
+/* How strongly a curve's level is drawn to the one above it (inverse variances of log-odds): models
+ * differ a lot from each other, contexts of one model less. */
+#define MODEL_LEVEL   0.5
+#define CONTEXT_LEVEL 2.0
+/* Answers' worth of the shares above, and of the price list. */
+#define SHARE_PSEUDO 8.0
+#define COST_PSEUDO  5.0
+/* Information that a shift of the last hours must outweigh. */
+#define MODEL_SHIFT   4.0
+#define CONTEXT_SHIFT 16.0
+#define BIAS_PSEUDO   50.0 /* labels */
+/* Success that is expected of the cheapest and of the dearest arm before anything was seen. */
+#define PRIOR_CHEAPEST 0.6
+#define PRIOR_DEAREST  0.85
+/* One model is best when a cascade gains less than this share of its cost. */
+#define SINGLE_GAIN 0.01
+
+/* A model over all contexts. */
+struct pool {
+    const char *model;
+    struct tally_view slow;
+    struct curve curve;
+    struct curve_residual residual;
+};
+
+/* Work on one context that its result does not keep. */
+struct work {
+    struct pool *pool[PANDORA_BOXES];
+    struct curve curve[PANDORA_BOXES];
+    double cost_error[PANDORA_BOXES];
+};
+
+struct builder {
+    const struct beliefs_in *in;
+    struct pool *pool; /* owned: [pools] */
+    int pools;
+    struct work *work; /* owned: [contexts] */
+    struct beliefs *out;
+};
+
+static const struct tally_view nothing;
+
+static const struct tally_view *view_or_nothing(const struct tally_view *const *views, int arm)
+{
+    return views && views[arm] ? views[arm] : &nothing;
+}
+
+/* ---- models over all contexts ---- */
+
+static struct pool *pool_of(struct builder *k, const char *model)
+{
+    for (int i = 0; i < k->pools; i++)
+        if (strcmp(k->pool[i].model, model) == 0)
+            return &k->pool[i];
+    k->pool[k->pools] = (struct pool){.model = model};
+    return &k->pool[k->pools++];
+}
+
+static void pool_models(struct builder *k)
+{
+    struct curve identity;
+    double good[TALLY_BINS], bad[TALLY_BINS];
+    int most = 0;
+
+    for (int r = 0; r < k->in->routes; r++)
+        most += k->in->route[r].arms;
+    k->pool = mem_zalloc((size_t)most + 1, sizeof *k->pool);
+    for (int r = 0; r < k->in->routes; r++) {
+        const struct beliefs_route_in *route = &k->in->route[r];
+        for (int j = 0; j < route->arms; j++) {
+            struct pool *p = pool_of(k, route->arm[j].model);
+            for (int g = 0; g < route->classes; g++)
+                tally_view_merge(&p->slow, view_or_nothing(route->class[g].slow, j), 1);
+        }
+    }
+    curve_identity(&identity);
+    for (int i = 0; i < k->pools; i++) {
+        tally_view_labels(&k->pool[i].slow, &k->in->trust, good, bad);
+        curve_fit(&k->pool[i].curve, &identity, good, bad, MODEL_LEVEL);
+    }
+}
+
+/* ---- one arm in one context ---- */
+
+/* Shares that rise by a constant factor from bin to bin, with that mean score. */
+static void rising_shares(double success, double share[TALLY_BINS])
+{
+    double low = 0.2, high = 5;
+
+    for (int step = 0; step < 40; step++) {
+        double factor = sqrt(low * high), all = 0, mean = 0, here = 1;
+        for (int b = 0; b < TALLY_BINS; b++, here *= factor) {
+            share[b] = here;
+            all += here;
+            mean += here * curve_middle(b);
+        }
+        for (int b = 0; b < TALLY_BINS; b++)
+            share[b] /= all;
+        if (mean / all < success)
+            low = factor;
+        else
+            high = factor;
+    }
+}
+
+/* Where the arm stands among the route's by price, as an expected success. */
+static double prior_success(const struct beliefs_route_in *route, int arm)
+{
+    int cheaper = 0;
+
+    for (int j = 0; j < route->arms; j++)
+        cheaper += route->arm[j].cost_nanousd < route->arm[arm].cost_nanousd;
+    return route->arms < 2
+               ? PRIOR_DEAREST
+               : PRIOR_CHEAPEST + (PRIOR_DEAREST - PRIOR_CHEAPEST) * cheaper / (route->arms - 1);
+}
+
+/* Answers by bin: of one stage, or of all (stage -1). Returns their number. */
+static double answers(const struct tally_view *v, int stage, double n[TALLY_BINS])
+{
+    double all = 0;
+
+    for (int b = 0; b < TALLY_BINS; b++) {
+        n[b] = 0;
+        for (int s = 0; s < TALLY_STAGES; s++)
+            if (stage < 0 || s == stage)
+                n[b] += v->x[tally_answers(s, b)];
+        all += n[b];
+    }
+    return all;
+}
+
+/* (counts + pseudo x prior), to sum 1. */
+static void shrink_shares(const struct tally_view *v, int stage, const double *prior,
+                          double share[TALLY_BINS])
+{
+    double n[TALLY_BINS], all = answers(v, stage, n);
+
+    for (int b = 0; b < TALLY_BINS; b++)
+        share[b] = (n[b] + SHARE_PSEUDO * prior[b]) / (all + SHARE_PSEUDO);
+}
+
+/* The context's shares; of each stage, first as the model's differ by stage over all contexts. */
+static void believe_shares(struct beliefs_arm *a, const struct pool *pool,
+                           const struct tally_view *slow, double prior_mean)
+{
+    double prior[TALLY_BINS], model[TALLY_BINS], here[TALLY_BINS], model_stage[TALLY_BINS],
+        expected[TALLY_BINS];
+
+    rising_shares(prior_mean, prior);
+    shrink_shares(&pool->slow, -1, prior, model);
+    shrink_shares(slow, -1, model, here);
+    for (int s = 0; s < TALLY_STAGES; s++) {
+        double all = 0;
+        shrink_shares(&pool->slow, s, model, model_stage);
+        for (int b = 0; b < TALLY_BINS; b++) {
+            expected[b] = here[b] * model_stage[b] / fmax(model[b], 1e-12);
+            all += expected[b];
+        }
+        for (int b = 0; b < TALLY_BINS; b++)
+            expected[b] /= all;
+        shrink_shares(slow, s, expected, a->share[s]);
+    }
+}
+
+/* Mean cost drawn to the price list, and its standard error as a share of it. */
+static double believe_cost(struct beliefs_arm *a, const struct tally_view *slow, double listed)
+{
+    double failed = slow->x[TALLY_FAILED], n = fmax(0, slow->x[TALLY_ASKED] - failed);
+    double sum = slow->x[TALLY_COST_NANOUSD], squares = slow->x[TALLY_COST_SQUARE] * 1e6;
+
+    a->cost_nanousd = fmax((sum + COST_PSEUDO * listed) / (n + COST_PSEUDO), 1);
+    a->tokens_out = n > 0 ? slow->x[TALLY_TOKENS_OUT] / n : 0;
+    a->latency_ms = n > 0 ? slow->x[TALLY_LATENCY_MS] / n : 0;
+    double variance = n > 1 ? fmax(0, squares / n - sum / n * (sum / n)) : 0;
+    double list_error = 0.5 * listed * COST_PSEUDO / (n + COST_PSEUDO); /* lists are off by half */
+    return sqrt(variance / (n + 1) + list_error * list_error) / a->cost_nanousd;
+}
+
+static void believe_arm(struct builder *k, const struct beliefs_route_in *route, int g, int j,
+                        struct beliefs_context *c, struct work *w)
+{
+    const struct tally_view *slow = view_or_nothing(route->class[g].slow, j);
+    const struct beliefs_arm_in *in = &route->arm[j];
+    struct beliefs_arm *a = &c->arm[j];
+    double good[TALLY_BINS], bad[TALLY_BINS], drawn;
+    struct pool *pool = pool_of(k, in->model);
+
+    a->model = arena_strdup(&k->out->names, slice_str(in->model));
+    a->cap = in->cap;
+    a->explorable = in->explorable;
+    a->asked = slow->x[TALLY_ASKED];
+    w->pool[j] = pool;
+    w->cost_error[j] = believe_cost(a, slow, in->cost_nanousd);
+    believe_shares(a, pool, slow, prior_success(route, j));
+    tally_view_labels(slow, &k->in->trust, good, bad);
+    curve_fit(&w->curve[j], &pool->curve, good, bad, CONTEXT_LEVEL);
+    a->labels = w->curve[j].labels;
+    /* what is not known of the model is not known here, as far as the level hangs on it */
+    drawn = CONTEXT_LEVEL * w->curve[j].level_var;
+    w->curve[j].level_var += drawn * drawn * pool->curve.level_var;
+    tally_view_labels(view_or_nothing(route->class[g].fast, j), &k->in->trust, good, bad);
+    curve_residual_add(&pool->residual, &w->curve[j], good, bad);
+    c->traffic += slow->x[TALLY_FIRST];
+}
+
+/* ---- the last hours ---- */
+
+static void shift_arm(struct builder *k, const struct tally_view *fast, struct beliefs_arm *a,
+                      const struct pool *pool, struct curve *curve)
+{
+    struct curve_residual own = {0};
+    double good[TALLY_BINS], bad[TALLY_BINS], model = curve_shift_of(&pool->residual, MODEL_SHIFT);
+
+    curve_shift(curve, model);
+    tally_view_labels(fast, &k->in->trust, good, bad);
+    curve_residual_add(&own, curve, good, bad);
+    double here = curve_shift_of(&own, CONTEXT_SHIFT);
+    curve_shift(curve, here);
+    a->shift = model + here;
+}
+
+static void finish_arm(struct beliefs_arm *a, struct curve *curve)
+{
+    double mean = 0, sd = sqrt(curve->level_var);
+
+    a->auroc = curve_auroc(curve, a->share[0]);
+    a->informative = a->auroc >= CURVE_INFORMATIVE;
+    if (!a->informative)
+        curve_flatten(curve, a->share[0]);
+    memcpy(a->p, curve->p, sizeof a->p);
+    for (int b = 0; b < TALLY_BINS; b++)
+        mean += a->share[0][b] * a->p[b];
+    a->success = mean;
+    a->low = logistic(logit(mean) - 1.2816 * sd); /* the 10 % and 90 % points of a normal */
+    a->high = logistic(logit(mean) + 1.2816 * sd);
+}
+
+static double bias_of(const struct beliefs_route_in *route, int g)
+{
+    double over = 0, labels = 0;
+
+    for (int j = 0; j < route->arms; j++) {
+        const struct tally_view *v = view_or_nothing(route->class[g].slow, j);
+        over += (v->x[TALLY_PREDICTED_MILLI] - v->x[TALLY_REALISED_MILLI]) / 1000;
+        labels += v->x[TALLY_RESOLVED];
+    }
+    return over / (labels + BIAS_PSEUDO);
+}
+
+/* ---- the objective ---- */
+
+static void box_arms(const struct beliefs_context *c, struct pandora_box *boxes)
+{
+    for (int j = 0; j < c->arms; j++)
+        beliefs_box(&c->arm[j], 0,
+                    c->arm[j].cost_nanousd + c->latency_nanousd_per_s * c->arm[j].latency_ms / 1000,
+                    &boxes[j]);
+}
+
+/* v of the route's contexts c[0..classes). */
+static void set_prices(const struct beliefs_route_in *route, struct beliefs_context *c)
+{
+    const struct beliefs_objective *o = &route->objective;
+    size_t n = (size_t)route->classes;
+    struct pandora_box *boxes = mem_zalloc(n * PANDORA_BOXES, sizeof *boxes);
+    const struct pandora_box **of = mem_zalloc(n, sizeof *of);
+    double *traffic = mem_zalloc(n, sizeof *traffic), bias = 0, all = 0;
+
+    for (size_t g = 0; g < n; g++) {
+        box_arms(&c[g], boxes + g * PANDORA_BOXES);
+        of[g] = boxes + g * PANDORA_BOXES;
+        traffic[g] = c[g].traffic;
+        bias += c[g].traffic * c[g].bias;
+        all += c[g].traffic;
+    }
+    struct price_traffic whole = {of, traffic, route->classes, route->arms,
+                                  all > 0 ? bias / all : 0};
+    struct price price;
+    if (!o->per_class)
+        price_solve(&whole, &o->price, &price);
+    for (size_t g = 0; g < n; g++) {
+        struct price_traffic one = {&of[g], &traffic[g], 1, route->arms, c[g].bias};
+        struct price_objective least = o->price;
+        if (o->per_class) {
+            price_solve(&one, &o->price, &price);
+        } else if (o->class_floor >= 0) {
+            struct price own;
+            least.floor = o->class_floor;
+            least.floor_of_best = PRICE_NONE;
+            price_solve(&one, &least, &own);
+            if (own.v > price.v) {
+                c[g].price = own;
+                continue;
+            }
+        }
+        c[g].price = price;
+    }
+    free(traffic);
+    free(of);
+    free(boxes);
+}
+
+/* The arm whose answers are best taken as they come, if a cascade gains hardly anything on it. */
+static int single_best(const struct beliefs_context *c, const struct pandora_box *boxes)
+{
+    int best = 0;
+    double most = -INFINITY;
+
+    for (int j = 0; j < c->arms; j++) {
+        double worth = c->price.v * c->arm[j].success - boxes[j].cost;
+        if (worth > most) {
+            most = worth;
+            best = j;
+        }
+    }
+    return c->outlook.utility - most <= SINGLE_GAIN * boxes[best].cost ? best : -1;
+}
+
+static void decide_context(struct builder *k, const struct beliefs_route_in *route,
+                           struct beliefs_context *c, struct work *w)
+{
+    struct pandora_box boxes[PANDORA_BOXES];
+
+    box_arms(c, boxes);
+    for (int j = 0; j < c->arms; j++)
+        c->arm[j].index = pandora_index(&boxes[j], c->price.v);
+    pandora_expect(boxes, c->arms, c->price.v, &c->outlook);
+    c->single = single_best(c, boxes);
+    beliefs_draw(c, w->curve, w->cost_error, &route->objective, k->in->seed);
+}
+
+/* ---- all of it ---- */
+
+static void begin_context(struct builder *k, const struct beliefs_route_in *route, int g,
+                          struct beliefs_context *c, struct work *w)
+{
+    assert(route->arms >= 1 && route->arms <= PANDORA_BOXES);
+    c->route = arena_strdup(&k->out->names, slice_str(route->name));
+    c->label = arena_strdup(&k->out->names, slice_str(route->class[g].label));
+    c->arms = route->arms;
+    c->latency_nanousd_per_s = route->objective.latency_nanousd_per_s;
+    c->flip = route->objective.flip;
+    for (int j = 0; j < route->arms; j++)
+        believe_arm(k, route, g, j, c, w);
+    c->bias = bias_of(route, g);
+}
+
+static void finish_route(struct builder *k, const struct beliefs_route_in *route,
+                         struct beliefs_context *c, struct work *w)
+{
+    for (int g = 0; g < route->classes; g++)
+        for (int j = 0; j < route->arms; j++) {
+            shift_arm(k, view_or_nothing(route->class[g].fast, j), &c[g].arm[j], w[g].pool[j],
+                      &w[g].curve[j]);
+            finish_arm(&c[g].arm[j], &w[g].curve[j]);
+        }
+    set_prices(route, c);
+    for (int g = 0; g < route->classes; g++)
+        decide_context(k, route, &c[g], &w[g]);
+}
+
+struct beliefs *beliefs_build(const struct beliefs_in *in)
+{
+    struct builder k = {.in = in, .out = mem_zalloc(1, sizeof *k.out)};
+    struct beliefs *out = k.out;
+    size_t at = 0;
+
+    atomic_init(&out->refs, 1);
+    arena_init(&out->names, 1024);
+    for (int r = 0; r < in->routes; r++)
+        out->count += (size_t)in->route[r].classes;
+    out->context = mem_zalloc(out->count + 1, sizeof *out->context);
+    k.work = mem_zalloc(out->count + 1, sizeof *k.work);
+    pool_models(&k);
+    for (int r = 0; r < in->routes; r++)
+        for (int g = 0; g < in->route[r].classes; g++, at++)
+            begin_context(&k, &in->route[r], g, &out->context[at], &k.work[at]);
+    at = 0;
+    for (int r = 0; r < in->routes; r++) {
+        finish_route(&k, &in->route[r], &out->context[at], &k.work[at]);
+        at += (size_t)in->route[r].classes;
+    }
+    free(k.work);
+    free(k.pool);
+    return out;
+}

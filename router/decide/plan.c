@@ -1,0 +1,284 @@
+/* One request's decisions. Runs on the request's worker (and in weir bench, explain and replay);
+ * pure. */
+#include "router/decide/plan.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+const char *plan_reason_name(enum plan_reason r)
+{
+    static const char *const names[] = {
+        [PLAN_FIRST] = "first",         [PLAN_PINNED] = "pinned",
+        [PLAN_FELL_BACK] = "fell_back", [PLAN_ESCALATED] = "escalated",
+        [PLAN_ACCEPTED] = "accepted",   [PLAN_EXHAUSTED] = "exhausted",
+        [PLAN_EXPLORED] = "explored",   [PLAN_NO_ANSWER] = "no_answer",
+    };
+    return names[r];
+}
+
+/* ---- candidates ---- */
+
+static bool affordable(const struct plan *p, int arm)
+{
+    return p->q.budget_nanousd < 0 || p->spent_nanousd + p->cost[arm] <= p->q.budget_nanousd;
+}
+
+/* Arms that may be asked now. The first one is asked even when it is dearer than the budget: if
+ * none fits, then the cheapest. */
+static unsigned candidates(const struct plan *p, unsigned allowed)
+{
+    unsigned open = allowed & ~p->asked & ((1u << p->q.arms) - 1), fits = 0;
+    int cheapest = -1;
+
+    for (int j = 0; j < p->q.arms; j++) {
+        if (!(open & 1u << j))
+            continue;
+        if (affordable(p, j))
+            fits |= 1u << j;
+        if (cheapest < 0 || p->cost[j] < p->cost[cheapest])
+            cheapest = j;
+    }
+    if (fits == 0 && p->answered == 0 && cheapest >= 0)
+        return 1u << cheapest;
+    return fits;
+}
+
+static int first_of(unsigned candidates)
+{
+    return candidates ? __builtin_ctz(candidates) : -1;
+}
+
+/* The arm as this request sees it: its stage, cost, and how hard the question is. */
+static double index_of(const struct plan *p, int arm, int stage)
+{
+    const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
+    struct pandora_box box;
+
+    beliefs_box(a, stage, p->cost[arm], &box);
+    if (p->odds[arm] != 1)
+        for (int b = 0; b < TALLY_BINS; b++)
+            box.p[b] = box.p[b] * p->odds[arm] / (1 - box.p[b] + box.p[b] * p->odds[arm]);
+    return pandora_index(&box, p->q.beliefs->price.v);
+}
+
+/* ---- taking a step ---- */
+
+static struct plan_choice *new_choice(struct plan *p, unsigned allowed)
+{
+    struct plan_choice *c = &p->log.choice[p->log.count++];
+
+    assert(p->log.count <= PANDORA_BOXES + 1);
+    c->best_p = p->best >= 0 ? p->best_p : -1;
+    c->stage = tally_stage(c->best_p);
+    c->allowed = allowed;
+    c->stop_propensity = 0;
+    for (int j = 0; j < p->q.arms; j++) {
+        c->index[j] = 0;
+        c->propensity[j] = 0;
+    }
+    return c;
+}
+
+static struct plan_step ask(struct plan *p, struct plan_choice *c, int arm, enum plan_reason why)
+{
+    c->chosen = p->arm = arm;
+    c->reason = why;
+    p->asked |= 1u << arm;
+    return (struct plan_step){PLAN_ASK, arm};
+}
+
+static struct plan_step stop(struct plan *p, struct plan_choice *c, enum plan_reason why)
+{
+    c->chosen = -1;
+    c->reason = p->best >= 0 ? why : PLAN_NO_ANSWER;
+    return (struct plan_step){p->best >= 0 ? PLAN_SERVE : PLAN_FAIL, p->best};
+}
+
+/* Where nothing was left to chance. */
+static struct plan_step surely(struct plan *p, struct plan_choice *c, int arm, enum plan_reason why)
+{
+    if (arm < 0) {
+        c->stop_propensity = BELIEFS_UNIT;
+        return stop(p, c, why);
+    }
+    c->propensity[arm] = BELIEFS_UNIT;
+    return ask(p, c, arm, why);
+}
+
+static int draw_from(struct plan *p, const uint32_t *propensity)
+{
+    uint64_t at = rng_below(&p->rng, BELIEFS_UNIT);
+
+    for (int j = 0; j < p->q.arms; j++) {
+        if (at < propensity[j])
+            return j;
+        at -= propensity[j];
+    }
+    assert(!"propensities sum to BELIEFS_UNIT");
+    return 0;
+}
+
+static int best_index(const struct plan *p, const struct plan_choice *c)
+{
+    int best = -1;
+
+    for (int j = 0; j < p->q.arms; j++)
+        if (c->allowed & 1u << j && (best < 0 || c->index[j] > c->index[best]))
+            best = j;
+    return best;
+}
+
+static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c)
+{
+    if (c->allowed == 0)
+        return surely(p, c, -1, PLAN_NO_ANSWER);
+    beliefs_propensities(p->q.beliefs, c->index, c->allowed, p->q.explore, c->propensity);
+    int arm = draw_from(p, c->propensity);
+    return ask(p, c, arm, PLAN_FIRST);
+}
+
+/* Stop or go on: the rule's choice, but for a small share in which all choices are equal. */
+static struct plan_step next_by_objective(struct plan *p, struct plan_choice *c)
+{
+    double v = p->q.beliefs->price.v;
+    int best = best_index(p, c), rule, choices = __builtin_popcount(c->allowed) + 1, drawn;
+    uint32_t each;
+
+    rule = best >= 0 && v * p->best_p < c->index[best] ? best : -1;
+    if (best < 0)
+        return surely(p, c, -1, PLAN_EXHAUSTED);
+    if (!p->q.explore || p->q.beliefs->flip <= 0)
+        return surely(p, c, rule, rule < 0 ? PLAN_ACCEPTED : PLAN_ESCALATED);
+    each = (uint32_t)(p->q.beliefs->flip * BELIEFS_UNIT / choices);
+    for (int j = 0; j < p->q.arms; j++)
+        c->propensity[j] = c->allowed & 1u << j ? each : 0;
+    c->stop_propensity = each;
+    *(rule < 0 ? &c->stop_propensity : &c->propensity[rule]) +=
+        BELIEFS_UNIT - each * (uint32_t)choices;
+    drawn = -1;
+    uint64_t at = rng_below(&p->rng, BELIEFS_UNIT);
+    if (at >= c->stop_propensity) {
+        at -= c->stop_propensity;
+        for (drawn = 0; at >= c->propensity[drawn]; drawn++)
+            at -= c->propensity[drawn];
+    }
+    enum plan_reason why = drawn != rule ? PLAN_EXPLORED
+                           : rule < 0    ? PLAN_ACCEPTED
+                                         : PLAN_ESCALATED;
+    return drawn < 0 ? stop(p, c, why) : ask(p, c, drawn, why);
+}
+
+static struct plan_step by_objective(struct plan *p, unsigned allowed)
+{
+    struct plan_choice *c = new_choice(p, allowed);
+
+    for (int j = 0; j < p->q.arms; j++)
+        if (allowed & 1u << j)
+            c->index[j] = index_of(p, j, c->stage);
+    return p->best >= 0 ? next_by_objective(p, c) : first_by_objective(p, c);
+}
+
+/* Written order: accepted by the threshold of the arm that answered last (ORDER: any answer). */
+static struct plan_step in_order(struct plan *p, unsigned allowed)
+{
+    struct plan_choice *c = new_choice(p, allowed);
+    bool thresholds = p->q.mode == PLAN_ACCEPT;
+    int next = first_of(allowed);
+
+    for (int j = 0; thresholds && j < p->q.arms; j++)
+        c->index[j] = p->q.accept[j];
+    if (p->best >= 0) {
+        if (!thresholds || (!p->refuted[p->best] && p->best_p >= p->q.accept[p->best]))
+            return surely(p, c, -1, PLAN_ACCEPTED);
+        return surely(p, c, next, next < 0 ? PLAN_EXHAUSTED : PLAN_ESCALATED);
+    }
+    return surely(p, c, next, p->asked ? PLAN_FELL_BACK : PLAN_FIRST);
+}
+
+struct plan_step plan_next(struct plan *p, unsigned allowed)
+{
+    unsigned open = candidates(p, p->q.allowed & allowed);
+
+    if (p->q.mode != PLAN_OBJECTIVE)
+        return in_order(p, open);
+    return by_objective(p, open);
+}
+
+struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
+{
+    assert(q->arms >= 1 && q->arms <= PANDORA_BOXES);
+    assert(q->mode != PLAN_OBJECTIVE || (q->beliefs && q->beliefs->arms == q->arms));
+    assert(q->mode != PLAN_ACCEPT || q->accept);
+    p->q = *q;
+    p->q.cost_nanousd = p->q.shift = NULL; /* borrowed for this call alone */
+    rng_seed(&p->rng, q->seed);
+    p->log.v = q->beliefs ? q->beliefs->price.v : 0;
+    p->log.count = 0;
+    p->asked = p->answered = 0;
+    p->arm = p->best = -1;
+    p->best_p = -1;
+    p->spent_nanousd = 0;
+    for (int j = 0; j < q->arms; j++) {
+        double cost = q->cost_nanousd ? q->cost_nanousd[j]
+                      : q->beliefs    ? q->beliefs->arm[j].cost_nanousd
+                                      : 0;
+        plan_set_cost(p, j, cost);
+        p->odds[j] = q->shift && q->shift[j] != 0 ? exp(q->shift[j]) : 1;
+        p->p[j] = -1;
+        p->refuted[j] = false;
+    }
+    if (q->pin >= 0 && q->allowed & 1u << q->pin) {
+        p->q.allowed = 1u << q->pin;
+        return surely(p, new_choice(p, p->q.allowed), q->pin, PLAN_PINNED);
+    }
+    return plan_next(p, q->allowed);
+}
+
+/* ---- what came of it ---- */
+
+void plan_answer(struct plan *p, double score, enum plan_verdict verdict, double cost_nanousd)
+{
+    int arm = p->arm;
+
+    assert(arm >= 0);
+    p->arm = -1;
+    p->answered |= 1u << arm;
+    p->spent_nanousd += cost_nanousd;
+    p->refuted[arm] = verdict == PLAN_REFUTED;
+    if (p->refuted[arm]) {
+        p->p[arm] = 0;
+    } else if (p->q.beliefs) {
+        const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
+        double c = isnan(score) ? a->success : a->p[curve_bin(score)];
+        p->p[arm] = c * p->odds[arm] / (1 - c + c * p->odds[arm]);
+    } else {
+        p->p[arm] = isnan(score) ? 1 : fmin(fmax(score, 0), 1);
+    }
+    /* of equals the later one: it comes from the model that was asked because of the earlier one */
+    if (p->best < 0 || p->p[arm] >= p->best_p) {
+        p->best = arm;
+        p->best_p = p->p[arm];
+    }
+}
+
+void plan_failed(struct plan *p, double cost_nanousd)
+{
+    assert(p->arm >= 0);
+    p->arm = -1;
+    p->spent_nanousd += cost_nanousd;
+}
+
+double plan_chance(const struct plan *p, int arm)
+{
+    return p->p[arm];
+}
+
+void plan_set_cost(struct plan *p, int arm, double cost_nanousd)
+{
+    const struct beliefs_context *c = p->q.beliefs;
+
+    p->cost[arm] = cost_nanousd;
+    if (c)
+        p->cost[arm] += c->latency_nanousd_per_s * c->arm[arm].latency_ms / 1000;
+}
