@@ -21,24 +21,12 @@ static struct slice rename_of(const struct answer_options *opt)
 
 /* ---- whole answers ---- */
 
-/* The body as it came, but for the model's name where the client's is to be shown. */
-static void pass_body(const struct answer_options *opt, struct slice body,
-                      const struct json_member *model, struct arena *a, struct answer_whole *out)
-{
-    if (opt->show_requested && model->value.text.n) {
-        out->count = openai_reply_splice_model(body, model, opt->requested_model, a, &out->pieces);
-        return;
-    }
-    out->pieces = ARENA_NEW(a, struct slice);
-    out->pieces[0] = body;
-    out->count = 1;
-}
-
 static enum err read_openai(const struct answer_options *opt, struct slice body, struct arena *a,
                             struct answer_whole *out)
 {
+    struct json_value none = {0};
     struct openai_reply reply;
-    enum err err = openai_reply_scan(opt->api, body, &reply);
+    enum err err = openai_reply_scan(opt->api, body, opt->signals, &reply);
 
     if (err != ERR_OK)
         return err;
@@ -46,7 +34,8 @@ static enum err read_openai(const struct answer_options *opt, struct slice body,
         return openai_error_classify(200, body);
     *out = (struct answer_whole){
         .has_usage = reply.has_usage, .usage = reply.usage, .output_bytes = reply.output_bytes};
-    pass_body(opt, body, &reply.model, a, out);
+    out->count = openai_reply_splice(body, &reply.model, rename_of(opt),
+                                     opt->asked_logprobs ? reply.choices : none, a, &out->pieces);
     return ERR_OK;
 }
 
@@ -54,23 +43,20 @@ static enum err read_anthropic(const struct answer_options *opt, struct slice bo
                                struct answer_whole *out)
 {
     struct json_member content, usage, model = {.value.text = {NULL, 0}};
-    struct json_value root = {JSON_OBJECT, json_trim(body)};
+    struct json_value root = {JSON_OBJECT, json_trim(body)}, none = {0};
 
     if (!json_validate(body, NULL) || root.text.p[0] != '{')
         return ERR_UPSTREAM_PROTOCOL;
     if (!json_get(root, SLICE("content"), &content) || content.value.type != JSON_ARRAY)
         return json_get(root, SLICE("error"), &content) ? anthropic_error_classify(200, body)
                                                         : ERR_UPSTREAM_PROTOCOL;
+    if (opt->signals)
+        answer_signals_message(opt->signals, root);
     *out = (struct answer_whole){.output_bytes = (int64_t)content.value.text.n};
     out->has_usage =
         json_get(root, SLICE("usage"), &usage) && anthropic_usage_read(usage.value, &out->usage);
-    if (json_get(root, SLICE("model"), &model)) { /* offsets count from the object's brace */
-        size_t before = (size_t)(root.text.p - body.p);
-
-        model.begin += before;
-        model.end += before;
-    }
-    pass_body(opt, body, &model, a, out);
+    json_get(root, SLICE("model"), &model);
+    out->count = openai_reply_splice(body, &model, rename_of(opt), none, a, &out->pieces);
     return ERR_OK;
 }
 
@@ -149,10 +135,13 @@ void answer_open(struct answer *a, const struct answer_options *opt)
     } else if (opt->server == WIRE_ANTHROPIC) {
         a->mode = ANSWER_ANTHROPIC;
         anthropic_stream_init(&a->u.anthropic, rename_of(opt), opt->max_event_bytes);
+        a->u.anthropic.signals = opt->signals;
     } else {
         a->mode = ANSWER_OPENAI;
         openai_stream_init(&a->u.openai, opt->api, opt->n, opt->include_usage, opt->asked_usage,
                            rename_of(opt), opt->max_event_bytes);
+        a->u.openai.signals = opt->signals;
+        a->u.openai.strip_logprobs = opt->asked_logprobs;
     }
 }
 

@@ -7,6 +7,7 @@
 #ifndef BACKENDS_WIRE_ANSWER_H
 #define BACKENDS_WIRE_ANSWER_H
 
+#include "backends/wire/answer_signals.h"
 #include "backends/wire/anthropic_stream.h"
 #include "backends/wire/openai_reply.h"
 #include "backends/wire/wire.h"
@@ -20,6 +21,8 @@ struct answer_options {
     bool show_requested; /* the reply names the model as the client did; else as the server does */
     bool replayed;       /* from the cache: its id is made of request_id, not of the server's */
     bool encrypted_reasoning; /* Responses: signatures travel in reasoning.encrypted_content */
+    bool asked_logprobs;      /* weir did, the client did not: the answer has none for it (null) */
+    struct answer_signals *signals; /* reads along; NULL: nobody wants to know */
     /* Borrowed as long as the answer is open. */
     struct slice requested_model;
     struct slice request_id; /* for answers without an id of their own, and for errors */

@@ -130,7 +130,7 @@ static enum answer_worth judge_embeddings(struct slice body)
 {
     struct openai_reply reply;
 
-    return openai_reply_scan(WIRE_EMBEDDINGS, body, &reply) == ERR_OK && !reply.is_error
+    return openai_reply_scan(WIRE_EMBEDDINGS, body, NULL, &reply) == ERR_OK && !reply.is_error
                ? ANSWER_GOOD
                : ANSWER_MALFORMED;
 }

@@ -35,14 +35,32 @@ struct chat_encode_options answer_encode_options(const struct answer_options *op
     };
 }
 
+/* What the client gets of an event: without the log-probabilities that it did not ask for; NULL:
+ * nothing. */
+static const struct chat_event *read_along(const struct answer_options *opt,
+                                           const struct chat_event *e, struct chat_event *muted)
+{
+    if (opt->signals)
+        answer_signals_event(opt->signals, e);
+    if (!opt->asked_logprobs || e->logprobs.n == 0)
+        return e;
+    *muted = *e;
+    muted->logprobs = SLICE("");
+    return muted->text.n ? muted : NULL;
+}
+
 /* ---- streams ---- */
 
 static bool on_event(const struct chat_event *e, void *ctx)
 {
     struct answer_translation *t = ctx;
+    struct chat_event muted;
 
     t->deltas += e->kind == CHAT_DELTA;
-    t->err = chat_encoder_on(&t->to, e, t->out);
+    e = read_along(&t->opt, e, &muted);
+    t->err = e ? chat_encoder_on(&t->to, e, t->out) : ERR_OK;
+    if (!e)
+        return true;
     t->ended |= e->kind == CHAT_END && t->err == ERR_OK;
     return t->err == ERR_OK;
 }
@@ -145,6 +163,7 @@ int64_t answer_translation_deltas(const struct answer_translation *t)
 /* ---- whole answers ---- */
 
 struct gather {
+    const struct answer_options *opt;
     struct chat_answer answer;
     enum err err;
 };
@@ -152,8 +171,10 @@ struct gather {
 static bool on_whole(const struct chat_event *e, void *ctx)
 {
     struct gather *g = ctx;
+    struct chat_event muted;
 
-    g->err = chat_answer_add(&g->answer, e);
+    e = read_along(g->opt, e, &muted);
+    g->err = e ? chat_answer_add(&g->answer, e) : ERR_OK;
     return g->err == ERR_OK;
 }
 
@@ -161,7 +182,7 @@ enum err answer_translate_whole(const struct answer_options *opt, struct slice b
                                 struct arena *a, struct answer_whole *out)
 {
     struct chat_encode_options enc = answer_encode_options(opt);
-    struct gather g = {.err = ERR_OK};
+    struct gather g = {.opt = opt, .err = ERR_OK};
     struct buf reply;
     enum err err;
 

@@ -30,19 +30,6 @@ static const struct {
     {{"input_json_delta", 16}, {"partial_json", 12}, CHAT_DELTA, CHAT_BLOCK_TOOL_CALL},
 };
 
-static const struct {
-    struct slice name;
-    enum chat_finish finish;
-} stop_reasons[] = {
-    {{"end_turn", 8}, CHAT_FINISH_STOP},
-    {{"stop_sequence", 13}, CHAT_FINISH_STOP_SEQUENCE},
-    {{"max_tokens", 10}, CHAT_FINISH_LENGTH},
-    {{"model_context_window_exceeded", 29}, CHAT_FINISH_LENGTH},
-    {{"tool_use", 8}, CHAT_FINISH_TOOL_CALLS},
-    {{"refusal", 7}, CHAT_FINISH_FILTER},
-    {{"pause_turn", 10}, CHAT_FINISH_PAUSE},
-};
-
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 void anthropic_decode_init(struct anthropic_decode *d, size_t max_event_bytes, chat_event_fn fn,
@@ -240,7 +227,6 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
 {
     struct chat_event e = {.kind = CHAT_FINISH};
     struct json_member reason;
-    bool known = false;
     enum err err;
 
     if (d->finished || !json_get(object, SLICE("stop_reason"), &reason) ||
@@ -249,12 +235,7 @@ static enum err finish(struct anthropic_decode *d, struct json_value object)
     err = text_member(object, SLICE("stop_sequence"), &d->text, &e.text);
     if (err)
         return err;
-    for (size_t i = 0; i < COUNT(stop_reasons); i++)
-        if (value_is_text(reason.value, stop_reasons[i].name)) {
-            e.finish = stop_reasons[i].finish;
-            known = true;
-        }
-    d->lossy |= !known;
+    d->lossy |= !anthropic_event_finish(reason.value, &e.finish);
     e.finish = chat_finish_settle(e.finish, d->called);
     close_block(d);
     d->finished = true;

@@ -65,3 +65,28 @@ bool anthropic_event_read(const struct sse_event *e, struct anthropic_event *out
         out->kind = ANTHROPIC_ERROR;
     return true;
 }
+
+static const struct {
+    struct slice name;
+    enum chat_finish finish;
+} stop_reasons[] = {
+    {{"end_turn", 8}, CHAT_FINISH_STOP},
+    {{"stop_sequence", 13}, CHAT_FINISH_STOP_SEQUENCE},
+    {{"max_tokens", 10}, CHAT_FINISH_LENGTH},
+    {{"model_context_window_exceeded", 29}, CHAT_FINISH_LENGTH},
+    {{"tool_use", 8}, CHAT_FINISH_TOOL_CALLS},
+    {{"refusal", 7}, CHAT_FINISH_FILTER},
+    {{"pause_turn", 10}, CHAT_FINISH_PAUSE},
+};
+
+bool anthropic_event_finish(struct json_value reason, enum chat_finish *finish)
+{
+    *finish = CHAT_FINISH_STOP;
+    for (size_t i = 0; i < sizeof(stop_reasons) / sizeof(stop_reasons[0]); i++) {
+        if (!value_is_text(reason, stop_reasons[i].name))
+            continue;
+        *finish = stop_reasons[i].finish;
+        return true;
+    }
+    return false;
+}

@@ -5,6 +5,7 @@
 #define BACKENDS_WIRE_ANTHROPIC_EVENT_H
 
 #include <stdbool.h>
+#include "backends/wire/chat_event.h"
 #include "backends/wire/sse.h"
 #include "base/json_scan.h"
 
@@ -28,5 +29,7 @@ struct anthropic_event {
 /* Reads the data's type member, or the event: line where there is none. False: not a JSON
  * object. */
 bool anthropic_event_read(const struct sse_event *e, struct anthropic_event *out);
+/* What a stop_reason (a string) means; false: unknown, *finish is then CHAT_FINISH_STOP. */
+bool anthropic_event_finish(struct json_value reason, enum chat_finish *finish);
 
 #endif

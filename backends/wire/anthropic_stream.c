@@ -127,6 +127,8 @@ static enum err fail(struct anthropic_stream *s, const struct sse_event *e)
 static enum err take_event(struct anthropic_stream *s, const struct sse_event *e,
                            const struct anthropic_event *event)
 {
+    if (s->signals)
+        answer_signals_anthropic(s->signals, event);
     switch (event->kind) {
     case ANTHROPIC_MESSAGE_START:
         note_start(s, event);

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "backends/wire/answer_signals.h"
 #include "backends/wire/sse_relay.h"
 #include "base/tokens.h"
 
@@ -30,9 +31,10 @@ struct anthropic_stream {
     bool stop_seen;      /* message_stop did */
     bool failed;         /* an error event did */
     bool has_usage;
-    struct token_usage usage; /* partial, and growing with the deltas, until message_delta */
-    int64_t deltas;           /* content-bearing, for partial estimates */
-    int64_t output_bytes;     /* JSON text bytes of delta contents */
+    struct token_usage usage;       /* partial, and growing with the deltas, until message_delta */
+    int64_t deltas;                 /* content-bearing, for partial estimates */
+    int64_t output_bytes;           /* JSON text bytes of delta contents */
+    struct answer_signals *signals; /* set after init: reads along; borrowed; NULL: nobody does */
     struct slice error_data; /* of an error event: valid until the next call, while the input of the
                                 last feed lives */
 };

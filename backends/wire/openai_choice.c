@@ -76,9 +76,14 @@ void openai_choice_read(struct json_value element, struct openai_choice *out)
                 out->index = 0;
         } else if (member_is(&m, SLICE("delta")) || member_is(&m, SLICE("message"))) {
             out->text_bytes += message_bytes(m.value);
+            out->message = m.value;
         } else if (member_is(&m, SLICE("text"))) {
             out->text_bytes += string_bytes(m.value);
+            out->text = m.value;
+        } else if (member_is(&m, SLICE("logprobs"))) {
+            out->logprobs = m.value;
         } else if (member_is(&m, SLICE("finish_reason"))) {
+            out->finish_reason = m.value;
             out->finished = string_bytes(m.value) > 0;
             out->truncated = value_is_text(m.value, SLICE("length"));
             out->failed |= value_is_text(m.value, SLICE("error"));
@@ -88,4 +93,70 @@ void openai_choice_read(struct json_value element, struct openai_choice *out)
             out->usage = m.value;
         }
     }
+}
+
+/* ---- why it ended ---- */
+
+static const struct finish_name {
+    struct slice name;
+    enum chat_finish finish;
+    enum err err; /* the answer was broken off for want of the server, not of the model */
+} finish_names[] = {
+    {{"stop", 4}, CHAT_FINISH_STOP, ERR_OK},
+    {{"length", 6}, CHAT_FINISH_LENGTH, ERR_OK},
+    {{"tool_calls", 10}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
+    {{"function_call", 13}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
+    {{"content_filter", 14}, CHAT_FINISH_FILTER, ERR_OK},
+    {{"model_length", 12}, CHAT_FINISH_LENGTH, ERR_OK},          /* Mistral */
+    {{"max_tokens", 10}, CHAT_FINISH_LENGTH, ERR_OK},            /* Gemini */
+    {{"safety", 6}, CHAT_FINISH_FILTER, ERR_OK},                 /* Gemini */
+    {{"error", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_SERVER_ERROR}, /* OpenRouter,
+                                                                    Mistral */
+    {{"insufficient_system_resource", 28},
+     CHAT_FINISH_STOP,
+     ERR_UPSTREAM_OVERLOADED},                          /* DeepSeek */
+    {{"abort", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_CUT}, /* vLLM */
+};
+
+bool openai_choice_finish(struct json_value reason, enum chat_finish *finish, enum err *err)
+{
+    struct slice name = slice_make(reason.text.p + 1, reason.text.n - 2);
+
+    *finish = CHAT_FINISH_STOP;
+    *err = ERR_OK;
+    for (size_t i = 0; i < sizeof(finish_names) / sizeof(finish_names[0]); i++) {
+        if (!slice_ieq(name, finish_names[i].name))
+            continue;
+        *finish = finish_names[i].finish;
+        *err = finish_names[i].err;
+        return true;
+    }
+    return false;
+}
+
+/* ---- calls of tools ---- */
+
+bool openai_choice_call_read(struct json_value element, struct openai_choice_call *out)
+{
+    struct json_value function = {0};
+    struct json_iter it;
+    struct json_member m;
+
+    *out = (struct openai_choice_call){.index = -1};
+    if (element.type != JSON_OBJECT)
+        return false;
+    json_iter_init(&it, element);
+    while (json_iter_next(&it, &m)) {
+        if (member_is(&m, SLICE("index")))
+            out->index = json_int(m.value, &out->index) ? out->index : -1;
+        else if (member_is(&m, SLICE("id")))
+            out->id = m.value;
+        else if (member_is(&m, SLICE("function")))
+            function = m.value;
+    }
+    if (json_get(function, SLICE("name"), &m))
+        out->name = m.value;
+    if (json_get(function, SLICE("arguments"), &m))
+        out->arguments = m.value;
+    return true;
 }

@@ -8,6 +8,7 @@
 
 #include "backends/wire/json_text.h"
 #include "backends/wire/member.h"
+#include "backends/wire/openai_choice.h"
 #include "backends/wire/openai_error.h"
 #include "backends/wire/openai_usage.h"
 #include "base/mem.h"
@@ -33,27 +34,6 @@ struct element {
     int64_t index;
     struct json_value message, finish_reason, stop_reason, logprobs, usage;
     bool failed; /* an error member of its own (OpenRouter) */
-};
-
-static const struct finish_name {
-    struct slice name;
-    enum chat_finish finish;
-    enum err err; /* the answer was broken off for want of the server, not of the model */
-} finish_names[] = {
-    {{"stop", 4}, CHAT_FINISH_STOP, ERR_OK},
-    {{"length", 6}, CHAT_FINISH_LENGTH, ERR_OK},
-    {{"tool_calls", 10}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
-    {{"function_call", 13}, CHAT_FINISH_TOOL_CALLS, ERR_OK},
-    {{"content_filter", 14}, CHAT_FINISH_FILTER, ERR_OK},
-    {{"model_length", 12}, CHAT_FINISH_LENGTH, ERR_OK},          /* Mistral */
-    {{"max_tokens", 10}, CHAT_FINISH_LENGTH, ERR_OK},            /* Gemini */
-    {{"safety", 6}, CHAT_FINISH_FILTER, ERR_OK},                 /* Gemini */
-    {{"error", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_SERVER_ERROR}, /* OpenRouter,
-                                                                    Mistral */
-    {{"insufficient_system_resource", 28},
-     CHAT_FINISH_STOP,
-     ERR_UPSTREAM_OVERLOADED},                          /* DeepSeek */
-    {{"abort", 5}, CHAT_FINISH_STOP, ERR_UPSTREAM_CUT}, /* vLLM */
 };
 
 void openai_decode_init(struct openai_decode *d, const struct openai_decode_options *options,
@@ -133,33 +113,19 @@ static enum err take_parts(struct openai_decode *d, struct chat_queue *q, enum c
 
 static enum err take_call(struct openai_decode *d, struct chat_queue *q, struct json_value element)
 {
-    struct chat_queue_call call = {.index = -1, .fresh = d->whole};
-    struct json_value id = {0}, function = {0}, name = {0}, arguments = {0};
-    struct json_iter it;
-    struct json_member m;
+    struct chat_queue_call call = {.fresh = d->whole};
+    struct openai_choice_call read;
     enum err err;
 
-    if (element.type != JSON_OBJECT)
+    if (!openai_choice_call_read(element, &read))
         return ERR_UPSTREAM_PROTOCOL;
-    json_iter_init(&it, element);
-    while (json_iter_next(&it, &m)) {
-        if (member_is(&m, SLICE("index")))
-            call.index = json_int(m.value, &call.index) ? call.index : -1;
-        else if (member_is(&m, SLICE("id")))
-            id = m.value;
-        else if (member_is(&m, SLICE("function")))
-            function = m.value;
-    }
-    if (json_get(function, SLICE("name"), &m))
-        name = m.value;
-    if (json_get(function, SLICE("arguments"), &m))
-        arguments = m.value;
-    if ((err = decode_text(id, &d->id, &call.id)) ||
-        (err = decode_text(name, &d->name, &call.name)))
+    call.index = read.index;
+    if ((err = decode_text(read.id, &d->id, &call.id)) ||
+        (err = decode_text(read.name, &d->name, &call.name)))
         return err;
-    if (arguments.type == JSON_OBJECT) /* Ollama's own form, also of some proxies */
-        call.arguments = arguments.text;
-    else if ((err = decode_text(arguments, &d->text, &call.arguments)))
+    if (read.arguments.type == JSON_OBJECT)
+        call.arguments = read.arguments.text;
+    else if ((err = decode_text(read.arguments, &d->text, &call.arguments)))
         return err;
     return chat_queue_call(q, &call);
 }
@@ -310,22 +276,14 @@ static void take_stop_sequence(struct openai_decode_choice *c, struct json_value
 static enum err take_finish(struct openai_decode *d, struct openai_decode_choice *c,
                             const struct element *e)
 {
-    bool known = false;
+    enum err err;
 
     if (e->finish_reason.type != JSON_STRING || e->finish_reason.text.n <= 2 || c->finished)
         return ERR_OK;
     c->finished = true;
-    c->finish = CHAT_FINISH_STOP;
-    for (size_t i = 0; i < sizeof(finish_names) / sizeof(finish_names[0]); i++) {
-        struct slice name = e->finish_reason.text;
-        if (!slice_ieq(slice_make(name.p + 1, name.n - 2), finish_names[i].name))
-            continue;
-        if (finish_names[i].err)
-            return finish_names[i].err;
-        c->finish = finish_names[i].finish;
-        known = true;
-    }
-    d->lossy |= !known;
+    d->lossy |= !openai_choice_finish(e->finish_reason, &c->finish, &err);
+    if (err)
+        return err;
     take_stop_sequence(c, e->stop_reason);
     return ERR_OK;
 }

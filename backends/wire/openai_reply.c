@@ -28,7 +28,8 @@ static bool on_member(const struct json_member *m, void *ctx)
 }
 
 /* Returns how many choices there are. */
-static size_t read_choices(struct json_value choices, struct openai_reply *out)
+static size_t read_choices(struct json_value choices, struct answer_signals *signals,
+                           struct openai_reply *out)
 {
     struct json_iter it;
     struct json_member m;
@@ -39,6 +40,8 @@ static size_t read_choices(struct json_value choices, struct openai_reply *out)
     while (json_iter_next(&it, &m)) {
         openai_choice_read(m.value, &choice);
         count++;
+        if (signals)
+            answer_signals_openai(signals, &choice);
         out->truncated |= choice.truncated;
         out->is_error |= choice.failed;
         out->output_bytes += choice.text_bytes;
@@ -48,7 +51,8 @@ static size_t read_choices(struct json_value choices, struct openai_reply *out)
     return count;
 }
 
-enum err openai_reply_scan(enum wire_api api, struct slice body, struct openai_reply *out)
+enum err openai_reply_scan(enum wire_api api, struct slice body, struct answer_signals *signals,
+                           struct openai_reply *out)
 {
     struct members found = {.list_name = api == WIRE_EMBEDDINGS ? SLICE("data") : SLICE("choices")};
     bool usable = false;
@@ -59,33 +63,80 @@ enum err openai_reply_scan(enum wire_api api, struct slice body, struct openai_r
     out->model = found.model;
     if (found.usage.value.text.n)
         out->has_usage = openai_usage_read(found.usage.value, &out->usage);
-    if (member_given(&found.list) && found.list.value.type == JSON_ARRAY)
-        usable = api == WIRE_EMBEDDINGS || read_choices(found.list.value, out) > 0;
+    if (member_given(&found.list) && found.list.value.type == JSON_ARRAY) {
+        out->choices = found.list.value;
+        usable = api == WIRE_EMBEDDINGS || read_choices(found.list.value, signals, out) > 0;
+    }
     if (!usable)
         out->is_error = member_given(&found.error);
     return usable || out->is_error ? ERR_OK : ERR_UPSTREAM_PROTOCOL;
 }
 
-size_t openai_reply_splice_model(struct slice body, const struct json_member *model,
-                                 struct slice name, struct arena *a, struct slice **pieces)
-{
-    struct slice *list = ARENA_ARRAY(a, struct slice, 3);
-    size_t n, at;
-    char *text;
+/* Pieces of a body with some values replaced, in the order of the text. */
+struct splice {
+    struct slice body, *list;
+    size_t count, from;
+};
 
-    *pieces = list;
-    if (!member_present(model)) {
-        list[0] = body;
-        return 1;
-    }
-    n = json_string_encode(name, NULL, 0);
-    text = arena_alloc(a, n);
+static void replace(struct splice *s, struct slice value, struct slice by)
+{
+    size_t at = (size_t)(value.p - s->body.p);
+
+    s->list[s->count++] = slice_make(s->body.p + s->from, at - s->from);
+    s->list[s->count++] = by;
+    s->from = at + value.n;
+}
+
+static struct slice encode(struct slice name, struct arena *a)
+{
+    size_t n = json_string_encode(name, NULL, 0);
+    char *text = arena_alloc(a, n);
+
     json_string_encode(name, text, n);
-    at = (size_t)(model->value.text.p - body.p);
-    list[0] = slice_make(body.p, at);
-    list[1] = slice_make(text, n);
-    list[2] = slice_from(body, at + model->value.text.n);
-    return 3;
+    return slice_make(text, n);
+}
+
+static size_t count_elements(struct json_value list)
+{
+    struct json_iter it;
+    struct json_member m;
+    size_t n = 0;
+
+    json_iter_init(&it, list);
+    while (json_iter_next(&it, &m))
+        n++;
+    return n;
+}
+
+static void mute_choices(struct splice *s, struct json_value choices)
+{
+    struct json_iter it;
+    struct json_member choice, logprobs;
+
+    json_iter_init(&it, choices);
+    while (json_iter_next(&it, &choice))
+        if (json_get(choice.value, SLICE("logprobs"), &logprobs) &&
+            openai_choice_has_logprobs(logprobs.value))
+            replace(s, logprobs.value.text, SLICE("null"));
+}
+
+size_t openai_reply_splice(struct slice body, const struct json_member *model, struct slice name,
+                           struct json_value mute, struct arena *a, struct slice **pieces)
+{
+    bool rename = name.p && member_present(model);
+    bool model_first = rename && (!mute.text.n || model->value.text.p < mute.text.p);
+    struct splice s = {.body = body};
+
+    s.list = ARENA_ARRAY(a, struct slice, 3 + (mute.text.n ? 2 * count_elements(mute) : 0));
+    if (rename && model_first)
+        replace(&s, model->value.text, encode(name, a));
+    if (mute.text.n)
+        mute_choices(&s, mute);
+    if (rename && !model_first)
+        replace(&s, model->value.text, encode(name, a));
+    s.list[s.count++] = slice_from(body, s.from);
+    *pieces = s.list;
+    return s.count;
 }
 
 int64_t openai_estimate_tokens(int64_t bytes)

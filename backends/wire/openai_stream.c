@@ -16,6 +16,7 @@
 struct chunk {
     struct json_value choices, usage, groq, error, object; /* text.n == 0 when absent */
     size_t usage_count, model_count;                       /* occurrences */
+    bool logprobs;                                         /* some choice has them */
 };
 
 void openai_stream_init(struct openai_stream *s, enum wire_api api, int64_t n, bool include_usage,
@@ -90,7 +91,7 @@ static void note_finish(struct openai_stream *s, int64_t index)
 
 /* Reads the choices; false when one of them failed. *count: how many; *usage: usage that stands in
  * a choice. */
-static bool note_choices(struct openai_stream *s, const struct chunk *c, size_t *count,
+static bool note_choices(struct openai_stream *s, struct chunk *c, size_t *count,
                          struct json_value *usage)
 {
     struct json_iter it;
@@ -111,6 +112,9 @@ static bool note_choices(struct openai_stream *s, const struct chunk *c, size_t 
             s->seen_mask |= UINT64_C(1) << choice.index;
         if (choice.finished)
             note_finish(s, choice.index);
+        c->logprobs |= openai_choice_has_logprobs(choice.logprobs);
+        if (s->signals)
+            answer_signals_openai(s->signals, &choice);
         s->deltas += choice.text_bytes > 0;
         s->output_bytes += choice.text_bytes;
         if (choice.usage.text.n)
@@ -127,6 +131,7 @@ struct pen {
     size_t n, cap;
     struct slice rename;
     bool strip; /* the usage member */
+    bool strip_logprobs;
 };
 
 static void put(struct pen *pen, const char *p, size_t n)
@@ -145,9 +150,36 @@ static void put_name(struct pen *pen)
     pen->n += n;
 }
 
-/* The chunk's object with usage members cut out and the model's name replaced; every other byte as
- * it was. A member goes with the comma before it, or, as long as none was kept, with all up to the
- * next member. */
+/* The choices with null for their log-probabilities; from: where copying from the object stands. */
+static size_t put_choices(struct pen *pen, struct slice object, struct json_value choices,
+                          size_t from)
+{
+    struct json_iter it, inside;
+    struct json_member choice, m;
+
+    if (choices.type != JSON_ARRAY)
+        return from;
+    json_iter_init(&it, choices);
+    while (json_iter_next(&it, &choice)) {
+        if (choice.value.type != JSON_OBJECT)
+            continue;
+        json_iter_init(&inside, choice.value);
+        while (json_iter_next(&inside, &m)) {
+            size_t at = (size_t)(m.value.text.p - object.p);
+
+            if (!member_is(&m, SLICE("logprobs")) || !openai_choice_has_logprobs(m.value))
+                continue;
+            put(pen, object.p + from, at - from);
+            put(pen, "null", 4);
+            from = at + m.value.text.n;
+        }
+    }
+    return from;
+}
+
+/* The chunk's object with usage members cut out, the model's name and log-probabilities replaced;
+ * every other byte as it was. A member goes with the comma before it, or, as long as none was kept,
+ * with all up to the next member. */
 static void put_chunk(struct pen *pen, struct slice object)
 {
     struct json_iter it;
@@ -175,6 +207,8 @@ static void put_chunk(struct pen *pen, struct slice object)
                 put(pen, object.p + from, at - from);
                 put_name(pen);
                 from = m.end;
+            } else if (pen->strip_logprobs && member_is(&m, SLICE("choices"))) {
+                from = put_choices(pen, object, m.value, from);
             }
         }
         last_end = m.end;
@@ -213,7 +247,7 @@ static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *
     size_t name_bytes = s->rename.p ? json_string_encode(s->rename, NULL, 0) : 0;
     /* Framing anew adds a space after each colon and the last two LFs. */
     size_t bound = e->raw.n + 4 + c->model_count * name_bytes;
-    struct pen pen = {.rename = s->rename, .strip = strip};
+    struct pen pen = {.rename = s->rename, .strip = strip, .strip_logprobs = s->strip_logprobs};
 
     if (buf_reserve(s->relay.out, bound, &pen.p, &pen.cap))
         return ERR_UPSTREAM_TOO_LARGE;
@@ -234,8 +268,9 @@ static enum err emit(struct openai_stream *s, const struct sse_event *e, const s
 {
     bool strip = !s->include_usage && c->usage_count > 0;
     bool rename = s->rename.p && c->model_count > 0;
+    bool mute = s->strip_logprobs && c->logprobs;
 
-    return strip || rename ? emit_rewritten(s, e, c, strip) : sse_relay_raw(&s->relay, e);
+    return strip || rename || mute ? emit_rewritten(s, e, c, strip) : sse_relay_raw(&s->relay, e);
 }
 
 /* ---- one event ---- */

@@ -5,7 +5,8 @@
  * came after some choice. [DONE] is held back and written by openai_stream_end, for a complete
  * answer only; what comes after it is dropped.
  *
- * Bytes: a chunk is rewritten only when it must be (usage stripped, model renamed); else its raw
+ * Bytes: a chunk is rewritten only when it must be (usage or log-probabilities stripped, model
+ * renamed); else its raw
  * bytes are emitted untouched, line ends included. Comments and blank lines: sse_relay.h.
  *
  * Usage the client did not ask for: a chunk without choices that carries a usage object is dropped
@@ -13,12 +14,16 @@
  * is reported: its own chunk (OpenAI), the last chunk with content (Mistral), every chunk
  * (continuous usage: the last counts), x_groq.usage, choices[].usage (Moonshot).
  *
+ * Log-probabilities the client did not ask for: null in their place, as servers write for those who
+ * did not ask.
+ *
  * Sources: OpenAI API reference (chunk object, streaming). */
 #ifndef BACKENDS_WIRE_OPENAI_STREAM_H
 #define BACKENDS_WIRE_OPENAI_STREAM_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "backends/wire/answer_signals.h"
 #include "backends/wire/sse_relay.h"
 #include "backends/wire/wire.h"
 #include "base/tokens.h"
@@ -40,7 +45,10 @@ struct openai_stream {
     bool has_usage;
     struct token_usage usage;
     int64_t deltas; /* content-bearing, for partial estimates; each choice of a chunk counts */
-    int64_t output_bytes;    /* JSON text bytes of delta contents */
+    int64_t output_bytes; /* JSON text bytes of delta contents */
+    /* Set after init: */
+    struct answer_signals *signals; /* reads along; borrowed; NULL: nobody does */
+    bool strip_logprobs;            /* weir asked for them, the client did not */
     struct slice error_data; /* of an in-band error event: valid until the next call, while the
                                 input of the last feed lives */
 };

@@ -169,7 +169,7 @@ static void replies_are_read(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
         struct openai_reply r;
-        enum err err = openai_reply_scan(replies[i].api, slice_str(replies[i].json), &r);
+        enum err err = openai_reply_scan(replies[i].api, slice_str(replies[i].json), NULL, &r);
 
         if (err != replies[i].err)
             fail_msg("%s: %s", replies[i].json, err_name(err));
@@ -201,9 +201,9 @@ static void models_are_spliced(void **state)
         char got[256] = "";
 
         arena_init(&a, 256);
-        assert_int_equal(openai_reply_scan(WIRE_CHAT, slice_str(cases[i].in), &r), ERR_OK);
-        size_t n =
-            openai_reply_splice_model(slice_str(cases[i].in), &r.model, SLICE("a\"b"), &a, &pieces);
+        assert_int_equal(openai_reply_scan(WIRE_CHAT, slice_str(cases[i].in), NULL, &r), ERR_OK);
+        size_t n = openai_reply_splice(slice_str(cases[i].in), &r.model, SLICE("a\"b"),
+                                       (struct json_value){0}, &a, &pieces);
         for (size_t p = 0; p < n; p++)
             strncat(got, pieces[p].p, pieces[p].n);
         assert_string_equal(got, cases[i].want);
