@@ -115,6 +115,8 @@ static void set_finish(struct answer_signals *s, enum chat_finish finish)
         s->cut = true;
     s->finished = true;
     s->finish = chat_finish_settle(finish, s->call_count > 0);
+    if (s->finish == CHAT_FINISH_STOP_SEQUENCE)
+        s->finish = CHAT_FINISH_STOP;
     s->refused |= finish == CHAT_FINISH_FILTER;
 }
 
@@ -208,6 +210,17 @@ void answer_signals_openai(struct answer_signals *s, const struct openai_choice 
 
 /* ---- Anthropic ---- */
 
+static bool has_members(struct json_value v)
+{
+    struct json_iter it;
+    struct json_member m;
+
+    if (v.type != JSON_OBJECT)
+        return false;
+    json_iter_init(&it, v);
+    return json_iter_next(&it, &m);
+}
+
 static void take_block(struct answer_signals *s, struct json_value block)
 {
     struct json_member type, m;
@@ -225,15 +238,14 @@ static void take_block(struct answer_signals *s, struct json_value block)
         if (json_text(m.value, &s->scratch[SCRATCH_NAME], &name))
             s->cut = true;
         begin_call(s, name);
-        if (!s->cut && json_get(block, SLICE("input"), &m) && m.value.type == JSON_OBJECT) {
+        if (!s->cut && json_get(block, SLICE("input"), &m) && has_members(m.value)) {
             add_arguments(s, m.value.text);
             s->prefilled = true;
         }
     }
 }
 
-/* Input that came with the start ("{}", usually) is said again by the deltas, where there are any.
- */
+/* Input that came with the start is said again by the deltas, where there are any. */
 static void take_input(struct answer_signals *s, struct json_value fragment)
 {
     struct slice json;

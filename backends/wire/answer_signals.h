@@ -22,7 +22,7 @@
 /* A call of a tool as the model wrote it. */
 struct answer_call {
     struct buf name;
-    struct buf arguments; /* JSON text, whole once the answer is */
+    struct buf arguments; /* JSON text, whole once the answer is; empty: none, as {} */
 };
 
 struct answer_signals {
@@ -36,7 +36,8 @@ struct answer_signals {
                      nothing was kept from there on */
     bool refused; /* said so by the API: a refusal in its own member, or a filter's finish */
     bool finished;
-    enum chat_finish finish; /* meaningless until finished */
+    enum chat_finish finish; /* meaningless until finished; STOP for a stop sequence too, which not
+                                all servers tell apart */
     /* Private: puts the fragments of parallel calls together. */
     struct chat_queue queue;
     struct chat_queue_sink sink;
