@@ -158,6 +158,15 @@ static bool asks_usage(const struct policy_backend *b, const struct snapshot_bac
            !(sb->quirks->lacks & LACKS_STREAM_USAGE);
 }
 
+/* Answers that are judged are judged by them, where the model has them. */
+static bool wants_logprobs(const struct request *r, const struct policy_model *m)
+{
+    const struct policy_decide *d = &r->route->decide;
+
+    return d->mode != POLICY_DECIDE_ORDER && d->confidence.logprobs &&
+           (m->capabilities & CAP_LOGPROBS);
+}
+
 static enum err write_body(struct request *r, const struct policy_model *m,
                            const struct policy_backend *b, enum wire_api *api,
                            struct ask_body *body)
@@ -171,6 +180,7 @@ static enum err write_body(struct request *r, const struct policy_model *m,
                             .adaptive_thinking = m->thinking == THINKING_ADAPTIVE,
                             .no_sampling = b->anthropic_version &&
                                            strcmp(b->anthropic_version, ANTHROPIC_NO_SAMPLING) >= 0,
+                            .ask_logprobs = wants_logprobs(r, m),
                             .ask_usage = asks_usage(b, sb),
                             .other_model = r->flow.without_thinking};
 
@@ -253,6 +263,7 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
     if (e < 0)
         return ERR_UPSTREAM_BUSY;
     open_attempt(r, model, e, now_us);
+    r->attempt->asked_logprobs = body.asked_logprobs;
     fill_request(r, m, e, api, &body);
     r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
@@ -406,6 +417,7 @@ static struct answer_options answer_options(const struct request *r)
         attempt_answer_options(r, sb->dialect, (size_t)b->max_response_bytes);
 
     opt.asked_usage = asks_usage(b, sb);
+    opt.asked_logprobs = r->attempt->asked_logprobs;
     return opt;
 }
 

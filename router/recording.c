@@ -13,6 +13,7 @@ static struct answer_record_options options(const struct request *r, const struc
         .server = attempt_dialect(r, at),
         .n = r->ask.n,
         .tool_calls = r->route->cache.tool_calls,
+        .mute_logprobs = at->asked_logprobs,
         .created_s = r->received_wall_us / 1000000,
         .max_bytes = RECORDING_MAX_BYTES,
         .max_event_bytes = MAX_EVENT_BYTES,
@@ -50,7 +51,7 @@ enum answer_worth recording_end(struct request *r, struct buf *out)
     if (r->record)
         return answer_record_end(r->record, out);
     worth = answer_record_whole(&opt, buf_slice(&r->body));
-    if (worth == ANSWER_GOOD && buf_append_slice(out, buf_slice(&r->body)) != ERR_OK)
+    if (worth == ANSWER_GOOD && !answer_record_keep(&opt, buf_slice(&r->body), out))
         worth = ANSWER_LARGE;
     return worth;
 }

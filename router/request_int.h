@@ -24,8 +24,9 @@ struct attempt {
     struct token_usage usage;
     const struct policy_price *price;
     nanousd cost;
-    bool served; /* its bytes went to the client */
-    bool lost;   /* a copy on a pooled connection that was closing: most likely never read */
+    bool asked_logprobs; /* for weir's own sake: the client gets none */
+    bool served;         /* its bytes went to the client */
+    bool lost; /* a copy on a pooled connection that was closing: most likely never read */
 };
 
 struct request {

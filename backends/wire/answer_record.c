@@ -146,13 +146,37 @@ enum answer_worth answer_record_whole(const struct answer_record_options *opt, s
     return judge_chat(opt, body);
 }
 
+bool answer_record_keep(const struct answer_record_options *opt, struct slice body, struct buf *out)
+{
+    struct json_value none = {0};
+    struct openai_reply reply;
+    struct slice *pieces;
+    struct arena a;
+    size_t count;
+    enum err err = ERR_OK;
+
+    if (!opt->mute_logprobs || opt->server != WIRE_OPENAI ||
+        openai_reply_scan(opt->api == WIRE_COMPLETIONS ? WIRE_COMPLETIONS : WIRE_CHAT, body, NULL,
+                          &reply) != ERR_OK)
+        return buf_append_slice(out, body) == ERR_OK;
+    arena_init(&a, 1024);
+    count = openai_reply_splice(body, &reply.model, none.text, reply.choices, &a, &pieces);
+    for (size_t i = 0; i < count && !err; i++)
+        err = buf_append_slice(out, pieces[i]);
+    arena_clear(&a);
+    return err == ERR_OK;
+}
+
 /* ---- streams ---- */
 
 static bool on_stream_event(const struct chat_event *e, void *ctx)
 {
     struct answer_record *r = ctx;
+    struct chat_event kept = *e;
 
-    r->err = chat_answer_add(&r->answer, e);
+    if (r->opt.mute_logprobs)
+        kept.logprobs = SLICE("");
+    r->err = chat_answer_add(&r->answer, &kept);
     return r->err == ERR_OK;
 }
 
@@ -171,7 +195,8 @@ struct answer_record *answer_record_new(const struct answer_record_options *opt)
         r->err = ERR_INTERNAL;
     chat_answer_init(&r->answer, opt->max_bytes);
     if (r->asked == WIRE_COMPLETIONS)
-        text_completion_init(&r->from.completion, opt->max_bytes, opt->max_event_bytes);
+        text_completion_init(&r->from.completion, opt->mute_logprobs, opt->max_bytes,
+                             opt->max_event_bytes);
     else if (r->asked == WIRE_MESSAGES)
         anthropic_decode_init(&r->from.anthropic, opt->max_event_bytes, on_stream_event, r);
     else

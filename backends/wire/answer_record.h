@@ -32,13 +32,17 @@ struct answer_record_options {
     enum wire_dialect server; /* who answers */
     int64_t n;                /* choices expected */
     bool tool_calls;          /* may be kept */
+    bool mute_logprobs;       /* they were weir's question, not the client's: none are kept */
     int64_t created_s;        /* Unix time, for servers that say none */
     size_t max_bytes;         /* of what is kept */
     size_t max_event_bytes;
 };
 
-/* A whole body: is it worth keeping, as it is? */
+/* A whole body: is it worth keeping, as it is (but for log-probabilities that are to be muted)? */
 enum answer_worth answer_record_whole(const struct answer_record_options *opt, struct slice body);
+/* What of a whole body that is worth it is kept: appended to out. False when out is full. */
+bool answer_record_keep(const struct answer_record_options *opt, struct slice body,
+                        struct buf *out) MUST_CHECK;
 
 /* Streams. */
 struct answer_record;

@@ -224,8 +224,8 @@ static enum err need_chat(struct ask *ask, struct arena *a, const char **param, 
     return err;
 }
 
-static enum err write_chat(const struct chat *c, const struct ask_target *to, struct arena *a,
-                           struct buf *out, const char **param, struct err_text *t)
+static enum err write_chat(const struct chat *c, const struct ask_target *to, bool asks_logprobs,
+                           struct arena *a, struct buf *out, const char **param, struct err_text *t)
 {
     if (to->dialect == WIRE_ANTHROPIC) {
         struct anthropic_target target = {.model = to->model,
@@ -239,6 +239,7 @@ static enum err write_chat(const struct chat *c, const struct ask_target *to, st
     struct openai_target target = {.quirks = to->quirks,
                                    .model = to->model,
                                    .ask_usage = to->ask_usage,
+                                   .ask_logprobs = asks_logprobs,
                                    .keep_thinking = !to->other_model};
 
     return openai_chat_write(c, &target, a, out, param, t);
@@ -253,7 +254,7 @@ static enum err translate(struct ask *ask, const struct ask_target *to, struct a
     if (err != ERR_OK)
         return err; /* the client's fault, whoever is asked */
     buf_init(&written, 6 * ask->body.n + TRANSLATED_EXTRA_BYTES);
-    err = write_chat(ask->chat, to, a, &written, param, t);
+    err = write_chat(ask->chat, to, out->asked_logprobs, a, &written, param, t);
     if (err == ERR_OK) {
         out->pieces = ARENA_NEW(a, struct slice);
         out->pieces[0] = arena_dup(a, buf_slice(&written));
@@ -275,6 +276,17 @@ static bool needs_rewriting(struct ask *ask, const struct ask_target *to, struct
            quirks_touch(to->quirks, ask->chat);
 }
 
+/* Where the server can, and the client has not asked itself: then it gets its own number of
+ * alternatives, and they are what there is to read. */
+static bool asks_logprobs(const struct ask *ask, const struct ask_target *to)
+{
+    bool tools = ask->stream && (ask->features & ASK_TOOLS);
+
+    return to->ask_logprobs && to->dialect == WIRE_OPENAI && ask->api != WIRE_EMBEDDINGS &&
+           !(ask->features & ASK_LOGPROBS) && !(to->quirks->lacks & LACKS_LOGPROBS) &&
+           !(tools && (to->quirks->lacks & LACKS_TOOL_LOGPROBS));
+}
+
 /* In each chunk where the server can, unless the client asked for usage itself: then what it reads
  * are the server's own chunks, as it asked for them. */
 static enum openai_usage_wish usage_wish(const struct ask *ask, const struct ask_target *to)
@@ -294,14 +306,15 @@ enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a
 
     if (!wire_upstream_api(ask->api, to->dialect, &asked))
         return ERR_UNTRANSLATABLE;
+    out->asked_logprobs = asks_logprobs(ask, to);
     if (asked != ask->api || needs_rewriting(ask, to, a))
         return translate(ask, to, a, out, param, t);
     if (ask->api == WIRE_MESSAGES)
         out->count = anthropic_request_splice(&ask->anthropic, to->model, to->other_model, a,
                                               &out->pieces, &out->total_bytes);
     else
-        out->count = openai_request_splice(&ask->openai, to->model, usage_wish(ask, to), a,
-                                           &out->pieces, &out->total_bytes);
+        out->count = openai_request_splice(&ask->openai, to->model, usage_wish(ask, to),
+                                           out->asked_logprobs, a, &out->pieces, &out->total_bytes);
     return ERR_OK;
 }
 

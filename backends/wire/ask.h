@@ -50,15 +50,17 @@ struct ask_target {
     struct slice model; /* its own name for the model */
     int64_t max_output_tokens; /* of the model; <= 0: unknown */
     bool adaptive_thinking;    /* Anthropic's: an effort is told as such, not as a budget */
-    bool no_sampling; /* Anthropic's, from version 2026-10-21 on: no temperature, top_p, top_k */
-    bool ask_usage;   /* on a stream, also when the client did not ask */
-    bool other_model; /* not the model that most likely served the turns before: its thinking and
-                         signatures are left out */
+    bool no_sampling;  /* Anthropic's, from version 2026-10-21 on: no temperature, top_p, top_k */
+    bool ask_logprobs; /* also when the client did not ask */
+    bool ask_usage;    /* on a stream, also when the client did not ask */
+    bool other_model;  /* not the model that most likely served the turns before: its thinking and
+                          signatures are left out */
 };
 
 struct ask_body {
     struct slice *pieces; /* in the arena, pointing into it or into the client's bytes */
     size_t count, total_bytes;
+    bool asked_logprobs; /* that the client did not ask for: answer_options.asked_logprobs */
 };
 
 /* The body for one attempt. ERR_UNTRANSLATABLE with *param and t when the server's dialect cannot

@@ -31,6 +31,7 @@ struct openai_target {
     const struct quirks *quirks;
     struct slice model; /* the upstream's name for it */
     bool ask_usage;     /* on a stream, also when the client did not ask */
+    bool ask_logprobs;  /* the client did not */
     bool keep_thinking; /* the model that thought is the one that is asked */
 };
 

@@ -3,6 +3,7 @@
  * does not, or when the server's quirks touch the request. */
 #include "backends/wire/chat_writer.h"
 #include "backends/wire/openai_chat.h"
+#include "backends/wire/openai_request.h"
 #include "base/json_scan.h"
 
 struct writing {
@@ -518,9 +519,12 @@ static void put_sampling(struct writing *s)
     put_number(s, "frequency_penalty", c->frequency_penalty, LACKS_PENALTIES, 0);
     put_number(s, "presence_penalty", c->presence_penalty, LACKS_PENALTIES, 0);
     put_number(s, "n", c->n, LACKS_N, 1);
-    put_number(s, "top_logprobs", c->top_logprobs, LACKS_LOGPROBS, 0);
+    if (s->to->ask_logprobs)
+        put_raw_member(w, "top_logprobs", SLICE(OPENAI_TOP_LOGPROBS));
+    else
+        put_number(s, "top_logprobs", c->top_logprobs, LACKS_LOGPROBS, 0);
     if (!lacks(s, LACKS_LOGPROBS))
-        put_flag_member(w, "logprobs", c->logprobs);
+        put_flag_member(w, "logprobs", s->to->ask_logprobs ? CHAT_YES : c->logprobs);
     else if (c->logprobs == CHAT_YES)
         chat_refuse(w, "logprobs", NULL);
     if (chat_given(c->logit_bias) && lacks(s, LACKS_LOGIT_BIAS) &&

@@ -19,7 +19,7 @@
 
 /* More of one name than any client writes by mistake. Bounds what a splice has to do. */
 #define MAX_OCCURRENCES 16
-#define MAX_MARKS       64
+#define MAX_MARKS       96
 
 /* What a picture or a piece of sound is billed as is of this order with every provider, and has
  * nothing to do with its bytes. */
@@ -40,16 +40,19 @@ struct question {
         }                                                                                          \
     }
 
+enum mark_kind { MARK_MODEL, MARK_USAGE, MARK_LOGPROBS };
+
 struct openai_mark {
-    size_t at, cut;      /* of the body: where, and how many bytes go */
-    bool model;          /* the model's name goes here; else the question, when there is one */
-    struct question ask; /* a mark for throughout only puts nothing at the end */
+    enum mark_kind kind;
+    size_t at, cut;        /* of the body: where, and how many bytes go */
+    struct question ask;   /* USAGE; a mark for throughout only puts nothing at the end */
+    struct slice logprobs; /* LOGPROBS: the question; static */
 };
 
 /* The members that matter, the last of each name. */
 struct members {
     struct json_member model, messages, prompt, input, stream, stream_options, n, max_tokens,
-        max_completion_tokens, logprobs, tools, response_format;
+        max_completion_tokens, logprobs, top_logprobs, tools, response_format;
 };
 
 static const struct {
@@ -59,20 +62,29 @@ static const struct {
 /* clang-format off */
 #define FIELD(name) {#name, sizeof(#name) - 1, offsetof(struct members, name)}
     /* clang-format on */
-    FIELD(model),    FIELD(messages),
-    FIELD(prompt),   FIELD(input),
-    FIELD(stream),   FIELD(stream_options),
-    FIELD(n),        FIELD(max_tokens),
-    FIELD(logprobs), FIELD(max_completion_tokens),
-    FIELD(tools),    FIELD(response_format),
+    FIELD(model),
+    FIELD(messages),
+    FIELD(prompt),
+    FIELD(input),
+    FIELD(stream),
+    FIELD(stream_options),
+    FIELD(n),
+    FIELD(max_tokens),
+    FIELD(logprobs),
+    FIELD(max_completion_tokens),
+    FIELD(tools),
+    FIELD(response_format),
+    FIELD(top_logprobs),
 #undef FIELD
 };
 
 struct scan {
     struct openai_request *r;
     struct members m;
-    struct json_value models[MAX_OCCURRENCES], options[MAX_OCCURRENCES]; /* every occurrence */
-    size_t model_count, option_count; /* may exceed the array: refused */
+    /* Every occurrence; the counts may exceed the arrays: refused. */
+    struct json_value models[MAX_OCCURRENCES], options[MAX_OCCURRENCES], logprobs[MAX_OCCURRENCES],
+        top_logprobs[MAX_OCCURRENCES];
+    size_t model_count, option_count, logprobs_count, top_logprobs_count;
     struct openai_mark marks[MAX_MARKS];
     size_t mark_count; /* may exceed the array: refused */
     const char **param;
@@ -102,6 +114,10 @@ static bool on_member(const struct json_member *m, void *ctx)
             remember(s->models, &s->model_count, m->value);
         else if (fields[i].offset == offsetof(struct members, stream_options))
             remember(s->options, &s->option_count, m->value);
+        else if (fields[i].offset == offsetof(struct members, logprobs))
+            remember(s->logprobs, &s->logprobs_count, m->value);
+        else if (fields[i].offset == offsetof(struct members, top_logprobs))
+            remember(s->top_logprobs, &s->top_logprobs_count, m->value);
         return true;
     }
     return true;
@@ -366,11 +382,21 @@ static void mark(struct scan *s, struct openai_mark m)
     s->mark_count++;
 }
 
-static void mark_value(struct scan *s, struct json_value v, bool model, struct question ask)
+/* m in place of a value. */
+static void mark_value(struct scan *s, struct json_value v, struct openai_mark m)
 {
-    size_t at = (size_t)(v.text.p - s->r->body.p);
+    m.at = (size_t)(v.text.p - s->r->body.p);
+    m.cut = v.text.n;
+    mark(s, m);
+}
 
-    mark(s, (struct openai_mark){.at = at, .cut = v.text.n, .model = model, .ask = ask});
+/* m before the first member. */
+static void mark_begin(struct scan *s, struct openai_mark m)
+{
+    const char *brace = memchr(s->r->body.p, '{', s->r->body.n);
+
+    m.at = (size_t)(brace - s->r->body.p) + 1;
+    mark(s, m);
 }
 
 /* One occurrence of stream_options: its include_usage flags become true, or it gets one, or (no
@@ -386,7 +412,8 @@ static void mark_options(struct scan *s, struct json_value options)
     size_t brace = (size_t)(options.text.p - s->r->body.p);
 
     if (options.type != JSON_OBJECT) {
-        mark_value(s, options, false, QUESTION("{" FLAG, "}"));
+        mark_value(s, options,
+                   (struct openai_mark){.kind = MARK_USAGE, .ask = QUESTION("{" FLAG, "}")});
         return;
     }
     if (told) { /* the client's own word stands */
@@ -399,40 +426,77 @@ static void mark_options(struct scan *s, struct json_value options)
         if (!member_is(&m, SLICE("include_usage")))
             continue;
         if (m.value.type != JSON_TRUE)
-            mark_value(s, m.value, false, yes);
+            mark_value(s, m.value, (struct openai_mark){.kind = MARK_USAGE, .ask = yes});
         if (!found)
             yes.throughout = yes.at_end;
         found = true;
     }
     if (!found)
-        mark(s, (struct openai_mark){.at = brace + 1, .ask = empty ? flag : first});
+        mark(s, (struct openai_mark){
+                    .kind = MARK_USAGE, .at = brace + 1, .ask = empty ? flag : first});
 }
 
-/* In the order of the text: both lists are. */
+/* For a client that did not ask; its null or false gives way. Chat says whether and how many in two
+ * members, completions in one. */
+static void mark_logprobs(struct scan *s)
+{
+    bool chat = s->r->api == WIRE_CHAT, both = s->top_logprobs_count == 0;
+    struct openai_mark m = {.kind = MARK_LOGPROBS};
+
+    if (s->r->api == WIRE_EMBEDDINGS || s->r->logprobs)
+        return;
+    if (s->logprobs_count == 0) {
+        m.logprobs = !chat  ? SLICE("\"logprobs\":" OPENAI_TOP_LOGPROBS ",")
+                     : both ? SLICE("\"logprobs\":true,\"top_logprobs\":" OPENAI_TOP_LOGPROBS ",")
+                            : SLICE("\"logprobs\":true,");
+        mark_begin(s, m);
+    }
+    for (size_t i = 0; i < s->logprobs_count; i++) {
+        m.logprobs = !chat            ? SLICE(OPENAI_TOP_LOGPROBS)
+                     : both && i == 0 ? SLICE("true,\"top_logprobs\":" OPENAI_TOP_LOGPROBS)
+                                      : SLICE("true");
+        mark_value(s, s->logprobs[i], m);
+    }
+    m.logprobs = SLICE(OPENAI_TOP_LOGPROBS);
+    for (size_t i = 0; chat && i < s->top_logprobs_count; i++)
+        mark_value(s, s->top_logprobs[i], m);
+}
+
+/* In the order of the text; at one place in the order they were made. Few, and mostly in order. */
+static void sort_marks(struct openai_mark *marks, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct openai_mark m = marks[i];
+        size_t k = i;
+
+        for (; k > 0 && marks[k - 1].at > m.at; k--)
+            marks[k] = marks[k - 1];
+        marks[k] = m;
+    }
+}
+
 static enum err make_marks(struct scan *s, struct arena *a)
 {
     struct openai_request *r = s->r;
     struct openai_mark *kept;
-    size_t i = 0, j = 0;
 
     if (s->model_count > MAX_OCCURRENCES)
         return repeated(s, "model");
     if (s->option_count > MAX_OCCURRENCES)
         return repeated(s, "stream_options");
-    if (s->option_count == 0) {
-        const char *brace = memchr(r->body.p, '{', r->body.n);
-        mark(s, (struct openai_mark){.at = (size_t)(brace - r->body.p) + 1,
-                                     .ask = QUESTION("\"stream_options\":{" FLAG, "},")});
-    }
-    while (i < s->model_count || j < s->option_count) {
-        if (j == s->option_count ||
-            (i < s->model_count && s->models[i].text.p < s->options[j].text.p))
-            mark_value(s, s->models[i++], true, (struct question){0});
-        else
-            mark_options(s, s->options[j++]);
-    }
+    if (s->logprobs_count > MAX_OCCURRENCES || s->top_logprobs_count > MAX_OCCURRENCES)
+        return repeated(s, "logprobs");
+    if (s->option_count == 0)
+        mark_begin(s, (struct openai_mark){.kind = MARK_USAGE,
+                                           .ask = QUESTION("\"stream_options\":{" FLAG, "},")});
+    for (size_t i = 0; i < s->model_count; i++)
+        mark_value(s, s->models[i], (struct openai_mark){.kind = MARK_MODEL});
+    for (size_t i = 0; i < s->option_count; i++)
+        mark_options(s, s->options[i]);
+    mark_logprobs(s);
     if (s->mark_count > MAX_MARKS)
         return repeated(s, "stream_options.include_usage");
+    sort_marks(s->marks, s->mark_count);
     kept = ARENA_ARRAY(a, struct openai_mark, s->mark_count);
     memcpy(kept, s->marks, s->mark_count * sizeof(*kept));
     r->marks = kept;
@@ -451,7 +515,7 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
     *param = NULL;
     s.r = out;
     s.m = (struct members){0};
-    s.model_count = s.option_count = s.mark_count = 0;
+    s.model_count = s.option_count = s.logprobs_count = s.top_logprobs_count = s.mark_count = 0;
     s.param = param;
     s.t = t;
     if (!json_scan_object(body, on_member, &s, &at)) {
@@ -478,11 +542,13 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
 }
 
 size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
-                             enum openai_usage_wish usage, struct arena *a, struct slice **pieces,
-                             size_t *total_bytes)
+                             enum openai_usage_wish usage, bool ask_logprobs, struct arena *a,
+                             struct slice **pieces, size_t *total_bytes)
 {
-    bool ask = usage != OPENAI_USAGE_AS_WRITTEN && r->stream;
     bool throughout = usage == OPENAI_USAGE_THROUGHOUT;
+    bool wanted[] = {[MARK_MODEL] = true,
+                     [MARK_USAGE] = usage != OPENAI_USAGE_AS_WRITTEN && r->stream,
+                     [MARK_LOGPROBS] = ask_logprobs};
     size_t name_bytes = json_string_encode(upstream_model, NULL, 0);
     char *name = arena_alloc(a, name_bytes);
     struct slice *list = ARENA_ARRAY(a, struct slice, 2 * r->mark_count + 1);
@@ -491,12 +557,13 @@ size_t openai_request_splice(const struct openai_request *r, struct slice upstre
     json_string_encode(upstream_model, name, name_bytes);
     for (size_t i = 0; i < r->mark_count; i++) {
         const struct openai_mark *m = &r->marks[i];
-        if (!m->model && !ask)
+        if (!wanted[m->kind])
             continue;
         list[count++] = slice_make(r->body.p + from, m->at - from);
-        list[count++] = m->model     ? slice_make(name, name_bytes)
-                        : throughout ? m->ask.throughout
-                                     : m->ask.at_end;
+        list[count++] = m->kind == MARK_MODEL      ? slice_make(name, name_bytes)
+                        : m->kind == MARK_LOGPROBS ? m->logprobs
+                        : throughout               ? m->ask.throughout
+                                                   : m->ask.at_end;
         from = m->at + m->cut;
     }
     list[count++] = slice_from(r->body, from);

@@ -19,6 +19,10 @@ enum openai_usage_wish {
                                 stream_options.continuous_usage_stats (vLLM, SGLang) */
 };
 
+/* What weir asks of tokens for its own sake: the limit of the completions API, and enough to tell a
+ * margin and an entropy. */
+#define OPENAI_TOP_LOGPROBS "5"
+
 struct openai_request {
     enum wire_api api;
     struct slice body;        /* borrowed: the client's bytes */
@@ -55,10 +59,12 @@ enum err openai_request_scan(enum wire_api api, struct slice body, struct arena 
 /* The body for one attempt: model replaced by upstream_model (raw UTF-8, is JSON-encoded here);
  * on a stream, with a wish, stream_options.include_usage is set to true (the member is added, or
  * its include_usage replaced or added; the rest of it kept), and continuous_usage_stats put beside
- * it unless the client wrote one of these. pieces in the arena point into body or the arena.
- * Returns the number of pieces; *total_bytes their sum. */
+ * it unless the client wrote one of these. ask_logprobs: where the client did not ask for
+ * log-probabilities, OPENAI_TOP_LOGPROBS of them are asked for (its null or false replaced). pieces
+ * in the arena point into body or the arena. Returns the number of pieces; *total_bytes their sum.
+ */
 size_t openai_request_splice(const struct openai_request *r, struct slice upstream_model,
-                             enum openai_usage_wish usage, struct arena *a, struct slice **pieces,
-                             size_t *total_bytes);
+                             enum openai_usage_wish usage, bool ask_logprobs, struct arena *a,
+                             struct slice **pieces, size_t *total_bytes);
 
 #endif

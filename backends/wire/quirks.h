@@ -33,8 +33,9 @@ enum quirk_lack {
     LACKS_AUDIO = 1 << 14,
     LACKS_FILE = 1 << 15,
     LACKS_VERBOSITY = 1 << 16,
-    LACKS_STREAM_USAGE = 1 << 17, /* stream_options is an error; usage comes unasked, or not */
-    LACKS_DEVELOPER = 1 << 18,    /* not refused: the role becomes system */
+    LACKS_STREAM_USAGE = 1 << 17,  /* stream_options is an error; usage comes unasked, or not */
+    LACKS_TOOL_LOGPROBS = 1 << 19, /* log-probabilities of a stream that may call tools */
+    LACKS_DEVELOPER = 1 << 18,     /* not refused: the role becomes system */
 };
 
 /* What becomes of a list that ends with the assistant's own words, to be continued. */

@@ -71,9 +71,10 @@ static bool given(struct json_value v)
 
 /* ---- collecting ---- */
 
-void text_completion_init(struct text_completion *t, size_t max_bytes, size_t max_event_bytes)
+void text_completion_init(struct text_completion *t, bool drop_logprobs, size_t max_bytes,
+                          size_t max_event_bytes)
 {
-    *t = (struct text_completion){.max_bytes = max_bytes};
+    *t = (struct text_completion){.max_bytes = max_bytes, .drop_logprobs = drop_logprobs};
     sse_init(&t->sse, max_event_bytes);
     buf_init(&t->model, MAX_VALUE_BYTES);
     buf_init(&t->usage, MAX_VALUE_BYTES);
@@ -137,7 +138,7 @@ static enum err take_element(struct text_completion *t, struct json_value v)
         err = take_text(t, c, e.text);
     if (err != ERR_OK)
         return err;
-    t->lossy |= given(e.logprobs);
+    t->lossy |= !t->drop_logprobs && given(e.logprobs);
     if (e.finish.type == JSON_STRING && e.finish.text.n > 2 && !c->finished) {
         c->finished = true;
         c->stopped = value_is_text(e.finish, SLICE("stop"));

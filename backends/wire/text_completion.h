@@ -1,7 +1,7 @@
 /* OpenAI's text completions as the cache keeps them: streams collected into a whole reply, and a
  * whole reply written as a stream. The API is never translated, so nothing else reads its texts.
- * Streams with logprobs are not collected (lossy). Pure; belongs to whoever embeds it. Source:
- * OpenAI API reference (completion object). */
+ * Streams with logprobs are not collected (lossy), unless they are to be dropped. Pure; belongs to
+ * whoever embeds it. Source: OpenAI API reference (completion object). */
 #ifndef BACKENDS_WIRE_TEXT_COMPLETION_H
 #define BACKENDS_WIRE_TEXT_COMPLETION_H
 
@@ -17,12 +17,14 @@ struct text_completion {
     size_t choice_count;
     struct buf model, usage; /* raw JSON, the last that was said; empty: nothing was */
     size_t bytes, max_bytes;
+    bool drop_logprobs;
     bool lossy;
     bool done_seen; /* data: [DONE] */
     enum err err;   /* sticks */
 };
 
-void text_completion_init(struct text_completion *t, size_t max_bytes, size_t max_event_bytes);
+void text_completion_init(struct text_completion *t, bool drop_logprobs, size_t max_bytes,
+                          size_t max_event_bytes);
 void text_completion_clear(struct text_completion *t);
 enum err text_completion_feed(struct text_completion *t, struct slice in) MUST_CHECK;
 /* As answer_record_end; n choices are expected. */

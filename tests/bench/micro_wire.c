@@ -136,7 +136,7 @@ static void bench_request(const char *name, size_t bytes)
             const char *param;
             if (openai_request_scan(WIRE_CHAT, slice_make(text, n), &a, &r, &param, NULL))
                 abort();
-            if (openai_request_splice(&r, SLICE("gpt-4.1"), true, &a, &pieces, &total) != 5)
+            if (openai_request_splice(&r, SLICE("gpt-4.1"), true, false, &a, &pieces, &total) != 5)
                 abort();
             arena_clear(&a);
         }

@@ -14,10 +14,11 @@ static void must(bool ok)
 }
 
 static struct slice joined(const struct openai_request *r, enum openai_usage_wish ask,
-                           struct arena *a)
+                           bool logprobs, struct arena *a)
 {
     struct slice *pieces;
-    size_t total, at = 0, count = openai_request_splice(r, SLICE("up\"m"), ask, a, &pieces, &total);
+    size_t total,
+        at = 0, count = openai_request_splice(r, SLICE("up\"m"), ask, logprobs, a, &pieces, &total);
     char *text = arena_alloc(a, total + 1);
 
     for (size_t i = 0; i < count; i++) {
@@ -29,11 +30,11 @@ static struct slice joined(const struct openai_request *r, enum openai_usage_wis
     return slice_make(text, total);
 }
 
-static void check_splice(const struct openai_request *r, enum openai_usage_wish ask,
+static void check_splice(const struct openai_request *r, enum openai_usage_wish ask, bool logprobs,
                          struct arena *a)
 {
     struct openai_request again;
-    struct slice text = joined(r, ask, a);
+    struct slice text = joined(r, ask, logprobs, a);
     struct err_text t;
     const char *param;
 
@@ -42,9 +43,10 @@ static void check_splice(const struct openai_request *r, enum openai_usage_wish 
     must(again.stream == r->stream && again.n == r->n && again.max_tokens == r->max_tokens);
     must(again.include_usage ==
          (r->include_usage || (ask != OPENAI_USAGE_AS_WRITTEN && r->stream)));
+    must(again.logprobs == (r->logprobs || (logprobs && r->api != WIRE_EMBEDDINGS)));
     must(slice_eq(again.last_user_text, r->last_user_text) &&
          slice_eq(again.messages.value.text, r->messages.value.text));
-    must(slice_eq(joined(&again, ask, a), text));
+    must(slice_eq(joined(&again, ask, logprobs, a), text));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -67,9 +69,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err == ERR_BAD_JSON || (err == ERR_BAD_REQUEST && param));
         must(t.s[0] != 0);
     } else {
-        check_splice(&r, OPENAI_USAGE_AS_WRITTEN, &a);
-        check_splice(&r, OPENAI_USAGE_AT_END, &a);
-        check_splice(&r, OPENAI_USAGE_THROUGHOUT, &a);
+        for (int logprobs = 0; logprobs < 2; logprobs++) {
+            check_splice(&r, OPENAI_USAGE_AS_WRITTEN, logprobs, &a);
+            check_splice(&r, OPENAI_USAGE_AT_END, logprobs, &a);
+            check_splice(&r, OPENAI_USAGE_THROUGHOUT, logprobs, &a);
+        }
     }
     free(copy);
     arena_clear(&a);

@@ -37,11 +37,13 @@ static void done(struct body *b)
 }
 
 /* The splice as one string; free() it. */
-static char *splice(struct body *b, const char *model, enum openai_usage_wish ask, size_t *n)
+static char *splice_asking(struct body *b, const char *model, enum openai_usage_wish ask,
+                           bool logprobs, size_t *n)
 {
     struct slice *pieces;
-    size_t total,
-        at = 0, count = openai_request_splice(&b->r, slice_str(model), ask, &b->a, &pieces, &total);
+    size_t total, at = 0,
+                  count = openai_request_splice(&b->r, slice_str(model), ask, logprobs, &b->a,
+                                                &pieces, &total);
     char *text = malloc(total + 1);
 
     assert_non_null(text);
@@ -54,6 +56,59 @@ static char *splice(struct body *b, const char *model, enum openai_usage_wish as
     text[at] = 0;
     *n = at;
     return text;
+}
+
+static char *splice(struct body *b, const char *model, enum openai_usage_wish ask, size_t *n)
+{
+    return splice_asking(b, model, ask, false, n);
+}
+
+/* ---- log-probabilities for weir's own sake ---- */
+
+#define MODEL "\"model\":\"up\","
+#define TOP   "\"logprobs\":true,\"top_logprobs\":5,"
+#define TEXT  "\"prompt\":\"a\""
+
+static const struct {
+    enum wire_api api;
+    const char *in, *want; /* want NULL: as written */
+} asks[] = {
+    {WIRE_CHAT, "{" MODEL MSG "}", "{" TOP MODEL MSG "}"},
+    {WIRE_CHAT, " {" MODEL MSG ",\"logprobs\":false}",
+     " {" MODEL MSG ",\"logprobs\":true,\"top_logprobs\":5}"},
+    {WIRE_CHAT, "{\"top_logprobs\":null,\"logprobs\": null ," MODEL MSG "}",
+     "{\"top_logprobs\":5,\"logprobs\": true ," MODEL MSG "}"},
+    {WIRE_CHAT, "{" MODEL MSG ",\"top_logprobs\":0}",
+     "{\"logprobs\":true," MODEL MSG ",\"top_logprobs\":5}"},
+    {WIRE_CHAT, "{\"logprobs\":true,\"logprobs\":null," MODEL MSG ",\"top_\\u006cogprobs\":2}",
+     "{\"logprobs\":true,\"logprobs\":true," MODEL MSG ",\"top_\\u006cogprobs\":5}"},
+    {WIRE_CHAT, "{" MODEL MSG ",\"logprobs\":true}", NULL},
+    {WIRE_CHAT, "{" MODEL MSG ",\"logprobs\":true,\"top_logprobs\":2}", NULL},
+    {WIRE_CHAT, "{" MODEL MSG ",\"logprobs\":\"yes\"}", NULL}, /* the server judges it */
+    {WIRE_COMPLETIONS, "{" MODEL TEXT "}", "{\"logprobs\":5," MODEL TEXT "}"},
+    {WIRE_COMPLETIONS, "{" MODEL TEXT ",\"logprobs\":null}", "{" MODEL TEXT ",\"logprobs\":5}"},
+    {WIRE_COMPLETIONS, "{" MODEL TEXT ",\"logprobs\":0}", NULL},
+    {WIRE_EMBEDDINGS, "{" MODEL "\"input\":\"a\"}", NULL},
+};
+
+static void asks_logprobs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+        struct body b;
+        size_t n;
+        char *got;
+
+        scan(&b, asks[i].api, slice_str(asks[i].in));
+        assert_int_equal(b.err, ERR_OK);
+        got = splice_asking(&b, "up", OPENAI_USAGE_AS_WRITTEN, true, &n);
+        assert_string_equal(got, asks[i].want ? asks[i].want : asks[i].in);
+        free(got);
+        got = splice(&b, "up", OPENAI_USAGE_AS_WRITTEN, &n);
+        assert_string_equal(got, asks[i].in);
+        free(got);
+        done(&b);
+    }
 }
 
 /* ---- splices ---- */
@@ -635,6 +690,7 @@ static void media_do_not_count_as_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(asks_logprobs),
         cmocka_unit_test(splices_are_exact),
         cmocka_unit_test(usage_is_asked_throughout),
         cmocka_unit_test(model_names_are_encoded),
