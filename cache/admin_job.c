@@ -5,6 +5,8 @@
  *   PAGE    scan -> filter -> (pause) -> scan ... until `limit`, PAGES or the end
  *   REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) -> scan ...
  *   GET     get or find
+ *   FLUSH   the scope's next generation, in the store and in memory
+ *   DELETE  find -> remove
  *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one */
 #include "cache/admin_job.h"
 
@@ -124,10 +126,13 @@ static void scan(struct admin_run *r)
     store_scan(r->c->store, r->place, on_page, r);
 }
 
-/* May it still be served, if nothing else forbids it? */
-static bool is_living(const struct cache *c, const struct cache_fields *f)
+/* Living: it may still be served, if nothing else forbids it. */
+static bool is_of_life(const struct cache *c, const struct cache_fields *f, enum admin_life wanted)
 {
-    return f->expires_ms > cache_now_ms(c) && f->generation == store_generation(c->store, f->scope);
+    bool living =
+        f->expires_ms > cache_now_ms(c) && f->generation == store_generation(c->store, f->scope);
+
+    return wanted == ADMIN_BOTH || (wanted == ADMIN_LIVING) == living;
 }
 
 static void doom(struct admin_run *r, const struct cache_fields *f)
@@ -145,13 +150,13 @@ static void take_page(struct admin_run *r, const struct cache_fields *f, size_t 
         r->doomed = ARENA_ARRAY(&r->room, struct store_ref, n + 1);
     for (size_t i = 0; i < n; i++) {
         j->looked_at++;
-        if ((!j->dead && !is_living(r->c, &f[i])) || !admin_filter_matches(&j->filter, &f[i]))
+        if (!is_of_life(r->c, &f[i], j->life) || !admin_filter_matches(&j->filter, &f[i]))
             continue;
         j->matched++;
         j->bytes += admin_job_entry_bytes(&f[i]);
         if (removes)
             doom(r, &f[i]);
-        else
+        else if (!j->count_only)
             add_entry(j, cache_entry_new(&f[i]));
     }
 }
@@ -236,6 +241,17 @@ static void start_pages(struct admin_run *r)
         fail(r, ERR_BAD_REQUEST, "The cursor is none that this cache's store gave.");
 }
 
+static void on_flushed(void *ctx, enum err err, uint64_t generation)
+{
+    struct admin_run *r = ctx;
+
+    if (err == ERR_OK)
+        cache_residents_kill_scope(&r->c->residents, r->job->filter.scope);
+    r->job->generation = generation;
+    if (!is_over(r, err))
+        finish(r, ERR_OK);
+}
+
 /* ---- single entries ---- */
 
 static void on_got(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
@@ -245,8 +261,8 @@ static void on_got(void *ctx, enum err err, struct cache_entry *const *e, size_t
     if (is_over(r, err))
         return;
     for (size_t i = 0; i < n; i++) {
-        bool living = e[i] && (r->job->dead || is_living(r->c, &e[i]->f));
-        add_entry(r->job, living ? cache_entry_ref(e[i]) : NULL);
+        bool there = e[i] && is_of_life(r->c, &e[i]->f, r->job->life);
+        add_entry(r->job, there ? cache_entry_ref(e[i]) : NULL);
     }
     finish(r, ERR_OK);
 }
@@ -274,6 +290,24 @@ static bool with_mark(enum admin_mark m, bool was)
     return m == ADMIN_LEAVE ? was : m == ADMIN_SET;
 }
 
+static bool is_expected(const struct admin_job *j, const struct cache_fields *f)
+{
+    uint8_t sum[CACHE_SUM_BYTES];
+
+    cache_entry_sum(f, sum);
+    return memcmp(sum, j->expected, sizeof sum) == 0;
+}
+
+static void doom_one(struct admin_run *r, const struct cache_fields *f)
+{
+    r->doomed = ARENA_ARRAY(&r->room, struct store_ref, 1);
+    r->last = true;
+    r->job->matched = 1;
+    r->job->bytes = admin_job_entry_bytes(f);
+    doom(r, f);
+    remove_some(r);
+}
+
 static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
 {
     struct admin_run *r = ctx;
@@ -281,8 +315,16 @@ static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size
 
     if (is_over(r, err))
         return;
-    if (n == 0 || !e[0] || !is_living(c, &e[0]->f)) {
+    if (n == 0 || !e[0] || !is_of_life(c, &e[0]->f, ADMIN_LIVING)) {
         fail(r, ERR_NOT_FOUND, "No entry with this id is stored.");
+        return;
+    }
+    if (r->job->expects && !is_expected(r->job, &e[0]->f)) {
+        fail(r, ERR_PRECONDITION_FAILED, "The entry has changed since it was read.");
+        return;
+    }
+    if (r->job->kind == ADMIN_DELETE) {
+        doom_one(r, &e[0]->f);
         return;
     }
     const struct cache_entry *newer = cache_residents_exact(&c->residents, &e[0]->f.exact);
@@ -339,6 +381,10 @@ void admin_job_start(struct cache *c, struct admin_job *j)
     case ADMIN_GET:
         start_get(r);
         break;
+    case ADMIN_FLUSH:
+        store_flush(c->store, j->filter.scope, on_flushed, r);
+        break;
+    case ADMIN_DELETE:
     case ADMIN_MARK:
         store_find(c->store, j->ids[0].id, on_found, r);
         break;

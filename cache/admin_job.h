@@ -16,8 +16,13 @@ enum admin_job_kind {
     ADMIN_PAGE,   /* what matches the filter, from the cursor on, without bodies */
     ADMIN_GET,    /* the entries of `ids`, whole: in their scopes, or one of any scope */
     ADMIN_REMOVE, /* as ADMIN_PAGE, and what it matched is gone */
-    ADMIN_MARK,   /* the entry `ids[0]` is pinned or not, quarantined or not */
+    ADMIN_FLUSH,  /* nothing of the filter's scope is served any more */
+    ADMIN_DELETE, /* the entry `ids[0]` is gone */
+    ADMIN_MARK,   /* it is pinned or not, quarantined or not */
 };
+
+/* Dead is what has expired or was flushed, and waits to be swept away. */
+enum admin_life { ADMIN_LIVING, ADMIN_DEAD, ADMIN_BOTH };
 
 /* A mark is left as it is, set, or taken away. */
 enum admin_mark { ADMIN_LEAVE, ADMIN_SET, ADMIN_UNSET };
@@ -31,17 +36,20 @@ struct admin_job {
 
     enum admin_job_kind kind;
     struct admin_filter filter;
-    bool dead;           /* also what has expired or was flushed, and waits to be swept away */
+    enum admin_life life;
+    bool count_only;     /* of ADMIN_PAGE: how many, not which */
     struct slice cursor; /* "0" begins */
     size_t limit;        /* a page ends once it has that many: a hint, like SCAN's COUNT */
     struct store_ref ids[STORE_MAX_IDS];
     size_t id_count;
-    bool any_scope; /* of ADMIN_GET and ADMIN_MARK: ids[0] is all that is known */
+    bool any_scope; /* of ADMIN_GET: ids[0] is all that is known */
+    bool expects;   /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
+    uint8_t expected[CACHE_SUM_BYTES];
     enum admin_mark pin, quarantine;
 
-    /* the answer. ERR_BAD_REQUEST: the cursor is none of this cache; ERR_NOT_FOUND; ERR_CONFLICT:
-     * the entry was replaced meanwhile; ERR_OVERLOADED: the store cannot be reached, and what was
-     * done until then is told. */
+    /* the answer. ERR_PRECONDITION_FAILED: it is not as expected; ERR_BAD_REQUEST: the cursor is
+     * none of this cache; ERR_NOT_FOUND; ERR_CONFLICT: the entry was replaced meanwhile;
+     * ERR_OVERLOADED: the store cannot be reached, and what was done until then is told. */
     enum err err;
     struct err_text why;
     struct cache_entry **entries; /* references, freed with the job; NULL in it: not there */
@@ -49,6 +57,7 @@ struct admin_job {
     char next[ADMIN_CURSOR_BYTES];      /* "0": that was all */
     uint64_t looked_at, matched, bytes; /* entries; bytes of those that matched, as they are kept */
     uint64_t removed;
+    uint64_t generation; /* of ADMIN_FLUSH: the scope's new one */
 };
 
 struct admin_job *admin_job_new(enum admin_job_kind kind);

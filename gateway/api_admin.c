@@ -15,6 +15,9 @@
 #include "base/clock.h"
 #include "base/idtable.h"
 #include "base/mem.h"
+#include "gateway/admin_reply.h"
+#include "gateway/admin_route.h"
+#include "gateway/api_cache.h"
 #include "gateway/auth.h"
 #include "gateway/control.h"
 #include "gateway/diag_json.h"
@@ -24,7 +27,6 @@
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
-#include "cache/cache.h"
 #include "router/classifier.h"
 #include "router/embedder.h"
 #include "router/snapshot.h"
@@ -39,66 +41,11 @@
 
 struct api_admin {
     struct control *control;
-    struct idtable queries; /* of struct listing_query */
-};
-
-enum access { ACCESS_OPEN, ACCESS_ADMIN };
-
-struct route {
-    const char *method; /* GET answers HEAD too */
-    const char *path;   /* a last segment "*" stands for any one segment, handed over as `rest` */
-    enum access access;
-    void (*handle)(struct api_admin *a, struct http_exchange *x, struct slice rest);
-};
-
-/* What on_head found out, in the exchange's arena. */
-struct visit {
-    const struct route *route;
-    struct slice rest;
-    const char *allow; /* for the 405: "GET, HEAD, PUT" */
-    bool challenge;    /* 401: say which scheme (RFC 9110 11.6.1) */
-    objid query;       /* of a listing that waits for workers; 0: none */
+    struct api_cache *cache; /* owned */
+    struct idtable queries;  /* of struct listing_query */
 };
 
 /* ---- replies ---- */
-
-static void reply_pieces(struct http_exchange *x, int status, const char *content_type,
-                         const char *etag, const struct slice *pieces, size_t n_pieces)
-{
-    struct http1_header headers[2] = {{SLICE("Content-Type"), slice_str(content_type)}};
-    size_t n = 1;
-    char tag[72];
-    if (etag) {
-        snprintf(tag, sizeof tag, "\"%.64s\"", etag);
-        headers[n++] = (struct http1_header){SLICE("ETag"), slice_str(tag)};
-    }
-    http_reply_whole(x, status, headers, n, pieces, n_pieces);
-}
-
-static void reply_text(struct http_exchange *x, int status, const char *content_type,
-                       const char *etag, struct slice text)
-{
-    reply_pieces(x, status, content_type, etag, &text, 1);
-}
-
-/* Takes o over. */
-static void reply_json(struct http_exchange *x, int status, const char *etag, json_t *o)
-{
-    char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
-    json_decref(o);
-    const struct slice pieces[] = {slice_str(text), SLICE("\n")};
-    if (text)
-        reply_pieces(x, status, "application/json", etag, pieces, 2);
-    else
-        http_reply_error(x, ERR_INTERNAL, "The answer could not be written as JSON.", NULL, -1,
-                         NULL, 0);
-    free(text);
-}
-
-static void reply_error(struct http_exchange *x, enum err e, const char *message)
-{
-    http_reply_error(x, e, message, NULL, -1, NULL, 0);
-}
 
 /* The usual error shape, and what is wrong with the policy, place by place. */
 static void reply_policy_error(struct http_exchange *x, enum err e, const char *message,
@@ -112,7 +59,7 @@ static void reply_policy_error(struct http_exchange *x, enum err e, const char *
     json_put_text(error, "code", *code ? code : NULL);
     json_put(error, "diagnostics", diag_json(d));
     json_put(o, "error", error);
-    reply_json(x, err_http_status(e), NULL, o);
+    admin_reply_json(x, err_http_status(e), NULL, o);
 }
 
 /* ---- health and metrics ---- */
@@ -121,7 +68,7 @@ static void get_healthz(struct api_admin *a, struct http_exchange *x, struct sli
 {
     (void)a;
     (void)rest;
-    reply_text(x, 200, "text/plain; charset=utf-8", NULL, SLICE("ok\n"));
+    admin_reply_text(x, 200, "text/plain; charset=utf-8", NULL, SLICE("ok\n"));
 }
 
 static json_t *fault_json(const struct control_fault *f)
@@ -166,7 +113,7 @@ static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slic
     json_put_int(o, "workers", (int64_t)s.workers);
     json_put_int(o, "in_flight", s.in_flight);
     json_put_int(o, "connections", s.connections);
-    reply_json(x, ready ? 200 : 503, NULL, o);
+    admin_reply_json(x, ready ? 200 : 503, NULL, o);
 }
 
 static void get_metrics(struct api_admin *a, struct http_exchange *x, struct slice rest)
@@ -175,9 +122,10 @@ static void get_metrics(struct api_admin *a, struct http_exchange *x, struct sli
     struct buf text;
     buf_init(&text, METRICS_BYTES);
     if (control_write_metrics(a->control, &text) == ERR_OK)
-        reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, buf_slice(&text));
+        admin_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL,
+                         buf_slice(&text));
     else
-        reply_error(x, ERR_INTERNAL, "The metrics are too large.");
+        admin_reply_error(x, ERR_INTERNAL, "The metrics are too large.");
     buf_clear(&text);
 }
 
@@ -185,6 +133,7 @@ static void get_metrics(struct api_admin *a, struct http_exchange *x, struct sli
  * so ---- */
 
 struct listing_query {
+    struct admin_task task;
     struct api_admin *admin;
     struct http_exchange *x;
     objid id;
@@ -210,6 +159,11 @@ static void query_free(struct listing_query *q)
     free(q);
 }
 
+static void query_gone(struct admin_task *t)
+{
+    query_free(CONTAINER_OF(t, struct listing_query, task));
+}
+
 static void query_answer(struct listing_query *q)
 {
     struct buf tail;
@@ -227,11 +181,11 @@ static void query_answer(struct listing_query *q)
     struct http_exchange *x = q->x;
     const struct http1_header type = {SLICE("Content-Type"), SLICE("application/json")};
     const struct slice pieces[] = {SLICE("{\"requests\":["), buf_slice(&q->json), buf_slice(&tail)};
-    ((struct visit *)http_exchange_user(x))->query = 0;
+    ((struct admin_visit *)http_exchange_user(x))->task = NULL;
     if (e == ERR_OK)
         http_reply_whole(x, 200, &type, 1, pieces, 3);
     else
-        reply_error(x, e, NULL);
+        admin_reply_error(x, e, NULL);
     buf_clear(&tail);
     query_free(q);
 }
@@ -283,13 +237,14 @@ static void get_requests(struct api_admin *a, struct http_exchange *x, struct sl
 {
     (void)rest;
     struct listing_query *q = mem_zalloc(1, sizeof *q);
+    q->task.gone = query_gone;
     q->admin = a;
     q->x = x;
     q->id = idtable_add(&a->queries, q);
     if (!q->id) {
         free(q);
-        reply_error(x, ERR_OVERLOADED,
-                    "Too many of these questions are waiting for their answers.");
+        admin_reply_error(x, ERR_OVERLOADED,
+                          "Too many of these questions are waiting for their answers.");
         return;
     }
     q->missing = q->workers = control_workers(a->control);
@@ -301,7 +256,7 @@ static void get_requests(struct api_admin *a, struct http_exchange *x, struct sl
         query_answer(q);
         return;
     }
-    ((struct visit *)http_exchange_user(x))->query = q->id;
+    ((struct admin_visit *)http_exchange_user(x))->task = &q->task;
     for (size_t i = 0; i < q->workers; i++)
         ask_worker(a, control_worker(a->control, i), q->id);
 }
@@ -415,7 +370,7 @@ static void get_backends(struct api_admin *a, struct http_exchange *x, struct sl
     json_put_text(o, "policy_version", p->version);
     json_put(o, "backends", backends);
     free(servers);
-    reply_json(x, 200, NULL, o);
+    admin_reply_json(x, 200, NULL, o);
 }
 
 /* ---- the encoder ---- */
@@ -463,43 +418,7 @@ static void get_encoder(struct api_admin *a, struct http_exchange *x, struct sli
     json_put_bool(o, "classifies", s->classifier != NULL);
     json_put(o, "declared_classes", classes);
     json_put_text(o, "policy_version", s->policy->version);
-    reply_json(x, 200, NULL, o);
-}
-
-/* ---- the cache ---- */
-
-static json_t *cache_json(const struct cache *c)
-{
-    struct cache_facts f;
-    json_t *o = json_object(), *store = json_object();
-
-    cache_facts(c, &f);
-    json_put_int(o, "lookups", (int64_t)f.lookups);
-    json_put_int(o, "hits_exact", (int64_t)f.hits_exact);
-    json_put_int(o, "waits", (int64_t)f.waits);
-    json_put_int(o, "puts", (int64_t)f.puts);
-    json_put_int(o, "refused_puts", (int64_t)f.refused_puts);
-    json_put_int(o, "resident", (int64_t)f.resident);
-    json_put_int(o, "resident_bytes", (int64_t)f.resident_bytes);
-    json_put_int(o, "in_flight", (int64_t)f.flights);
-    json_put_bool(store, "up", f.store_up);
-    json_put_int(store, "entries", (int64_t)f.store_entries);
-    json_put_int(store, "bytes", (int64_t)f.store_bytes);
-    json_put_int(store, "failed", (int64_t)f.store_failed);
-    json_put_int(store, "late", (int64_t)f.store_late);
-    json_put_int(store, "losses", (int64_t)f.store_losses);
-    json_put(o, "store", store);
-    return o;
-}
-
-/* What workers answered from their hot sets is not among the look-ups: see the metrics. */
-static void get_cache(struct api_admin *a, struct http_exchange *x, struct slice rest)
-{
-    (void)rest;
-    const struct snapshot *s = control_snapshot(a->control);
-    json_t *o = s->cache ? cache_json(s->cache) : json_object();
-    json_put_bool(o, "enabled", s->cache != NULL);
-    reply_json(x, 200, NULL, o);
+    admin_reply_json(x, 200, NULL, o);
 }
 
 /* ---- the policy ---- */
@@ -542,9 +461,9 @@ static void get_policy(struct api_admin *a, struct http_exchange *x, struct slic
     (void)rest;
     const struct policy *p = control_snapshot(a->control)->policy;
     if (wants_json(x))
-        reply_json(x, 200, p->version, policy_summary(a));
+        admin_reply_json(x, 200, p->version, policy_summary(a));
     else
-        reply_text(x, 200, "application/yaml", p->version, p->text);
+        admin_reply_text(x, 200, "application/yaml", p->version, p->text);
 }
 
 /* NULL when it cannot be said. */
@@ -579,23 +498,7 @@ static void post_validate(struct api_admin *a, struct http_exchange *x, struct s
     json_put(o, "diff", p ? diff_json(control_snapshot(a->control)->policy, p) : NULL);
     policy_unref(p);
     diags_clear(&d);
-    reply_json(x, 200, NULL, o);
-}
-
-/* If-Match (RFC 9110 13.1.1): a list of strong tags, or "*". */
-static bool tag_matches(struct slice list, const char *version)
-{
-    char tag[72];
-    snprintf(tag, sizeof tag, "\"%.64s\"", version);
-    while (list.n > 0) {
-        const char *comma = memchr(list.p, ',', list.n);
-        size_t n = comma ? (size_t)(comma - list.p) : list.n;
-        struct slice one = slice_trim(slice_make(list.p, n));
-        if (slice_eq(one, slice_str(tag)) || slice_eq(one, SLICE("*")))
-            return true;
-        list = slice_from(list, comma ? n + 1 : n);
-    }
-    return false;
+    admin_reply_json(x, 200, NULL, o);
 }
 
 /* ERR_OK when the change is based on what serves. The file is looked at first: an edit that is not
@@ -606,7 +509,7 @@ static enum err check_if_match(struct api_admin *a, struct http_exchange *x)
     if (!h)
         return ERR_PRECONDITION_REQUIRED;
     (void)control_load_policy(a->control, "file");
-    return tag_matches(h->value, control_snapshot(a->control)->policy->version)
+    return admin_tag_matches(h->value, control_snapshot(a->control)->policy->version)
                ? ERR_OK
                : ERR_PRECONDITION_FAILED;
 }
@@ -622,7 +525,7 @@ static void reply_changed(struct api_admin *a, struct http_exchange *x, const st
     json_put_int(o, "serial", s.policy_serial);
     json_put(o, "diagnostics", diag_json(d));
     json_put(o, "diff", diff_json(old, p));
-    reply_json(x, 200, p->version, o);
+    admin_reply_json(x, 200, p->version, o);
 }
 
 /* The common end of PUT and rollback. */
@@ -649,7 +552,7 @@ static void put_policy(struct api_admin *a, struct http_exchange *x, struct slic
     if (e == ERR_OK)
         change_policy(a, x, http_exchange_body(x), "api");
     else
-        reply_error(x, e, NULL);
+        admin_reply_error(x, e, NULL);
 }
 
 /* ---- versions ---- */
@@ -674,7 +577,7 @@ static void get_versions(struct api_admin *a, struct http_exchange *x, struct sl
     json_t *versions = json_array();
     for (size_t i = policy_store_count(store); i-- > 0;)
         json_array_append_new(versions, version_json(policy_store_at(store, i), s.policy_serial));
-    reply_json(x, 200, NULL, json_pack("{s:o}", "versions", versions));
+    admin_reply_json(x, 200, NULL, json_pack("{s:o}", "versions", versions));
 }
 
 /* Answers with an error and returns NULL when there is no such version. *text is the caller's. */
@@ -684,11 +587,11 @@ static const struct policy_store_entry *read_version(struct api_admin *a, struct
     const struct policy_store_entry *e = policy_store_find(control_store(a->control), serial);
     struct err_text t = {""};
     if (!e) {
-        reply_error(x, ERR_NOT_FOUND, "There is no policy version with this serial.");
+        admin_reply_error(x, ERR_NOT_FOUND, "There is no policy version with this serial.");
         return NULL;
     }
     if (policy_store_text(control_store(a->control), e, text, n, &t) != ERR_OK) {
-        reply_error(x, ERR_INTERNAL, t.s);
+        admin_reply_error(x, ERR_INTERNAL, t.s);
         return NULL;
     }
     return e;
@@ -712,7 +615,8 @@ static void get_version(struct api_admin *a, struct http_exchange *x, struct sli
 {
     int64_t serial = parse_serial(rest);
     if (serial < 0) {
-        reply_error(x, ERR_NOT_FOUND, "A policy version is named by its serial, a whole number.");
+        admin_reply_error(x, ERR_NOT_FOUND,
+                          "A policy version is named by its serial, a whole number.");
         return;
     }
     char *text;
@@ -720,7 +624,7 @@ static void get_version(struct api_admin *a, struct http_exchange *x, struct sli
     const struct policy_store_entry *e = read_version(a, x, serial, &text, &n);
     if (!e)
         return;
-    reply_text(x, 200, "application/yaml", e->version, slice_make(text, n));
+    admin_reply_text(x, 200, "application/yaml", e->version, slice_make(text, n));
     free(text);
 }
 
@@ -734,13 +638,14 @@ static void post_rollback(struct api_admin *a, struct http_exchange *x, struct s
     bool ok = o && json_unpack_ex(o, &fault, JSON_STRICT, "{s:I}", "serial", &serial) == 0;
     json_decref(o);
     if (!ok) {
-        reply_error(x, ERR_BAD_REQUEST,
-                    "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
+        admin_reply_error(
+            x, ERR_BAD_REQUEST,
+            "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
         return;
     }
     enum err e = check_if_match(a, x);
     if (e != ERR_OK) {
-        reply_error(x, e, NULL);
+        admin_reply_error(x, e, NULL);
         return;
     }
     char *text, origin[64];
@@ -754,52 +659,22 @@ static void post_rollback(struct api_admin *a, struct http_exchange *x, struct s
 
 /* ---- who may ask what ---- */
 
-static const struct route routes[] = {
-    {"GET", "/healthz", ACCESS_OPEN, get_healthz},
-    {"GET", "/readyz", ACCESS_OPEN, get_readyz},
-    {"GET", "/metrics", ACCESS_ADMIN, get_metrics},
-    {"GET", "/admin/requests", ACCESS_ADMIN, get_requests},
-    {"GET", "/admin/backends", ACCESS_ADMIN, get_backends},
-    {"GET", "/admin/encoder", ACCESS_ADMIN, get_encoder},
-    {"GET", "/admin/cache", ACCESS_ADMIN, get_cache},
-    {"GET", "/admin/policy", ACCESS_ADMIN, get_policy},
-    {"PUT", "/admin/policy", ACCESS_ADMIN, put_policy},
-    {"POST", "/admin/policy/validate", ACCESS_ADMIN, post_validate},
-    {"GET", "/admin/policy/versions", ACCESS_ADMIN, get_versions},
-    {"GET", "/admin/policy/versions/*", ACCESS_ADMIN, get_version},
-    {"POST", "/admin/policy/rollback", ACCESS_ADMIN, post_rollback},
+static const struct admin_route routes[] = {
+    {"GET", "/healthz", ADMIN_OPEN, get_healthz},
+    {"GET", "/readyz", ADMIN_OPEN, get_readyz},
+    {"GET", "/metrics", ADMIN_ONLY, get_metrics},
+    {"GET", "/admin/requests", ADMIN_ONLY, get_requests},
+    {"GET", "/admin/backends", ADMIN_ONLY, get_backends},
+    {"GET", "/admin/encoder", ADMIN_ONLY, get_encoder},
+    {"GET", "/admin/policy", ADMIN_ONLY, get_policy},
+    {"PUT", "/admin/policy", ADMIN_ONLY, put_policy},
+    {"POST", "/admin/policy/validate", ADMIN_ONLY, post_validate},
+    {"GET", "/admin/policy/versions", ADMIN_ONLY, get_versions},
+    {"GET", "/admin/policy/versions/*", ADMIN_ONLY, get_version},
+    {"POST", "/admin/policy/rollback", ADMIN_ONLY, post_rollback},
+    {0},
 };
-#define ROUTES (sizeof routes / sizeof *routes)
-
-static bool path_matches(const char *pattern, struct slice path, struct slice *rest)
-{
-    struct slice fixed = slice_str(pattern);
-    *rest = (struct slice){NULL, 0};
-    if (fixed.p[fixed.n - 1] != '*')
-        return slice_eq(path, fixed);
-    fixed.n--;
-    *rest = slice_from(path, fixed.n);
-    return slice_starts(path, fixed) && rest->n > 0 && !memchr(rest->p, '/', rest->n);
-}
-
-static enum err find_route(struct http_exchange *x, struct visit *v)
-{
-    const struct http1_head *head = http_exchange_head(x);
-    struct slice method = slice_eq(head->method, SLICE("HEAD")) ? SLICE("GET") : head->method, rest;
-    for (size_t i = 0; i < ROUTES; i++) {
-        if (!path_matches(routes[i].path, http_exchange_path(x), &rest))
-            continue;
-        if (slice_eq(method, slice_str(routes[i].method))) {
-            v->route = &routes[i];
-            v->rest = rest;
-            return ERR_OK;
-        }
-        v->allow = arena_printf(http_exchange_arena(x), "%s%s%s%s", v->allow ? v->allow : "",
-                                v->allow ? ", " : "", routes[i].method,
-                                strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
-    }
-    return v->allow ? ERR_METHOD_NOT_ALLOWED : ERR_NOT_FOUND;
-}
+static const struct admin_route *const tables[] = {routes, api_cache_routes, NULL};
 
 /* "localhost", 127.0.0.0/8 or ::1, with or without a port. A name that an attacker made resolve to
  * us is none of them. */
@@ -819,7 +694,7 @@ static bool is_loopback_host(struct slice host)
     return true;
 }
 
-static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit *v)
+static enum err admit(struct api_admin *a, struct http_exchange *x, struct admin_visit *v)
 {
     const struct policy *p = control_snapshot(a->control)->policy;
     const struct http1_head *head = http_exchange_head(x);
@@ -831,8 +706,8 @@ static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit
             NULL);
         return ERR_FORBIDDEN;
     }
-    enum err found = find_route(x, v);
-    if (found == ERR_OK && v->route->access == ACCESS_OPEN)
+    enum err found = admin_route_find(tables, x, v);
+    if (found == ERR_OK && v->route->access == ADMIN_OPEN)
         return ERR_OK;
     const struct policy_tenant *tenant;
     const char *message = NULL;
@@ -843,6 +718,7 @@ static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit
         http_exchange_refuse(x, message, NULL);
         return e;
     }
+    v->who = tenant ? arena_strdup(http_exchange_arena(x), slice_str(tenant->name)) : "-";
     return found;
 }
 
@@ -850,30 +726,37 @@ static enum err admit(struct api_admin *a, struct http_exchange *x, struct visit
 
 static enum err on_head(void *ctx, struct http_exchange *x)
 {
-    struct visit *v = ARENA_NEW(http_exchange_arena(x), struct visit);
+    struct admin_visit *v = ARENA_NEW(http_exchange_arena(x), struct admin_visit);
     http_exchange_set_user(x, v);
     return admit(ctx, x, v);
 }
 
 static void on_request(void *ctx, struct http_exchange *x)
 {
-    const struct visit *v = http_exchange_user(x);
+    const struct admin_visit *v = http_exchange_user(x);
     v->route->handle(ctx, x, v->rest);
 }
 
 static void on_gone(void *ctx, struct http_exchange *x)
 {
-    struct api_admin *a = ctx;
-    const struct visit *v = http_exchange_user(x);
-    struct listing_query *q = v->query ? idtable_get(&a->queries, v->query) : NULL;
-    if (q)
-        query_free(q);
+    const struct admin_visit *v = http_exchange_user(x);
+    (void)ctx;
+    if (v->task)
+        v->task->gone(v->task);
+}
+
+static void on_writable(void *ctx, struct http_exchange *x)
+{
+    const struct admin_visit *v = http_exchange_user(x);
+    (void)ctx;
+    if (v->task && v->task->writable)
+        v->task->writable(v->task);
 }
 
 static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
 {
     (void)ctx;
-    const struct visit *v = http_exchange_user(x);
+    const struct admin_visit *v = http_exchange_user(x);
     enum err e = buf_append_slice(
         out, SLICE("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"));
     if (e == ERR_OK && v && v->allow && !v->route)
@@ -889,6 +772,7 @@ const struct http_handler *api_admin_handler(void)
         .on_head = on_head,
         .on_request = on_request,
         .on_gone = on_gone,
+        .on_writable = on_writable,
         .extra_headers = extra_headers,
     };
     return &handler;
@@ -898,6 +782,7 @@ struct api_admin *api_admin_new(struct control *c)
 {
     struct api_admin *a = mem_zalloc(1, sizeof *a);
     a->control = c;
+    a->cache = api_cache_new(c);
     idtable_init(&a->queries, MAX_QUERIES);
     return a;
 }
@@ -919,7 +804,13 @@ void api_admin_free(struct api_admin *a)
         return;
     idtable_each(&a->queries, free_query, NULL);
     idtable_clear(&a->queries);
+    api_cache_free(a->cache);
     free(a);
+}
+
+struct api_cache *api_admin_cache(const struct api_admin *a)
+{
+    return a->cache;
 }
 
 enum err api_admin_error_body(void *ctx, const struct http_exchange *x,

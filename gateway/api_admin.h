@@ -14,6 +14,7 @@
  *   GET  /admin/policy/versions           those that served
  *   GET  /admin/policy/versions/{serial}  one as YAML
  *   POST /admin/policy/rollback           {"serial": N}, If-Match needed: as PUT with that text
+ *        /admin/cache...                  see api_cache.h
  *
  * HEAD works like GET. Every change needs If-Match, which a browser does not send across origins
  * without asking first, and no CORS header is ever given. With tenants all but /healthz and /readyz
@@ -25,9 +26,11 @@
 #include "gateway/http_server.h"
 struct control;
 struct api_admin;
+struct api_cache;
 struct http_handler;
 
 struct api_admin *api_admin_new(struct control *c);
+struct api_cache *api_admin_cache(const struct api_admin *a);
 void api_admin_free(struct api_admin *a); /* after the server whose handler it was; NULL allowed */
 const struct http_handler *api_admin_handler(void); /* ctx is the struct api_admin */
 /* For http_server_options.error_body: OpenAI's shape. */

@@ -1,6 +1,8 @@
 /* Which endpoint a request line means. Called once per request head, on a worker; pure. */
 #include "gateway/api_path.h"
 
+#include "gateway/http_target.h"
+
 static const struct {
     struct slice path;
     enum api_endpoint endpoint;
@@ -14,33 +16,6 @@ static const struct {
     {{"/responses", 10}, API_RESPONSES, "POST, OPTIONS"},
     {{"/models", 7}, API_MODELS, "GET, HEAD, OPTIONS"},
 };
-
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static enum err percent_decode(struct slice in, struct arena *a, struct slice *out)
-{
-    char *p = arena_alloc(a, in.n + 1);
-    size_t n = 0;
-
-    for (size_t i = 0; i < in.n; i++) {
-        if (in.p[i] != '%') {
-            p[n++] = in.p[i];
-            continue;
-        }
-        if (i + 2 >= in.n || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
-            return ERR_BAD_REQUEST;
-        p[n++] = (char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2]));
-        i += 2;
-    }
-    *out = slice_make(p, n);
-    return ERR_OK;
-}
 
 static enum err find(struct slice path, struct arena *a, struct api_path *out)
 {
@@ -57,7 +32,8 @@ static enum err find(struct slice path, struct arena *a, struct api_path *out)
         return ERR_NOT_FOUND;
     out->endpoint = API_MODEL;
     out->allow = "GET, HEAD, OPTIONS";
-    return percent_decode(slice_from(path, prefix.n), a, &out->model);
+    return http_target_decode(slice_from(path, prefix.n), a, &out->model) ? ERR_OK
+                                                                          : ERR_BAD_REQUEST;
 }
 
 enum err api_path_parse(struct slice method, struct slice path, struct arena *a,

@@ -51,3 +51,62 @@ bool http_target_split(struct slice method, struct slice target, struct slice *p
     split_query(slice_from(rest, authority), path, query);
     return true;
 }
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool http_target_decode(struct slice in, struct arena *a, struct slice *out)
+{
+    char *p = arena_alloc(a, in.n + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < in.n; i++) {
+        if (in.p[i] != '%') {
+            p[n++] = in.p[i];
+            continue;
+        }
+        if (i + 2 >= in.n || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
+            return false;
+        p[n++] = (char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2]));
+        i += 2;
+    }
+    *out = slice_make(p, n);
+    return true;
+}
+
+/* Of an HTML form: the space is a plus. */
+static bool form_decode(struct slice in, struct arena *a, struct slice *out)
+{
+    char *p = arena_strdup(a, in);
+
+    for (size_t i = 0; i < in.n; i++)
+        if (p[i] == '+')
+            p[i] = ' ';
+    return http_target_decode(slice_make(p, in.n), a, out);
+}
+
+bool http_target_next(struct slice *query, struct arena *a, struct slice *key, struct slice *value,
+                      const char **wrong)
+{
+    *wrong = NULL;
+    while (query->n > 0) {
+        const char *end = memchr(query->p, '&', query->n);
+        struct slice pair = slice_make(query->p, end ? (size_t)(end - query->p) : query->n);
+        *query = slice_from(*query, end ? pair.n + 1 : pair.n);
+        if (pair.n == 0)
+            continue;
+        const char *mark = memchr(pair.p, '=', pair.n);
+        size_t n = mark ? (size_t)(mark - pair.p) : pair.n;
+        if (form_decode(slice_make(pair.p, n), a, key) &&
+            form_decode(slice_from(pair, mark ? n + 1 : n), a, value))
+            return true;
+        *wrong = "a '%' in the query stands without two hex digits behind it";
+        return false;
+    }
+    return false;
+}

@@ -6,24 +6,27 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-json_t *json_put_string(const char *s)
+json_t *json_put_slice(struct slice s)
 {
-    if (!s)
-        return json_null();
-    json_t *text = json_string(s);
+    json_t *text = json_stringn(s.n ? s.p : "", s.n);
     if (text)
         return text;
-    char *copy = mem_strdup(slice_str(s));
-    for (size_t i = 0, n = strlen(copy), step; i < n; i += step) {
-        step = utf8_char_bytes(copy + i, n - i);
+    char *copy = mem_strdup(s);
+    for (size_t i = 0, step; i < s.n; i += step) {
+        step = utf8_char_bytes(copy + i, s.n - i);
         if (step == 0) {
             copy[i] = '?';
             step = 1;
         }
     }
-    text = json_string(copy);
+    text = json_stringn(copy, s.n);
     free(copy);
     return text;
+}
+
+json_t *json_put_string(const char *s)
+{
+    return s ? json_put_slice(slice_str(s)) : json_null();
 }
 
 void json_put(json_t *object, const char *key, json_t *value)

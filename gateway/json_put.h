@@ -6,8 +6,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/slice.h"
 
-json_t *json_put_string(const char *s); /* null for NULL; a '?' for each byte that is not UTF-8 */
+json_t *json_put_slice(struct slice s); /* a '?' for each byte that is not UTF-8 */
+json_t *json_put_string(const char *s); /* null for NULL */
 
 void json_put(json_t *object, const char *key, json_t *value); /* takes value over; NULL: null */
 void json_put_text(json_t *object, const char *key, const char *s);

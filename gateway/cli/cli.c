@@ -15,9 +15,9 @@
 #define MAX_OPTIONS 32
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_serve,    &cmd_check,   &cmd_explain, &cmd_diff,  &cmd_schema, &cmd_models,
-    &cmd_backends, &cmd_model,   &cmd_distil,  &cmd_train, &cmd_eval,   &cmd_embed,
-    &cmd_classify, &cmd_version, &cmd_help,    NULL,
+    &cmd_serve,    &cmd_check,    &cmd_explain, &cmd_diff,   &cmd_schema, &cmd_models,
+    &cmd_backends, &cmd_cache,    &cmd_model,   &cmd_distil, &cmd_train,  &cmd_eval,
+    &cmd_embed,    &cmd_classify, &cmd_version, &cmd_help,   NULL,
 };
 
 /* Every command has it, so no command lists it. */
@@ -73,6 +73,20 @@ const struct cli_command *cli_find(const char *name)
         names_nearest_offer(&near, (*c)->name);
     }
     complain(NULL, "unknown command", name, near.best);
+    return NULL;
+}
+
+const struct cli_command *cli_find_part(const struct cli_command *c, const char *word)
+{
+    struct names_nearest near;
+    names_nearest_init(&near, slice_str(word));
+    for (const struct cli_command *const *p = c->parts; *p; p++) {
+        const char *name = (*p)->name + strlen(c->name) + 1;
+        if (strcmp(name, word) == 0)
+            return *p;
+        names_nearest_offer(&near, name);
+    }
+    complain(c, "there is no", word, near.best);
     return NULL;
 }
 
@@ -194,9 +208,13 @@ static int parse(struct cli_args *a, int argc, char **argv, bool *help)
     return EXIT_CODE_OK;
 }
 
+static int run_part(const struct cli_command *c, int argc, char **argv);
+
 /* argv[0] is the command's name. */
 static int parse_and_run(const struct cli_command *c, int argc, char **argv)
 {
+    if (c->parts)
+        return run_part(c, argc, argv);
     /* A word may be a cluster of letters: there are at most as many options as characters. */
     size_t room = 0;
     for (int i = 1; i < argc; i++)
@@ -210,6 +228,19 @@ static int parse_and_run(const struct cli_command *c, int argc, char **argv)
         code = c->run(&a);
     free(a.given);
     return code;
+}
+
+static int run_part(const struct cli_command *c, int argc, char **argv)
+{
+    const struct cli_command *part;
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        help_command(c);
+        return EXIT_CODE_OK;
+    }
+    if (argc < 2 || argv[1][0] == '-')
+        return complain(c, "what is to be done is missing:", c->operands, NULL);
+    part = cli_find_part(c, argv[1]);
+    return part ? parse_and_run(part, argc - 1, argv + 1) : EXIT_CODE_USAGE;
 }
 
 int cli_main(int argc, char **argv)

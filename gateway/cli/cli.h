@@ -21,7 +21,7 @@ struct cli_example {
 struct cli_args;
 
 struct cli_command {
-    const char *name;
+    const char *name;               /* of a part: with its command's before it, "cache ls" */
     const char *operands;           /* as the synopsis shows them: "FILE..." */
     int min_operands, max_operands; /* -1: any number */
     const char *summary;            /* "validate policy files" */
@@ -29,6 +29,9 @@ struct cli_command {
     const struct cli_option *options;
     const struct cli_example *examples;
     int (*run)(const struct cli_args *a); /* returns an enum exit_code */
+    /* NULL: it has none; else the first operand names the one that runs, and this command has no
+     * options of its own. Ends with NULL. */
+    const struct cli_command *const *parts;
 };
 
 /* One command line, parsed. Strings are argv's. */
@@ -54,10 +57,13 @@ extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 const struct cli_command *
 cli_find(const char *name); /* NULL + a message with the nearest name on stderr */
 
+/* The same among c's parts; word is without c's name. */
+const struct cli_command *cli_find_part(const struct cli_command *c, const char *word);
+
 int cli_main(int argc, char **argv);
 
-extern const struct cli_command cmd_backends, cmd_check, cmd_classify, cmd_diff, cmd_distil,
-    cmd_eval, cmd_embed, cmd_explain, cmd_help, cmd_model, cmd_models, cmd_schema, cmd_serve,
-    cmd_train, cmd_version;
+extern const struct cli_command cmd_backends, cmd_cache, cmd_check, cmd_classify, cmd_diff,
+    cmd_distil, cmd_eval, cmd_embed, cmd_explain, cmd_help, cmd_model, cmd_models, cmd_schema,
+    cmd_serve, cmd_train, cmd_version;
 
 #endif

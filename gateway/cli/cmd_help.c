@@ -11,6 +11,12 @@ static int help(const struct cli_args *a)
         help_program();
     } else {
         const struct cli_command *c = cli_find(a->operands[0]);
+        if (c && a->operand_count == 2 && !c->parts) {
+            fprintf(stderr, "weir help: '%s' has no parts\n", c->name);
+            return EXIT_CODE_USAGE;
+        }
+        if (c && a->operand_count == 2)
+            c = cli_find_part(c, a->operands[1]);
         if (!c)
             return EXIT_CODE_USAGE;
         help_command(c);
@@ -20,8 +26,8 @@ static int help(const struct cli_args *a)
 
 const struct cli_command cmd_help = {
     .name = "help",
-    .operands = "[COMMAND]",
-    .max_operands = 1,
+    .operands = "[COMMAND [PART]]",
+    .max_operands = 2,
     .summary = "show the page of a command",
     .description = "Without COMMAND the page of the program. 'weir COMMAND --help' shows the same "
                    "page as 'weir help COMMAND'.",

@@ -143,6 +143,16 @@ static void synopsis_line(const struct page *p, const struct cli_command *c)
     }
 }
 
+/* What a command consists of. */
+static void parts(const struct page *p, const struct cli_command *c)
+{
+    section(p, "PARTS");
+    for (const struct cli_command *const *part = c->parts; *part; part++)
+        term(p, (*part)->name, (*part)->summary);
+    text(p, "'weir help COMMAND PART' says more.", 7);
+    end_section(p);
+}
+
 static void options(const struct page *p, const struct cli_option *o)
 {
     for (; o->name; o++) {
@@ -193,7 +203,9 @@ static void environment(const struct page *p)
     term(p, "variables named by the policy",
          "key_env and tenants' env entries are read when a policy is loaded. Their values are "
          "never logged or printed.");
-    term(p, "WEIR_API_KEY", "The key that 'weir models --url' sends, when the server wants one.");
+    term(p, "WEIR_API_KEY",
+         "The key that 'weir models --url', 'weir backends' and 'weir cache' send, when the server "
+         "wants one.");
     term(p, "WEIR_MODELS", "The folder of the encoder's models; see 'weir help model'.");
     term(p, "PIP_INDEX_URL, HF_ENDPOINT, SSL_CERT_FILE",
          "Where 'weir model fetch' looks for models, and the certificates it trusts.");
@@ -213,6 +225,11 @@ static void files(const struct page *p)
     term(p, "MODELS/NAME/",
          "A model in the layout of sentence-transformers, with weir.json: source and digests. "
          "MODELS is WEIR_MODELS, ~/.local/share/weir/models or /var/lib/weir/models.");
+    term(p, "STATE/cache.sqlite",
+         "The answers that the cache keeps, where the policy names no Redis.");
+    term(p, "STATE/cache_changes.jsonl",
+         "Who changed what in the cache and when: a file that only grows, each line with the "
+         "SHA-256 of the line before it.");
     term(p, "STATE/lock", "Held while a process uses the directory.");
     end_section(p);
 }
@@ -280,6 +297,8 @@ void help_command(const struct cli_command *c)
     section(&p, "DESCRIPTION");
     text(&p, c->description, 7);
     end_section(&p);
+    if (c->parts)
+        parts(&p, c);
     if (c->options->name) {
         section(&p, "OPTIONS");
         options(&p, c->options);
@@ -292,6 +311,15 @@ void help_command(const struct cli_command *c)
     examples(&p, c->examples);
 }
 
+static void man_command(const struct page *p, const struct cli_command *c)
+{
+    printf(".SS weir %s\n", c->name);
+    synopsis_line(p, c);
+    puts(".PP");
+    text(p, c->description, 7);
+    options(p, c->options);
+}
+
 void help_man(void)
 {
     const struct page p = {.man = true};
@@ -300,11 +328,9 @@ void help_man(void)
     program_intro(&p);
     section(&p, "COMMANDS");
     for (const struct cli_command *const *c = cli_commands; *c; c++) {
-        printf(".SS weir %s\n", (*c)->name);
-        synopsis_line(&p, *c);
-        puts(".PP");
-        text(&p, (*c)->description, 7);
-        options(&p, (*c)->options);
+        man_command(&p, *c);
+        for (const struct cli_command *const *part = (*c)->parts; part && *part; part++)
+            man_command(&p, *part);
     }
     section(&p, "OPTIONS");
     options(&p, program_options);

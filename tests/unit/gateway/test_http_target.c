@@ -61,8 +61,43 @@ static void length(void **state)
         http_target_split(SLICE("GET"), slice_make(target, sizeof target), &path, &query, &why));
 }
 
+static void queries(void **state)
+{
+    static const struct {
+        const char *query, *seen; /* "key=value;" of each pair, '!' for a fault */
+    } cases[] = {
+        {"", ""},
+        {"&&", ""},
+        {"a=1", "a=1;"},
+        {"a", "a=;"},
+        {"=1", "=1;"},
+        {"a=1&b=2&", "a=1;b=2;"},
+        {"a=x+y%20z%2B", "a=x y z+;"},
+        {"a=b=c", "a=b=c;"},
+        {"%61=%7e", "a=~;"},
+        {"a=%", "!"},
+        {"a=%4", "!"},
+        {"a=%4g", "!"},
+        {"ok=1&a=%zz", "ok=1;!"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct slice rest = slice_str(cases[i].query), key, value;
+        const char *wrong, *seen = "";
+        struct arena a;
+        arena_init(&a, 256);
+        while (http_target_next(&rest, &a, &key, &value, &wrong))
+            seen = arena_printf(&a, "%s%.*s=%.*s;", seen, SLICE_ARG(key), SLICE_ARG(value));
+        seen = arena_printf(&a, "%s%s", seen, wrong ? "!" : "");
+        assert_string_equal(seen, cases[i].seen);
+        arena_clear(&a);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forms), cmocka_unit_test(length)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forms), cmocka_unit_test(length),
+                                       cmocka_unit_test(queries)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,214 @@
+/* Owns nothing. Called by cmd_cache*.c. */
+#include "gateway/cli/cache_client.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "gateway/cli/fetch.h"
+#include "policies/policy_value.h"
+
+#define DEFAULT_URL "http://127.0.0.1:8081"
+#define PATH_BYTES  8000
+
+void cache_client_init(struct cache_client *c, const struct cli_args *a)
+{
+    const char *url = cli_value(a, "url");
+
+    *c = (struct cache_client){.command = a->command->name,
+                               .url = url ? url : DEFAULT_URL,
+                               .key = getenv("WEIR_API_KEY"),
+                               .json = cli_flag(a, "json"),
+                               .code = EXIT_CODE_OK};
+}
+
+json_t *cache_client_where(const struct cli_args *a, size_t *count)
+{
+    static const char *const conditions[] = {"scope",  "tag",    "model",  "route",      "class",
+                                             "prefix", "id",     "answer", "source",     "older",
+                                             "newer",  "pinned", "dead",   "quarantined"};
+    json_t *where = json_object();
+
+    for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++) {
+        const char *value = cli_value(a, conditions[i]);
+        bool flag = strcmp(conditions[i], "pinned") == 0 || strcmp(conditions[i], "dead") == 0 ||
+                    strcmp(conditions[i], "quarantined") == 0;
+        if (value)
+            json_object_set_new(where, conditions[i], json_string(flag ? "true" : value));
+    }
+    *count = json_object_size(where);
+    return where;
+}
+
+static void add_escaped(struct buf *b, const char *s)
+{
+    enum err e = ERR_OK;
+
+    for (; *s && e == ERR_OK; s++) {
+        unsigned char c = (unsigned char)*s;
+        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+                     c == '-' || c == '_' || c == '.';
+        e = plain ? buf_append(b, s, 1) : buf_printf(b, "%%%02X", c);
+    }
+    (void)e; /* cut at PATH_BYTES: the server says what is missing */
+}
+
+static void add_pair(struct buf *b, const char *key, const char *value)
+{
+    struct slice so_far = buf_slice(b);
+    const char *mark = so_far.n && memchr(so_far.p, '?', so_far.n) ? "&" : "?";
+
+    if (buf_printf(b, "%s%s=", mark, key) == ERR_OK)
+        add_escaped(b, value);
+}
+
+char *cache_client_path(const char *path, json_t *where, const char *cursor, const char *limit)
+{
+    struct buf b;
+    const char *key;
+    json_t *value;
+
+    buf_init(&b, PATH_BYTES);
+    enum err e = buf_append_slice(&b, slice_str(path));
+    (void)e;
+    json_object_foreach(where, key, value) add_pair(&b, key, json_string_value(value));
+    if (cursor)
+        add_pair(&b, "cursor", cursor);
+    if (limit)
+        add_pair(&b, "limit", limit);
+    char *all = mem_strdup(buf_slice(&b));
+    buf_clear(&b);
+    return all;
+}
+
+char *cache_client_name(const char *path, const char *name)
+{
+    struct buf b;
+
+    buf_init(&b, PATH_BYTES);
+    if (buf_append_slice(&b, slice_str(path)) == ERR_OK)
+        add_escaped(&b, name);
+    char *all = mem_strdup(buf_slice(&b));
+    buf_clear(&b);
+    return all;
+}
+
+static void complain(struct cache_client *c, const char *why)
+{
+    fprintf(stderr, "weir %s: %s\n", c->command, why);
+    c->code = EXIT_CODE_RUNTIME;
+}
+
+/* The server's own words where it has some. */
+static void complain_status(struct cache_client *c, int status, const json_t *answer)
+{
+    const char *said =
+        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
+    struct err_text t;
+
+    if (said)
+        err_say(&t, "%s%s", said, status == 401 ? " (WEIR_API_KEY holds the key)" : "");
+    else
+        err_say(&t, "%s: HTTP status %d", c->url, status);
+    complain(c, t.s);
+    if (status == 404 || status == 409 || status == 412)
+        c->code = EXIT_CODE_FOUND;
+}
+
+json_t *cache_client_ask(struct cache_client *c, const char *method, const char *path, json_t *body)
+{
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct fetch_ask ask = {.base_url = c->url,
+                            .path = path,
+                            .api_key = c->key,
+                            .method = method,
+                            .content_type = text ? "application/json" : NULL,
+                            .body = slice_str(text),
+                            .total_ms = 60000};
+    struct err_text t = {""}, said;
+    struct buf answer;
+    json_t *o = NULL;
+    int status;
+
+    buf_init(&answer, FETCH_BYTES);
+    enum err err = fetch(&ask, &answer, &status, &t);
+    if (err == ERR_OK)
+        o = json_loadb(buf_slice(&answer).p, buf_len(&answer), 0, NULL);
+    if (err != ERR_OK) {
+        err_say(&said, "%s: %.400s", c->url, t.s);
+        complain(c, said.s);
+    } else if (status != 200) {
+        complain_status(c, status, o);
+        json_decref(o);
+        o = NULL;
+    } else if (!o) {
+        complain(c, "the answer is not JSON; is this weir's admin listener?");
+    }
+    buf_clear(&answer);
+    json_decref(body);
+    free(text);
+    return o;
+}
+
+/* ---- what is printed ---- */
+
+long long cache_client_int(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+const char *cache_client_text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+void cache_client_print_line(FILE *f, const char *text, size_t columns)
+{
+    size_t n = strlen(text), shown = 0;
+
+    for (size_t i = 0, step; i < n; i += step, shown++) {
+        unsigned char c = (unsigned char)text[i];
+        step = utf8_char_bytes(text + i, n - i);
+        if (columns && shown + 1 >= columns && i + step < n) {
+            fputs("...", f);
+            return;
+        }
+        if (step == 0) {
+            step = 1;
+            fputc('?', f);
+        } else if (c == '\n' || c == '\t') {
+            fputs(c == '\n' ? "\\n" : "\\t", f);
+        } else if (c < 0x20 || c == 0x7F || (c == 0xC2 && (unsigned char)text[i + 1] < 0xA0)) {
+            fprintf(f, "\\x%02x", c); /* C0 and C1: a terminal would obey them */
+        } else {
+            fwrite(text + i, 1, step, f);
+        }
+    }
+}
+
+const char *cache_client_span(const char *time, char *out, size_t out_bytes)
+{
+    static const struct {
+        int64_t s;
+        char unit;
+    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+    const char *hint;
+    int64_t at_us = 0, s;
+
+    if (value_time(slice_str(time), &at_us, &hint)) {
+        snprintf(out, out_bytes, "?");
+        return out;
+    }
+    s = (at_us - clock_wall_us()) / 1000000;
+    if (s < 0)
+        s = -s;
+    size_t i = 0;
+    while (i < 3 && s < units[i].s)
+        i++;
+    snprintf(out, out_bytes, "%lld%c", (long long)(s / units[i].s), units[i].unit);
+    return out;
+}

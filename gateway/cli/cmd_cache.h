@@ -1,0 +1,10 @@
+/* The parts of `weir cache`, one noun per file. Single-threaded. */
+#ifndef GATEWAY_CLI_CMD_CACHE_H
+#define GATEWAY_CLI_CMD_CACHE_H
+
+#include "gateway/cli/cli.h"
+
+extern const struct cli_command cmd_cache_ls, cmd_cache_get, cmd_cache_stats, cmd_cache_rm,
+    cmd_cache_pin, cmd_cache_quarantine, cmd_cache_changes;
+
+#endif

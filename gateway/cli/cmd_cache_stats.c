@@ -1,0 +1,227 @@
+/* weir cache stats and changes: what the cache holds and does, and who changed it. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "gateway/cli/cache_client.h"
+#include "gateway/cli/cmd_cache.h"
+#include "gateway/cli/out.h"
+#include "gateway/cli/progress.h"
+
+/* ---- stats ---- */
+
+static void add_up(json_t *sums, json_t *scopes)
+{
+    const char *scope, *key;
+    json_t *counts, *n;
+
+    json_object_foreach(scopes, scope, counts)
+    {
+        json_t *sum = json_object_get(sums, scope);
+        if (!sum) {
+            json_object_set(sums, scope, counts);
+            continue;
+        }
+        json_object_foreach(counts, key, n)
+        {
+            json_object_set_new(sum, key,
+                                json_integer(json_integer_value(json_object_get(sum, key)) +
+                                             json_integer_value(n)));
+        }
+    }
+}
+
+/* By scope, over all steps; NULL: why was said. */
+static json_t *usage(struct cache_client *c)
+{
+    json_t *sums = json_object(), *step;
+    char *cursor = mem_strdup(SLICE("0"));
+    struct progress p;
+    uint64_t looked_at = 0;
+
+    progress_begin(&p, "adding up", PROGRESS_COUNT);
+    do {
+        char *path = cache_client_path("/admin/cache/usage", NULL, cursor, NULL);
+        step = cache_client_ask(c, "GET", path, NULL);
+        free(path);
+        if (!step)
+            break;
+        add_up(sums, json_object_get(step, "scopes"));
+        looked_at += (uint64_t)cache_client_int(step, "looked_at");
+        progress_update(&p, looked_at, 0);
+        free(cursor);
+        cursor = mem_strdup(slice_str(cache_client_text(step, "cursor")));
+        json_decref(step);
+    } while (*cursor && strcmp(cursor, "0") != 0);
+    progress_end(&p);
+    free(cursor);
+    if (c->code == EXIT_CODE_OK)
+        return sums;
+    json_decref(sums);
+    return NULL;
+}
+
+static void print_amount(const char *name, const json_t *o, const char *key)
+{
+    char size[32];
+
+    progress_amount((uint64_t)cache_client_int(o, key), PROGRESS_BYTES, size, sizeof size);
+    printf("%-24s %s\n", name, size);
+}
+
+static void print_facts(const json_t *f)
+{
+    const json_t *store = json_object_get(f, "store"), *semantic = json_object_get(f, "semantic");
+    long long lookups = cache_client_int(f, "lookups"), hits = cache_client_int(f, "hits_exact"),
+              near = cache_client_int(semantic, "hits");
+
+    printf("%-24s %s\n", "store",
+           json_is_true(json_object_get(store, "up")) ? "up" : "DOWN: everything misses");
+    printf("%-24s %lld\n", "entries", cache_client_int(store, "entries"));
+    print_amount("bytes", store, "bytes");
+    printf("%-24s %lld\n", "in memory", cache_client_int(f, "resident"));
+    print_amount("bytes in memory", f, "resident_bytes");
+    printf("%-24s %lld, beside what workers answered from their hot sets\n", "look-ups", lookups);
+    printf("%-24s %lld exact, %lld by meaning (%.1f %%)\n", "hits", hits, near,
+           lookups ? 100.0 * (double)(hits + near) / (double)lookups : 0.0);
+    printf("%-24s %lld\n", "stored answers", cache_client_int(f, "puts"));
+    printf("%-24s %lld\n", "refused by the store", cache_client_int(f, "refused_puts"));
+    printf("%-24s %lld failed, %lld late, %lld damaged\n", "of the store",
+           cache_client_int(store, "failed"), cache_client_int(store, "late"),
+           cache_client_int(store, "bad_entries"));
+    if (cache_client_int(semantic, "indexed") > 0 || cache_client_int(semantic, "labels") > 0) {
+        printf("%-24s %lld vectors\n", "index", cache_client_int(semantic, "indexed"));
+        print_amount("bytes of the index", semantic, "index_bytes");
+        printf("%-24s %lld labels, %lld audits, %lld of them wrong%s\n", "learned",
+               cache_client_int(semantic, "labels"), cache_client_int(semantic, "audits"),
+               cache_client_int(semantic, "audited_wrong"),
+               json_is_true(json_object_get(semantic, "alarm")) ? "; ALARM" : "");
+    }
+}
+
+static void print_scopes(json_t *sums)
+{
+    const char *scope;
+    json_t *n;
+    char size[32];
+
+    printf("\n%s%-24s %10s %12s %12s %8s %12s%s\n", out_style(stdout, OUT_BOLD), "SCOPE", "ENTRIES",
+           "BYTES", "WITH VECTOR", "PINNED", "QUARANTINED", out_style(stdout, OUT_PLAIN));
+    json_object_foreach(sums, scope, n)
+    {
+        progress_amount((uint64_t)cache_client_int(n, "bytes"), PROGRESS_BYTES, size, sizeof size);
+        printf("%-24s %10lld %12s %12lld %8lld %12lld\n", *scope ? scope : "(shared)",
+               cache_client_int(n, "entries"), size, cache_client_int(n, "with_vector"),
+               cache_client_int(n, "pinned"), cache_client_int(n, "quarantined"));
+    }
+}
+
+static int stats(const struct cli_args *a)
+{
+    struct cache_client c;
+    json_t *facts, *sums = NULL;
+
+    cache_client_init(&c, a);
+    facts = cache_client_ask(&c, "GET", "/admin/cache", NULL);
+    if (!facts)
+        return c.code;
+    if (json_is_true(json_object_get(facts, "enabled")) && !cli_flag(a, "quick"))
+        sums = usage(&c);
+    if (sums)
+        json_object_set(facts, "scopes", sums);
+    if (c.code == EXIT_CODE_OK && c.json) {
+        out_json(json_incref(facts));
+    } else if (c.code == EXIT_CODE_OK && !json_is_true(json_object_get(facts, "enabled"))) {
+        printf("the policy has no cache\n");
+    } else if (c.code == EXIT_CODE_OK) {
+        print_facts(facts);
+        if (sums)
+            print_scopes(sums);
+    }
+    json_decref(sums);
+    json_decref(facts);
+    return c.code;
+}
+
+const struct cli_command cmd_cache_stats = {
+    .name = "cache stats",
+    .operands = "",
+    .summary = "say what the cache holds and does, and whose it is",
+    .description = "Facts of the process, then entries and bytes by scope, added up over the whole "
+                   "store in steps.",
+    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS,
+                                           {.name = "quick", .help = "Do not add up by scope."},
+                                           {0}},
+    .examples = (const struct cli_example[]){{"weir cache stats", "How full, how useful?"}, {0}},
+    .run = stats,
+};
+
+/* ---- changes ---- */
+
+static void print_change(json_t *change)
+{
+    static const char *const known[] = {"at", "who", "from", "action", "outcome", "before"};
+    const char *key;
+    json_t *value;
+
+    printf("%s  %-10s %-22s %-10s %-8s", cache_client_text(change, "at"),
+           cache_client_text(change, "who"), cache_client_text(change, "from"),
+           cache_client_text(change, "action"), cache_client_text(change, "outcome"));
+    json_object_foreach(change, key, value)
+    {
+        bool shown = false;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            shown = shown || strcmp(key, known[i]) == 0;
+        char *text = shown ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        if (text) {
+            printf(" %s=", key);
+            cache_client_print_line(stdout, text, 0);
+        }
+        free(text);
+    }
+    putchar('\n');
+}
+
+static int changes(const struct cli_args *a)
+{
+    const char *limit = cli_value(a, "limit");
+    struct cache_client c;
+    char *path = cache_client_path("/admin/cache/changes", NULL, NULL, limit ? limit : "20");
+    size_t i;
+    json_t *change;
+
+    cache_client_init(&c, a);
+    json_t *o = cache_client_ask(&c, "GET", path, NULL);
+    free(path);
+    if (!o)
+        return c.code;
+    if (!json_is_true(json_object_get(o, "whole"))) {
+        fprintf(stderr, "weir cache changes: the file was tampered with: a line does not name the "
+                        "one before it\n");
+        c.code = EXIT_CODE_FOUND;
+    }
+    if (c.json) {
+        out_json(o);
+        return c.code;
+    }
+    json_array_foreach(json_object_get(o, "changes"), i, change) print_change(change);
+    json_decref(o);
+    return c.code;
+}
+
+const struct cli_command cmd_cache_changes = {
+    .name = "cache changes",
+    .operands = "",
+    .summary = "show who changed what in the cache, and when",
+    .description = "The newest last, out of STATE/cache_changes.jsonl. Each line there carries the "
+                   "SHA-256 of the line before it; when one was changed or taken out, this says so "
+                   "and ends with status 1.",
+    .options =
+        (const struct cli_option[]){
+            CACHE_CLIENT_OPTIONS,
+            {.name = "limit", .argument = "N", .help = "So many, 1 to 1000; 20."},
+            {0},
+        },
+    .examples =
+        (const struct cli_example[]){{"weir cache changes --limit 5", "The last five."}, {0}},
+    .run = changes,
+};

@@ -1,0 +1,398 @@
+"""What operators do with the cache of a running weir: over /admin/cache, and with `weir cache`. In both stores."""
+
+import hashlib
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import CLEAN_ENV, Gateway
+from scripted import OK_REPLY, Upstream, whole
+from weirproc import Process, http as ask_http, wait_until
+
+ROOT_KEY, USER_KEY = "sk-weir-admin-root", "sk-weir-admin-user"
+
+
+class Redis(Process):
+    def __init__(self, folder):
+        self.socket = folder / "redis.sock"
+        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"],
+                         folder / "redis.log")
+        wait_until(lambda: self.alive() and b"PONG" in self.cli("ping"), 10, "redis-server to answer")
+
+    def cli(self, *words):
+        return subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True, check=False).stdout
+
+
+def policy(url, folder, cache="{}"):
+    def key(k):
+        return hashlib.sha256(k.encode()).hexdigest()
+    return f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{folder}/state", drain: 10s}}
+backends:
+  up: {{dialect: openai, url: "{url}"}}
+models:
+  m: {{backend: up, price: {{input: 1.00, output: 4.00}}}}
+  large: {{backend: up, price: {{input: 1.00, output: 4.00}}}}
+cache: {cache}
+tenants:
+  root: {{keys: [{{sha256: "{key(ROOT_KEY)}"}}], admin: true}}
+  user: {{keys: [{{sha256: "{key(USER_KEY)}"}}]}}
+routes:
+  - name: tagged
+    match: {{model: large}}
+    cascade: [large]
+    cache: {{tags: [prices]}}
+  - name: r
+    match: {{model: m}}
+    cascade: [m]
+"""
+
+
+class Admin:
+    """One weir with a cache; questions to it, to its admin API, and by its command line."""
+
+    def __init__(self, folder, program, cache="{}"):
+        self.up = Upstream()
+        self.gateway = Gateway(folder, policy(self.up.url, folder, cache))
+        self.program, self.folder = program, folder
+
+    def stop(self):
+        self.gateway.stop()
+        self.up.close()
+
+    def chat(self, text, model="m", key=USER_KEY, said="fine"):
+        """The answer's text and what x-weir-cache said."""
+        self.up.play(whole({**OK_REPLY, "choices": [{**OK_REPLY["choices"][0], "message": {"role": "assistant", "content": said}}]}))
+        body = {"model": model, "messages": [{"role": "user", "content": text}]}
+        status, headers, data = ask_http("POST", self.gateway.base + "/v1/chat/completions", body,
+                                         {"Authorization": f"Bearer {key}"})
+        assert status == 200, data
+        return json.loads(data)["choices"][0]["message"]["content"], headers["x-weir-cache"]
+
+    def ask(self, method, path, body=None, key=ROOT_KEY, **headers):
+        send = {"Content-Type": "application/json"} if body is not None else {}
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        return self.gateway.request(method, "/admin/cache" + path, data, key=key, **{**send, **headers})
+
+    def good(self, method, path, body=None, **headers):
+        status, _, data = self.ask(method, path, body, **headers)
+        assert status == 200, (status, data)
+        return data
+
+    def bad(self, status, method, path, body=None, **headers):
+        got, _, data = self.ask(method, path, body, **headers)
+        assert got == status, (got, data)
+        return data["error"]["message"]
+
+    def pages(self, query=""):
+        """Every entry, over all pages, once."""
+        cursor, found = "0", {}
+        while True:
+            page = self.good("GET", f"/entries?cursor={cursor}&{query}")
+            found.update({e["id"]: e for e in page["entries"]})
+            cursor = page["cursor"]
+            if cursor == "0":
+                return list(found.values())
+
+    def entry(self, text):
+        # An answer goes out before it is stored.
+        found = []
+        wait_until(lambda: found.extend(e for e in self.pages() if e["text"] == text) or found, 5, f"{text!r} to be stored")
+        return found[0]
+
+    def cli(self, *argv, code=0, **more):
+        argv = [argv[0], "--url", self.gateway.admin, *argv[1:]]
+        done = subprocess.run([str(self.program), "cache", *argv], text=True, stdin=subprocess.DEVNULL, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={**os.environ, **CLEAN_ENV, "WEIR_API_KEY": ROOT_KEY}, check=False, **more)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+
+@pytest.fixture(scope="module")
+def program():
+    from weirproc import build_dir
+    return (build_dir() / "gateway" / "weir").resolve()
+
+
+@pytest.fixture(scope="module", params=["embedded", "redis"])
+def admin(request, program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("admin")
+    cache, redis = "{}", None
+    if request.param == "redis":
+        if not shutil.which("redis-server"):
+            pytest.skip("no redis-server")
+        redis = Redis(folder)
+        cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 200ms}}}}'
+    it = Admin(folder, program, cache)
+    if redis:
+        it.gateway.until(lambda: it.good("GET", "")["store"]["up"], "Redis to be followed")
+    yield it
+    it.stop()
+    if redis:
+        redis.stop()
+
+
+@pytest.fixture
+def clean(admin):
+    admin.cli("rm", "--all", "--yes")
+    return admin
+
+
+# ---- looking ----
+
+def test_an_entry_is_found_shown_and_named(clean):
+    clean.chat("what is a heron?", said="a bird")
+    clean.chat("what is a price?", model="large")
+    entry = clean.entry("what is a heron?")
+    assert entry["scope"] == "user" and entry["model"] == "m" and entry["source"] == "traffic" and not entry["pinned"]
+    assert entry["bytes"] > 300 and entry["cost_nanousd"] > 0 and "body" not in entry
+    clean.entry("what is a price?")
+    for query, texts in (("tag=prices", ["what is a price?"]), ("model=m", ["what is a heron?"]),
+                         ("prefix=WHAT+is+a+h", ["what is a heron?"]), ("scope=user", ["what is a heron?", "what is a price?"]),
+                         ("scope=", []), (f"id={entry['id'][:5]}", ["what is a heron?"]), ("older=1h", []), ("source=import", []),
+                         ("newer=1h&route=tagged", ["what is a price?"]), ("pinned=true", []), ("dead=true", [])):
+        assert sorted(e["text"] for e in clean.pages(query)) == texts, query
+    status, headers, whole = clean.ask("GET", f"/entries/{entry['id']}")
+    assert status == 200 and whole["body"]["choices"][0]["message"]["content"] == "a bird" and len(whole["exact"]) == 64
+    assert clean.ask("GET", f"/entries/{entry['id']}", If_None_Match=headers["ETag"])[0] == 304
+    listing = clean.cli("ls").stdout
+    assert entry["id"] in listing and "what is a heron?" in listing
+    shown = clean.cli("get", entry["id"]).stdout
+    assert "a bird" in shown and "USD 0.0" in shown
+    assert json.loads(clean.cli("get", "--json", entry["id"]).stdout)["text"] == "what is a heron?"
+    clean.cli("get", "0123456789abcdef", code=1)
+
+
+def test_a_terminal_obeys_nobody_elses_text(clean):
+    clean.chat("evil \x1b]0;title\x07 \u009b2J text")
+    clean.entry("evil \x1b]0;title\x07 \u009b2J text")
+    shown = clean.cli("ls").stdout
+    assert "\x1b" not in shown and "\u009b" not in shown and "evil \\x1b" in shown
+
+
+def test_usage_is_by_scope(clean):
+    for i in range(5):
+        clean.chat(f"question {i}")
+    clean.chat("of the root", key=ROOT_KEY)
+    clean.entry("of the root")
+    scopes = clean.good("GET", "/usage")["scopes"]
+    assert scopes["user"]["entries"] == 5 and scopes["root"]["entries"] == 1
+    assert scopes["user"]["bytes"] == sum(e["bytes"] for e in clean.pages("scope=user"))
+    printed = clean.cli("stats").stdout
+    assert re.search(r"^user +5 ", printed, re.M) and "look-ups" in printed
+    assert json.loads(clean.cli("stats", "--json").stdout)["scopes"]["root"]["entries"] == 1
+
+
+# ---- changing ----
+
+def test_removal_by_id_is_at_once(clean):
+    clean.chat("remove me")
+    entry = clean.entry("remove me")
+    assert clean.chat("remove me")[1] == "hit"
+    assert "no terminal" in clean.cli("rm", entry["id"], code=1).stderr
+    assert clean.chat("remove me")[1] == "hit"
+    assert "1 entry removed" in clean.cli("rm", "--yes", entry["id"]).stdout
+    assert clean.chat("remove me", said="fresh") == ("fresh", "miss")
+    assert "is stored" in clean.cli("rm", "--yes", entry["id"], code=1).stderr
+
+
+def test_if_match_holds_changes_back(clean):
+    clean.chat("match me")
+    entry = clean.entry("match me")
+    tag = clean.ask("GET", f"/entries/{entry['id']}")[1]["ETag"]
+    clean.good("POST", "/mark", {"id": entry["id"], "pinned": True}, If_Match=tag)
+    assert "changed" in clean.bad(412, "POST", "/mark", {"id": entry["id"], "pinned": False}, If_Match=tag)
+    clean.bad(412, "DELETE", f"/entries/{entry['id']}", If_Match=tag)
+    clean.bad(412, "DELETE", f"/entries/{entry['id']}", If_Match='"xyz"')
+    assert clean.entry("match me")["pinned"]
+
+
+def test_removal_by_conditions_counts_first(clean):
+    for i in range(7):
+        clean.chat(f"price of {i}", model="large")
+        clean.chat(f"colour of {i}")
+    clean.entry("colour of 6"), clean.entry("price of 6")
+    assert "7 entries match" in clean.cli("rm", "--tag", "prices", "--dry-run").stdout
+    assert len(clean.pages()) == 14
+    assert "no terminal" in clean.cli("rm", "--tag", "prices", code=1).stderr
+    assert "7 entries removed" in clean.cli("rm", "--tag", "prices", "--yes").stdout
+    assert sorted(e["text"] for e in clean.pages()) == [f"colour of {i}" for i in range(7)]
+    assert "0 entries match" in clean.cli("rm", "--tag", "prices", "--yes").stdout
+    assert clean.chat("colour of 1")[1] == "hit" and clean.chat("price of 1", model="large")[1] == "miss"
+
+
+def test_a_scope_goes_at_once_and_leaves_nothing(clean):
+    for i in range(5):
+        clean.chat(f"mine {i}")
+    clean.chat("theirs", key=ROOT_KEY)
+    clean.entry("theirs"), clean.entry("mine 4")
+    assert "5 entries removed" in clean.cli("rm", "--scope", "user", "--yes").stdout
+    assert [e["text"] for e in clean.pages()] == ["theirs"] and clean.pages("dead=true") == []
+    assert clean.chat("mine 1", said="new") == ("new", "miss") and clean.chat("theirs", key=ROOT_KEY)[1] == "hit"
+
+
+def test_marks(clean):
+    clean.chat("keep or lock?", said="old")
+    entry = clean.entry("keep or lock?")
+    assert "is pinned" in clean.cli("pin", entry["id"]).stdout
+    assert clean.entry("keep or lock?")["pinned"] and clean.chat("keep or lock?")[1] == "hit"
+    assert "is quarantined" in clean.cli("quarantine", entry["id"]).stdout
+    assert [e["id"] for e in clean.pages("quarantined=true")] == [entry["id"]]
+    clean.cli("quarantine", "--off", entry["id"])
+    assert clean.chat("keep or lock?") == ("old", "hit")
+    clean.cli("quarantine", entry["id"])
+    assert clean.chat("keep or lock?", said="young") == ("young", "miss")
+    wait_until(lambda: clean.chat("keep or lock?", said="younger") == ("young", "hit"), 5, "the fresh answer to be stored")
+    assert clean.cli("pin", entry["id"], code=1).stderr
+
+
+# ---- what is asked wrongly ----
+
+def test_confirmation_is_wanted(clean):
+    clean.chat("precious")
+    clean.entry("precious")
+    assert '"remove"' in clean.bad(428, "POST", "/remove", {"where": {"tag": "x"}})
+    assert '"remove everything"' in clean.bad(428, "POST", "/remove", {"where": {}})
+    assert '"remove everything"' in clean.bad(409, "POST", "/remove", {"where": {}, "confirm": "remove"})
+    assert '"flush"' in clean.bad(428, "POST", "/flush", {"scope": "user"})
+    clean.bad(409, "POST", "/flush", {"scope": "user", "confirm": "yes"})
+    assert len(clean.pages()) == 1
+    assert "--all" in clean.cli("rm", code=2).stderr
+    clean.cli("rm", "--all", "--tag", "x", code=2)
+    clean.cli("rm", "0123456789abcdef", "--tag", "x", code=2)
+
+
+@pytest.mark.parametrize("method,path,body,status,says", [
+    ("GET", "/entries?cursor=1", None, 400, "cursor"),
+    ("GET", "/entries?limit=0", None, 400, "limit"),
+    ("GET", "/entries?limit=1001", None, 400, "limit"),
+    ("GET", "/entries?colour=red", None, 400, "colour: no such condition"),
+    ("GET", "/entries?older=yesterday", None, 400, "older"),
+    ("GET", "/entries?pinned=yes", None, 400, "pinned"),
+    ("GET", "/entries?source=rumour", None, 400, "source"),
+    ("GET", "/entries?id=xyz", None, 400, "id: 'xyz'"),
+    ("GET", "/entries?answer=12", None, 400, "answer"),
+    ("GET", "/entries?tag=%2", None, 400, "%"),
+    ("GET", "/entries/12", None, 400, "16 hex digits"),
+    ("GET", "/entries/0123456789abcdeg", None, 400, "16 hex digits"),
+    ("GET", "/entries/0123456789abcdef", None, 404, "is stored"),
+    ("PUT", "/entries", {}, 405, ""),
+    ("POST", "/remove", b"{", 400, "line 1"),
+    ("POST", "/remove", b"[]", 400, "object"),
+    ("POST", "/remove", {"dry_run": True}, 400, "where"),
+    ("POST", "/remove", {"where": {"tag": 1}, "dry_run": True}, 400, "where.tag"),
+    ("POST", "/remove", {"where": {"shape": "x"}, "dry_run": True}, 400, "shape"),
+    ("POST", "/remove", {"where": {}, "dryrun": True}, 400, "dryrun"),
+    ("POST", "/remove", {"where": {}, "dry_run": "yes"}, 400, "dry_run"),
+    ("POST", "/remove", {"where": {}, "dry_run": True, "cursor": "zzz"}, 400, "cursor"),
+    ("POST", "/mark", {"id": "0123456789abcdef"}, 400, "pinned"),
+    ("POST", "/mark", {"id": 7, "pinned": True}, 400, "16 hex digits"),
+    ("POST", "/mark", {"id": "0123456789abcdef", "pinned": 1}, 400, "true or false"),
+    ("POST", "/mark", {"id": "0123456789abcdef", "pinned": True}, 404, "is stored"),
+    ("POST", "/flush", {"confirm": "flush"}, 400, "scope"),
+    ("GET", "/changes?limit=many", None, 400, "limit"),
+])
+def test_bad_questions_get_clear_answers(admin, method, path, body, status, says):
+    assert says in admin.bad(status, method, path, body)
+
+
+def test_only_admins_and_no_browser_forms(admin):
+    assert admin.ask("GET", "/entries", key=USER_KEY)[0] == 403
+    assert admin.ask("GET", "/entries", key=None)[0] == 401
+    assert "application/json" in admin.bad(415, "POST", "/remove", b'{"where": {}, "dry_run": true}', Content_Type="text/plain")
+
+
+# ---- the record of changes ----
+
+def test_every_change_is_recorded(clean):
+    clean.chat("recorded")
+    entry = clean.entry("recorded")
+    clean.cli("pin", entry["id"])
+    clean.cli("rm", "--model", "m", "--yes")
+    clean.good("POST", "/flush", {"scope": "user", "confirm": "flush"})
+    log = clean.good("GET", "/changes?limit=3")
+    assert log["whole"] and [c["action"] for c in log["changes"]] == ["mark", "remove", "flush"]
+    assert all(c["who"] == "root" and c["from"].startswith("127.0.0.1:") and c["outcome"] == "ok" for c in log["changes"])
+    assert log["changes"][1]["where"] == {"model": "m"} and log["changes"][1]["removed"] == 1
+    lines = (clean.folder / "state" / "cache_changes.jsonl").read_bytes().splitlines()
+    for before, line in zip(lines, lines[1:]):
+        assert json.loads(line)["before"] == hashlib.sha256(before).hexdigest()
+    assert "root" in clean.cli("changes").stdout
+
+
+def test_a_tampered_record_shows(program, tmp_path):
+    it = Admin(tmp_path, program)
+    try:
+        for _ in range(4):
+            it.good("POST", "/flush", {"scope": "user", "confirm": "flush"})
+        log = tmp_path / "state" / "cache_changes.jsonl"
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text(lines[0] + lines[1].replace('"root"', '"user"') + "".join(lines[2:]))
+        assert not it.good("GET", "/changes")["whole"]
+        assert "tampered" in it.cli("changes", code=1).stderr
+    finally:
+        it.stop()
+
+
+# ---- a terminal ----
+
+def on_terminal(admin, argv, typed):
+    """What the command writes to a terminal on which `typed` is typed; its exit status."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.update({**CLEAN_ENV, "WEIR_API_KEY": ROOT_KEY, "TERM": "dumb"})
+        os.execv(admin.program, [str(admin.program), "cache", argv[0], "--url", admin.gateway.admin, *argv[1:]])
+    os.write(fd, typed.encode())
+    seen = b""
+    while True:
+        try:
+            data = os.read(fd, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        seen += data
+    os.close(fd)
+    return seen.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_everything_wants_a_typed_phrase(clean):
+    clean.chat("precious")
+    clean.entry("precious")
+    seen, code = on_terminal(clean, ["rm", "--all"], "y\n")
+    assert code == 1 and "remove everything" in seen and "nothing was changed" in seen and len(clean.pages()) == 1
+    seen, code = on_terminal(clean, ["rm", "--tag", "none", "--model", "m"], "\n")
+    assert code == 0 and "0 entries match" in seen
+    seen, code = on_terminal(clean, ["rm", "--model", "m"], "n\n")
+    assert code == 1 and len(clean.pages()) == 1
+    seen, code = on_terminal(clean, ["rm", "--all"], "remove everything\n")
+    assert code == 0 and clean.pages() == []
+
+
+# ---- without a cache ----
+
+def test_a_policy_without_a_cache(start, upstream, tmp_path, weir):
+    from conftest import policy as plain
+    gateway = start(plain(upstream.url, tmp_path))
+    assert gateway.get("/admin/cache") == {"enabled": False}
+    assert gateway.request("GET", "/admin/cache/entries")[0] == 404
+    done = weir("cache", "ls", "--url", gateway.admin)
+    assert done.returncode == 1 and "no cache" in done.stderr
+    assert "no cache" in weir("cache", "stats", "--url", gateway.admin).stdout
+    done = weir("cache", "ls", "--url", "http://127.0.0.1:1")
+    assert done.returncode == 5 and "127.0.0.1:1" in done.stderr
+
+
+def test_the_command_line_explains_itself(weir):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes"):
+        assert f"weir cache {part}" in weir("help", "cache", part).stdout
+        assert f"weir cache {part}" in weir("cache", part, "--help").stdout
+    assert "cache rm" in weir("help", "cache").stdout
+    assert "did you mean 'stats'" in weir("cache", "stat").stderr
+    assert weir("cache").returncode == 2 and weir("help", "check", "x").returncode == 2
