@@ -1,0 +1,318 @@
+/* Owns nothing. Called by learner.c on its thread, and by whoever makes evidence of a request. */
+#include "router/evidence.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "router/learn_key.h"
+
+#define VERSION 1 /* of the remembered line */
+
+/* ---- labels ---- */
+
+void evidence_labels_init(struct evidence_labels *l, const struct evidence *e)
+{
+    for (int i = 0; i < EVIDENCE_ANSWERS; i++)
+        for (int s = 0; s < TALLY_SOURCES; s++)
+            l->of[i][s] = (struct evidence_label){EVIDENCE_NO_LABEL, 0};
+    for (int i = 0; i < e->count; i++)
+        if (e->answers[i].verdict_milli >= 0)
+            l->of[i][TALLY_VALIDATOR] =
+                (struct evidence_label){e->answers[i].verdict_milli, e->decided_wall_us};
+}
+
+bool evidence_label(struct evidence_labels *l, int answer, enum tally_source source,
+                    int value_milli, int64_t said_us)
+{
+    struct evidence_label *old = &l->of[answer][source];
+    bool first = old->value_milli == EVIDENCE_NO_LABEL;
+
+    assert(answer >= 0 && answer < EVIDENCE_ANSWERS && value_milli >= EVIDENCE_WITHDRAWN);
+    if (!first &&
+        (said_us < old->said_us || (said_us == old->said_us && value_milli >= old->value_milli)))
+        return false;
+    *old = (struct evidence_label){value_milli, said_us};
+    return true;
+}
+
+enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out)
+{
+    enum err err = ERR_OK;
+
+    for (int i = 0; i < EVIDENCE_ANSWERS; i++)
+        for (int s = 0; s < TALLY_SOURCES && err == ERR_OK; s++)
+            if (l->of[i][s].value_milli != EVIDENCE_NO_LABEL)
+                err = buf_printf(out, "%s%d %s %" PRId64 " %" PRId64, buf_len(out) ? " " : "", i,
+                                 tally_source_name((enum tally_source)s), l->of[i][s].value_milli,
+                                 l->of[i][s].said_us);
+    return err;
+}
+
+bool evidence_labels_read(struct slice text, struct evidence_labels *out)
+{
+    struct learn_words w = {text};
+    enum tally_source source;
+    int64_t i, value, said;
+    struct slice name;
+
+    evidence_labels_init(out, &(struct evidence){.count = 0});
+    while (w.rest.n) {
+        if (!learn_words_int(&w, 0, EVIDENCE_ANSWERS - 1, &i) || !learn_words_next(&w, &name) ||
+            !tally_source_parse(name, &source) ||
+            !learn_words_int(&w, EVIDENCE_WITHDRAWN, 1000, &value) ||
+            !learn_words_int(&w, INT64_MIN, INT64_MAX, &said))
+            return false;
+        out->of[i][source] = (struct evidence_label){value, said};
+    }
+    return true;
+}
+
+/* ---- counting ---- */
+
+/* The tallies of one answer: its two buckets. */
+struct place {
+    struct tally *slow, *quick; /* NULL: no room */
+};
+
+static struct place place_of(const struct evidence *e, int i, struct learn_sheet *sheet)
+{
+    char version[16];
+    struct learn_unit_name name;
+    struct place p;
+    int digits = snprintf(version, sizeof version, "%u", e->answers[i].scorer);
+    char *context = learn_key(slice_str(e->route), slice_str(e->class_name));
+    char *arm = learn_key(slice_str(e->answers[i].model), slice_make(version, (size_t)digits));
+
+    name.context = slice_str(context);
+    name.arm = slice_str(arm);
+    name.kind = TALLY_SLOW;
+    name.start_us = tally_bucket_start(TALLY_SLOW, e->decided_wall_us);
+    p.slow = learn_sheet_unit(sheet, &name);
+    name.kind = TALLY_QUICK;
+    name.start_us = tally_bucket_start(TALLY_QUICK, e->decided_wall_us);
+    p.quick = learn_sheet_unit(sheet, &name);
+    free(context);
+    free(arm);
+    return p;
+}
+
+/* What is known of a served answer: the word of the source that is believed most; -1: none. */
+static int resolved_value(const struct evidence_label labels[TALLY_SOURCES])
+{
+    for (int s = 0; s < TALLY_SOURCES; s++)
+        if (labels[s].value_milli >= 0)
+            return (int)labels[s].value_milli;
+    return -1;
+}
+_Static_assert(TALLY_EXPLICIT == 0 && TALLY_SILENCE == TALLY_SOURCES - 1,
+               "sources are in the order of how far they are believed");
+
+static void add_resolution(struct tally *t, const struct evidence_answer *a, int value, int sign)
+{
+    if (value < 0 || !a->served)
+        return;
+    tally_add(t, TALLY_RESOLVED, sign);
+    if (a->chance < 0)
+        return;
+    tally_add(t, TALLY_PREDICTED_MILLI, sign * (int64_t)(a->chance * 1000 + 0.5));
+    tally_add(t, TALLY_REALISED_MILLI, (int64_t)sign * value);
+}
+
+/* One answer's labels, put on (sign 1) or taken off (-1). */
+static void add_labels(const struct place *p, const struct evidence_answer *a,
+                       const struct evidence_label labels[TALLY_SOURCES], int sign)
+{
+    for (int s = 0; s < TALLY_SOURCES; s++) {
+        if (labels[s].value_milli < 0)
+            continue;
+        if (p->slow)
+            tally_add_label(p->slow, (enum tally_source)s, a->bin, (int)labels[s].value_milli,
+                            sign);
+        if (p->quick)
+            tally_add_label(p->quick, (enum tally_source)s, a->bin, (int)labels[s].value_milli,
+                            sign);
+    }
+    if (p->slow)
+        add_resolution(p->slow, a, resolved_value(labels), sign);
+}
+
+static int64_t cost_square(nanousd cost)
+{
+    int64_t us = cost / 1000, square;
+
+    return __builtin_mul_overflow(us, us, &square) ? TALLY_LIMIT : square;
+}
+
+static void count_answer(struct tally *t, const struct evidence_answer *a)
+{
+    tally_add(t, TALLY_FIRST, a->first);
+    tally_add(t, TALLY_ASKED, 1);
+    tally_add(t, TALLY_SERVED, a->served);
+    tally_add(t, TALLY_FAILED, a->failed);
+    if (a->failed)
+        return;
+    tally_add(t, TALLY_COST_NANOUSD, a->cost);
+    tally_add(t, TALLY_COST_SQUARE, cost_square(a->cost));
+    tally_add(t, TALLY_TOKENS_IN, a->tokens_in);
+    tally_add(t, TALLY_TOKENS_OUT, a->tokens_out);
+    tally_add(t, TALLY_LATENCY_MS, a->latency_ms);
+    if (a->bin >= 0)
+        tally_add(t, tally_answers(a->stage, a->bin), 1);
+}
+
+void evidence_count(const struct evidence *e, const struct evidence_labels *labels,
+                    struct learn_sheet *sheet)
+{
+    if (!e->learn)
+        return;
+    for (int i = 0; i < e->count; i++) {
+        const struct evidence_answer *a = &e->answers[i];
+        struct place p = place_of(e, i, sheet);
+
+        if (p.slow)
+            count_answer(p.slow, a);
+        if (a->bin >= 0)
+            add_labels(&p, a, labels->of[i], 1);
+    }
+}
+
+void evidence_relabel(const struct evidence *e, const struct evidence_labels *before,
+                      const struct evidence_labels *after, struct learn_sheet *sheet)
+{
+    if (!e->learn)
+        return;
+    for (int i = 0; i < e->count; i++) {
+        const struct evidence_answer *a = &e->answers[i];
+
+        if (a->bin < 0 || memcmp(before->of[i], after->of[i], sizeof before->of[i]) == 0)
+            continue;
+        struct place p = place_of(e, i, sheet);
+        add_labels(&p, a, before->of[i], -1);
+        add_labels(&p, a, after->of[i], 1);
+    }
+}
+
+/* ---- remembering ---- */
+
+static enum err write_features(const struct evidence_answer *a, struct buf *out)
+{
+    enum err err = buf_printf(out, " %d", a->feature_count);
+
+    for (int i = 0; i < a->feature_count && err == ERR_OK; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &a->features[i], sizeof bits);
+        err = buf_printf(out, " %" PRIu32, bits);
+    }
+    return err;
+}
+
+static enum err write_answer(const struct evidence_answer *a, struct buf *out)
+{
+    enum err err = learn_word_append(out, slice_str(a->model));
+
+    if (err == ERR_OK)
+        err = buf_printf(out, " %u %d %d %d %d", a->scorer, a->bin, a->stage, a->served,
+                         a->chance < 0 ? -1 : (int)(a->chance * 1000 + 0.5));
+    return err == ERR_OK ? write_features(a, out) : err;
+}
+
+enum err evidence_write(const struct evidence *e, struct buf *out)
+{
+    enum err err = buf_printf(out, "%d %" PRId64 " %d", VERSION, e->decided_wall_us, e->learn);
+
+    if (err == ERR_OK)
+        err = learn_word_append(out, slice_str(e->route));
+    if (err == ERR_OK)
+        err = learn_word_append(out, slice_str(e->class_name));
+    if (err == ERR_OK)
+        err = buf_printf(out, " %d", e->count);
+    for (int i = 0; i < e->count && err == ERR_OK; i++)
+        err = write_answer(&e->answers[i], out);
+    return err;
+}
+
+static bool read_name(struct learn_words *w, struct arena *a, const char **out)
+{
+    struct slice word;
+
+    if (!learn_words_next(w, &word))
+        return false;
+    char *name = arena_alloc(a, word.n + 1);
+    *out = name;
+    return learn_word_read(word, name) >= 0;
+}
+
+static bool read_features(struct learn_words *w, struct arena *a, struct evidence_answer *out)
+{
+    int64_t count, bits;
+
+    if (!learn_words_int(w, 0, EVIDENCE_FEATURES, &count))
+        return false;
+    float *features = ARENA_ARRAY(a, float, count + 1);
+    for (int64_t i = 0; i < count; i++) {
+        if (!learn_words_int(w, 0, UINT32_MAX, &bits))
+            return false;
+        uint32_t narrow = (uint32_t)bits;
+        memcpy(&features[i], &narrow, sizeof narrow);
+    }
+    out->features = features;
+    out->feature_count = (int)count;
+    return true;
+}
+
+static bool read_answer(struct learn_words *w, struct arena *a, struct evidence_answer *out)
+{
+    int64_t scorer, bin, stage, served, chance;
+
+    *out = (struct evidence_answer){.verdict_milli = -1};
+    if (!read_name(w, a, &out->model) || !learn_words_int(w, 0, UINT32_MAX, &scorer) ||
+        !learn_words_int(w, -1, TALLY_BINS - 1, &bin) ||
+        !learn_words_int(w, 0, TALLY_STAGES - 1, &stage) || !learn_words_int(w, 0, 1, &served) ||
+        !learn_words_int(w, -1, 1000, &chance))
+        return false;
+    out->scorer = (unsigned)scorer;
+    out->bin = (int)bin;
+    out->stage = (int)stage;
+    out->served = served;
+    out->chance = chance < 0 ? -1 : (double)chance / 1000;
+    return read_features(w, a, out);
+}
+
+bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
+{
+    struct learn_words w = {text};
+    struct evidence_answer *answers;
+    int64_t version, learn, count;
+
+    *out = (struct evidence){.tenant = "", .request_id = ""};
+    if (!learn_words_int(&w, VERSION, VERSION, &version) ||
+        !learn_words_int(&w, INT64_MIN, INT64_MAX, &out->decided_wall_us) ||
+        !learn_words_int(&w, 0, 1, &learn) || !read_name(&w, a, &out->route) ||
+        !read_name(&w, a, &out->class_name) || !learn_words_int(&w, 0, EVIDENCE_ANSWERS, &count))
+        return false;
+    out->learn = learn;
+    out->answers = answers = ARENA_ARRAY(a, struct evidence_answer, count + 1);
+    out->count = (int)count;
+    for (int64_t i = 0; i < count; i++)
+        if (!read_answer(&w, a, &answers[i]))
+            return false;
+    return w.rest.n == 0;
+}
+
+int evidence_served(const struct evidence *e)
+{
+    for (int i = e->count - 1; i >= 0; i--)
+        if (e->answers[i].served)
+            return i;
+    return -1;
+}
+
+int evidence_find(const struct evidence *e, struct slice model)
+{
+    for (int i = e->count - 1; i >= 0; i--)
+        if (!e->answers[i].failed && slice_eq(slice_str(e->answers[i].model), model))
+            return i;
+    return -1;
+}

@@ -1,0 +1,91 @@
+/* What is known of one request afterwards: which models answered, how sure their answers were, what
+ * they cost; and, now or days later, what became of it. The bridge between a request and the
+ * counters of router/decide/tally.h. Pure.
+ *
+ * A request is counted once, when it ends (evidence_count). What labels need later is remembered as
+ * a line of text (evidence_write), beside a second line of all labels so far. A new label changes
+ * the second line, and the counters by the difference (evidence_relabel), in the buckets of the
+ * time when the request was decided: repeats change nothing, corrections and withdrawals leave
+ * exact sums, and neither the order of labels nor the replica that takes them matters. */
+#ifndef ROUTER_EVIDENCE_H
+#define ROUTER_EVIDENCE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/money.h"
+#include "router/decide/tally.h"
+#include "router/learn_sheet.h"
+
+#define EVIDENCE_ANSWERS    16
+#define EVIDENCE_FEATURES   64
+#define EVIDENCE_TEXT_BYTES 32768 /* of the first line, at most */
+
+/* One model's answer, or its failure to give one. */
+struct evidence_answer {
+    const char *model;
+    unsigned scorer; /* version of the scorer; scores of different ones are counted apart */
+    int bin;   /* of the score, 0..TALLY_BINS - 1; -1: it was not scored, nor is a label counted */
+    int stage; /* 0..TALLY_STAGES - 1 */
+    double chance; /* of success, as it was believed then; below 0: nobody said */
+    bool first, served, failed;
+    nanousd cost;
+    int64_t tokens_in, tokens_out, latency_ms;
+    int verdict_milli; /* of its validators, 0..1000; -1: none */
+    const float *features;
+    int feature_count;
+};
+
+struct evidence {
+    const char *tenant, *request_id, *route, *class_name;
+    int64_t decided_wall_us;
+    bool learn; /* false: remembered for its outcome's sake, but nothing is counted */
+    const struct evidence_answer *answers;
+    int count;
+};
+
+/* ---- labels ---- */
+
+#define EVIDENCE_NO_LABEL  (-2) /* that source has said nothing */
+#define EVIDENCE_WITHDRAWN (-1) /* it took back what it had said */
+
+struct evidence_label {
+    int64_t value_milli; /* 0..1000, or one of the two; wide, so that labels are compared whole */
+    int64_t said_us;     /* a later word counts, an earlier one that comes late does not */
+};
+struct evidence_labels {
+    struct evidence_label of[EVIDENCE_ANSWERS][TALLY_SOURCES];
+};
+
+/* None but what validators said at once. */
+void evidence_labels_init(struct evidence_labels *l, const struct evidence *e);
+/* Is anything other than it was, be it the time of the word? Of two words of the same time the
+ * worse one stands. */
+bool evidence_label(struct evidence_labels *l, int answer, enum tally_source source,
+                    int value_milli, int64_t said_us);
+/* "0 explicit 1000 1795000000000000;..." and back. false: that is not such a line. */
+enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out) MUST_CHECK;
+bool evidence_labels_read(struct slice text, struct evidence_labels *out);
+
+/* ---- counting ---- */
+
+/* Adds the request with these labels to the sheet; units that it has no room for are left out
+ * (learn_sheet.refused). */
+void evidence_count(const struct evidence *e, const struct evidence_labels *labels,
+                    struct learn_sheet *sheet);
+/* Adds what changes when the labels do. */
+void evidence_relabel(const struct evidence *e, const struct evidence_labels *before,
+                      const struct evidence_labels *after, struct learn_sheet *sheet);
+
+/* ---- remembering ---- */
+
+/* All but tenant, request id, costs, tokens and verdicts, in one line without control characters.
+ */
+enum err evidence_write(const struct evidence *e, struct buf *out) MUST_CHECK;
+/* Strings and arrays in the arena. false: that is not such a line. */
+bool evidence_read(struct slice text, struct arena *a, struct evidence *out);
+/* The answer that was served, -1: none. Of a model's answers the last, -1: it gave none. */
+int evidence_served(const struct evidence *e);
+int evidence_find(const struct evidence *e, struct slice model);
+
+#endif

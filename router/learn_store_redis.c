@@ -1,0 +1,413 @@
+/* What replicas have learned together, at a Redis. Owns the link and nothing of the data: what is
+ * not there yet waits at the learner. learn_store_scripts.h says which keys there are. */
+#include "router/learn_store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "cache/redis_link.h"
+#include "router/learn_key.h"
+#include "router/learn_store_scripts.h"
+
+#define CALL_US           2000000
+#define STALL_US          5000000
+#define MAX_QUEUED_BYTES  ((size_t)32 << 20)
+#define MAX_PAYLOAD_BYTES ((size_t)24 << 20)
+#define READ_UNITS        256
+#define TAG               "{learn}:"
+
+struct shared_store {
+    struct learn_store store;
+    struct redis_link *link; /* owned */
+    char *prefix;            /* owned: "weir:{learn}:" */
+    uint64_t writer;         /* of this process, random */
+    struct rng rng;
+    char epoch[24], since[24]; /* of what was read */
+    bool failing, closing;
+};
+
+/* One call under way. */
+struct shared_call {
+    struct shared_store *store;
+    learn_done_fn *done;
+    learn_found_fn *found;
+    void *ctx;
+    struct learn_read read;
+};
+
+static struct shared_store *of(struct learn_store *s)
+{
+    return CONTAINER_OF(s, struct shared_store, store);
+}
+
+/* ---- talking ---- */
+
+static void on_up(void *ctx)
+{
+    struct shared_store *s = ctx;
+
+    log_line(LOG_INFO, "learn", "the shared store is there", NULL);
+    s->failing = false;
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct shared_store *s = ctx;
+    char quoted[256];
+
+    if (!s->failing)
+        log_line(LOG_WARN, "learn", "the shared store is away; what is learned waits", "why=%s",
+                 log_quote(slice_str(why), quoted, sizeof quoted));
+    s->failing = true;
+}
+
+/* An error that it answers is said once, until something works again. */
+static enum err verdict(struct shared_store *s, enum err err, const struct redis_reply *reply)
+{
+    char quoted[256];
+
+    if (err != ERR_OK || !reply)
+        return ERR_OVERLOADED;
+    if (redis_reply_kind(reply) != REDIS_KIND_ERROR) {
+        s->failing = false;
+        return ERR_OK;
+    }
+    if (!s->failing)
+        log_line(LOG_ERROR, "learn", "the shared store refuses", "why=%s",
+                 log_quote(redis_reply_text(reply), quoted, sizeof quoted));
+    s->failing = true;
+    return ERR_OVERLOADED;
+}
+
+static struct shared_call *new_call(struct learn_store *s, void *ctx)
+{
+    struct shared_call *c = mem_zalloc(1, sizeof *c);
+
+    c->store = of(s);
+    c->ctx = ctx;
+    return c;
+}
+
+static char *key_of(const struct shared_store *s, const char *kind, struct slice name)
+{
+    size_t n = strlen(s->prefix) + strlen(kind) + name.n + 1;
+    char *key = mem_alloc(n);
+
+    snprintf(key, n, "%s%s%.*s", s->prefix, kind, SLICE_ARG(name));
+    return key;
+}
+
+/* "TENANT ID" as words. */
+static enum err memory_id(struct slice tenant, struct slice request_id, struct buf *out)
+{
+    enum err err = learn_word_append(out, tenant);
+
+    return err == ERR_OK ? learn_word_append(out, request_id) : err;
+}
+
+static char *memory_key(const struct shared_store *s, struct slice tenant, struct slice request_id)
+{
+    struct buf id;
+    char *key = NULL;
+
+    buf_init(&id, MAX_PAYLOAD_BYTES);
+    if (memory_id(tenant, request_id, &id) == ERR_OK)
+        key = key_of(s, "m:", buf_slice(&id));
+    buf_clear(&id);
+    return key;
+}
+
+/* ---- payloads ---- */
+
+static enum err put_unit(const struct learn_unit *u, struct buf *out)
+{
+    char field[TALLY_NAME_BYTES];
+    enum tally_kind kind = u->name.kind;
+    int64_t until_us = u->name.start_us + tally_keep_us(kind) + 2 * tally_bucket_us(kind);
+    enum err err = buf_append(out, "u ", 2);
+
+    if (err == ERR_OK)
+        err = learn_unit_name_write(&u->name, out);
+    for (int f = 0; f < TALLY_FIELDS && err == ERR_OK; f++) {
+        if (u->tally.count[f] == 0 || (kind == TALLY_QUICK && !tally_is_fast(f)))
+            continue;
+        tally_field_name(f, field);
+        err = buf_printf(out, "\nf %s %" PRId64, field, u->tally.count[f]);
+    }
+    return err == ERR_OK ? buf_printf(out, "\ne %" PRId64 "\n", until_us / 1000000) : err;
+}
+
+static enum err put_sheet(const struct learn_sheet *sheet, struct buf *out)
+{
+    enum err err = ERR_OK;
+
+    LIST_FOREACH (it, &sheet->units)
+        if (err == ERR_OK)
+            err = put_unit(CONTAINER_OF(it, struct learn_unit, link), out);
+    return err;
+}
+
+static enum err put_memory(const struct learn_memory *m, struct buf *out)
+{
+    struct buf id;
+    enum err err;
+
+    buf_init(&id, MAX_PAYLOAD_BYTES);
+    err = memory_id(m->tenant, m->request_id, &id);
+    if (err == ERR_OK)
+        err = buf_printf(out, "m %.*s\t%.*s\t%.*s\n", SLICE_ARG(buf_slice(&id)), SLICE_ARG(m->text),
+                         SLICE_ARG(m->labels));
+    buf_clear(&id);
+    return err;
+}
+
+/* ---- writing ---- */
+
+static void on_written(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+
+    if (!c->store->closing)
+        c->done(c->ctx, verdict(c->store, err, reply));
+    free(c);
+}
+
+static void op_write(struct learn_store *store, const struct learn_batch *b, learn_done_fn *done,
+                     void *ctx)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, ctx);
+    char number[24], writer[24], seconds[24];
+    struct buf payload;
+    enum err err;
+
+    snprintf(number, sizeof number, "%" PRIu64, b->number);
+    snprintf(writer, sizeof writer, "%016" PRIx64, s->writer);
+    snprintf(seconds, sizeof seconds, "%" PRId64, LEARN_REMEMBER_S);
+    buf_init(&payload, MAX_PAYLOAD_BYTES);
+    err = put_sheet(&b->sheet, &payload);
+    LIST_FOREACH (it, &b->memories)
+        if (err == ERR_OK)
+            err = put_memory(CONTAINER_OF(it, struct learn_memory, link), &payload);
+    char *key = key_of(s, "w:", slice_str(writer));
+    struct slice words[] = {SLICE("EVAL"),       SLICE(LEARN_SCRIPT_WRITE), SLICE("1"),
+                            slice_str(key),      slice_str(s->prefix),      slice_str(number),
+                            buf_slice(&payload), slice_str(seconds)};
+    c->done = done;
+    /* Too large cannot be: a batch's parts are bounded. Then it would fail as a late one does. */
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], err == ERR_OK ? CALL_US : 0,
+                    on_written, c);
+    buf_clear(&payload);
+    free(key);
+}
+
+/* ---- labels ---- */
+
+static void on_found(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+    struct learn_found found = {SLICE(""), SLICE("")};
+
+    err = verdict(c->store, err, reply);
+    if (err == ERR_OK && (redis_reply_count(reply) != 2 ||
+                          redis_reply_kind(redis_reply_at(reply, 0)) != REDIS_KIND_TEXT))
+        err = ERR_NOT_FOUND;
+    if (err == ERR_OK) {
+        found.text = redis_reply_text(redis_reply_at(reply, 0));
+        found.labels = redis_reply_text(redis_reply_at(reply, 1));
+    }
+    if (!c->store->closing)
+        c->found(c->ctx, err, err == ERR_OK ? &found : NULL);
+    free(c);
+}
+
+static void op_find(struct learn_store *store, struct slice tenant, struct slice request_id,
+                    learn_found_fn *done, void *ctx)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, ctx);
+    char *key = memory_key(s, tenant, request_id);
+    struct slice words[] = {SLICE("HMGET"), slice_str(key), SLICE("t"), SLICE("l")};
+
+    c->found = done;
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], key ? CALL_US : 0, on_found, c);
+    free(key);
+}
+
+static void on_relabelled(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+
+    err = verdict(c->store, err, reply);
+    if (err == ERR_OK) {
+        int64_t said = redis_reply_integer(reply);
+        err = said == 1 ? ERR_OK : said == 0 ? ERR_CONFLICT : ERR_NOT_FOUND;
+    }
+    if (!c->store->closing)
+        c->done(c->ctx, err);
+    free(c);
+}
+
+static void op_relabel(struct learn_store *store, const struct learn_relabel *r,
+                       learn_done_fn *done, void *ctx)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, ctx);
+    char *key = memory_key(s, r->tenant, r->request_id);
+    struct buf payload;
+    enum err err;
+
+    buf_init(&payload, MAX_PAYLOAD_BYTES);
+    err = put_sheet(r->sheet, &payload);
+    struct slice words[] = {SLICE("EVAL"),  SLICE(LEARN_SCRIPT_RELABEL), SLICE("1"),
+                            slice_str(key), slice_str(s->prefix),        r->before,
+                            r->after,       buf_slice(&payload)};
+    c->done = done;
+    redis_link_call(s->link, words, sizeof words / sizeof words[0],
+                    key && err == ERR_OK ? CALL_US : 0, on_relabelled, c);
+    buf_clear(&payload);
+    free(key);
+}
+
+/* ---- reading ---- */
+
+static void take_unit(const struct shared_call *c, const struct redis_reply *unit)
+{
+    struct tally tally = {0};
+    struct learn_unit_name name;
+    int field;
+
+    if (redis_reply_count(unit) != 2 ||
+        !learn_unit_name_read(redis_reply_text(redis_reply_at(unit, 0)), &name))
+        return;
+    const struct redis_reply *cells = redis_reply_at(unit, 1);
+    for (size_t i = 0; i + 1 < redis_reply_count(cells); i += 2) {
+        struct learn_words w = {redis_reply_text(redis_reply_at(cells, i + 1))};
+        int64_t value;
+
+        if (tally_field_parse(redis_reply_text(redis_reply_at(cells, i)), &field) &&
+            learn_words_int(&w, INT64_MIN, INT64_MAX, &value))
+            tally_add(&tally, field, value);
+    }
+    c->read.unit(c->read.ctx, &name, &tally);
+}
+
+/* false: the answer is not what the script gives. */
+static bool take_page(struct shared_call *c, const struct redis_reply *reply, bool *more)
+{
+    struct shared_store *s = c->store;
+    size_t count = redis_reply_count(reply);
+
+    if (count < 3)
+        return false;
+    struct slice epoch = redis_reply_text(redis_reply_at(reply, 0)),
+                 since = redis_reply_text(redis_reply_at(reply, 1));
+    if (epoch.n == 0 || epoch.n >= sizeof s->epoch || since.n == 0 || since.n >= sizeof s->since)
+        return false;
+    *more = redis_reply_integer(redis_reply_at(reply, 2)) == 1;
+    if (s->epoch[0] && !slice_eq(epoch, slice_str(s->epoch))) {
+        log_line(LOG_WARN, "learn", "the shared store was emptied; learning begins anew", NULL);
+        c->read.reset(c->read.ctx);
+    }
+    snprintf(s->epoch, sizeof s->epoch, "%.*s", SLICE_ARG(epoch));
+    snprintf(s->since, sizeof s->since, "%.*s", SLICE_ARG(since));
+    for (size_t i = 3; i < count; i++)
+        take_unit(c, redis_reply_at(reply, i));
+    return true;
+}
+
+static void read_page(struct shared_call *c);
+
+static void on_read(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+    bool more = false;
+
+    err = verdict(c->store, err, reply);
+    if (err == ERR_OK && !c->store->closing && !take_page(c, reply, &more)) {
+        redis_link_distrust(c->store->link, "its answer makes no sense");
+        err = ERR_OVERLOADED;
+    }
+    if (err == ERR_OK && more && !c->store->closing) {
+        read_page(c);
+        return;
+    }
+    if (!c->store->closing)
+        c->read.done(c->read.ctx, err);
+    free(c);
+}
+
+static void read_page(struct shared_call *c)
+{
+    struct shared_store *s = c->store;
+    char most[24], fresh[24];
+    char *key = key_of(s, "changed", SLICE(""));
+
+    snprintf(most, sizeof most, "%d", READ_UNITS);
+    snprintf(fresh, sizeof fresh, "%016" PRIx64, rng_u64(&s->rng));
+    struct slice words[] = {SLICE("EVAL"),       SLICE(LEARN_SCRIPT_READ), SLICE("1"),
+                            slice_str(key),      slice_str(s->prefix),     slice_str(s->epoch),
+                            slice_str(s->since), slice_str(most),          slice_str(fresh)};
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_read, c);
+    free(key);
+}
+
+static void op_read(struct learn_store *store, const struct learn_read *r)
+{
+    struct shared_call *c = new_call(store, NULL);
+
+    c->read = *r;
+    read_page(c);
+}
+
+/* ---- life ---- */
+
+static bool op_up(struct learn_store *s)
+{
+    return redis_link_up(of(s)->link) && !of(s)->failing;
+}
+
+static void op_close(struct learn_store *store)
+{
+    struct shared_store *s = of(store);
+
+    s->closing = true;
+    redis_link_free(s->link);
+    free(s->prefix);
+    free(s);
+}
+
+static const struct learn_store_ops ops = {op_write, op_find, op_relabel, op_read, op_up, op_close};
+
+enum err learn_store_redis_open(const char *url, const char *prefix, struct event_base *base,
+                                struct learn_store **out, struct err_text *t)
+{
+    struct shared_store *s = mem_zalloc(1, sizeof *s);
+    size_t n = strlen(prefix) + sizeof TAG;
+    enum err err;
+
+    s->store.ops = &ops;
+    s->prefix = mem_alloc(n);
+    snprintf(s->prefix, n, "%s" TAG, prefix);
+    snprintf(s->since, sizeof s->since, "0");
+    rng_seed_os(&s->rng);
+    s->writer = rng_u64(&s->rng);
+    err = redis_link_new(&(struct redis_link_options){.base = base,
+                                                      .url = url,
+                                                      .stall_us = STALL_US,
+                                                      .max_queued_bytes = MAX_QUEUED_BYTES,
+                                                      .up = on_up,
+                                                      .down = on_down,
+                                                      .ctx = s},
+                         &s->link, t);
+    if (err == ERR_OK) {
+        *out = &s->store;
+        return ERR_OK;
+    }
+    free(s->prefix);
+    free(s);
+    return err;
+}

@@ -1,0 +1,84 @@
+/* What weir learns from its requests: one thread that counts evidence, keeps it in a store, takes
+ * outcomes that come late, and publishes beliefs (router/decide/beliefs.h) from time to time.
+ *
+ *   worker: learner_post ------> every 250 ms: sheet of increments ---> store (a file, or a Redis)
+ *   worker: learner_label -----> find, relabel in one step  --------->    |
+ *                                                                         v  units that changed,
+ *   worker: learner_beliefs <--- beliefs, built anew <--- counters <------'  also other replicas'
+ *
+ * Nothing here is on a request's way: posting never blocks, beliefs are a pointer under a short
+ * lock. A killed process loses what it had not flushed, 250 ms of it, and counts nothing twice.
+ * While the store is away, counters are summed up and requests are remembered within bounds; what
+ * finds no room is dropped and counted in the metrics.
+ *
+ * threads: open, set_policy and close from control; the rest from any. */
+#ifndef ROUTER_LEARNER_H
+#define ROUTER_LEARNER_H
+
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "base/slice.h"
+#include "base/stats.h"
+#include "router/decide/tally.h"
+
+struct beliefs;
+struct evidence;
+struct learner;
+struct ledger;
+struct policy;
+
+struct learner_options {
+    const char *path;      /* of the file; NULL: a Redis */
+    const char *redis_url; /* NULL: a file */
+    const char *prefix;    /* of its keys */
+    struct ledger *ledger; /* where outcomes are booked; borrowed until the close */
+};
+
+enum err learner_open(const struct learner_options *opt, struct learner **out,
+                      struct err_text *t) MUST_CHECK;
+/* Writes what is left, for at most two seconds, and ends. After the last post. NULL is fine. */
+void learner_close(struct learner *l);
+struct stats *learner_stats(struct learner *l); /* its own table: STAT_LEARN_* */
+
+/* Which routes there are and what they want. Takes a reference of its own. */
+void learner_set_policy(struct learner *l, struct policy *p);
+
+/* A request has ended. Copies. Before its reply's last byte, so that feedback finds it. */
+void learner_post(struct learner *l, const struct evidence *e);
+
+/* A reference to the newest beliefs, for the caller to give back; NULL: there are none yet. */
+struct beliefs *learner_beliefs(struct learner *l);
+
+/* ---- outcomes ---- */
+
+#define LEARNER_NOTE_BYTES 512
+
+/* What somebody says of an answer. Filled in by the caller, on the heap: handed over whole, and
+ * comes back to reply_to, where on_done receives it (and owns it), with err set. */
+struct learner_label {
+    struct message msg;       /* msg.discard is the caller's to set; msg.deliver is the learner's */
+    struct mailbox *reply_to; /* NULL: nobody waits; msg.discard is called when it is done */
+    void (*on_done)(struct message *m, void *receiver_ctx);
+
+    const char *tenant, *request_id; /* whose answer; as learner_post had them */
+    const char *model;               /* "": the one that was served */
+    enum tally_source source;
+    int value_milli;  /* 0..1000; -1: what that source said is taken back */
+    int64_t said_us;  /* wall clock: of two words the later one counts */
+    const char *note; /* for the ledger; "" */
+
+    /* ERR_OK; ERR_NOT_FOUND: no such request of that tenant, or longer ago than LEARN_REMEMBER_S;
+     * ERR_OVERLOADED: the store is away. */
+    enum err err;
+    bool changed;    /* the label was news */
+    char about[256]; /* model whose answer was labelled; "" when none was served */
+};
+void learner_label(struct learner *l, struct learner_label *label);
+
+/* ---- for tests and the end ---- */
+
+/* Waits until everything posted before is in the store and has come back from it, and beliefs are
+ * built of it. false after timeout_ms. */
+bool learner_flush(struct learner *l, int64_t timeout_ms);
+
+#endif

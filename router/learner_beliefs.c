@@ -1,0 +1,244 @@
+/* From counters and a policy to beliefs: which contexts there are, what each route wants of them.
+ * The same counters and policy give the same bits on every replica, in each 5-minute bucket of
+ * time. Learner's thread. */
+#include "router/learner_int.h"
+
+#include <stdlib.h>
+#include "base/digest.h"
+#include "base/mem.h"
+#include "router/learn_key.h"
+
+#define MAX_LABELS 65 /* of one route: classes and none */
+/* What a request is taken to use before any was measured. */
+#define USUAL_INPUT_TOKENS  1000
+#define USUAL_OUTPUT_TOKENS 300
+#define USUAL_US            2000000
+#define COLD_LABELS         50
+#define FLOOR_MARGIN        0.003
+
+static const struct policy_route *find_route(const struct policy *p, struct slice name)
+{
+    for (size_t i = 0; p && i < p->route_count; i++)
+        if (slice_eq(slice_str(p->routes[i].name), name))
+            return &p->routes[i];
+    return NULL;
+}
+
+static struct tally_trust trust_of(const struct policy_sources *s)
+{
+    return (struct tally_trust){{
+        [TALLY_EXPLICIT] = s->explicit_feedback,
+        [TALLY_VALIDATOR] = s->validator,
+        [TALLY_JUDGE] = s->judge,
+        [TALLY_CORRECTION] = s->correction,
+        [TALLY_IMPLICIT] = s->regenerate,
+        [TALLY_SILENCE] = s->silence,
+    }};
+}
+
+struct tally_trust learner_trust(const struct policy *p, struct slice route)
+{
+    const struct policy_route *r = find_route(p, route);
+
+    return r   ? trust_of(&r->decide.learn.sources)
+           : p ? trust_of(&p->decide.learn.sources)
+               : tally_trust_default;
+}
+
+/* ---- which classes a route has seen ---- */
+
+struct labels {
+    struct arena *arena;
+    struct slice route; /* as a word */
+    const char *of[MAX_LABELS];
+    int count;
+};
+
+static void note_label(struct slice context, struct slice arm, void *ctx)
+{
+    struct labels *l = ctx;
+    size_t n = l->route.n;
+    char *name;
+    int at = 0;
+
+    (void)arm;
+    if (!slice_starts(context, l->route) || context.n <= n || context.p[n] != '/')
+        return;
+    name = arena_alloc(l->arena, context.n + 1);
+    if (learn_word_read(slice_from(context, n + 1), name) < 0)
+        return;
+    while (at < l->count && strcmp(l->of[at], name) < 0)
+        at++;
+    if (at < l->count && strcmp(l->of[at], name) == 0)
+        return;
+    if (at >= MAX_LABELS)
+        return; /* the first ones in order, so that replicas agree */
+    if (l->count == MAX_LABELS)
+        l->count--;
+    memmove(&l->of[at + 1], &l->of[at], (size_t)(l->count - at) * sizeof l->of[0]);
+    l->of[at] = name;
+    l->count++;
+}
+
+static void find_labels(struct learner *l, const struct policy_route *r, struct arena *a,
+                        struct labels *out)
+{
+    char *word = arena_alloc(a, LEARN_WORD_BYTES(strlen(r->name)));
+
+    *out = (struct labels){.arena = a, .of = {""}, .count = 1};
+    out->route = slice_make(word, learn_word(slice_str(r->name), word));
+    learned_each(&l->learned, note_label, out);
+}
+
+/* ---- what a route wants ---- */
+
+static double expected_cost(const struct policy_model *m, int64_t now_us)
+{
+    struct token_usage usual = {
+        .n = {[TOK_INPUT] = USUAL_INPUT_TOKENS, [TOK_OUTPUT] = USUAL_OUTPUT_TOKENS}};
+    nanousd cost = policy_cost(policy_price_at(m, now_us), &usual, USUAL_US);
+
+    return cost > 0 ? (double)cost : 1;
+}
+
+static double cap_of(const struct policy_explore *e, size_t model)
+{
+    for (size_t i = 0; i < e->canary_count; i++)
+        if (e->canaries[i].model == model)
+            return e->canaries[i].cap;
+    return 1;
+}
+
+static double or_none(nanousd v)
+{
+    return v == POLICY_NONE ? PRICE_NONE : (double)v;
+}
+
+static struct beliefs_objective objective_of(const struct policy_decide *d)
+{
+    const struct policy_objective *o = &d->objective;
+
+    return (struct beliefs_objective){
+        .price = {.floor = o->floor.success == POLICY_OFF ? PRICE_NONE : o->floor.success,
+                  .floor_of_best = PRICE_NONE,
+                  .failure_price_nanousd = (double)o->failure_price,
+                  .budget_nanousd = or_none(o->budget),
+                  .margin = FLOOR_MARGIN},
+        .per_class = o->floor.scope == POLICY_FLOOR_CLASS,
+        .class_floor = o->floor.min_class == POLICY_OFF ? PRICE_NONE : o->floor.min_class,
+        .latency_nanousd_per_s = (double)o->latency_price,
+        .explore = d->explore.share,
+        .explore_spend = d->explore.max_spend_share,
+        .cold_share = d->explore.cold_start,
+        .cold_labels = COLD_LABELS,
+        .flip = d->explore.step_share,
+    };
+}
+
+/* ---- building ---- */
+
+struct building {
+    struct learner *l;
+    struct arena arena;
+    int64_t now_us;
+};
+
+static const struct tally_view *view_of(struct building *b, const struct policy_route *r,
+                                        struct slice context, const char *model,
+                                        enum tally_kind kind)
+{
+    const struct policy_learn *learn = &r->decide.learn;
+    int64_t half_life_ms = kind == TALLY_SLOW ? learn->half_life_ms : learn->fast_half_life_ms;
+    struct tally_view *v = ARENA_NEW(&b->arena, struct tally_view);
+    char *arm = learn_key(slice_str(model), SLICE("0"));
+    bool known =
+        learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
+
+    free(arm);
+    if (!known)
+        return NULL;
+    tally_view_check(v);
+    return v;
+}
+
+static void fill_class(struct building *b, const struct policy_route *r, const char *label,
+                       struct beliefs_class_in *out)
+{
+    const struct policy *p = b->l->policy;
+    const struct tally_view **slow =
+                                ARENA_ARRAY(&b->arena, const struct tally_view *, r->cascade_count),
+                            **fast =
+                                ARENA_ARRAY(&b->arena, const struct tally_view *, r->cascade_count);
+    char *context = learn_key(slice_str(r->name), slice_str(label));
+
+    for (size_t i = 0; i < r->cascade_count; i++) {
+        const char *model = p->models[r->steps[i].model].name;
+
+        slow[i] = view_of(b, r, slice_str(context), model, TALLY_SLOW);
+        fast[i] = view_of(b, r, slice_str(context), model, TALLY_QUICK);
+    }
+    free(context);
+    *out = (struct beliefs_class_in){label, slow, fast};
+}
+
+static void fill_route(struct building *b, const struct policy_route *r,
+                       struct beliefs_route_in *out)
+{
+    const struct policy *p = b->l->policy;
+    struct beliefs_arm_in *arms = ARENA_ARRAY(&b->arena, struct beliefs_arm_in, r->cascade_count);
+    struct beliefs_class_in *classes;
+    struct labels labels;
+
+    for (size_t i = 0; i < r->cascade_count; i++) {
+        size_t model = r->steps[i].model;
+
+        arms[i] =
+            (struct beliefs_arm_in){.model = p->models[model].name,
+                                    .cost_nanousd = expected_cost(&p->models[model], b->now_us),
+                                    .cap = cap_of(&r->decide.explore, model),
+                                    .explorable = true};
+    }
+    find_labels(b->l, r, &b->arena, &labels);
+    classes = ARENA_ARRAY(&b->arena, struct beliefs_class_in, labels.count);
+    for (int i = 0; i < labels.count; i++)
+        fill_class(b, r, labels.of[i], &classes[i]);
+    *out = (struct beliefs_route_in){.name = r->name,
+                                     .objective = objective_of(&r->decide),
+                                     .arm = arms,
+                                     .arms = (int)r->cascade_count,
+                                     .class = classes,
+                                     .classes = labels.count};
+}
+
+static uint64_t seed_of(const struct policy *p)
+{
+    struct digest d = digest_of(slice_str(p->version));
+    uint64_t seed;
+
+    memcpy(&seed, d.bytes, sizeof seed);
+    return seed;
+}
+
+struct beliefs *learner_build(struct learner *l, int64_t now_us)
+{
+    const struct policy *p = l->policy;
+    struct building b = {.l = l, .now_us = now_us};
+    struct beliefs_route_in *routes;
+    struct beliefs *out = NULL;
+    int count = 0;
+
+    if (!p || !p->decides)
+        return NULL;
+    arena_init(&b.arena, 65536);
+    routes = ARENA_ARRAY(&b.arena, struct beliefs_route_in, p->route_count);
+    for (size_t i = 0; i < p->route_count; i++)
+        if (p->routes[i].decide.mode != POLICY_DECIDE_ORDER)
+            fill_route(&b, &p->routes[i], &routes[count++]);
+    if (count)
+        out = beliefs_build(&(struct beliefs_in){.route = routes,
+                                                 .routes = count,
+                                                 .trust = trust_of(&p->decide.learn.sources),
+                                                 .seed = seed_of(p)});
+    arena_clear(&b.arena);
+    return out;
+}

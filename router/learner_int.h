@@ -1,0 +1,75 @@
+/* The inside of the learner, shared by learner.c (thread, flushing), learner_label.c (outcomes) and
+ * learner_beliefs.c (building). Nobody else includes it. Everything but the three fields under
+ * `lock` is the learner's thread's own. */
+#ifndef ROUTER_LEARNER_INT_H
+#define ROUTER_LEARNER_INT_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "policies/policy.h"
+#include "router/decide/beliefs.h"
+#include "router/evidence.h"
+#include "router/learn_store.h"
+#include "router/learned.h"
+#include "router/learner.h"
+#include "router/ledger.h"
+
+struct learner {
+    struct learner_options opt;
+    pthread_t thread;
+    struct mailbox evidence;       /* looked at with each tick */
+    struct mailbox requests;       /* looked at at once: labels, policies, flushes */
+    _Atomic int64_t posted, taken; /* evidence; the difference is in the mailbox */
+    _Atomic int64_t refused;       /* that found the mailbox full */
+
+    pthread_mutex_t lock;
+    pthread_cond_t progress;
+    struct beliefs *beliefs;       /* owned reference; NULL */
+    uint64_t flush_asked, flushed; /* calls of learner_flush: the newest, the last that is done */
+
+    struct event_base *base;
+    struct event *mail, *tick;
+    struct learn_store *store;
+    bool closing;
+    int64_t close_until_us;
+
+    /* on their way to the store */
+    struct learn_sheet sheet;
+    struct list memories; /* of struct learn_memory */
+    size_t memory_count, memory_bytes;
+    struct learn_batch batch; /* under way, or to be tried again */
+    bool batch_full, writing;
+
+    /* back from it */
+    struct learned learned;
+    bool reading, changed;
+    int ticks;
+    uint64_t flush_reading; /* the read under way serves that flush; 0: none */
+
+    struct list labels; /* of struct label_job */
+    size_t label_count;
+    struct policy *policy;   /* owned reference; NULL */
+    int64_t built_bucket_us; /* quick bucket of the last build */
+
+    struct stats *stats;
+    struct stats_cell *waiting, *dropped, *lost_units, *up, *build_us;
+};
+
+/* ---- learner.c ---- */
+/* Takes what workers have posted, and sends a batch off if none is under way. */
+void learner_send(struct learner *l);
+bool learner_nothing_waits(const struct learner *l);
+
+/* ---- learner_label.c ---- */
+void learner_label_begin(struct message *m, void *ctx); /* a label's deliver */
+void learner_labels_retry(struct learner *l);           /* with each tick, and after a batch */
+void learner_labels_end(struct learner *l);             /* fails all that are open */
+
+/* ---- learner_beliefs.c ---- */
+/* From the counters as they are now; a reference. NULL: no route decides by them. */
+struct beliefs *learner_build(struct learner *l, int64_t now_us);
+/* How far sources are believed on that route; p may be NULL. */
+struct tally_trust learner_trust(const struct policy *p, struct slice route);
+
+#endif

@@ -1,0 +1,231 @@
+/* Outcomes: each is a small job that finds its request in the store, works out what the label
+ * changes, and swaps it in; when somebody else labelled the same request meanwhile, it begins anew.
+ * A request that is not there may still be on its way, here or from another replica: then the job
+ * waits for a moment. Owns the jobs. Learner's thread. */
+#include "router/learner_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define AWAIT_REQUEST_US INT64_C(1000000)  /* four flushes of whoever has it */
+#define AWAIT_STORE_US   INT64_C(60000000) /* of labels that nobody waits for */
+#define MAX_JOBS         10000
+#define MAX_CONFLICTS    100
+#define LABEL_UNITS      (2 * EVIDENCE_ANSWERS)
+
+struct label_job {
+    struct list link;
+    struct learner *l;
+    struct learner_label *label; /* owned until it is handed back */
+    int64_t begun_us;
+    int conflicts;
+    bool resting; /* until the next retry */
+
+    /* of one try */
+    struct arena arena;
+    struct evidence evidence;
+    struct evidence_labels before, after;
+    struct buf before_text, after_text;
+    struct learn_sheet sheet;
+    int answer;
+};
+
+static void count(const struct label_job *j, const char *result)
+{
+    const char *labels[] = {tally_source_name(j->label->source), result};
+
+    stats_add(stats_cell(j->l->stats, STAT_LEARN_OUTCOMES, labels), 1);
+}
+
+static void forget_try(struct label_job *j)
+{
+    arena_clear(&j->arena);
+    buf_clear(&j->before_text);
+    buf_clear(&j->after_text);
+    learn_sheet_clear(&j->sheet);
+}
+
+static void finish(struct label_job *j, enum err err)
+{
+    struct learner_label *label = j->label;
+
+    label->err = err;
+    count(j, err != ERR_OK ? err_name(err) : label->changed ? "counted" : "unchanged");
+    list_remove(&j->link);
+    j->l->label_count--;
+    forget_try(j);
+    free(j);
+    if (!label->reply_to) {
+        label->msg.discard(&label->msg);
+        return;
+    }
+    label->msg.deliver = label->on_done;
+    mailbox_post(label->reply_to, &label->msg);
+}
+
+/* How far the source is believed where the request went. */
+static int weight_milli(const struct label_job *j)
+{
+    struct tally_trust trust = learner_trust(j->l->policy, slice_str(j->evidence.route));
+
+    return (int)(trust.source[j->label->source] * 1000 + 0.5);
+}
+
+static void book(const struct label_job *j)
+{
+    const struct learner_label *label = j->label;
+    const struct evidence *e = &j->evidence;
+
+    if (!j->l->opt.ledger)
+        return;
+    ledger_post(j->l->opt.ledger, ledger_outcome_new(&(struct ledger_outcome){
+                                      .request_id = label->request_id,
+                                      .tenant = label->tenant,
+                                      .route = e->route,
+                                      .class_name = e->class_name,
+                                      .model = e->answers[j->answer].model,
+                                      .source = tally_source_name(label->source),
+                                      .value_milli = label->value_milli,
+                                      .weight_milli = weight_milli(j),
+                                      .said_wall_us = label->said_us,
+                                      .booked_wall_us = clock_wall_us(),
+                                      .note = label->note,
+                                  }));
+}
+
+static void look(struct label_job *j);
+
+static void on_relabelled(void *ctx, enum err err)
+{
+    struct label_job *j = ctx;
+
+    if (err == ERR_CONFLICT && ++j->conflicts < MAX_CONFLICTS) {
+        look(j);
+        return;
+    }
+    if (err == ERR_OK && j->label->changed)
+        book(j);
+    else
+        j->label->changed = false;
+    finish(j, err == ERR_CONFLICT ? ERR_OVERLOADED : err);
+}
+
+/* A line that nobody of ours wrote stands for nothing. */
+static bool read_lines(struct label_job *j, const struct learn_found *found)
+{
+    return evidence_read(arena_dup(&j->arena, found->text), &j->arena, &j->evidence) &&
+           evidence_labels_read(found->labels, &j->before) &&
+           buf_append_slice(&j->before_text, found->labels) == ERR_OK;
+}
+
+static bool work_out(struct label_job *j)
+{
+    const struct learner_label *label = j->label;
+
+    j->after = j->before;
+    if (!evidence_label(&j->after, j->answer, label->source, label->value_milli, label->said_us))
+        return false;
+    evidence_relabel(&j->evidence, &j->before, &j->after, &j->sheet);
+    return evidence_labels_write(&j->after, &j->after_text) == ERR_OK;
+}
+
+static bool may_still_come(const struct label_job *j)
+{
+    return clock_mono_us() < j->begun_us + AWAIT_REQUEST_US &&
+           (!j->l->opt.path || !learner_nothing_waits(j->l));
+}
+
+static void on_missing(struct label_job *j, enum err err)
+{
+    bool patient = !j->label->reply_to && !j->l->closing;
+
+    if (err == ERR_NOT_FOUND && may_still_come(j)) {
+        j->resting = true;
+        learner_send(j->l);
+    } else if (err == ERR_OVERLOADED && patient && clock_mono_us() < j->begun_us + AWAIT_STORE_US) {
+        j->resting = true;
+    } else {
+        finish(j, err);
+    }
+}
+
+static void on_found(void *ctx, enum err err, const struct learn_found *found)
+{
+    struct label_job *j = ctx;
+    struct learner_label *label = j->label;
+
+    if (err != ERR_OK) {
+        on_missing(j, err);
+        return;
+    }
+    if (!read_lines(j, found)) {
+        finish(j, ERR_NOT_FOUND);
+        return;
+    }
+    j->answer = label->model[0] ? evidence_find(&j->evidence, slice_str(label->model))
+                                : evidence_served(&j->evidence);
+    if (j->answer < 0) {
+        finish(j, ERR_CONFLICT);
+        return;
+    }
+    snprintf(label->about, sizeof label->about, "%s", j->evidence.answers[j->answer].model);
+    if (!work_out(j)) {
+        finish(j, ERR_OK);
+        return;
+    }
+    label->changed = j->after.of[j->answer][label->source].value_milli !=
+                     j->before.of[j->answer][label->source].value_milli;
+    j->l->store->ops->relabel(j->l->store,
+                              &(struct learn_relabel){.tenant = slice_str(label->tenant),
+                                                      .request_id = slice_str(label->request_id),
+                                                      .before = buf_slice(&j->before_text),
+                                                      .after = buf_slice(&j->after_text),
+                                                      .sheet = &j->sheet},
+                              on_relabelled, j);
+}
+
+static void look(struct label_job *j)
+{
+    forget_try(j);
+    j->resting = false;
+    j->label->changed = false;
+    j->l->store->ops->find(j->l->store, slice_str(j->label->tenant),
+                           slice_str(j->label->request_id), on_found, j);
+}
+
+void learner_label_begin(struct message *m, void *ctx)
+{
+    struct learner *l = ctx;
+    struct label_job *j = mem_zalloc(1, sizeof *j);
+
+    j->l = l;
+    j->label = CONTAINER_OF(m, struct learner_label, msg);
+    j->begun_us = clock_mono_us();
+    arena_init(&j->arena, 1024);
+    buf_init(&j->before_text, EVIDENCE_TEXT_BYTES);
+    buf_init(&j->after_text, EVIDENCE_TEXT_BYTES);
+    learn_sheet_init(&j->sheet, LABEL_UNITS);
+    list_push_back(&l->labels, &j->link);
+    if (++l->label_count > MAX_JOBS || l->closing)
+        finish(j, ERR_OVERLOADED);
+    else
+        look(j);
+}
+
+void learner_labels_retry(struct learner *l)
+{
+    LIST_FOREACH_SAFE (it, &l->labels) {
+        struct label_job *j = CONTAINER_OF(it, struct label_job, link);
+
+        if (j->resting)
+            look(j);
+    }
+}
+
+void learner_labels_end(struct learner *l)
+{
+    while (!list_empty(&l->labels))
+        finish(CONTAINER_OF(l->labels.next, struct label_job, link), ERR_OVERLOADED);
+}

@@ -1,0 +1,356 @@
+/* router/evidence, router/learn_key, router/learn_sheet, router/learned: labels in any order, said
+ * twice, taken back, leave the same counters; lines survive the way there and back; strangers'
+ * lines are refused. */
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/rng.h"
+#include "router/evidence.h"
+#include "router/learn_key.h"
+#include "router/learned.h"
+
+#define NOW INT64_C(1795000000000000)
+
+static const float features[] = {0.5F, -3.25F, 1e-30F};
+static const struct evidence_answer answers[] = {
+    {.model = "small model/1",
+     .scorer = 3,
+     .bin = 2,
+     .stage = 0,
+     .chance = 0.25,
+     .first = true,
+     .cost = 40000,
+     .tokens_in = 100,
+     .tokens_out = 10,
+     .latency_ms = 7,
+     .verdict_milli = 0,
+     .features = features,
+     .feature_count = 3},
+    {.model = "down", .bin = -1, .chance = -1, .failed = true, .verdict_milli = -1},
+    {.model = "big",
+     .bin = 11,
+     .stage = 1,
+     .chance = 0.9,
+     .served = true,
+     .cost = 2000000,
+     .tokens_in = 100,
+     .tokens_out = 50,
+     .latency_ms = 900,
+     .verdict_milli = -1},
+};
+static const struct evidence sample = {.tenant = "acme",
+                                       .request_id = "req_1",
+                                       .route = "a route\t\n",
+                                       .class_name = "",
+                                       .decided_wall_us = NOW,
+                                       .learn = true,
+                                       .answers = answers,
+                                       .count = 3};
+
+static struct slice text_of(const struct evidence *e, struct buf *b)
+{
+    buf_init(b, EVIDENCE_TEXT_BYTES);
+    assert_int_equal(evidence_write(e, b), ERR_OK);
+    return buf_slice(b);
+}
+
+static void words(void **state)
+{
+    char all[256], word[LEARN_WORD_BYTES(sizeof all)], back[sizeof word];
+    (void)state;
+    for (int i = 0; i < 256; i++)
+        all[i] = (char)i;
+    size_t n = learn_word(slice_make(all, sizeof all), word);
+    for (size_t i = 0; i < n; i++)
+        assert_true(word[i] > ' ' && word[i] < 127 && word[i] != '/');
+    assert_int_equal(learn_word_read(slice_make(word, n), back), 256);
+    assert_memory_equal(back, all, 256);
+    assert_int_equal(learn_word(SLICE(""), word), 1);
+    assert_int_equal(learn_word_read(SLICE("%"), back), 0);
+    static const char *const bad[] = {"", "%4", "%zz", "a b", "a/b", "%a0", "x%"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(learn_word_read(slice_str(bad[i]), back), -1);
+}
+
+static void a_line_and_back(void **state)
+{
+    struct arena a;
+    struct buf b;
+    struct evidence e;
+    (void)state;
+    arena_init(&a, 256);
+    struct slice line = text_of(&sample, &b);
+    assert_null(memchr(line.p, '\n', line.n));
+    assert_null(memchr(line.p, '\t', line.n));
+    assert_true(evidence_read(line, &a, &e));
+    assert_string_equal(e.route, sample.route);
+    assert_string_equal(e.class_name, "");
+    assert_true(e.learn);
+    assert_int_equal(e.decided_wall_us, NOW);
+    assert_int_equal(e.count, 3);
+    assert_string_equal(e.answers[0].model, "small model/1");
+    assert_int_equal(e.answers[0].scorer, 3);
+    assert_int_equal(e.answers[0].bin, 2);
+    assert_int_equal(e.answers[0].feature_count, 3);
+    assert_memory_equal(e.answers[0].features, features, sizeof features);
+    assert_int_equal(e.answers[1].bin, -1);
+    assert_true(e.answers[1].chance < 0);
+    assert_true(e.answers[2].served);
+    assert_true(e.answers[2].chance > 0.899 && e.answers[2].chance < 0.901);
+    assert_int_equal(evidence_served(&e), 2);
+    assert_int_equal(evidence_find(&e, SLICE("small model/1")), 0);
+    assert_int_equal(evidence_find(&e, SLICE("nobody")), -1);
+    /* Nothing shorter or longer passes for it, nor a line with one byte changed crashes. */
+    for (size_t n = 0; n < line.n; n++)
+        if (line.p[n] == ' ' || n + 1 == line.n)
+            assert_false(evidence_read(slice_make(line.p, n), &a, &e));
+    struct rng rng;
+    rng_seed(&rng, 1);
+    for (int i = 0; i < 20000; i++) {
+        char *copy = arena_alloc(&a, line.n);
+        memcpy(copy, line.p, line.n);
+        copy[rng_below(&rng, line.n)] = (char)rng_u64(&rng);
+        (void)evidence_read(slice_make(copy, line.n), &a, &e);
+        if (i % 500 == 0)
+            arena_clear(&a);
+    }
+    assert_true(buf_append(&b, " x", 2) == ERR_OK);
+    assert_false(evidence_read(buf_slice(&b), &a, &e));
+    buf_clear(&b);
+    arena_clear(&a);
+}
+
+static void label_lines(void **state)
+{
+    struct evidence_labels l, back;
+    struct buf b;
+    (void)state;
+    buf_init(&b, 4096);
+    evidence_labels_init(&l, &sample);
+    assert_true(evidence_label(&l, 2, TALLY_EXPLICIT, 750, NOW));
+    assert_true(evidence_label(&l, 2, TALLY_IMPLICIT, -1, NOW + 1));
+    assert_int_equal(evidence_labels_write(&l, &b), ERR_OK);
+    assert_true(evidence_labels_read(buf_slice(&b), &back));
+    assert_memory_equal(&l, &back, sizeof l);
+    static const char *const bad[] = {"x",
+                                      "0",
+                                      "0 explicit",
+                                      "0 explicit 1001 5",
+                                      "0 explicit -2 5",
+                                      "16 explicit 0 5",
+                                      "-1 explicit 0 5",
+                                      "0 nobody 0 5",
+                                      "0 explicit 0 99999999999999999999",
+                                      "0  explicit 0 5"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(evidence_labels_read(slice_str(bad[i]), &back));
+    buf_clear(&b);
+}
+
+static int64_t cell(struct learn_sheet *s, const char *context, const char *arm,
+                    enum tally_kind kind, int field)
+{
+    struct learn_unit_name name = {slice_str(context), slice_str(arm), kind,
+                                   tally_bucket_start(kind, NOW)};
+    return learn_sheet_unit(s, &name)->count[field];
+}
+
+#define CONTEXT "a%20route%09%0A/%"
+#define SMALL   "small%20model%2F1/3"
+
+static void what_is_counted(void **state)
+{
+    struct evidence_labels l;
+    struct learn_sheet s;
+    (void)state;
+    learn_sheet_init(&s, 100);
+    evidence_labels_init(&l, &sample);
+    evidence_count(&sample, &l, &s);
+    assert_int_equal(s.by_name.count, 6);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_FIRST), 1);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_ASKED), 1);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_SERVED), 0);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_COST_NANOUSD), 40000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_COST_SQUARE), 1600);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_RESOLVED), 0); /* not served */
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, tally_answers(0, 2)), 1);
+    int bad = tally_label(TALLY_VALIDATOR, false, 2);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, bad), 1000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_QUICK, bad), 1000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_QUICK, TALLY_ASKED), 0);
+    assert_int_equal(cell(&s, CONTEXT, "down/0", TALLY_SLOW, TALLY_FAILED), 1);
+    assert_int_equal(cell(&s, CONTEXT, "down/0", TALLY_SLOW, TALLY_COST_NANOUSD), 0);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_SERVED), 1);
+
+    struct evidence_labels after = l;
+    assert_true(evidence_label(&after, 2, TALLY_JUDGE, 400, NOW + 5));
+    assert_true(evidence_label(&after, 2, TALLY_EXPLICIT, 1000, NOW + 5));
+    evidence_relabel(&sample, &l, &after, &s);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_RESOLVED), 1);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_PREDICTED_MILLI), 900);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_REALISED_MILLI), 1000);
+    int judged = tally_label(TALLY_JUDGE, true, 11);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, judged), 400);
+    l = after; /* the explicit word goes: the judge's is what is known */
+    assert_true(evidence_label(&after, 2, TALLY_EXPLICIT, EVIDENCE_WITHDRAWN, NOW + 6));
+    evidence_relabel(&sample, &l, &after, &s);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_RESOLVED), 1);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_REALISED_MILLI), 400);
+    learn_sheet_clear(&s);
+
+    struct evidence frozen = sample;
+    frozen.learn = false;
+    evidence_count(&frozen, &l, &s);
+    evidence_relabel(&frozen, &l, &after, &s);
+    assert_true(learn_sheet_empty(&s));
+    learn_sheet_clear(&s);
+}
+
+struct word {
+    int answer;
+    enum tally_source source;
+    int value;
+    int64_t said;
+};
+
+/* Everything that was said, in some order, some of it twice. */
+static void say_all(const struct word *w, int n, struct rng *rng, struct learn_sheet *s)
+{
+    struct evidence_labels l, after;
+    int order[64];
+
+    evidence_labels_init(&l, &sample);
+    evidence_count(&sample, &l, s);
+    for (int i = 0; i < 2 * n; i++)
+        order[i] = i % n;
+    for (int i = 2 * n - 1; i > 0; i--) {
+        int j = (int)rng_below(rng, (uint64_t)i + 1), t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+    for (int i = 0; i < 2 * n; i++) {
+        const struct word *x = &w[order[i]];
+        after = l;
+        evidence_label(&after, x->answer, x->source, x->value, x->said);
+        evidence_relabel(&sample, &l, &after, s);
+        l = after;
+    }
+}
+
+static void order_and_repeats_do_not_matter(void **state)
+{
+    struct rng rng;
+    (void)state;
+    rng_seed(&rng, 7);
+    for (int round = 0; round < 300; round++) {
+        struct word w[12];
+        struct learn_sheet first, s;
+        for (int i = 0; i < 12; i++)
+            w[i] = (struct word){.answer = rng_below(&rng, 2) ? 0 : 2,
+                                 .source = (enum tally_source)rng_below(&rng, TALLY_SOURCES),
+                                 .value = (int)rng_below(&rng, 1002) - 1,
+                                 .said = NOW + (int64_t)rng_below(&rng, 6)};
+        learn_sheet_init(&first, 100);
+        say_all(w, 12, &rng, &first);
+        for (int again = 0; again < 4; again++) {
+            learn_sheet_init(&s, 100);
+            say_all(w, 12, &rng, &s);
+            assert_int_equal(s.by_name.count, first.by_name.count);
+            LIST_FOREACH (it, &s.units) {
+                struct learn_unit *u = CONTAINER_OF(it, struct learn_unit, link);
+                assert_memory_equal(&u->tally, learn_sheet_unit(&first, &u->name), sizeof u->tally);
+            }
+            learn_sheet_clear(&s);
+        }
+        learn_sheet_clear(&first);
+    }
+}
+
+static void a_full_sheet(void **state)
+{
+    struct evidence_labels l;
+    struct learn_sheet s, part;
+    (void)state;
+    learn_sheet_init(&s, 3);
+    learn_sheet_init(&part, 10);
+    evidence_labels_init(&l, &sample);
+    evidence_count(&sample, &l, &s);
+    assert_int_equal(s.by_name.count, 3);
+    assert_int_equal(s.refused, 3);
+    learn_sheet_take(&s, &part, 2);
+    assert_int_equal(s.by_name.count, 1);
+    assert_int_equal(part.by_name.count, 2);
+    assert_int_equal(cell(&part, CONTEXT, SMALL, TALLY_SLOW, TALLY_ASKED), 1);
+    learn_sheet_clear(&s);
+    learn_sheet_clear(&part);
+}
+
+static void unit_names(void **state)
+{
+    struct learn_unit_name n = {SLICE("r/c"), SLICE("m/0"), TALLY_QUICK, -5}, back;
+    struct buf b;
+    (void)state;
+    buf_init(&b, 100);
+    assert_int_equal(learn_unit_name_write(&n, &b), ERR_OK);
+    assert_true(learn_unit_name_read(buf_slice(&b), &back));
+    assert_true(learn_unit_name_eq(&n, &back));
+    static const char *const bad[] = {"",          "a b",      "a b s", "a b x 1",
+                                      "a b s 1 2", "a b s 1x", " b s 1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(learn_unit_name_read(slice_str(bad[i]), &back));
+    buf_clear(&b);
+}
+
+/* Units that came in different orders give the same bits; old ones are forgotten. */
+static void views(void **state)
+{
+    struct learned a, b;
+    struct tally t = {0};
+    struct tally_view x = {0}, y = {0};
+    struct slice context = SLICE("r/c"), arm = SLICE("m/0");
+    (void)state;
+    learned_init(&a);
+    learned_init(&b);
+    for (int i = 0; i < 50; i++) {
+        for (int order = 0; order < 2; order++) {
+            int n = order ? 49 - i : i;
+            struct learn_unit_name name = {context, arm, TALLY_SLOW,
+                                           tally_bucket_start(TALLY_SLOW, NOW) -
+                                               n * tally_bucket_us(TALLY_SLOW)};
+            t.count[TALLY_ASKED] = 1000003 + 7 * n;
+            t.count[tally_answers(0, 3)] = n;
+            learned_put(order ? &b : &a, &name, &t);
+            learned_put(order ? &b : &a, &name, &t); /* whole content: not added */
+        }
+    }
+    assert_int_equal(a.units, 50);
+    int64_t half_life_ms = INT64_C(7) * 86400000;
+    assert_true(learned_view(&a, context, arm, TALLY_SLOW, NOW, half_life_ms, &x));
+    assert_true(learned_view(&b, context, arm, TALLY_SLOW, NOW + 1, half_life_ms, &y));
+    assert_memory_equal(&x, &y, sizeof x);
+    assert_true(x.x[TALLY_ASKED] > 1e6 && x.x[TALLY_ASKED] < 50 * 1000003.0);
+    assert_false(learned_view(&a, context, SLICE("m/1"), TALLY_SLOW, NOW, half_life_ms, &x));
+    assert_false(learned_view(&a, context, arm, TALLY_QUICK, NOW, half_life_ms, &x));
+    learned_forget(&a, NOW + tally_keep_us(TALLY_SLOW) - 10 * tally_bucket_us(TALLY_SLOW));
+    assert_int_equal(a.units, 11);
+    learned_forget(&a, NOW + 2 * tally_keep_us(TALLY_SLOW));
+    assert_int_equal(a.units, 0);
+    assert_int_equal(a.arms.count, 0);
+    learned_clear(&a);
+    learned_clear(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words),
+        cmocka_unit_test(a_line_and_back),
+        cmocka_unit_test(label_lines),
+        cmocka_unit_test(what_is_counted),
+        cmocka_unit_test(order_and_repeats_do_not_matter),
+        cmocka_unit_test(a_full_sheet),
+        cmocka_unit_test(unit_names),
+        cmocka_unit_test(views),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
