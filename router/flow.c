@@ -7,8 +7,11 @@
 void flow_plan(struct flow *f, const struct flow_limits *limits)
 {
     assert(limits->steps >= 1 && limits->steps <= FLOW_MAX_STEPS);
+    assert(limits->judged <= limits->steps && limits->first < limits->steps);
     assert(f->state == FLOW_IDLE && f->limits.steps == 0);
     f->limits = *limits;
+    f->step = limits->first;
+    f->last = limits->judged == 1;
 }
 
 void flow_init(struct flow *f, const struct flow_limits *limits)
@@ -36,6 +39,8 @@ const char *flow_state_name(enum flow_state s)
         return "AWAIT_BACKEND";
     case FLOW_AWAIT_ANSWER:
         return "AWAIT_ANSWER";
+    case FLOW_AWAIT_VERDICT:
+        return "AWAIT_VERDICT";
     case FLOW_AWAIT_BACKOFF:
         return "AWAIT_BACKOFF";
     case FLOW_STREAMING:
@@ -74,15 +79,53 @@ static struct flow_action call(struct flow *f, bool takes_budget)
     return a;
 }
 
-static struct flow_action next_model(struct flow *f)
+/* No answer of the step that was asked: what was kept is better than an error. */
+static struct flow_action give_up(struct flow *f, enum err err)
 {
-    if (f->step + 1 >= f->limits.steps || f->attempts >= f->limits.max_attempts)
-        return finish(f, FLOW_FAIL, f->last_err);
-    f->step++;
+    return f->kept ? finish(f, FLOW_RECALL, ERR_OK) : finish(f, FLOW_FAIL, err);
+}
+
+static bool is_judged(const struct flow *f)
+{
+    return f->step < f->limits.judged;
+}
+
+/* Answers that were passed over count on top: they are no failures. */
+static bool attempts_used_up(const struct flow *f)
+{
+    return f->attempts >= f->limits.max_attempts + f->escalations;
+}
+
+static struct flow_action ask_step(struct flow *f, int step)
+{
+    f->step = step;
     f->without_thinking = true;
     f->attempts_on_model = 0;
     f->tried = 0;
     return call(f, false);
+}
+
+/* What lies behind the judged steps, or all of them, goes in written order. */
+static struct flow_action next_step(struct flow *f)
+{
+    return f->step + 1 < f->limits.steps ? ask_step(f, f->step + 1) : give_up(f, f->last_err);
+}
+
+static struct flow_action next_model(struct flow *f)
+{
+    if (attempts_used_up(f))
+        return give_up(f, f->last_err);
+    if (!is_judged(f))
+        return next_step(f);
+    f->state = FLOW_AWAIT_VERDICT;
+    f->at_hand = FLOW_NOTHING;
+    return act(FLOW_CHOOSE);
+}
+
+static bool is_last_model(const struct flow *f)
+{
+    return is_judged(f) ? f->last && f->limits.steps == f->limits.judged
+                        : f->step + 1 >= f->limits.steps;
 }
 
 /* Every endpoint of this model has failed once, or has no room. Asking one again helps when the
@@ -90,9 +133,8 @@ static struct flow_action next_model(struct flow *f)
 static struct flow_action ask_again(struct flow *f, bool takes_budget)
 {
     struct flow_action a = act(FLOW_BACKOFF);
-    bool last_model = f->step + 1 >= f->limits.steps;
 
-    if (err_retry(f->last_err) == ERR_RETRY_OTHER && !last_model)
+    if (err_retry(f->last_err) == ERR_RETRY_OTHER && !is_last_model(f))
         return next_model(f);
     if (f->last_retry_after_ms > f->limits.max_retry_after_ms)
         return next_model(f);
@@ -119,8 +161,7 @@ static bool other_endpoint(const struct flow *f)
  * an overloaded server failed to do, which the budget is for. */
 static bool mended_without_thinking(struct flow *f, enum err err)
 {
-    if (err != ERR_UPSTREAM_THINKING || f->without_thinking ||
-        f->attempts >= f->limits.max_attempts)
+    if (err != ERR_UPSTREAM_THINKING || f->without_thinking || attempts_used_up(f))
         return false;
     f->without_thinking = true;
     return true;
@@ -142,8 +183,8 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
     if (mended_without_thinking(f, err))
         return call(f, false);
     if (how == ERR_RETRY_NEVER)
-        return finish(f, FLOW_FAIL, err);
-    if (how == ERR_RETRY_NEXT || ev->no_retry || f->attempts >= f->limits.max_attempts ||
+        return give_up(f, err);
+    if (how == ERR_RETRY_NEXT || ev->no_retry || attempts_used_up(f) ||
         f->attempts_on_model >= f->limits.per_model)
         return next_model(f);
 
@@ -160,14 +201,23 @@ static struct flow_action no_endpoint(struct flow *f)
     return f->tried ? ask_again(f, false) : next_model(f);
 }
 
+static struct flow_action judge(struct flow *f, bool whole)
+{
+    f->state = FLOW_AWAIT_VERDICT;
+    f->at_hand = whole ? FLOW_WHOLE : FLOW_HELD;
+    return act(FLOW_JUDGE);
+}
+
 static struct flow_action await_answer(struct flow *f, const struct flow_event *ev)
 {
     switch (ev->kind) {
     case FLOW_EV_FIRST_BYTES:
         f->state = FLOW_STREAMING;
         return act(FLOW_COMMIT);
+    case FLOW_EV_HELD:
+        return is_judged(f) ? judge(f, false) : act(FLOW_WAIT);
     case FLOW_EV_ANSWER:
-        return finish(f, FLOW_REPLY, ERR_OK);
+        return is_judged(f) ? judge(f, true) : finish(f, FLOW_REPLY, ERR_OK);
     case FLOW_EV_FAILED:
         return flow_failed(f, ev);
     case FLOW_EV_NO_ENDPOINT:
@@ -186,11 +236,41 @@ static struct flow_action await_answer(struct flow *f, const struct flow_event *
     case FLOW_EV_MISS:
     case FLOW_EV_READY:
     case FLOW_EV_WAIT_OVER:
+    case FLOW_EV_CHOSEN:
     case FLOW_EV_GONE:
     case FLOW_EV_STOP:
         break;
     }
     return act(FLOW_WAIT);
+}
+
+static struct flow_action accepted(struct flow *f)
+{
+    assert(f->at_hand != FLOW_NOTHING);
+    if (f->at_hand == FLOW_WHOLE)
+        return finish(f, FLOW_REPLY, ERR_OK);
+    f->state = FLOW_STREAMING;
+    return act(FLOW_COMMIT);
+}
+
+static struct flow_action chosen(struct flow *f, const struct flow_event *ev)
+{
+    switch (ev->choice) {
+    case FLOW_ACCEPT:
+        return accepted(f);
+    case FLOW_ASK:
+        assert(ev->step < f->limits.judged);
+        f->escalations += f->at_hand != FLOW_NOTHING;
+        f->last = ev->last;
+        return ask_step(f, ev->step);
+    case FLOW_SERVE:
+        return finish(f, FLOW_RECALL, ERR_OK);
+    case FLOW_NONE:
+        break;
+    }
+    assert(f->at_hand == FLOW_NOTHING);
+    f->step = f->limits.judged - 1;
+    return f->kept ? give_up(f, f->last_err) : next_step(f);
 }
 
 /* No attempt is made before the server is there: one that does not come up costs the route nothing
@@ -229,6 +309,16 @@ static struct flow_action await_cache(struct flow *f, const struct flow_event *e
     return ev->kind == FLOW_EV_MISS ? call(f, false) : act(FLOW_WAIT);
 }
 
+/* Time is up. An answer that nobody has judged yet is better than none. */
+static struct flow_action stop(struct flow *f, enum err err)
+{
+    if (f->state == FLOW_STREAMING)
+        return finish(f, FLOW_CUT, err);
+    if (f->state == FLOW_AWAIT_VERDICT && f->at_hand == FLOW_WHOLE && !f->kept)
+        return finish(f, FLOW_REPLY, ERR_OK);
+    return give_up(f, err);
+}
+
 struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
 {
     if (f->state == FLOW_DONE)
@@ -236,7 +326,7 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
     if (ev->kind == FLOW_EV_GONE)
         return finish(f, FLOW_DROP, ERR_CLIENT_GONE);
     if (ev->kind == FLOW_EV_STOP)
-        return finish(f, f->state == FLOW_STREAMING ? FLOW_CUT : FLOW_FAIL, ev->err);
+        return stop(f, ev->err);
 
     switch (f->state) {
     case FLOW_IDLE:
@@ -252,6 +342,8 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
         return await_backend(f, ev);
     case FLOW_AWAIT_ANSWER:
         return await_answer(f, ev);
+    case FLOW_AWAIT_VERDICT:
+        return ev->kind == FLOW_EV_CHOSEN ? chosen(f, ev) : act(FLOW_WAIT);
     case FLOW_AWAIT_BACKOFF:
         if (ev->kind == FLOW_EV_BUDGET_REFUSED)
             return next_model(f);
@@ -266,6 +358,12 @@ struct flow_action flow_next(struct flow *f, const struct flow_event *ev)
         break;
     }
     return act(FLOW_WAIT);
+}
+
+void flow_keep(struct flow *f)
+{
+    assert(f->at_hand == FLOW_WHOLE);
+    f->kept = true;
 }
 
 void flow_called(struct flow *f, int endpoint)

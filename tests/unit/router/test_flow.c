@@ -424,6 +424,144 @@ static void test_cache(void **state)
     assert_string_equal(flow_state_name(FLOW_AWAIT_CACHE), "AWAIT_CACHE");
 }
 
+/* ---- answers that are judged ---- */
+
+static struct flow_limits judged_limits(int judged, int steps, int max_attempts)
+{
+    struct flow_limits l = limits_of(steps, 1, max_attempts, 2);
+
+    l.judged = judged;
+    return l;
+}
+
+static struct flow_action choose(struct flow *f, enum flow_choice choice, int step)
+{
+    return flow_next(f,
+                     &(struct flow_event){.kind = FLOW_EV_CHOSEN, .choice = choice, .step = step});
+}
+
+static void test_judged_whole(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, judged_limits(2, 3, 1)); /* escalations are no retries: one attempt is allowed */
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_JUDGE);
+    assert_int_equal(f.state, FLOW_AWAIT_VERDICT);
+    assert_string_equal(flow_state_name(f.state), "AWAIT_VERDICT");
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_WAIT);
+    flow_keep(&f);
+    a = choose(&f, FLOW_ASK, 1);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    assert_false(a.takes_budget);
+    flow_called(&f, 0);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_JUDGE);
+    assert_int_equal(choose(&f, FLOW_SERVE, 0).kind, FLOW_RECALL); /* the first was better */
+    assert_int_equal(f.state, FLOW_DONE);
+
+    start(&f, judged_limits(2, 2, 4));
+    send(&f, FLOW_EV_ANSWER);
+    assert_int_equal(choose(&f, FLOW_ACCEPT, 0).kind, FLOW_REPLY);
+}
+
+static void test_judged_in_any_order(void **state)
+{
+    struct flow_limits l = judged_limits(3, 3, 4);
+    struct flow f;
+
+    (void)state;
+    l.first = 2;
+    flow_init(&f, &l);
+    assert_int_equal(send(&f, FLOW_EV_START).step, 2);
+    flow_called(&f, 0);
+    send(&f, FLOW_EV_ANSWER);
+    assert_int_equal(choose(&f, FLOW_ASK, 0).step, 0);
+}
+
+static void test_judged_stream(void **state)
+{
+    struct flow f;
+
+    (void)state;
+    start(&f, judged_limits(2, 2, 4));
+    assert_int_equal(send(&f, FLOW_EV_HELD).kind, FLOW_JUDGE);
+    assert_int_equal(choose(&f, FLOW_ASK, 1).kind, FLOW_CALL); /* nothing has gone out */
+    flow_called(&f, 0);
+    assert_int_equal(send(&f, FLOW_EV_HELD).kind, FLOW_JUDGE);
+    assert_int_equal(choose(&f, FLOW_ACCEPT, 0).kind, FLOW_COMMIT);
+    assert_int_equal(f.state, FLOW_STREAMING);
+    assert_int_equal(choose(&f, FLOW_ASK, 0).kind, FLOW_WAIT); /* no other attempt any more */
+    assert_int_equal(send(&f, FLOW_EV_HELD).kind, FLOW_WAIT);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_END);
+
+    start(&f, judged_limits(2, 2, 4)); /* one that is not held is final */
+    assert_int_equal(send(&f, FLOW_EV_FIRST_BYTES).kind, FLOW_COMMIT);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_END);
+
+    start(&f, judged_limits(1, 2, 4)); /* nor are fall-backs held */
+    failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1);
+    assert_int_equal(choose(&f, FLOW_NONE, 0).step, 1);
+    flow_called(&f, 0);
+    assert_int_equal(send(&f, FLOW_EV_HELD).kind, FLOW_WAIT);
+    assert_int_equal(send(&f, FLOW_EV_ANSWER).kind, FLOW_REPLY);
+}
+
+static void test_judged_failures(void **state)
+{
+    struct flow_event stop = {.kind = FLOW_EV_STOP, .err = ERR_UPSTREAM_TOTAL_TIMEOUT};
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, judged_limits(2, 3, 9)); /* the plan chooses, then the fall-backs' order holds */
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1).kind, FLOW_CHOOSE);
+    assert_int_equal(choose(&f, FLOW_ASK, 1).step, 1);
+    assert_int_equal(f.escalations, 0);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1).kind, FLOW_CHOOSE);
+    a = choose(&f, FLOW_NONE, 0);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 2);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1).kind, FLOW_FAIL);
+
+    start(&f, judged_limits(2, 2, 9)); /* what was kept is better than any error */
+    send(&f, FLOW_EV_ANSWER);
+    flow_keep(&f);
+    choose(&f, FLOW_ASK, 1);
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_REJECTED, -1).kind, FLOW_RECALL);
+
+    start(&f, judged_limits(2, 2, 9));
+    send(&f, FLOW_EV_ANSWER);
+    flow_keep(&f);
+    choose(&f, FLOW_ASK, 1);
+    assert_int_equal(send(&f, FLOW_EV_NO_ENDPOINT).kind, FLOW_CHOOSE);
+    assert_int_equal(choose(&f, FLOW_NONE, 0).kind, FLOW_RECALL);
+
+    start(&f, judged_limits(2, 2, 9)); /* the deadline */
+    send(&f, FLOW_EV_ANSWER);
+    flow_keep(&f);
+    choose(&f, FLOW_ASK, 1);
+    flow_called(&f, 0);
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_RECALL);
+    start(&f, judged_limits(2, 2, 9)); /* ... while an answer is being judged */
+    send(&f, FLOW_EV_ANSWER);
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_REPLY);
+    start(&f, judged_limits(2, 2, 9));
+    assert_int_equal(flow_next(&f, &stop).kind, FLOW_FAIL);
+
+    /* the last one left is asked again, as the last of a route without judgement is */
+    start(&f, judged_limits(2, 2, 9));
+    failed(&f, ERR_UPSTREAM_CONTEXT_LENGTH, -1);
+    flow_next(&f, &(struct flow_event){
+                      .kind = FLOW_EV_CHOSEN, .choice = FLOW_ASK, .step = 1, .last = true});
+    flow_called(&f, 0);
+    assert_int_equal(failed(&f, ERR_UPSTREAM_CONNECT, -1).kind, FLOW_BACKOFF);
+}
+
 /* ---- every state, every event, every error: bounded depth, all limits ---- */
 
 struct walk {
@@ -440,11 +578,11 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
     struct flow_action a = flow_next(&f, &ev);
 
     w->visited++;
-    assert_true(f.attempts <= w->max_attempts);
+    assert_true(f.attempts <= w->max_attempts + f.escalations);
     switch (a.kind) {
     case FLOW_CALL:
         assert_true(before != FLOW_STREAMING); /* committed: no other attempt */
-        assert_true(f.attempts < w->max_attempts);
+        assert_true(f.attempts < w->max_attempts + f.escalations);
         assert_true(a.step < f.limits.steps);
         for (int e = 0; e < f.limits.endpoints[a.step]; e++) {
             struct flow g = f;
@@ -460,8 +598,27 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
         assert_true(before == FLOW_AWAIT_ANSWER);
         break;
     case FLOW_COMMIT:
-        assert_int_equal(before, FLOW_AWAIT_ANSWER);
+        assert_true(before == FLOW_AWAIT_ANSWER || before == FLOW_AWAIT_VERDICT);
         assert_int_equal(f.state, FLOW_STREAMING);
+        break;
+    case FLOW_JUDGE:
+        assert_int_equal(before, FLOW_AWAIT_ANSWER);
+        assert_true(f.step < f.limits.judged && f.at_hand != FLOW_NOTHING);
+        assert_int_equal(f.state, FLOW_AWAIT_VERDICT);
+        if (f.at_hand == FLOW_WHOLE) {
+            struct flow g = f;
+
+            flow_keep(&g);
+            explore(g, depth, w);
+        }
+        break;
+    case FLOW_CHOOSE:
+        assert_true(f.step < f.limits.judged && f.at_hand == FLOW_NOTHING);
+        assert_int_equal(f.state, FLOW_AWAIT_VERDICT);
+        break;
+    case FLOW_RECALL:
+        assert_true(f.kept && before != FLOW_STREAMING);
+        assert_int_equal(f.state, FLOW_DONE);
         break;
     case FLOW_END:
     case FLOW_CUT:
@@ -477,7 +634,7 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
     case FLOW_FAIL:
         assert_true(before != FLOW_STREAMING && before != FLOW_DONE);
         assert_int_equal(f.state, FLOW_DONE);
-        assert_true(a.kind == FLOW_REPLY || a.err != ERR_OK);
+        assert_true(a.kind == FLOW_REPLY || (a.err != ERR_OK && !f.kept));
         break;
     case FLOW_DROP:
         assert_int_equal(f.state, FLOW_DONE);
@@ -495,6 +652,30 @@ static void follow(struct flow f, struct flow_event ev, int depth, struct walk *
         break;
     }
     explore(f, depth, w);
+}
+
+/* What a performer may choose. */
+static void follow_choices(struct flow f, int depth, struct walk *w)
+{
+    struct flow_event ev = {.kind = FLOW_EV_CHOSEN, .retry_after_ms = -1};
+
+    if (f.state != FLOW_AWAIT_VERDICT || f.at_hand != FLOW_NOTHING) {
+        ev.choice = FLOW_ACCEPT;
+        follow(f, ev, depth, w);
+    }
+    if (f.state != FLOW_AWAIT_VERDICT || f.kept) {
+        ev.choice = FLOW_SERVE;
+        follow(f, ev, depth, w);
+    }
+    if (f.state != FLOW_AWAIT_VERDICT || f.at_hand == FLOW_NOTHING) {
+        ev.choice = FLOW_NONE;
+        follow(f, ev, depth, w);
+    }
+    ev.choice = FLOW_ASK;
+    for (ev.step = 0; ev.step < f.limits.judged; ev.step++) {
+        ev.last = ev.step % 2;
+        follow(f, ev, depth, w);
+    }
 }
 
 static void explore(struct flow f, int depth, struct walk *w)
@@ -515,6 +696,10 @@ static void explore(struct flow f, int depth, struct walk *w)
         struct flow_event ev = {
             .kind = (enum flow_event_kind)k, .err = ERR_DRAINING, .retry_after_ms = 100};
 
+        if (k == FLOW_EV_CHOSEN) {
+            follow_choices(f, depth - 1, w);
+            continue;
+        }
         if (k != FLOW_EV_FAILED) {
             follow(f, ev, depth - 1, w);
             continue;
@@ -538,6 +723,25 @@ static void test_every_state_and_event(void **state)
     flow_init(&f, &l);
     explore(f, 5, &w);
     assert_true(w.visited > 10000);
+}
+
+static void test_every_state_and_event_judged(void **state)
+{
+    struct flow_limits l = judged_limits(2, 3, 2);
+    struct walk w = {.max_attempts = 2, .plan = &l};
+    struct flow f;
+
+    (void)state;
+    l.first = 1;
+    flow_init(&f, &l);
+    explore(f, 5, &w);
+    assert_true(w.visited > 10000);
+    flow_init(&f, &l); /* from an answer that was kept on */
+    send(&f, FLOW_EV_START);
+    flow_called(&f, 0);
+    send(&f, FLOW_EV_ANSWER);
+    flow_keep(&f);
+    explore(f, 5, &w);
 }
 
 static void test_state_names(void **state)
@@ -568,7 +772,12 @@ int main(void)
         cmocka_unit_test(test_server_that_is_started),
         cmocka_unit_test(test_gone_and_stop),
         cmocka_unit_test(test_route_after_the_encoder),
+        cmocka_unit_test(test_judged_whole),
+        cmocka_unit_test(test_judged_in_any_order),
+        cmocka_unit_test(test_judged_stream),
+        cmocka_unit_test(test_judged_failures),
         cmocka_unit_test(test_every_state_and_event),
+        cmocka_unit_test(test_every_state_and_event_judged),
         cmocka_unit_test(test_state_names),
     };
 
