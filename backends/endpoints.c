@@ -285,6 +285,7 @@ static bool is_alive(enum err err)
 {
     switch ((int)err) {
     case ERR_OK:
+    case ERR_SUPERSEDED: /* it was answering */
     case ERR_UPSTREAM_AUTH:
     case ERR_UPSTREAM_QUOTA:
     case ERR_UPSTREAM_NOT_FOUND:

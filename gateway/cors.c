@@ -30,7 +30,8 @@ enum err cors_headers(const struct policy_server *s, const struct http1_head *re
     if (!preflight)
         return buf_append_slice(out, SLICE("Access-Control-Expose-Headers: x-request-id, "
                                            "x-weir-model, x-weir-endpoint, x-weir-route, "
-                                           "x-weir-attempts, x-weir-cost-usd, retry-after\r\n"));
+                                           "x-weir-attempts, x-weir-cost-usd, x-weir-confidence, "
+                                           "x-weir-decision, retry-after\r\n"));
     wanted = http1_find(request, SLICE("access-control-request-headers"));
     err = buf_append_slice(out, SLICE("Access-Control-Allow-Methods: GET, HEAD, POST, "
                                       "OPTIONS\r\nAccess-Control-Max-Age: 86400\r\n"));

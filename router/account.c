@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "base/clock.h"
 #include "router/background.h"
+#include "router/decision.h"
 #include "router/ledger.h"
 #include "router/meters.h"
 
@@ -35,6 +36,13 @@ static const char *purpose_of(const struct request *r)
     return r->background ? background_purpose(r->background) : "serve";
 }
 
+static const char *verdict_of(const struct attempt *at)
+{
+    if (at->passed_over)
+        return "passed over";
+    return at->served && at->confidence >= 0 ? "served" : "";
+}
+
 static void fill_attempt(const struct request *r, int i, struct ledger_attempt *row)
 {
     const struct policy *p = r->snap->policy;
@@ -43,7 +51,9 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
     const struct policy_backend *b = &p->backends[m->backend];
 
     *row = (struct ledger_attempt){
-        .role = at->lost ? "lost" : purpose_of(r),
+        .role = at->lost          ? "lost"
+                : at->passed_over ? "escalated"
+                                  : purpose_of(r),
         .started_wall_us = at->started_wall_us,
         .model = m->name,
         .upstream_model = m->upstream_name,
@@ -57,8 +67,8 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
         .first_byte_us = at->first_byte_us,
         .duration_us = at->duration_us,
         .served = at->served,
-        .confidence = -1,
-        .verdict = "",
+        .confidence = at->confidence,
+        .verdict = verdict_of(at),
     };
 }
 
@@ -138,7 +148,8 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .purpose = purpose_of(r),
     };
     const struct cache_entry *again = r->cache.entry;
-    size_t n = 0;
+    const struct ledger_decision *decisions;
+    size_t n = 0, decision_count;
 
     if (again) {
         req.served_model = arena_strdup(&r->arena, again->f.model);
@@ -152,7 +163,8 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         fill_attempt(r, i, &rows[n++]);
     for (size_t i = 0; i < n; i++)
         rows[i].seq = (int32_t)i + 1;
-    ledger_post(r->env->ledger, ledger_record_new(&req, rows, n, NULL, 0));
+    decisions = decision_rows(r, &decision_count);
+    ledger_post(r->env->ledger, ledger_record_new(&req, rows, n, decisions, decision_count));
 }
 
 static int route_index(const struct request *r)

@@ -6,9 +6,11 @@
 #include "router/affinity.h"
 #include "router/embed_call.h"
 #include "router/headers.h"
+#include "router/hold.h"
 #include "router/meters.h"
 #include "router/rate_limits.h"
 #include "router/recording.h"
+#include "router/respond.h"
 #include "router/server_use.h"
 
 /* An error answer larger than this is of no use to anyone; the rest is not read. */
@@ -45,6 +47,7 @@ enum wire_dialect attempt_dialect(const struct request *r, const struct attempt 
 static void forget_answer(struct request *r)
 {
     answer_clear(&r->answer);
+    cascade_forget_answer(r);
     recording_forget(r);
     r->whole = (struct answer_whole){.has_usage = false};
     r->pass = NULL;
@@ -213,9 +216,11 @@ static void open_attempt(struct request *r, size_t model, int endpoint, int64_t 
                            .started_us = now_us,
                            .started_wall_us = clock_wall_us(),
                            .first_byte_us = -1,
-                           .duration_us = -1};
+                           .duration_us = -1,
+                           .confidence = -1};
     at->price = policy_price_at(&r->snap->policy->models[model], at->started_wall_us);
     r->attempt = at;
+    r->hand = r->attempt_count - 1;
     flow_called(&r->flow, endpoint);
 }
 
@@ -317,9 +322,11 @@ static void book_lost_copy(struct request *r)
                              .duration_us = 0,
                              .err = ERR_UPSTREAM_RESET,
                              .lost = true,
+                             .confidence = -1,
                              .price = at->price};
     meters_attempt(r->env->meters, r->snap, lost->model, lost->err, r->tenant, &lost->usage, 0, 0);
     r->attempt = at;
+    r->hand = r->attempt_count - 1;
 }
 
 void attempt_end(struct request *r, enum err err, const struct upstream_result *res)
@@ -418,6 +425,7 @@ static struct answer_options answer_options(const struct request *r)
 
     opt.asked_usage = asks_usage(b, sb);
     opt.asked_logprobs = r->attempt->asked_logprobs;
+    opt.signals = cascade_signals(r);
     return opt;
 }
 
@@ -459,16 +467,29 @@ void attempt_watch_end(struct request *r)
     request_arm(r);
 }
 
+/* Nothing goes out yet. Once it has been judged (HELD), another attempt may be under way. */
+static void hold_on(struct request *r)
+{
+    if (hold_is_enough(r))
+        request_step(r, (struct flow_event){.kind = FLOW_EV_HELD});
+    else
+        attempt_watch_end(r);
+}
+
 static void feed_stream(struct request *r, struct slice data)
 {
     enum err err = answer_feed(&r->answer, data, &r->out);
 
     recording_feed(r, data);
+    if (err == ERR_OK && cascade_holds(r) && r->flow.state == FLOW_AWAIT_ANSWER) {
+        hold_on(r);
+        return;
+    }
     if (buf_len(&r->out) > 0) {
         if (r->flow.state == FLOW_AWAIT_ANSWER)
             request_step(r, (struct flow_event){.kind = FLOW_EV_FIRST_BYTES});
         else
-            request_emit(r);
+            respond_emit(r);
     }
     if (err != ERR_OK) {
         fail(r, err, NULL);
@@ -478,7 +499,7 @@ static void feed_stream(struct request *r, struct slice data)
         /* The client need not wait for the end of the upstream's framing. */
         r->done_written = true;
         if (answer_end(&r->answer, &r->out) == ERR_OK)
-            request_emit(r);
+            respond_emit(r);
     }
     attempt_watch_end(r);
 }

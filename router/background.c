@@ -216,7 +216,7 @@ void background_take(struct request *r)
 {
     struct background *b = r->background;
 
-    b->answer.dialect = attempt_dialect(r, &r->attempts[r->attempt_count - 1]);
+    b->answer.dialect = attempt_dialect(r, &r->attempts[r->hand]);
     if (recording_end(r, &b->body) != ANSWER_GOOD)
         buf_reset(&b->body);
 }

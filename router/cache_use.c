@@ -352,7 +352,7 @@ static void put(struct request *r, const struct attempt *at, struct slice body)
 void cache_use_keep(struct request *r)
 {
     struct cache_use *u = &r->cache;
-    const struct attempt *at = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
+    const struct attempt *at = r->hand >= 0 ? &r->attempts[r->hand] : NULL;
     enum answer_worth worth;
     struct buf body;
 

@@ -44,7 +44,7 @@ void recording_forget(struct request *r)
 
 enum answer_worth recording_end(struct request *r, struct buf *out)
 {
-    const struct attempt *at = &r->attempts[r->attempt_count - 1];
+    const struct attempt *at = &r->attempts[r->hand];
     struct answer_record_options opt = options(r, at);
     enum answer_worth worth;
 

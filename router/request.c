@@ -16,10 +16,12 @@
 #include "router/background.h"
 #include "router/classify.h"
 #include "router/headers.h"
+#include "router/hold.h"
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/needs.h"
 #include "router/recording.h"
+#include "router/respond.h"
 #include "router/server_use.h"
 
 #define ARENA_FIRST_BYTES   4096
@@ -77,6 +79,7 @@ static struct request *record_take(struct router_env *env)
     arena_init(&r->arena, ARENA_FIRST_BYTES);
     r->armed_us = r->deadline_us = r->wait_us = r->keepalive_us = -1;
     r->ttft_us = -1;
+    r->hand = -1;
     r->class.took_us = -1;
     list_push_back(&env->in_flight, &r->link);
     meters_in_flight(env->meters, (int64_t)++env->in_flight_count);
@@ -85,7 +88,7 @@ static struct request *record_take(struct router_env *env)
 
 /* The record may still be on the stack of one of its own callbacks: its memory stays, only what it
  * owns goes. */
-static void record_release(struct request *r)
+void request_release(struct request *r)
 {
     struct router_env *env = r->env;
 
@@ -93,6 +96,7 @@ static void record_release(struct request *r)
     classify_end(r);
     cache_use_end(r);
     recording_forget(r);
+    cascade_end(r);
     if (r->timer_made)
         event_del(&r->timer);
     answer_clear(&r->answer);
@@ -114,217 +118,6 @@ static void record_release(struct request *r)
         env->idle_count--;
         free(old);
     }
-}
-
-/* ---- the reply ---- */
-
-/* Appends weir's own fields to the upstream's (content_type NULL: none; x-request-id is the
- * gateway's to add: its own errors carry it too). */
-static struct reply_head reply_head(struct request *r, int status, const char *content_type,
-                                    bool whole)
-{
-    struct arena *a = &r->arena;
-    struct http1_header *h = r->pass;
-    size_t n = r->pass_count;
-    const struct attempt *at = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
-    char usd[32];
-
-    if (!h)
-        h = ARENA_ARRAY(a, struct http1_header, ROOM_FOR_OWN_HEADERS);
-    if (content_type)
-        h[n++] = (struct http1_header){SLICE("Content-Type"), slice_str(content_type)};
-    if (!whole) { /* an event stream: neither cached nor held back by proxies in between */
-        h[n++] = (struct http1_header){SLICE("Cache-Control"), SLICE("no-cache")};
-        h[n++] = (struct http1_header){SLICE("X-Accel-Buffering"), SLICE("no")};
-    }
-    if (r->route)
-        h[n++] = (struct http1_header){SLICE("x-weir-route"), slice_str(r->route->name)};
-    if (r->cache.said != CACHE_SAID_NOTHING)
-        h[n++] =
-            (struct http1_header){SLICE("x-weir-cache"), slice_str(cache_said_name(r->cache.said))};
-    if (r->cache.entry) {
-        h[n++] = (struct http1_header){SLICE("x-weir-model"), r->cache.entry->f.model};
-        h[n++] = (struct http1_header){
-            SLICE("Age"), slice_str(arena_printf(a, "%lld", (long long)(r->cache.age_ms / 1000)))};
-    }
-    if (r->class.is.label.n) {
-        h[n++] = (struct http1_header){SLICE("x-weir-class"), r->class.is.label};
-        h[n++] = (struct http1_header){
-            SLICE("x-weir-class-confidence"),
-            slice_str(arena_printf(a, "%.2f", (double)r->class.is.confidence))};
-    }
-    if (at) {
-        const struct policy_backend *b = attempt_backend(r, at);
-
-        h[n++] = (struct http1_header){SLICE("x-weir-model"),
-                                       slice_str(r->snap->policy->models[at->model].name)};
-        h[n++] = (struct http1_header){SLICE("x-weir-endpoint"),
-                                       slice_str(b->endpoints[at->endpoint].label)};
-    }
-    if (r->route)
-        h[n++] = (struct http1_header){SLICE("x-weir-attempts"),
-                                       slice_str(arena_printf(a, "%d", r->attempt_count))};
-    if (r->route && whole) /* a stream's head leaves before its cost is known: the ledger has it
-                              under x-request-id */
-        h[n++] = (struct http1_header){
-            SLICE("x-weir-cost-usd"),
-            arena_dup(a, slice_str(money_format_usd(account_cost(r), usd, sizeof usd)))};
-    return (struct reply_head){.status = status, .headers = h, .header_count = n};
-}
-
-/* Last calls on the reply go through here, so that the summary is there before the gateway closes
- * its books. */
-static struct reply *take_reply(struct request *r, int status, enum err outcome)
-{
-    struct reply *reply = r->reply;
-
-    r->reply = NULL;
-    r->status = status;
-    r->outcome = outcome;
-    account_request(r, reply);
-    return reply;
-}
-
-/* The last attempt's answer goes out; or the cache's, then there was none. */
-static void mark_served(struct request *r)
-{
-    if (r->attempt_count)
-        r->attempts[r->attempt_count - 1].served = true;
-}
-
-static void send_whole(struct request *r)
-{
-    struct reply_head head;
-    struct reply *reply;
-
-    mark_served(r);
-    head = reply_head(r, 200, "application/json", true);
-    for (size_t i = 0; i < r->whole.count; i++)
-        r->bytes_out += r->whole.pieces[i].n;
-    reply = take_reply(r, 200, ERR_OK);
-    reply->ops->whole(reply, &head, r->whole.pieces, r->whole.count);
-    record_release(r);
-}
-
-/* The upstream's error as it came, where it may pass. Else *message gets its words, if there are
- * any. */
-static bool error_passes(struct request *r, enum err e, const char **message)
-{
-    const struct attempt *last = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
-    struct err_text words;
-    bool passes;
-
-    if (!last || last->err != e || last->status < 400)
-        return false;
-    passes = answer_error_passes(r->api, attempt_dialect(r, last), e, buf_slice(&r->body), &words);
-    if (words.s[0] && !*message)
-        *message = arena_strdup(&r->arena, slice_str(words.s));
-    return passes;
-}
-
-/* Of the upstream's headers those that also hold for an error in weir's own words: how much may be
- * asked, and whether to ask again. (Retry-After is written with the error.) */
-static void keep_limits(struct request *r, enum err e)
-{
-    const struct attempt *last = r->attempt_count ? &r->attempts[r->attempt_count - 1] : NULL;
-    size_t kept = 0;
-
-    if (last && last->err == e && last->status >= 400)
-        for (size_t i = 0; i < r->pass_count; i++)
-            if (slice_istarts(r->pass[i].name, SLICE("x-ratelimit-")) ||
-                slice_istarts(r->pass[i].name, SLICE("anthropic-ratelimit-")) ||
-                slice_ieq(r->pass[i].name, SLICE("x-should-retry")))
-                r->pass[kept++] = r->pass[i];
-    r->pass_count = kept;
-}
-
-static void send_failure(struct request *r, enum err e, const char *message, const char *param,
-                         int64_t retry_after)
-{
-    struct reply_head head;
-    struct reply *reply;
-
-    if (error_passes(r, e, &message)) {
-        struct slice body = buf_slice(&r->body);
-        int status = r->attempts[r->attempt_count - 1].status;
-
-        head = reply_head(r, status, "application/json", true);
-        reply = take_reply(r, status, e);
-        reply->ops->whole(reply, &head, &body, 1);
-    } else {
-        int status = answer_error_status(r->api, e);
-
-        keep_limits(r, e); /* the failed attempt's other headers describe another answer */
-        head = reply_head(r, status, NULL, true); /* the error's format is the gateway's */
-        reply = take_reply(r, status, e);
-        reply->ops->error(reply, e, message, param, retry_after, &head);
-    }
-    record_release(r);
-}
-
-static void begin_stream(struct request *r)
-{
-    struct reply_head head;
-
-    mark_served(r);
-    head = reply_head(r, 200, "text/event-stream; charset=utf-8", false);
-    r->status = 200;
-    r->ttft_us = clock_mono_us() - r->received_us;
-    r->reply->ops->begin(r->reply, &head);
-    if (r->snap->policy->server.sse_keepalive_ms != POLICY_NONE) {
-        r->keepalive_us = clock_mono_us() + r->snap->policy->server.sse_keepalive_ms * 1000;
-        request_arm(r);
-    }
-    request_emit(r);
-}
-
-void request_emit(struct request *r)
-{
-    if (buf_len(&r->out) == 0)
-        return;
-    r->last_write_us = clock_mono_us();
-    r->bytes_out += buf_len(&r->out);
-    if (!r->reply->ops->write(r->reply, buf_slice(&r->out)) && !r->paused && r->attempt) {
-        r->paused = true;
-        r->wait_us = -1;
-        upstream_pause(r->call);
-        meters_upstream_paused(r->env->meters);
-    }
-    buf_reset(&r->out);
-    buf_shrink(&r->out, 4096);
-}
-
-static void end_stream(struct request *r)
-{
-    struct reply *reply;
-
-    if (!r->done_written && answer_end(&r->answer, &r->out) == ERR_OK)
-        request_emit(r);
-    reply = take_reply(r, 200, ERR_OK);
-    reply->ops->end(reply);
-    record_release(r);
-}
-
-/* What the cache has lies ready in r->whole or, a stream with its end, in r->out. */
-static void send_replay(struct request *r)
-{
-    if (!r->ask.stream) {
-        send_whole(r);
-        return;
-    }
-    begin_stream(r);
-    end_stream(r);
-}
-
-static void cut_stream(struct request *r, enum err e)
-{
-    struct reply *reply;
-
-    if (answer_error(&r->answer, e, NULL, &r->out) == ERR_OK)
-        request_emit(r);
-    reply = take_reply(r, 200, e);
-    reply->ops->abort(reply, err_name(e));
-    record_release(r);
 }
 
 /* ---- moving ---- */
@@ -352,10 +145,10 @@ static bool budget_allows(struct request *r)
 
 static void note_retry(struct request *r)
 {
-    if (r->flow.attempts > 1)
+    if (r->flow.attempts > 1 && r->attempts[r->attempt_count - 2].err != ERR_OK)
         meters_retry(r->env->meters, r->snap, r->attempt->model,
                      r->attempts[r->attempt_count - 2].err);
-    else
+    else if (r->flow.attempts == 1)
         retry_budget_request(&r->env->budget, clock_mono_us());
 }
 
@@ -363,9 +156,9 @@ static void give_up(struct request *r, const struct flow_action *a)
 {
     bool explained = a->err == r->why_err;
 
-    send_failure(r, a->err, explained && r->why.s[0] ? r->why.s : NULL,
-                 explained ? r->why_param : NULL,
-                 a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+    respond_failure(r, a->err, explained && r->why.s[0] ? r->why.s : NULL,
+                    explained ? r->why_param : NULL,
+                    a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
 }
 
 /* Starts the attempt, or says in *ev why there is none. */
@@ -382,6 +175,7 @@ static bool place_call(struct request *r, const struct flow_action *a, struct fl
     err = attempt_start(r, a->step, a->exclude_mask);
     if (err == ERR_OK) {
         note_retry(r);
+        hold_watch(r);
         return true;
     }
     server_use_end(r);
@@ -421,29 +215,39 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
             return !place_call(r, a, ev);
         set_wait(r, a);
         return false;
+    case FLOW_JUDGE:
+        return cascade_judge(r, ev);
+    case FLOW_CHOOSE:
+        *ev = cascade_choose(r);
+        return true;
     case FLOW_COMMIT:
-        begin_stream(r);
+        respond_begin(r);
+        return false;
+    case FLOW_RECALL:
+        cascade_recall(r);
+        keep_answer(r);
+        respond_answer(r);
         return false;
     case FLOW_REPLY:
         keep_answer(r);
-        send_whole(r);
+        respond_answer(r);
         return false;
     case FLOW_REPLAY:
-        send_replay(r);
+        respond_answer(r);
         return false;
     case FLOW_END:
         keep_answer(r);
-        end_stream(r);
+        respond_end(r);
         return false;
     case FLOW_CUT:
         if (answer_is_open(&r->answer) &&
             answer_complete(&r->answer)) { /* only its end had not come */
             attempt_end(r, ERR_OK, NULL);
-            end_stream(r);
+            respond_end(r);
             return false;
         }
         attempt_end(r, a->err, NULL);
-        cut_stream(r, a->err);
+        respond_cut(r, a->err);
         return false;
     case FLOW_FAIL:
         attempt_end(r, a->err, NULL);
@@ -487,18 +291,6 @@ static int64_t earliest(int64_t a, int64_t b)
     return a < 0 ? b : b < 0 ? a : a < b ? a : b;
 }
 
-static void send_keepalive(struct request *r, int64_t now_us)
-{
-    int64_t every_us = r->snap->policy->server.sse_keepalive_ms * 1000;
-
-    if (!r->paused && now_us - r->last_write_us >= every_us) {
-        r->last_write_us = now_us;
-        (void)r->reply->ops->write(r->reply, answer_keepalive(r->api));
-    }
-    r->keepalive_us =
-        r->last_write_us + every_us > now_us ? r->last_write_us + every_us : now_us + every_us;
-}
-
 /* The wait is over: for the encoder, for the cache, of a back-off, or of a stream that was complete
  * but did not say so. */
 static void wait_over(struct request *r)
@@ -532,7 +324,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (r->keepalive_us >= 0 && now_us >= r->keepalive_us)
-        send_keepalive(r, now_us);
+        respond_keepalive(r, now_us);
     if (r->wait_us >= 0 && now_us >= r->wait_us) {
         wait_over(r);
         if (r->reply == NULL)
@@ -676,9 +468,12 @@ static void prepare_route(struct request *r)
         if (sb->header_count > spare)
             spare = sb->header_count;
     }
+    cascade_begin(r, &limits);
     flow_plan(&r->flow, &limits);
-    /* Each attempt may leave a second row: a copy that was lost with a stale connection. */
-    r->attempts = ARENA_ARRAY(&r->arena, struct attempt, 2 * limits.max_attempts);
+    /* Each attempt may leave a second row: a copy that was lost with a stale connection. Each
+     * judged answer allows one more, and one of them may be asked again. */
+    r->attempts = ARENA_ARRAY(&r->arena, struct attempt,
+                              2 * (limits.max_attempts + (limits.judged ? limits.judged + 1 : 0)));
     r->forward_count =
         headers_to_upstream(r->head, &r->arena, spare + ROOM_FOR_OWN_REQUEST_HEADERS, &r->forward);
     buf_init(&r->body, (size_t)largest_answer(r));
@@ -757,7 +552,7 @@ void request_client_gone(struct request *r)
     r->reply = NULL;
     request_step(r, (struct flow_event){.kind = FLOW_EV_GONE});
     account_request(r, reply);
-    record_release(r);
+    request_release(r);
 }
 
 void request_writable(struct request *r)

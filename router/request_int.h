@@ -9,6 +9,7 @@
 #include "backends/wire/ask.h"
 #include "base/arena.h"
 #include "router/cache_use.h"
+#include "router/cascade.h"
 #include "router/classify.h"
 #include "router/flow.h"
 #include "router/request.h"
@@ -26,6 +27,8 @@ struct attempt {
     nanousd cost;
     bool asked_logprobs; /* for weir's own sake: the client gets none */
     bool served;         /* its bytes went to the client */
+    bool passed_over;    /* its answer was judged, and another model asked */
+    double confidence;   /* of its answer being good, 0..1; -1: it was not judged */
     bool lost; /* a copy on a pooled connection that was closing: most likely never read */
 };
 
@@ -47,6 +50,7 @@ struct request {
     size_t forward_count;
     struct slice query; /* of the client's target; borrowed like its headers */
     struct flow flow;
+    struct cascade *cascade;  /* its answers are judged: router/cascade.h; NULL: they are not */
     struct embed_call *embed; /* the attempt in flight is the encoder's: router/embed_call.h */
     struct cache_use cache;
     struct answer_record *record;  /* owned: the stream that is read along; router/recording.h */
@@ -56,6 +60,8 @@ struct request {
     int64_t received_us, received_wall_us, state_since_us;
     struct attempt *attempts;
     int attempt_count;
+    int hand; /* the attempt whose answer is at hand: the last one, or one that was kept; -1: none
+               */
     struct attempt *attempt; /* the one in flight, or NULL */
 
     /* Two records in turn: a retry may start inside the callback that ends the attempt before it.
@@ -88,17 +94,19 @@ struct request {
 
     int status; /* what the client got; 0 so far nothing */
     enum err outcome;
+    bool begun; /* the streamed reply */
     int64_t ttft_us, last_write_us;
     uint64_t bytes_out;
 };
 
 #define ROOM_FOR_OWN_REQUEST_HEADERS 2  /* Content-Type, anthropic-version: see attempt.c */
-#define ROOM_FOR_OWN_HEADERS         14 /* Content-Type, Cache-Control, x-weir-*: see request.c */
+#define ROOM_FOR_OWN_HEADERS         16 /* Content-Type, Cache-Control, x-weir-*: see request.c */
 
 /* ---- request.c ---- */
 void request_step(struct request *r,
                   struct flow_event ev); /* the only place where a request moves */
-void request_emit(struct request *r);    /* sends r->out to the client; may pause the upstream */
+/* After the last call on its reply. */
+void request_release(struct request *r);
 void request_arm(struct request *r);
 
 /* ---- attempt.c ---- */

@@ -68,7 +68,7 @@ static struct plan_choice *new_choice(struct plan *p, unsigned allowed)
 {
     struct plan_choice *c = &p->log.choice[p->log.count++];
 
-    assert(p->log.count <= PANDORA_BOXES + 1);
+    assert(p->log.count <= PANDORA_BOXES + 3);
     c->best_p = p->best >= 0 ? p->best_p : -1;
     c->stage = tally_stage(c->best_p);
     c->allowed = allowed;
@@ -179,6 +179,13 @@ static struct plan_step by_objective(struct plan *p, unsigned allowed)
     return p->best >= 0 ? next_by_objective(p, c) : first_by_objective(p, c);
 }
 
+static bool accepted_in_order(const struct plan *p, bool thresholds)
+{
+    if (p->last < 0)
+        return false;
+    return !thresholds || (!p->refuted[p->last] && p->p[p->last] >= p->q.accept[p->last]);
+}
+
 /* Written order: accepted by the threshold of the arm that answered last (ORDER: any answer). */
 static struct plan_step in_order(struct plan *p, unsigned allowed)
 {
@@ -189,8 +196,10 @@ static struct plan_step in_order(struct plan *p, unsigned allowed)
     for (int j = 0; thresholds && j < p->q.arms; j++)
         c->index[j] = p->q.accept[j];
     if (p->best >= 0) {
-        if (!thresholds || (!p->refuted[p->best] && p->best_p >= p->q.accept[p->best]))
+        if (accepted_in_order(p, thresholds)) {
+            p->best = p->last;
             return surely(p, c, -1, PLAN_ACCEPTED);
+        }
         return surely(p, c, next, next < 0 ? PLAN_EXHAUSTED : PLAN_ESCALATED);
     }
     return surely(p, c, next, p->asked ? PLAN_FELL_BACK : PLAN_FIRST);
@@ -216,7 +225,7 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
     p->log.v = q->beliefs ? q->beliefs->price.v : 0;
     p->log.count = 0;
     p->asked = p->answered = 0;
-    p->arm = p->best = -1;
+    p->arm = p->last = p->best = -1;
     p->best_p = -1;
     p->spent_nanousd = 0;
     for (int j = 0; j < q->arms; j++) {
@@ -243,6 +252,7 @@ void plan_answer(struct plan *p, double score, enum plan_verdict verdict, double
 
     assert(arm >= 0);
     p->arm = -1;
+    p->last = arm;
     p->answered |= 1u << arm;
     p->spent_nanousd += cost_nanousd;
     p->refuted[arm] = verdict == PLAN_REFUTED;
@@ -267,6 +277,25 @@ void plan_failed(struct plan *p, double cost_nanousd)
     assert(p->arm >= 0);
     p->arm = -1;
     p->spent_nanousd += cost_nanousd;
+}
+
+void plan_drop(struct plan *p, int arm)
+{
+    p->answered &= ~(1u << arm);
+    p->last = p->last == arm ? -1 : p->last;
+    if (p->best != arm)
+        return;
+    p->best = -1;
+    for (int j = 0; j < p->q.arms; j++)
+        if (p->answered & 1u << j && (p->best < 0 || p->p[j] >= p->p[p->best]))
+            p->best = j;
+    p->best_p = p->best >= 0 ? p->p[p->best] : -1;
+}
+
+void plan_ask_again(struct plan *p, int arm)
+{
+    assert(p->asked & 1u << arm);
+    (void)surely(p, new_choice(p, 1u << arm), arm, PLAN_FELL_BACK);
 }
 
 double plan_chance(const struct plan *p, int arm)

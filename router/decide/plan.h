@@ -85,7 +85,7 @@ struct plan_choice {
 struct plan_log {
     double v;
     int count;
-    struct plan_choice choice[PANDORA_BOXES + 1];
+    struct plan_choice choice[PANDORA_BOXES + 3]; /* each arm once, one again, and the stops */
 };
 
 struct plan {
@@ -96,6 +96,7 @@ struct plan {
     unsigned asked; /* answered, failed, or under way */
     unsigned answered;
     int arm;  /* under way */
+    int last; /* that answered, -1 */
     int best; /* answer in hand, -1 */
     double best_p;
     double spent_nanousd;
@@ -110,6 +111,11 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q);
 void plan_answer(struct plan *p, double score, enum plan_verdict verdict, double cost_nanousd);
 /* The arm under way gave no answer. */
 void plan_failed(struct plan *p, double cost_nanousd);
+/* The arm's answer is not there any more (a stream that was cancelled before its end): it cannot be
+ * served. */
+void plan_drop(struct plan *p, int arm);
+/* Asks such an arm once more, when no other is left. */
+void plan_ask_again(struct plan *p, int arm);
 /* allowed: as of now (the deadline moves, breakers open). */
 struct plan_step plan_next(struct plan *p, unsigned allowed);
 

@@ -1,0 +1,365 @@
+/* Owns a request's plan, what its answers say of themselves, and the answer that is kept. Called by
+ * request.c as the flow orders, by attempt.c while an answer is read, and by account.c. */
+#include "router/cascade.h"
+
+#include <math.h>
+#include "cache/htable.h"
+#include "router/confidence.h"
+#include "router/recording.h"
+#include "router/request_int.h"
+
+/* Of an answer that is judged: what lies beyond is not looked at. */
+#define SIGNALS_MAX_BYTES ((size_t)256 * 1024)
+/* Where nothing has been learnt of a model's answers. */
+#define USUAL_OUTPUT_TOKENS     300
+#define USUAL_TOKENS_PER_SECOND 50
+
+/* An answer that was passed over, as it would have gone out. */
+struct kept_answer {
+    int arm; /* -1: none */
+    int attempt;
+    struct buf body, out;
+    struct answer_whole whole;
+    struct http1_header *pass;
+    size_t pass_count;
+    struct answer_record *record;
+};
+
+struct cascade {
+    struct plan plan;
+    const struct policy_decide *how;
+    int arms, arm;                /* of the cascade; the one under way */
+    int step_of[PANDORA_BOXES];   /* flow's step of an arm; -1: it cannot serve the request */
+    double accept[PANDORA_BOXES]; /* for the plan */
+    unsigned given_up; /* arms whose held streams were cancelled: they can be asked again */
+    bool final;        /* nothing can follow the answer under way: it is not held back */
+    struct answer_signals signals[2]; /* of the answer under way and of the one before it */
+    int now;
+    bool has_earlier;
+    double earlier_score;
+    struct kept_answer kept;
+};
+
+/* ---- beginning ---- */
+
+static bool is_judged(const struct request *r)
+{
+    return r->route->decide.mode != POLICY_DECIDE_ORDER && r->api != WIRE_EMBEDDINGS;
+}
+
+static const struct policy_model *model_of(const struct request *r, int arm)
+{
+    return &r->snap->policy->models[r->route->steps[arm].model];
+}
+
+const char *cascade_arm_model(const struct request *r, int arm)
+{
+    return model_of(r, arm)->name;
+}
+
+/* What this request would cost on an arm. */
+static double cost_of(const struct request *r, int arm)
+{
+    const struct policy_model *m = model_of(r, arm);
+    struct token_usage u = {.source = USAGE_ESTIMATED};
+    int64_t tokens = USUAL_OUTPUT_TOKENS;
+
+    if (m->max_output_tokens != POLICY_NONE && m->max_output_tokens < tokens)
+        tokens = m->max_output_tokens;
+    u.n[TOK_INPUT] = r->ask.prompt_tokens;
+    u.n[TOK_OUTPUT] = tokens;
+    return (double)policy_cost(policy_price_at(m, r->received_wall_us), &u,
+                               tokens * 1000000 / USUAL_TOKENS_PER_SECOND);
+}
+
+static unsigned allowed_arms(const struct cascade *c)
+{
+    unsigned bits = 0;
+
+    for (int j = 0; j < c->arms; j++)
+        bits |= c->step_of[j] >= 0 ? 1u << j : 0;
+    return bits;
+}
+
+/* Returns how many of flow's steps belong to the cascade. */
+static int map_steps(struct cascade *c, const struct request *r)
+{
+    int judged = 0;
+
+    c->arms = (int)r->route->cascade_count;
+    for (int j = 0; j < c->arms; j++)
+        c->step_of[j] = -1;
+    while (judged < r->step_count && r->steps[judged] < c->arms) {
+        c->step_of[r->steps[judged]] = judged;
+        judged++;
+    }
+    return judged;
+}
+
+static struct plan_step begin_plan(struct request *r, struct cascade *c)
+{
+    double cost[PANDORA_BOXES];
+    struct plan_question q = {
+        .mode = PLAN_ACCEPT,
+        .arms = c->arms,
+        .allowed = allowed_arms(c),
+        .accept = c->accept,
+        .cost_nanousd = cost,
+        .budget_nanousd = -1,
+        .pin = -1,
+        .seed = htable_hash_slice(slice_str(r->id)),
+    };
+
+    for (int j = 0; j < c->arms; j++) {
+        double accept = r->route->steps[j].accept;
+
+        c->accept[j] = accept == POLICY_OFF ? 0 : accept;
+        cost[j] = cost_of(r, j);
+    }
+    return plan_begin(&c->plan, &q);
+}
+
+static bool others_left(const struct cascade *c, int arm)
+{
+    return (allowed_arms(c) & ~c->plan.asked & ~(1u << arm)) != 0;
+}
+
+/* Once nothing can follow, and nothing was kept to compare with, an answer need not be held. */
+static void ask_arm(struct cascade *c, int arm)
+{
+    c->arm = arm;
+    c->final = !others_left(c, arm) && c->kept.arm < 0;
+}
+
+void cascade_begin(struct request *r, struct flow_limits *l)
+{
+    struct cascade *c;
+    struct plan_step first;
+    int judged;
+
+    if (!is_judged(r))
+        return;
+    c = ARENA_NEW(&r->arena, struct cascade);
+    judged = map_steps(c, r);
+    if (judged == 0)
+        return; /* no model of the cascade can serve it: the fall-backs do */
+    c->how = &r->route->decide;
+    c->kept.arm = -1;
+    answer_signals_init(&c->signals[0], SIGNALS_MAX_BYTES);
+    answer_signals_init(&c->signals[1], SIGNALS_MAX_BYTES);
+    r->cascade = c;
+    first = begin_plan(r, c);
+    ask_arm(c, first.arm);
+    l->judged = judged;
+    l->first = c->step_of[first.arm];
+}
+
+/* ---- the answer that is kept ---- */
+
+static void drop_kept(struct cascade *c)
+{
+    struct kept_answer *k = &c->kept;
+
+    if (k->arm < 0)
+        return;
+    buf_clear(&k->body);
+    buf_clear(&k->out);
+    answer_record_free(k->record);
+    k->arm = -1;
+}
+
+/* The answer at hand is put by, ready to go out; it is whole. */
+static bool keep(struct request *r, struct cascade *c)
+{
+    struct kept_answer *k = &c->kept;
+
+    if (r->ask.stream && answer_end(&r->answer, &r->out) != ERR_OK)
+        return false;
+    drop_kept(c);
+    *k = (struct kept_answer){.arm = c->arm,
+                              .attempt = r->hand,
+                              .body = r->body,
+                              .out = r->out,
+                              .whole = r->whole,
+                              .pass = r->pass,
+                              .pass_count = r->pass_count,
+                              .record = r->record};
+    buf_init(&r->body, k->body.max_bytes);
+    buf_init(&r->out, k->out.max_bytes);
+    r->record = NULL;
+    flow_keep(&r->flow);
+    return true;
+}
+
+void cascade_recall(struct request *r)
+{
+    struct kept_answer *k = &r->cascade->kept;
+
+    attempt_end(r, ERR_SUPERSEDED, NULL);
+    answer_clear(&r->answer);
+    recording_forget(r);
+    buf_clear(&r->body);
+    buf_clear(&r->out);
+    r->body = k->body;
+    r->out = k->out;
+    r->whole = k->whole;
+    r->pass = k->pass;
+    r->pass_count = k->pass_count;
+    r->record = k->record;
+    r->done_written = true;
+    r->hand = k->attempt;
+    r->attempts[k->attempt].passed_over = false;
+    k->arm = -1;
+}
+
+void cascade_end(struct request *r)
+{
+    struct cascade *c = r->cascade;
+
+    if (!c)
+        return;
+    drop_kept(c);
+    answer_signals_clear(&c->signals[0]);
+    answer_signals_clear(&c->signals[1]);
+    r->cascade = NULL;
+}
+
+/* ---- judging ---- */
+
+static double score_answer(struct request *r, struct cascade *c, bool whole)
+{
+    const struct answer_signals *s = &c->signals[c->now], *before = &c->signals[!c->now];
+    const struct attempt *at = &r->attempts[r->hand];
+    struct confidence_context ctx = {
+        .output_tokens = at->usage.n[TOK_OUTPUT],
+        .has_earlier = c->has_earlier,
+        .earlier_score = c->earlier_score,
+    };
+    float features[CONFIDENCE_FEATURES];
+
+    if (whole && c->has_earlier)
+        ctx.agreement = confidence_agreement(s, before);
+    if (whole)
+        confidence_features(s, &ctx, features);
+    else
+        confidence_features_so_far(s, features);
+    return confidence_score(features, NULL);
+}
+
+static struct flow_event chosen(enum flow_choice choice)
+{
+    return (struct flow_event){.kind = FLOW_EV_CHOSEN, .choice = choice, .retry_after_ms = -1};
+}
+
+static struct flow_event ask(struct cascade *c, int arm)
+{
+    struct flow_event ev = chosen(FLOW_ASK);
+
+    ask_arm(c, arm);
+    ev.step = c->step_of[arm];
+    ev.last = !others_left(c, arm);
+    return ev;
+}
+
+/* The answer at hand is not the one to serve; another model is asked, or the kept one goes out. */
+static void pass_over(struct request *r, struct cascade *c, bool whole, bool best)
+{
+    struct attempt *at = &r->attempts[r->hand];
+
+    at->passed_over = true;
+    if (!whole) {
+        attempt_end(r, ERR_SUPERSEDED, NULL);
+        plan_drop(&c->plan, c->arm);
+        c->given_up |= 1u << c->arm;
+        return;
+    }
+    if ((best || !c->how->confidence.recall) && !keep(r, c))
+        plan_drop(&c->plan, c->arm);
+    c->now = !c->now;
+    c->has_earlier = true;
+}
+
+/* What follows the answer at hand. */
+static struct flow_event follow(struct request *r, struct cascade *c, struct plan_step next,
+                                bool whole)
+{
+    int arm = c->arm;
+
+    if (next.verb == PLAN_SERVE && next.arm != arm && c->how->confidence.recall &&
+        c->kept.arm == next.arm) {
+        r->attempts[r->hand].passed_over = true;
+        return chosen(FLOW_SERVE);
+    }
+    if (next.verb != PLAN_ASK)
+        return chosen(FLOW_ACCEPT);
+    pass_over(r, c, whole, c->plan.best == arm);
+    return ask(c, next.arm);
+}
+
+bool cascade_judge(struct request *r, struct flow_event *ev)
+{
+    struct cascade *c = r->cascade;
+    bool whole = r->flow.at_hand == FLOW_WHOLE;
+    struct attempt *at = &r->attempts[r->hand];
+    double score = score_answer(r, c, whole);
+
+    plan_answer(&c->plan, score, PLAN_UNCHECKED, whole ? (double)at->cost : c->plan.cost[c->arm]);
+    at->confidence = plan_chance(&c->plan, c->arm);
+    *ev = follow(r, c, plan_next(&c->plan, allowed_arms(c)), whole);
+    c->earlier_score = score;
+    return true;
+}
+
+/* An arm whose held stream was given up for better ones that then failed: it is asked again, and
+ * its answer is final. */
+static int arm_to_ask_again(struct cascade *c)
+{
+    int arm = c->given_up ? __builtin_ctz(c->given_up) : -1;
+
+    c->given_up = 0;
+    if (arm >= 0)
+        plan_ask_again(&c->plan, arm);
+    return arm;
+}
+
+struct flow_event cascade_choose(struct request *r)
+{
+    struct cascade *c = r->cascade;
+    struct plan_step next;
+    int again;
+
+    plan_failed(&c->plan, 0);
+    next = plan_next(&c->plan, allowed_arms(c));
+    if (next.verb == PLAN_ASK)
+        return ask(c, next.arm);
+    if (next.verb == PLAN_SERVE && c->kept.arm >= 0)
+        return chosen(FLOW_SERVE);
+    again = arm_to_ask_again(c);
+    return again >= 0 ? ask(c, again) : chosen(FLOW_NONE);
+}
+
+/* ---- the attempt under way ---- */
+
+void cascade_forget_answer(struct request *r)
+{
+    if (r->cascade)
+        answer_signals_clear(&r->cascade->signals[r->cascade->now]);
+}
+
+struct answer_signals *cascade_signals(const struct request *r)
+{
+    return r->cascade ? &r->cascade->signals[r->cascade->now] : NULL;
+}
+
+bool cascade_holds(const struct request *r)
+{
+    const struct cascade *c = r->cascade;
+
+    return c && !c->final && r->flow.step < r->flow.limits.judged &&
+           c->how->confidence.hold != POLICY_HOLD_OFF;
+}
+
+const struct plan *cascade_plan(const struct request *r)
+{
+    return r->cascade ? &r->cascade->plan : NULL;
+}

@@ -1,0 +1,45 @@
+/* The models of a route that judges its answers, one after the other: asks the plan
+ * (router/decide/plan.h) which goes first and what follows each answer, scores answers for it
+ * (router/confidence.h), and keeps the best one that was passed over, so that it can be served
+ * after all. Only for routes with `accept` or `objective`; every function here is harmless without.
+ *
+ * threads: the worker's. Owned by the request; lives in its arena, but for what it keeps. */
+#ifndef ROUTER_CASCADE_H
+#define ROUTER_CASCADE_H
+
+#include <stdbool.h>
+#include "router/decide/plan.h"
+#include "router/flow.h"
+
+struct answer_signals;
+struct cascade;
+struct request;
+
+/* The route is chosen, its steps are in r->steps. Where answers are judged: makes r->cascade, and
+ * says in *l which steps are and which is asked first. */
+void cascade_begin(struct request *r, struct flow_limits *l);
+void cascade_end(struct request *r);
+
+/* FLOW_JUDGE. true: *ev is what follows. false: validators run elsewhere; request_step gets CHOSEN.
+ * A held stream that is passed over has been cancelled and booked. */
+bool cascade_judge(struct request *r, struct flow_event *ev);
+/* FLOW_CHOOSE: the step that was asked gave no answer. */
+struct flow_event cascade_choose(struct request *r);
+/* FLOW_RECALL: the answer that was kept is the one at hand again. */
+void cascade_recall(struct request *r);
+
+/* ---- the attempt under way ---- */
+
+/* Another attempt begins: what its answer says of itself is read afresh. */
+void cascade_forget_answer(struct request *r);
+/* What reads the answer along; NULL: nobody. */
+struct answer_signals *cascade_signals(const struct request *r);
+/* Is the stream held back until it is judged? */
+bool cascade_holds(const struct request *r);
+
+/* ---- for the books ---- */
+
+const struct plan *cascade_plan(const struct request *r); /* NULL: nothing was planned */
+const char *cascade_arm_model(const struct request *r, int arm);
+
+#endif
