@@ -5,6 +5,7 @@
  *   PAGE    scan -> filter -> (pause) -> scan ... until `limit`, PAGES or the end
  *   REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) -> scan ...
  *   GET     get or find
+ *   PUT     what is there? -> put -> (pause) -> the next ...
  *   FLUSH   the scope's next generation, in the store and in memory
  *   DELETE  find -> remove
  *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one */
@@ -16,6 +17,7 @@
 
 #define PAGES    16   /* of the store for one job; then the cursor goes back to the asker */
 #define REMOVALS 16   /* at a time */
+#define PUTS     16   /* one after the other, before a pause */
 #define PAUSE_US 1000 /* between two pieces of work */
 
 struct admin_run {
@@ -32,6 +34,7 @@ struct admin_run {
     size_t open;                /* removals without an answer */
     bool last;                  /* nothing lies behind this page */
     struct cache_entry *marked; /* a reference: what is being put */
+    size_t put_next;            /* of ADMIN_PUT, in entries */
     uint64_t old_id;
 };
 
@@ -64,8 +67,7 @@ size_t admin_job_entry_bytes(const struct cache_fields *f)
     return cache_entry_pack_bytes(f) + (f->body.n ? 0 : f->body_bytes);
 }
 
-/* e: a reference that the job takes over; NULL: there is none. */
-static void add_entry(struct admin_job *j, struct cache_entry *e)
+void admin_job_add(struct admin_job *j, struct cache_entry *e)
 {
     if (j->entry_count == j->entry_cap) {
         j->entry_cap = j->entry_cap ? 2 * j->entry_cap : 64;
@@ -157,7 +159,7 @@ static void take_page(struct admin_run *r, const struct cache_fields *f, size_t 
         if (removes)
             doom(r, &f[i]);
         else if (!j->count_only)
-            add_entry(j, cache_entry_new(&f[i]));
+            admin_job_add(j, cache_entry_new(&f[i]));
     }
 }
 
@@ -262,7 +264,7 @@ static void on_got(void *ctx, enum err err, struct cache_entry *const *e, size_t
         return;
     for (size_t i = 0; i < n; i++) {
         bool there = e[i] && is_of_life(r->c, &e[i]->f, r->job->life);
-        add_entry(r->job, there ? cache_entry_ref(e[i]) : NULL);
+        admin_job_add(r->job, there ? cache_entry_ref(e[i]) : NULL);
     }
     finish(r, ERR_OK);
 }
@@ -280,7 +282,7 @@ static void on_marked(void *ctx, enum err err, uint64_t replaced)
     if (is_over(r, err))
         return;
     cache_drop_entry(c, r->old_id); /* also from the workers' hot sets: it is dead there */
-    add_entry(r->job, cache_entry_ref(cache_residents_add(&c->residents, r->marked)));
+    admin_job_add(r->job, cache_entry_ref(cache_residents_add(&c->residents, r->marked)));
     cache_meaning_add(c, &r->marked->f);
     finish(r, ERR_OK);
 }
@@ -350,6 +352,81 @@ static void start_get(struct admin_run *r)
         store_get(r->c->store, j->ids, j->id_count, on_got, r);
 }
 
+/* ---- putting ---- */
+
+static void put_one(struct admin_run *r);
+
+static void after_put(struct admin_run *r)
+{
+    cache_entry_unref(r->marked);
+    r->marked = NULL;
+    if (++r->put_next == r->job->entry_count)
+        finish(r, ERR_OK);
+    else if (r->put_next % PUTS == 0)
+        pause_run(r);
+    else
+        put_one(r);
+}
+
+static void on_put(void *ctx, enum err err, uint64_t replaced)
+{
+    struct admin_run *r = ctx;
+
+    if (err == ERR_OK) {
+        if (replaced)
+            cache_drop_entry(r->c, replaced);
+        cache_drop_entry(r->c, r->marked->f.id);
+        cache_meaning_add(r->c, &r->marked->f);
+        r->job->stored++;
+    }
+    r->job->refused += err != ERR_OK;
+    if (!is_over(r, err == ERR_OVERLOADED ? err : ERR_OK))
+        after_put(r);
+}
+
+/* As it is to be stored here. */
+static void take_in(struct admin_run *r, struct cache_fields f)
+{
+    bool ours = f.vector && f.dim == r->c->opt.dim &&
+                memcmp(f.fingerprint, r->c->opt.fingerprint, sizeof f.fingerprint) == 0;
+
+    f.generation = store_generation(r->c->store, f.scope);
+    if (f.generation == 0 || f.expires_ms <= cache_now_ms(r->c)) {
+        r->job->refused++;
+        after_put(r);
+        return;
+    }
+    if (f.vector && !ours) {
+        f.vector = NULL;
+        r->job->without_vector++;
+    }
+    r->marked = cache_entry_new(&f);
+    store_put(r->c->store, r->marked, on_put, r);
+}
+
+static void on_present(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
+{
+    struct admin_run *r = ctx;
+    const struct cache_fields *f = &r->job->entries[r->put_next]->f;
+
+    if (is_over(r, err))
+        return;
+    if (n == 1 && e[0] && is_of_life(r->c, &e[0]->f, ADMIN_LIVING) &&
+        e[0]->f.created_ms >= f->created_ms) {
+        r->job->kept++;
+        after_put(r);
+    } else {
+        take_in(r, *f);
+    }
+}
+
+static void put_one(struct admin_run *r)
+{
+    const struct cache_fields *f = &r->job->entries[r->put_next]->f;
+
+    store_get_exact(r->c->store, f->scope, f->exact, on_present, r);
+}
+
 /* ---- life ---- */
 
 static void on_again(evutil_socket_t fd, short what, void *ctx)
@@ -357,7 +434,9 @@ static void on_again(evutil_socket_t fd, short what, void *ctx)
     struct admin_run *r = ctx;
 
     (void)fd, (void)what;
-    if (r->doomed_next < r->doomed_count)
+    if (r->job->kind == ADMIN_PUT)
+        put_one(r);
+    else if (r->doomed_next < r->doomed_count)
         remove_some(r);
     else
         scan(r);
@@ -380,6 +459,12 @@ void admin_job_start(struct cache *c, struct admin_job *j)
         break;
     case ADMIN_GET:
         start_get(r);
+        break;
+    case ADMIN_PUT:
+        if (j->entry_count > 0)
+            put_one(r);
+        else
+            finish(r, ERR_OK);
         break;
     case ADMIN_FLUSH:
         store_flush(c->store, j->filter.scope, on_flushed, r);

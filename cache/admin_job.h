@@ -16,6 +16,7 @@ enum admin_job_kind {
     ADMIN_PAGE,   /* what matches the filter, from the cursor on, without bodies */
     ADMIN_GET,    /* the entries of `ids`, whole: in their scopes, or one of any scope */
     ADMIN_REMOVE, /* as ADMIN_PAGE, and what it matched is gone */
+    ADMIN_PUT,    /* `entries` are stored, but where something as new is there already */
     ADMIN_FLUSH,  /* nothing of the filter's scope is served any more */
     ADMIN_DELETE, /* the entry `ids[0]` is gone */
     ADMIN_MARK,   /* it is pinned or not, quarantined or not */
@@ -52,16 +53,22 @@ struct admin_job {
      * ERR_OVERLOADED: the store cannot be reached, and what was done until then is told. */
     enum err err;
     struct err_text why;
-    struct cache_entry **entries; /* references, freed with the job; NULL in it: not there */
+    struct cache_entry **entries; /* references, freed with the job; NULL in it: not there. Of
+                                   * ADMIN_PUT the question: their generations are given here */
     size_t entry_count, entry_cap;
     char next[ADMIN_CURSOR_BYTES];      /* "0": that was all */
     uint64_t looked_at, matched, bytes; /* entries; bytes of those that matched, as they are kept */
     uint64_t removed;
+    /* of ADMIN_PUT, entries: stored; left alone because the question has an answer that is as new;
+     * dead or not taken by the store; stored without their vector, which is another encoder's */
+    uint64_t stored, kept, refused, without_vector;
     uint64_t generation; /* of ADMIN_FLUSH: the scope's new one */
 };
 
 struct admin_job *admin_job_new(enum admin_job_kind kind);
-void admin_job_free(struct admin_job *j);                  /* NULL is fine */
+void admin_job_free(struct admin_job *j); /* NULL is fine */
+/* e: a reference that the job takes over; NULL: there is none. */
+void admin_job_add(struct admin_job *j, struct cache_entry *e);
 void admin_job_give(struct cache *c, struct admin_job *j); /* j is handed over */
 
 /* What an entry (or a page's head of one) takes in a store: the stored form, with its body. */

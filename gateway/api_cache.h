@@ -21,6 +21,11 @@
  *                                         it took is swept by remove {"where": {"dead": true}}
  *   GET    /admin/cache/usage             ?cursor=: entries and bytes by scope, of one step; to be
  *                                         added up like pages
+ *   GET    /admin/cache/export            ?CONDITIONS: entries as lines (cache_line.h), streamed as
+ *                                         fast as they are read; broken off if the store fails
+ *   POST   /admin/cache/import            such lines, Content-Type: application/x-ndjson, at most 4
+ *                                         MiB: all are read before any is stored; 400 names the
+ *                                         line. What is there already and as new stays
  *   GET    /admin/cache/changes           ?limit=: who changed what and when, out of
  *                                         STATE/cache_changes.jsonl
  *

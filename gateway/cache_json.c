@@ -24,13 +24,13 @@ static void put_digest(json_t *o, const char *key, struct digest d)
     json_put_text(o, key, text);
 }
 
-static void hex(const uint8_t *bytes, size_t n, char *out)
+void cache_json_hex(const uint8_t *bytes, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++)
         snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-static json_t *tags_json(const struct cache_fields *f)
+json_t *cache_json_tags(const struct cache_fields *f)
 {
     json_t *tags = json_array();
 
@@ -39,15 +39,13 @@ static json_t *tags_json(const struct cache_fields *f)
     return tags;
 }
 
-static json_t *usage_json(const struct token_usage *u)
+json_t *cache_json_usage(const struct token_usage *u)
 {
     json_t *o = json_object();
 
-    json_put_int(o, "input", u->n[TOK_INPUT]);
-    json_put_int(o, "cached_input", u->n[TOK_CACHED_INPUT]);
-    json_put_int(o, "cache_write", u->n[TOK_CACHE_WRITE]);
-    json_put_int(o, "output", u->n[TOK_OUTPUT]);
-    json_put_int(o, "reasoning", u->n[TOK_REASONING]);
+    for (int k = 0; k < TOK_KINDS; k++)
+        json_put_int(o, token_kind_name((enum token_kind)k), u->n[k]);
+    json_put_text(o, "source", usage_source_name(u->source));
     return o;
 }
 
@@ -65,16 +63,16 @@ json_t *cache_json_head(const struct cache_fields *f)
     json_put(o, "model", json_put_slice(f->model));
     json_put(o, "route", json_put_slice(f->route));
     json_put(o, "class", json_put_slice(f->class_label));
-    json_put(o, "tags", tags_json(f));
+    json_put(o, "tags", cache_json_tags(f));
     json_put_text(o, "source", cache_source_name(f->source));
     json_put_bool(o, "pinned", f->pinned);
     json_put_bool(o, "quarantined", f->quarantined);
     json_put_time(o, "created_at", f->created_ms * 1000);
     json_put_time(o, "expires_at", f->expires_ms * 1000);
     json_put_int(o, "bytes", (int64_t)admin_job_entry_bytes(f));
-    json_put(o, "usage", usage_json(&f->usage));
+    json_put(o, "usage", cache_json_usage(&f->usage));
     json_put_int(o, "cost_nanousd", f->cost);
-    hex(f->fingerprint, sizeof f->fingerprint, fingerprint);
+    cache_json_hex(f->fingerprint, sizeof f->fingerprint, fingerprint);
     json_put_text(o, "encoder", f->vector ? fingerprint : NULL);
     return o;
 }
@@ -94,7 +92,7 @@ void cache_json_tag(const struct cache_fields *f, char out[static CACHE_JSON_TAG
     uint8_t sum[CACHE_SUM_BYTES];
 
     cache_entry_sum(f, sum);
-    hex(sum, sizeof sum, out);
+    cache_json_hex(sum, sizeof sum, out);
 }
 
 bool cache_json_parse_tag(struct slice tag, uint8_t out[static CACHE_SUM_BYTES])

@@ -16,4 +16,9 @@ void cache_json_tag(const struct cache_fields *f, char out[static CACHE_JSON_TAG
 /* Such a tag, back into a checksum. */
 bool cache_json_parse_tag(struct slice tag, uint8_t out[static CACHE_SUM_BYTES]);
 
+/* Pieces of both. hex: 2 n digits and a NUL. */
+json_t *cache_json_tags(const struct cache_fields *f);
+json_t *cache_json_usage(const struct token_usage *u);
+void cache_json_hex(const uint8_t *bytes, size_t n, char *out);
+
 #endif

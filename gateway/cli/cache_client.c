@@ -102,11 +102,10 @@ static void complain(struct cache_client *c, const char *why)
     c->code = EXIT_CODE_RUNTIME;
 }
 
-/* The server's own words where it has some. */
-static void complain_status(struct cache_client *c, int status, const json_t *answer)
+void cache_client_complain(struct cache_client *c, int status, struct slice answer)
 {
-    const char *said =
-        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
+    json_t *o = json_loadb(answer.p, answer.n, 0, NULL);
+    const char *said = json_string_value(json_object_get(json_object_get(o, "error"), "message"));
     struct err_text t;
 
     if (said)
@@ -116,6 +115,7 @@ static void complain_status(struct cache_client *c, int status, const json_t *an
     complain(c, t.s);
     if (status == 404 || status == 409 || status == 412)
         c->code = EXIT_CODE_FOUND;
+    json_decref(o);
 }
 
 json_t *cache_client_ask(struct cache_client *c, const char *method, const char *path, json_t *body)
@@ -141,7 +141,7 @@ json_t *cache_client_ask(struct cache_client *c, const char *method, const char 
         err_say(&said, "%s: %.400s", c->url, t.s);
         complain(c, said.s);
     } else if (status != 200) {
-        complain_status(c, status, o);
+        cache_client_complain(c, status, buf_slice(&answer));
         json_decref(o);
         o = NULL;
     } else if (!o) {

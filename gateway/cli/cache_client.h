@@ -62,6 +62,10 @@ char *cache_client_name(const char *path, const char *name);
 json_t *cache_client_ask(struct cache_client *c, const char *method, const char *path,
                          json_t *body);
 
+/* Says why an answer of that status is not a good one, in the server's own words where it has some;
+ * sets c->code. */
+void cache_client_complain(struct cache_client *c, int status, struct slice answer);
+
 /* ---- what is printed ---- */
 
 long long cache_client_int(const json_t *o, const char *key);

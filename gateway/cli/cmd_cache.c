@@ -2,8 +2,8 @@
 #include "gateway/cli/cmd_cache.h"
 
 static const struct cli_command *const parts[] = {
-    &cmd_cache_ls,  &cmd_cache_get,        &cmd_cache_stats,   &cmd_cache_rm,
-    &cmd_cache_pin, &cmd_cache_quarantine, &cmd_cache_changes, NULL,
+    &cmd_cache_ls,         &cmd_cache_get,     &cmd_cache_stats,  &cmd_cache_rm,     &cmd_cache_pin,
+    &cmd_cache_quarantine, &cmd_cache_changes, &cmd_cache_export, &cmd_cache_import, NULL,
 };
 
 const struct cli_command cmd_cache = {

@@ -6,7 +6,9 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
+import time
 
 import pytest
 
@@ -252,6 +254,93 @@ def test_marks(clean):
     assert clean.cli("pin", entry["id"], code=1).stderr
 
 
+# ---- moving ----
+
+def test_export_and_import_are_a_round_trip(clean, tmp_path):
+    texts = [f"question {i}, \u00e4\u20ac\U0001f980 \"quoted\"\n" for i in range(30)]
+    for text in texts:
+        clean.chat(text, model="large", said=f"about {text}")
+    clean.entry(texts[-1])
+    before = {e["id"]: e for e in clean.pages()}
+    clean.cli("pin", clean.pages()[0]["id"])
+    before = {e["id"]: e for e in clean.pages()}
+    file = tmp_path / "all.jsonl"
+    assert "30 entries" in clean.cli("export", str(file)).stdout
+    assert not list(tmp_path.glob("*.part"))
+    assert sorted(clean.cli("export").stdout.splitlines()) == sorted(file.read_text().splitlines())
+    assert clean.cli("export", "--prefix", "question 12").stdout.count("\n") == 1
+    assert "0 stored, 30 were there already" in clean.cli("import", str(file)).stdout
+    clean.cli("rm", "--all", "--yes")
+    assert json.loads(clean.cli("import", "--json", str(file)).stdout) == {"stored": 30, "kept": 0, "refused": 0, "without_vector": 0}
+    after = {e["id"]: e for e in clean.pages()}
+    assert {i: {**e, "source": "import"} for i, e in before.items()} == after
+    for text in texts:
+        assert clean.chat(text, model="large", said="wrong") == (f"about {text}", "hit")
+
+
+LINE = {"weir_cache": 1, "id": "0123456789abcdef", "answer": "0123456789abcdef", "exact": "ab" * 32, "rest": "cd" * 32,
+        "scope": "user", "text": "t", "dialect": "openai", "api": "chat", "model": "m", "route": "r", "class": "", "body": "{}",
+        "tags": [], "pinned": False, "quarantined": False, "created_ms": 1700000000000, "expires_ms": 1700000001000,
+        "usage": {"input": 1, "cached_input": 0, "cache_write": 0, "output": 1, "reasoning": 0, "source": "reported"},
+        "cost_nanousd": 5, "encoder": None, "vector": None}
+HALVES = "ADwAPA=="  # 1, 1
+
+
+@pytest.mark.parametrize("change,says", [
+    ({"weir_cache": 2}, "weir_cache"), ({"id": "xyz"}, "id"), ({"id": "0" * 16}, "id"), ({"answer": 5}, "answer"),
+    ({"exact": "ab"}, "exact"), ({"rest": None}, "rest"), ({"scope": 1}, "scope"), ({"dialect": "klingon"}, "dialect"),
+    ({"api": "soap"}, "api"), ({"body": "not json"}, "body"), ({"body": "[]"}, "body"), ({"body": {}}, "body"),
+    ({"tags": "x"}, "tags"), ({"tags": [""]}, "tags"), ({"tags": ["a\nb"]}, "tags"), ({"tags": ["x"] * 17}, "tags"),
+    ({"pinned": "yes"}, "pinned"), ({"created_ms": -1}, "created_ms"), ({"created_ms": 1.5}, "created_ms"),
+    ({"expires_ms": 1600000000000}, "expires_ms"), ({"expires_ms": 2 ** 62}, "expires_ms"), ({"usage": []}, "usage"),
+    ({"usage": {**LINE["usage"], "input": -1}}, "input"), ({"usage": {**LINE["usage"], "source": "rumour"}}, "usage.source"),
+    ({"cost_nanousd": "5"}, "cost_nanousd"), ({"encoder": "ab" * 16}, "encoder"), ({"vector": HALVES}, "encoder"),
+    ({"vector": HALVES, "encoder": "zz"}, "encoder"), ({"vector": "A", "encoder": "ab" * 16}, "vector"),
+    ({"vector": "", "encoder": "ab" * 16}, "vector"), ({"vector": "AHwAPA==", "encoder": "ab" * 16}, "finite"),
+    ({"vector": "A" * 10928, "encoder": "ab" * 16}, "vector"), ({"vector": "A" * 10924, "encoder": "ab" * 16}, "vector"),
+    ({"colour": "red"}, "colour"),
+])
+def test_a_wrong_line_is_named_and_nothing_is_stored(admin, change, says):
+    good, wrong = json.dumps(LINE), json.dumps({**LINE, **change})
+    said = admin.bad(400, "POST", "/import", f"{good}\n\n{wrong}\n".encode(), Content_Type="application/x-ndjson")
+    assert said.startswith("Line 3: ") and says in said
+
+
+def test_import_says_what_it_did_not_take(clean, tmp_path):
+    now_ms = int(time.time() * 1000)
+    lines = [{**LINE, "id": f"{i:016x}", "exact": f"{i:064x}", "created_ms": now_ms, "expires_ms": now_ms + 3600000} for i in range(1, 4)]
+    lines[1].update(vector=HALVES, encoder="ab" * 16)
+    lines[2].update(created_ms=now_ms - 7200000, expires_ms=now_ms - 3600000)
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert json.loads(clean.cli("import", "--json", str(file)).stdout) == {"stored": 2, "kept": 0, "refused": 1, "without_vector": 1}
+    assert all(e["encoder"] is None and e["source"] == "import" for e in clean.pages())
+    file.write_text("".join(json.dumps(lines[0]) + "\n" for _ in range(700)) + "{]\n")
+    done = clean.cli("import", str(file), code=1)
+    assert f"{file}:701: no JSON: column" in done.stderr and "500 were there already" in done.stdout
+    assert "No such file" in clean.cli("import", str(tmp_path / "none"), code=5).stderr
+    clean.bad(415, "POST", "/import", b"", Content_Type="application/json")
+
+
+def test_an_export_waits_for_its_reader_and_ends_with_it(clean):
+    for i in range(40):
+        clean.chat(f"long {i}", said="x" * 100000)
+    clean.entry("long 39")
+    host, port = clean.gateway.admin.removeprefix("http://").split(":")
+    send = (f"GET /admin/cache/export HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ROOT_KEY}\r\n\r\n").encode()
+    with socket.create_connection((host, int(port))) as reader:
+        reader.sendall(send)
+        assert reader.recv(100).startswith(b"HTTP/1.1 200")
+        # It stands still now; others are served, and leaving it is harmless.
+        assert len(clean.pages()) == 40 and clean.chat("long 1")[1] == "hit"
+    with socket.create_connection((host, int(port))) as reader:
+        reader.sendall(send)
+        data = b""
+        while not data.endswith(b"0\r\n\r\n"):
+            data += reader.recv(1 << 20)
+    assert data.count(b'"weir_cache":1') == 40
+
+
 # ---- what is asked wrongly ----
 
 def test_confirmation_is_wanted(clean):
@@ -390,7 +479,7 @@ def test_a_policy_without_a_cache(start, upstream, tmp_path, weir):
 
 
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout
