@@ -242,8 +242,11 @@ bool policy_needs_class(const struct policy *p, const struct policy_query *q)
     unclassified.class_name = (struct slice){NULL, 0};
     for (size_t i = 0; i < p->route_count; i++) {
         enum policy_miss miss = policy_match_miss(p, &p->routes[i].match, &unclassified, true);
-        if (miss == POLICY_MISS_NONE || miss == POLICY_MISS_CLASS)
-            return miss == POLICY_MISS_CLASS;
+        if (miss == POLICY_MISS_CLASS)
+            return true;
+        if (miss == POLICY_MISS_NONE)
+            return p->routes[i].decide.mode != POLICY_DECIDE_ORDER &&
+                   q->api != POLICY_API_EMBEDDINGS;
     }
     return false;
 }

@@ -457,7 +457,7 @@ struct policy {
     struct policy_encoder encoder;
     struct policy_class *classes;
     size_t class_count;
-    bool matches_class; /* some route does */
+    bool matches_class; /* some route does, or learns class by class */
     struct policy_cache cache;
     struct policy_decide decide; /* what routes do unless they say otherwise */
     bool decides;                /* some route judges answers */
@@ -488,8 +488,9 @@ struct policy_query {
     double class_confidence; /* 0..1 */
 };
 
-/* Does the choice of a route hang on the query's class? (Its class clause aside, the first route
- * that fits has one.) class_name and class_confidence are not looked at. */
+/* Is the query's class wanted? (Its class clause aside, the first route that fits has one; or that
+ * route judges its answers, which it learns class by class.) class_name and class_confidence are
+ * not looked at. */
 bool policy_needs_class(const struct policy *p, const struct policy_query *q);
 /* First route that matches, or NULL. *known tells whether the model name is known to the policy at
  * all (else 404). */

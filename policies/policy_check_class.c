@@ -163,7 +163,7 @@ static void check_use(struct binder *b, const struct policy *p)
     bool serves = false;
     for (size_t i = 0; i < p->model_count; i++)
         serves = serves || p->models[i].encoder;
-    if (binder_written(b, &b->draft->encoder) && !p->matches_class && !p->decides && !serves)
+    if (binder_written(b, &b->draft->encoder) && !p->matches_class && !serves)
         bind_warning(b, binder_place(b, &b->draft->encoder), "match on a class, or remove it",
                      "no route matches on a class, and no model is served by the encoder");
     for (size_t c = 0; c < p->class_count; c++) {
@@ -190,7 +190,7 @@ void policy_check_classes(struct binder *b, const struct policy *p)
             bind_error(b, binder_place(b, &m->min_confidence), "name the class that it is about",
                        "min_confidence has no effect without 'class'");
     }
-    bool wanted = p->matches_class || p->decides || binder_written(b, &b->draft->encoder);
+    bool wanted = p->matches_class || binder_written(b, &b->draft->encoder);
     if (wanted && labels_of(b, &labels)) {
         for (size_t i = 0; i < p->route_count; i++)
             check_names(b, p, &p->routes[i].match, &labels);

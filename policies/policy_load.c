@@ -200,6 +200,7 @@ static void finish(struct binder *b, struct draft *d, struct policy *p)
         p->matches_class = p->matches_class || p->routes[i].match.class_count;
     for (size_t i = 0; i < p->route_count; i++)
         p->decides = p->decides || p->routes[i].decide.mode != POLICY_DECIDE_ORDER;
+    p->matches_class = p->matches_class || p->decides;
     for (size_t i = 0; i < p->backend_count; i++) {
         struct policy_backend *k = &p->backends[i];
         if (!k->key_source)

@@ -217,7 +217,8 @@ static void open_attempt(struct request *r, size_t model, int endpoint, int64_t 
                            .started_wall_us = clock_wall_us(),
                            .first_byte_us = -1,
                            .duration_us = -1,
-                           .confidence = -1};
+                           .confidence = -1,
+                           .verdict_milli = -1};
     at->price = policy_price_at(&r->snap->policy->models[model], at->started_wall_us);
     r->attempt = at;
     r->hand = r->attempt_count - 1;
@@ -323,6 +324,7 @@ static void book_lost_copy(struct request *r)
                              .err = ERR_UPSTREAM_RESET,
                              .lost = true,
                              .confidence = -1,
+                             .verdict_milli = -1,
                              .price = at->price};
     meters_attempt(r->env->meters, r->snap, lost->model, lost->err, r->tenant, &lost->usage, 0, 0);
     r->attempt = at;

@@ -3,8 +3,10 @@
 #include "router/cascade.h"
 
 #include <math.h>
+#include "base/clock.h"
 #include "cache/htable.h"
 #include "router/confidence.h"
+#include "router/learner.h"
 #include "router/recording.h"
 #include "router/request_int.h"
 
@@ -13,6 +15,8 @@
 /* Where nothing has been learnt of a model's answers. */
 #define USUAL_OUTPUT_TOKENS     300
 #define USUAL_TOKENS_PER_SECOND 50
+/* What makes the draw of a holdout another than those of the plan. */
+#define HOLDOUT_SALT UINT64_C(0x686f6c646f7574)
 
 /* An answer that was passed over, as it would have gone out. */
 struct kept_answer {
@@ -28,11 +32,13 @@ struct kept_answer {
 struct cascade {
     struct plan plan;
     const struct policy_decide *how;
+    struct beliefs *beliefs;      /* held; NULL: there are none */
     int arms, arm;                /* of the cascade; the one under way */
     int step_of[PANDORA_BOXES];   /* flow's step of an arm; -1: it cannot serve the request */
     double accept[PANDORA_BOXES]; /* for the plan */
     unsigned given_up; /* arms whose held streams were cancelled: they can be asked again */
-    bool final;        /* nothing can follow the answer under way: it is not held back */
+    bool holdout;
+    bool final; /* nothing can follow the answer under way: it is not held back */
     struct answer_signals signals[2]; /* of the answer under way and of the one before it */
     int now;
     bool has_earlier;
@@ -40,7 +46,7 @@ struct cascade {
     struct kept_answer kept;
 };
 
-/* ---- beginning ---- */
+/* ---- what the plan wants to know ---- */
 
 static bool is_judged(const struct request *r)
 {
@@ -57,22 +63,46 @@ const char *cascade_arm_model(const struct request *r, int arm)
     return model_of(r, arm)->name;
 }
 
-/* What this request would cost on an arm. */
-static double cost_of(const struct request *r, int arm)
+/* Beliefs of the policy before this one may speak of other models. */
+static bool fits(const struct request *r, const struct beliefs_context *b)
+{
+    if (!b || b->arms != (int)r->route->cascade_count)
+        return false;
+    for (int j = 0; j < b->arms; j++)
+        if (strcmp(b->arm[j].model, cascade_arm_model(r, j)) != 0)
+            return false;
+    return true;
+}
+
+static const struct beliefs_context *find_beliefs(struct request *r, struct cascade *c)
+{
+    const struct beliefs_context *found;
+
+    c->beliefs = r->env->learner ? learner_beliefs(r->env->learner) : NULL;
+    if (!c->beliefs)
+        return NULL;
+    found = beliefs_find(c->beliefs, slice_str(r->route->name), r->class.is.label);
+    return fits(r, found) ? found : NULL;
+}
+
+/* What this request is expected to cost on an arm. */
+static double cost_of(const struct request *r, const struct beliefs_arm *b, int arm)
 {
     const struct policy_model *m = model_of(r, arm);
+    bool seen = b && b->tokens_out > 0;
+    int64_t tokens = seen ? (int64_t)b->tokens_out : USUAL_OUTPUT_TOKENS;
+    int64_t took_us = b && b->latency_ms > 0 ? (int64_t)(b->latency_ms * 1000)
+                                             : tokens * 1000000 / USUAL_TOKENS_PER_SECOND;
     struct token_usage u = {.source = USAGE_ESTIMATED};
-    int64_t tokens = USUAL_OUTPUT_TOKENS;
 
     if (m->max_output_tokens != POLICY_NONE && m->max_output_tokens < tokens)
         tokens = m->max_output_tokens;
     u.n[TOK_INPUT] = r->ask.prompt_tokens;
     u.n[TOK_OUTPUT] = tokens;
-    return (double)policy_cost(policy_price_at(m, r->received_wall_us), &u,
-                               tokens * 1000000 / USUAL_TOKENS_PER_SECOND);
+    return (double)policy_cost(policy_price_at(m, r->received_wall_us), &u, took_us);
 }
 
-static unsigned allowed_arms(const struct cascade *c)
+static unsigned able_arms(const struct cascade *c)
 {
     unsigned bits = 0;
 
@@ -80,6 +110,56 @@ static unsigned allowed_arms(const struct cascade *c)
         bits |= c->step_of[j] >= 0 ? 1u << j : 0;
     return bits;
 }
+
+/* Of those, arms that are expected to answer before the deadline; all, if none is. */
+static unsigned allowed_arms(const struct request *r, const struct cascade *c)
+{
+    const struct beliefs_context *b = c->plan.q.beliefs;
+    unsigned able = able_arms(c), in_time = 0;
+    double left_ms;
+
+    if (r->deadline_us < 0 || !b)
+        return able;
+    left_ms = (double)(r->deadline_us - clock_mono_us()) / 1000;
+    for (int j = 0; j < c->arms; j++)
+        if (able & 1u << j && b->arm[j].latency_ms <= left_ms)
+            in_time |= 1u << j;
+    return in_time ? in_time : able;
+}
+
+static int arm_of_model(const struct request *r, size_t model)
+{
+    for (size_t j = 0; j < r->route->cascade_count; j++)
+        if (r->route->steps[j].model == model)
+            return (int)j;
+    return -1;
+}
+
+static bool pin_applies(const struct request *r, const struct policy_pin *pin)
+{
+    return (!pin->tenant || (r->tenant && strcmp(pin->tenant, r->tenant->name) == 0)) &&
+           (!pin->class_name || slice_eq(slice_str(pin->class_name), r->class.is.label));
+}
+
+/* The one model that this request stays with, -1: none. */
+static int pinned_arm(const struct request *r, struct cascade *c, uint64_t seed)
+{
+    const struct policy_holdout *h = &c->how->holdout;
+    struct rng rng;
+
+    for (size_t i = 0; i < c->how->explore.pin_count; i++)
+        if (pin_applies(r, &c->how->explore.pins[i]))
+            return arm_of_model(r, c->how->explore.pins[i].model);
+    if (h->share <= 0)
+        return -1;
+    rng_seed(&rng, seed ^ HOLDOUT_SALT);
+    if (rng_unit(&rng) >= h->share)
+        return -1;
+    c->holdout = true;
+    return h->model == SIZE_MAX ? c->arms - 1 : arm_of_model(r, h->model);
+}
+
+/* ---- beginning ---- */
 
 /* Returns how many of flow's steps belong to the cascade. */
 static int map_steps(struct cascade *c, const struct request *r)
@@ -98,37 +178,44 @@ static int map_steps(struct cascade *c, const struct request *r)
 
 static struct plan_step begin_plan(struct request *r, struct cascade *c)
 {
+    const struct beliefs_context *b = find_beliefs(r, c);
+    uint64_t seed = htable_hash_slice(slice_str(r->id));
+    bool search = c->how->mode == POLICY_DECIDE_OBJECTIVE && b;
+    nanousd budget = c->how->objective.budget;
     double cost[PANDORA_BOXES];
     struct plan_question q = {
-        .mode = PLAN_ACCEPT,
+        .mode = search ? PLAN_OBJECTIVE : PLAN_ACCEPT,
         .arms = c->arms,
-        .allowed = allowed_arms(c),
+        .beliefs = b,
         .accept = c->accept,
         .cost_nanousd = cost,
-        .budget_nanousd = -1,
-        .pin = -1,
-        .seed = htable_hash_slice(slice_str(r->id)),
+        .budget_nanousd = search && budget != POLICY_NONE ? (double)budget : -1,
+        .pin = pinned_arm(r, c, seed),
+        .explore = search && !r->background,
+        .seed = seed,
     };
 
     for (int j = 0; j < c->arms; j++) {
         double accept = r->route->steps[j].accept;
 
         c->accept[j] = accept == POLICY_OFF ? 0 : accept;
-        cost[j] = cost_of(r, j);
+        cost[j] = cost_of(r, b ? &b->arm[j] : NULL, j);
     }
+    c->plan.q.beliefs = b;
+    q.allowed = able_arms(c) & allowed_arms(r, c);
     return plan_begin(&c->plan, &q);
 }
 
-static bool others_left(const struct cascade *c, int arm)
+static bool others_left(const struct request *r, const struct cascade *c, int arm)
 {
-    return (allowed_arms(c) & ~c->plan.asked & ~(1u << arm)) != 0;
+    return (allowed_arms(r, c) & c->plan.q.allowed & ~c->plan.asked & ~(1u << arm)) != 0;
 }
 
 /* Once nothing can follow, and nothing was kept to compare with, an answer need not be held. */
-static void ask_arm(struct cascade *c, int arm)
+static void ask_arm(struct request *r, struct cascade *c, int arm)
 {
     c->arm = arm;
-    c->final = !others_left(c, arm) && c->kept.arm < 0;
+    c->final = !others_left(r, c, arm) && c->kept.arm < 0;
 }
 
 void cascade_begin(struct request *r, struct flow_limits *l)
@@ -149,7 +236,7 @@ void cascade_begin(struct request *r, struct flow_limits *l)
     answer_signals_init(&c->signals[1], SIGNALS_MAX_BYTES);
     r->cascade = c;
     first = begin_plan(r, c);
-    ask_arm(c, first.arm);
+    ask_arm(r, c, first.arm);
     l->judged = judged;
     l->first = c->step_of[first.arm];
 }
@@ -221,29 +308,34 @@ void cascade_end(struct request *r)
     drop_kept(c);
     answer_signals_clear(&c->signals[0]);
     answer_signals_clear(&c->signals[1]);
+    beliefs_unref(c->beliefs);
     r->cascade = NULL;
 }
 
 /* ---- judging ---- */
 
+/* What the answer at hand says of itself, as features and as a score. */
 static double score_answer(struct request *r, struct cascade *c, bool whole)
 {
     const struct answer_signals *s = &c->signals[c->now], *before = &c->signals[!c->now];
-    const struct attempt *at = &r->attempts[r->hand];
+    const struct beliefs_context *b = c->plan.q.beliefs;
+    struct attempt *at = &r->attempts[r->hand];
     struct confidence_context ctx = {
         .output_tokens = at->usage.n[TOK_OUTPUT],
+        .usual_tokens = b ? b->arm[c->arm].tokens_out : 0,
         .has_earlier = c->has_earlier,
         .earlier_score = c->earlier_score,
     };
-    float features[CONFIDENCE_FEATURES];
 
+    at->features = ARENA_ARRAY(&r->arena, float, CONFIDENCE_FEATURES);
     if (whole && c->has_earlier)
         ctx.agreement = confidence_agreement(s, before);
     if (whole)
-        confidence_features(s, &ctx, features);
+        confidence_features(s, &ctx, at->features);
     else
-        confidence_features_so_far(s, features);
-    return confidence_score(features, NULL);
+        confidence_features_so_far(s, at->features);
+    at->score = confidence_score(at->features, NULL);
+    return at->score;
 }
 
 static struct flow_event chosen(enum flow_choice choice)
@@ -251,22 +343,20 @@ static struct flow_event chosen(enum flow_choice choice)
     return (struct flow_event){.kind = FLOW_EV_CHOSEN, .choice = choice, .retry_after_ms = -1};
 }
 
-static struct flow_event ask(struct cascade *c, int arm)
+static struct flow_event ask(struct request *r, struct cascade *c, int arm)
 {
     struct flow_event ev = chosen(FLOW_ASK);
 
-    ask_arm(c, arm);
+    ask_arm(r, c, arm);
     ev.step = c->step_of[arm];
-    ev.last = !others_left(c, arm);
+    ev.last = !others_left(r, c, arm);
     return ev;
 }
 
-/* The answer at hand is not the one to serve; another model is asked, or the kept one goes out. */
+/* The answer at hand is not the one to serve: another model is asked. */
 static void pass_over(struct request *r, struct cascade *c, bool whole, bool best)
 {
-    struct attempt *at = &r->attempts[r->hand];
-
-    at->passed_over = true;
+    r->attempts[r->hand].passed_over = true;
     if (!whole) {
         attempt_end(r, ERR_SUPERSEDED, NULL);
         plan_drop(&c->plan, c->arm);
@@ -293,20 +383,34 @@ static struct flow_event follow(struct request *r, struct cascade *c, struct pla
     if (next.verb != PLAN_ASK)
         return chosen(FLOW_ACCEPT);
     pass_over(r, c, whole, c->plan.best == arm);
-    return ask(c, next.arm);
+    return ask(r, c, next.arm);
+}
+
+/* With an objective a step's `accept`, where there is one, ends the search. */
+static bool sure_enough(const struct request *r, const struct cascade *c)
+{
+    double accept = r->route->steps[c->arm].accept;
+
+    return c->plan.q.mode == PLAN_OBJECTIVE && accept != POLICY_OFF &&
+           plan_chance(&c->plan, c->arm) >= accept;
+}
+
+static struct flow_event judge(struct request *r, struct cascade *c, bool whole)
+{
+    struct attempt *at = &r->attempts[r->hand];
+    double score = score_answer(r, c, whole);
+    struct flow_event ev;
+
+    plan_answer(&c->plan, score, PLAN_UNCHECKED, whole ? (double)at->cost : c->plan.cost[c->arm]);
+    at->confidence = plan_chance(&c->plan, c->arm);
+    ev = follow(r, c, plan_next(&c->plan, sure_enough(r, c) ? 0 : allowed_arms(r, c)), whole);
+    c->earlier_score = score;
+    return ev;
 }
 
 bool cascade_judge(struct request *r, struct flow_event *ev)
 {
-    struct cascade *c = r->cascade;
-    bool whole = r->flow.at_hand == FLOW_WHOLE;
-    struct attempt *at = &r->attempts[r->hand];
-    double score = score_answer(r, c, whole);
-
-    plan_answer(&c->plan, score, PLAN_UNCHECKED, whole ? (double)at->cost : c->plan.cost[c->arm]);
-    at->confidence = plan_chance(&c->plan, c->arm);
-    *ev = follow(r, c, plan_next(&c->plan, allowed_arms(c)), whole);
-    c->earlier_score = score;
+    *ev = judge(r, r->cascade, r->flow.at_hand == FLOW_WHOLE);
     return true;
 }
 
@@ -329,13 +433,28 @@ struct flow_event cascade_choose(struct request *r)
     int again;
 
     plan_failed(&c->plan, 0);
-    next = plan_next(&c->plan, allowed_arms(c));
+    next = plan_next(&c->plan, allowed_arms(r, c));
     if (next.verb == PLAN_ASK)
-        return ask(c, next.arm);
+        return ask(r, c, next.arm);
     if (next.verb == PLAN_SERVE && c->kept.arm >= 0)
         return chosen(FLOW_SERVE);
     again = arm_to_ask_again(c);
-    return again >= 0 ? ask(c, again) : chosen(FLOW_NONE);
+    return again >= 0 ? ask(r, c, again) : chosen(FLOW_NONE);
+}
+
+void cascade_whole(struct request *r)
+{
+    struct cascade *c = r->cascade;
+    struct attempt *at;
+
+    if (!c || r->hand < 0 || r->flow.step >= r->flow.limits.judged)
+        return;
+    at = &r->attempts[r->hand];
+    (void)score_answer(r, c, true);
+    if (at->confidence >= 0)
+        return; /* its beginning was judged, and it counts as it was */
+    plan_answer(&c->plan, at->score, PLAN_UNCHECKED, (double)at->cost);
+    at->confidence = plan_chance(&c->plan, c->arm);
 }
 
 /* ---- the attempt under way ---- */
@@ -359,7 +478,14 @@ bool cascade_holds(const struct request *r)
            c->how->confidence.hold != POLICY_HOLD_OFF;
 }
 
+/* ---- for the books ---- */
+
 const struct plan *cascade_plan(const struct request *r)
 {
     return r->cascade ? &r->cascade->plan : NULL;
+}
+
+bool cascade_is_holdout(const struct request *r)
+{
+    return r->cascade->holdout;
 }

@@ -28,6 +28,12 @@ struct flow_event cascade_choose(struct request *r);
 /* FLOW_RECALL: the answer that was kept is the one at hand again. */
 void cascade_recall(struct request *r);
 
+/* FLOW_END: a stream is whole; what its beginning could not tell is added for the books. */
+void cascade_whole(struct request *r);
+
+/* FLOW_END: a stream is whole; what its beginning could not tell is added for the books. */
+void cascade_whole(struct request *r);
+
 /* ---- the attempt under way ---- */
 
 /* Another attempt begins: what its answer says of itself is read afresh. */
@@ -40,6 +46,7 @@ bool cascade_holds(const struct request *r);
 /* ---- for the books ---- */
 
 const struct plan *cascade_plan(const struct request *r); /* NULL: nothing was planned */
+bool cascade_is_holdout(const struct request *r);         /* only with a plan; so the next */
 const char *cascade_arm_model(const struct request *r, int arm);
 
 #endif

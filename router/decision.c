@@ -11,6 +11,12 @@ static const struct plan_choice *last_choice(const struct plan *p)
     return &p->log.choice[p->log.count - 1];
 }
 
+static const char *reason_name(const struct request *r, const struct plan_choice *c)
+{
+    return c->reason == PLAN_PINNED && cascade_is_holdout(r) ? "holdout"
+                                                             : plan_reason_name(c->reason);
+}
+
 const char *decision_header(struct request *r)
 {
     const struct plan *p = cascade_plan(r);
@@ -26,8 +32,7 @@ const char *decision_header(struct request *r)
             all = arena_printf(&r->arena, "%s%s%s %.2f", all, *all ? ", " : "",
                                policy->models[at->model].name, at->confidence);
     }
-    return arena_printf(&r->arena, "%s%s%s", all, *all ? ": " : "",
-                        plan_reason_name(last_choice(p)->reason));
+    return arena_printf(&r->arena, "%s%s%s", all, *all ? ": " : "", reason_name(r, last_choice(p)));
 }
 
 /* ---- rows ---- */
@@ -81,9 +86,9 @@ static const char *write_candidates(struct request *r, const struct plan *p,
 
 static const char *reason_text(struct request *r, const struct plan_choice *c)
 {
-    return c->best_p < 0 ? plan_reason_name(c->reason)
-                         : arena_printf(&r->arena, "%s: best chance so far %.3f",
-                                        plan_reason_name(c->reason), c->best_p);
+    return c->best_p < 0 ? reason_name(r, c)
+                         : arena_printf(&r->arena, "%s: best chance so far %.3f", reason_name(r, c),
+                                        c->best_p);
 }
 
 static void fill_row(struct request *r, const struct plan *p, int i, struct ledger_decision *row)

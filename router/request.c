@@ -236,6 +236,7 @@ static bool perform(struct request *r, const struct flow_action *a, struct flow_
         respond_answer(r);
         return false;
     case FLOW_END:
+        cascade_whole(r);
         keep_answer(r);
         respond_end(r);
         return false;

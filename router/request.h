@@ -15,6 +15,7 @@
 #include "router/snapshot.h"
 
 struct background;
+struct learner;
 struct ledger;
 struct request;
 struct meters;
@@ -27,6 +28,7 @@ struct router_env {
     struct event_base *base;
     struct upstream *upstream;
     struct ledger *ledger;
+    struct learner *learner; /* borrowed; NULL: nothing is learned */
     struct stats *stats;
     struct rng rng;
     struct retry_budget budget;

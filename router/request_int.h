@@ -29,6 +29,9 @@ struct attempt {
     bool served;         /* its bytes went to the client */
     bool passed_over;    /* its answer was judged, and another model asked */
     double confidence;   /* of its answer being good, 0..1; -1: it was not judged */
+    double score;        /* that this was made of; only with features */
+    float *features;     /* CONFIDENCE_FEATURES, in the request's arena; NULL: it was not judged */
+    int verdict_milli;   /* of validators, 0..1000; -1: none knew */
     bool lost; /* a copy on a pooled connection that was closing: most likely never read */
 };
 
