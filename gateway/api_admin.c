@@ -395,11 +395,13 @@ static json_t *service_json(struct embedder *e)
     json_put_bool(o, "device_lost", c.device_lost);
     json_put_int(texts, "encoded", (int64_t)c.encoded);
     json_put_int(texts, "refused", (int64_t)c.refused);
+    json_put_int(texts, "foreseen", (int64_t)c.foreseen);
     json_put_int(texts, "expired", (int64_t)c.expired);
     json_put_int(texts, "failed", (int64_t)c.failed);
     json_put_int(texts, "queued", (int64_t)c.queued);
     json_put(o, "texts", texts);
     json_put_int(o, "passes", (int64_t)c.passes);
+    json_put(o, "us_per_token", json_real(c.us_per_token));
     return o;
 }
 

@@ -128,6 +128,8 @@ void control_encoder_gauges(struct embedder *e, struct stats *s)
     encoder_service_counts(embedder_service(e), &c);
     stats_set(stats_cell(s, STAT_ENCODER_ENCODED, (const char *[]){"encoded"}), (int64_t)c.encoded);
     stats_set(stats_cell(s, STAT_ENCODER_ENCODED, (const char *[]){"refused"}), (int64_t)c.refused);
+    stats_set(stats_cell(s, STAT_ENCODER_ENCODED, (const char *[]){"foreseen"}),
+              (int64_t)c.foreseen);
     stats_set(stats_cell(s, STAT_ENCODER_ENCODED, (const char *[]){"expired"}), (int64_t)c.expired);
     stats_set(stats_cell(s, STAT_ENCODER_ENCODED, (const char *[]){"failed"}), (int64_t)c.failed);
     stats_set(stats_cell(s, STAT_ENCODER_PASSES, NULL), (int64_t)c.passes);

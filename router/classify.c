@@ -89,7 +89,7 @@ static void deliver(struct message *m, void *ctx)
                             &r->class.is);
             settle(r);
         } else {
-            meters_encoder_shed(env->meters, err);
+            meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));
             classify_static(r);
         }
         request_step(r, (struct flow_event){.kind = FLOW_EV_ENCODED});
@@ -112,6 +112,7 @@ static bool ask_encoder(struct request *r)
     struct router_env *env = r->env;
     int64_t wait_us = r->snap->policy->encoder.max_wait_ms * 1000;
     struct encoder_query *q = encoder_query_new(qc->text);
+    enum err err = ERR_OVERLOADED; /* no id is left to wait under */
 
     q->msg.deliver = deliver;
     q->reply_to = env->mailbox;
@@ -120,7 +121,9 @@ static bool ask_encoder(struct request *r)
     q->deadline_us = qc->asked_us + wait_us;
     q->id = qc->waiting = idtable_add(&env->waiting, r);
     env->owed++;
-    if (qc->waiting && encoder_service_submit(embedder_service(r->snap->embedder), q) == ERR_OK) {
+    if (qc->waiting)
+        err = encoder_service_submit(embedder_service(r->snap->embedder), q);
+    if (err == ERR_OK) {
         r->wait_us = qc->asked_us + wait_us;
         request_arm(r);
         return true;
@@ -128,7 +131,7 @@ static bool ask_encoder(struct request *r)
     env->owed--;
     classify_end(r);
     encoder_query_free(q);
-    meters_encoder_shed(env->meters, ERR_OVERLOADED);
+    meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "foreseen" : err_name(err));
     return false;
 }
 

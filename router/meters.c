@@ -176,10 +176,8 @@ void meters_classified(struct meters *m, const struct classification *c, int64_t
     stats_observe_us(stats_cell(m->stats, STAT_CLASSIFY_US, &tier), took_us);
 }
 
-void meters_encoder_shed(struct meters *m, enum err why)
+void meters_encoder_shed(struct meters *m, const char *reason)
 {
-    const char *reason = why == ERR_REQUEST_TIMEOUT ? "late" : err_name(why);
-
     stats_add(stats_cell(m->stats, STAT_ENCODER_SHED, &reason), 1);
 }
 

@@ -32,7 +32,7 @@ void meters_background(struct meters *m, const char *purpose, enum err outcome);
 /* A request's class was found, the wait included. */
 void meters_classified(struct meters *m, const struct classification *c, int64_t took_us);
 /* The encoder did not tell it: ERR_OVERLOADED; ERR_REQUEST_TIMEOUT: it took too long; its error. */
-void meters_encoder_shed(struct meters *m, enum err why);
+void meters_encoder_shed(struct meters *m, const char *reason);
 void meters_classify_cost(struct meters *m, const char *encoder, const struct policy_tenant *tenant,
                           nanousd cost);
 /* What the cache said to a request whose route has one; saved: what its answer had cost. */

@@ -298,7 +298,7 @@ static void wait_over(struct request *r)
 {
     r->wait_us = -1;
     if (r->flow.state == FLOW_AWAIT_EMBEDDING) {
-        meters_encoder_shed(r->env->meters, ERR_REQUEST_TIMEOUT);
+        meters_encoder_shed(r->env->meters, "late");
         classify_static(r);
         request_step(r, (struct flow_event){.kind = FLOW_EV_ENCODED});
     } else if (r->flow.state == FLOW_AWAIT_CACHE) {

@@ -7,7 +7,12 @@
  *
  * Batch while busy: a thread that comes free takes what has queued up in the meantime, so that the
  * size of a pass follows the load by itself and an idle service adds no wait. On a CPU a pass is
- * kept small: its time grows with its tokens, and the first of them waits for the last. */
+ * kept small: its time grows with its tokens, and the first of them waits for the last.
+ *
+ * Deadlines: what cannot be done in time is not begun. At submit the time is foreseen
+ * (encoder_pace) that the passes under way, the texts ahead and the text itself will take; a text
+ * taken out of the queue is looked at once more; and no text joins a pass that would then end too
+ * late for one of it. */
 #include "router/encoder/encoder_service.h"
 
 #include <assert.h>
@@ -15,9 +20,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "router/encoder/encoder_pace.h"
 
 enum lane { LANE_SHORT, LANE_LONG, LANES };
 
@@ -27,19 +36,30 @@ enum lane { LANE_SHORT, LANE_LONG, LANES };
 #define GPU_PASS_TOKENS 16384 /* the device takes thousands in the time of one */
 #define PASS_TEXTS      1024
 #define SHORT_RUN       4 /* passes of short texts in a row while a long one waits */
+/* On a CPU passes are long against what else the process does: a worker that shares the core is to
+ * come first when it wakes up. The niceness leaves a third of a core beside a busy program; a slice
+ * longer than others have is what lets them break into it (Linux 6.12 and later; before, ignored).
+ */
+#define CPU_NICE     5
+#define CPU_SLICE_NS 20000000
 
 struct encoder_service {
     struct encoder_service_options opt;
+    int max_tokens;       /* of a text; the fallback's are as many */
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t work;
     struct list lanes[LANES]; /* of struct encoder_query, oldest first */
     size_t queued;
+    size_t lane_tokens[LANES]; /* waiting, estimated */
     int short_run;
+    struct encoder_pace pace;
+    int started;      /* threads that run */
+    int64_t *ends_us; /* [opt.threads]: when the thread's pass will end; 0: it has none */
     bool stopping;
     const struct encoder *serving; /* opt.encoder, or fallback once that has failed */
     struct encoder *fallback;      /* owned */
 
-    _Atomic uint64_t encoded, refused, expired, failed, passes;
+    _Atomic uint64_t encoded, refused, foreseen, expired, failed, passes;
     pthread_t *threads;
     int thread_count; /* running */
 };
@@ -93,26 +113,70 @@ static void answer(struct encoder_query *q, enum err err)
     mailbox_post(q->reply_to, &q->msg);
 }
 
+static enum lane lane_of(const struct encoder_query *q)
+{
+    return q->text_bytes > LONG_BYTES ? LANE_LONG : LANE_SHORT;
+}
+
+static size_t tokens_of(const struct encoder_service *s, const struct encoder_query *q)
+{
+    size_t tokens = q->text_bytes / BYTES_PER_TOKEN + 2, most = (size_t)s->max_tokens;
+
+    return tokens < most ? tokens : most;
+}
+
+/* Until a thread is free. Under the lock, as what follows. */
+static int64_t busy_us(const struct encoder_service *s, int64_t now_us)
+{
+    int64_t first_us = INT64_MAX;
+
+    for (int i = 0; i < s->opt.threads; i++)
+        if (s->ends_us[i] < first_us)
+            first_us = s->ends_us[i];
+    return first_us > now_us ? first_us - now_us : 0;
+}
+
+/* From now until q would be done: short texts have short ones ahead of them, long ones all. */
+static int64_t foresee_us(const struct encoder_service *s, const struct encoder_query *q)
+{
+    size_t ahead = s->lane_tokens[LANE_SHORT];
+
+    if (lane_of(q) == LANE_LONG)
+        ahead += s->lane_tokens[LANE_LONG];
+    return busy_us(s, q->queued_us) +
+           encoder_pace_us(&s->pace, ahead, q->queued_us) / s->opt.threads +
+           encoder_pace_us(&s->pace, tokens_of(s, q), q->queued_us);
+}
+
+static enum err admit(struct encoder_service *s, struct encoder_query *q)
+{
+    enum lane lane = lane_of(q);
+
+    if (s->stopping || s->queued >= s->opt.max_queued)
+        return ERR_OVERLOADED;
+    if (q->deadline_us >= 0 && q->queued_us + foresee_us(s, q) > q->deadline_us)
+        return ERR_REQUEST_TIMEOUT;
+    list_push_back(&s->lanes[lane], &q->msg.link);
+    s->lane_tokens[lane] += tokens_of(s, q);
+    s->queued++;
+    pthread_cond_signal(&s->work);
+    return ERR_OK;
+}
+
 enum err encoder_service_submit(struct encoder_service *s, struct encoder_query *q)
 {
-    enum lane lane;
-    bool taken;
+    enum err err;
 
     assert(q->msg.deliver && q->reply_to);
     q->text_bytes = cut(q->text, q->text_bytes, s->opt.max_text_bytes);
-    lane = q->text_bytes > LONG_BYTES ? LANE_LONG : LANE_SHORT;
     q->queued_us = clock_mono_us();
     pthread_mutex_lock(&s->lock);
-    taken = !s->stopping && s->queued < s->opt.max_queued;
-    if (taken) {
-        list_push_back(&s->lanes[lane], &q->msg.link);
-        s->queued++;
-        pthread_cond_signal(&s->work);
-    }
+    err = admit(s, q);
     pthread_mutex_unlock(&s->lock);
-    if (!taken)
-        atomic_fetch_add_explicit(&s->refused, 1, memory_order_relaxed);
-    return taken ? ERR_OK : ERR_OVERLOADED;
+    if (err != ERR_OK)
+        atomic_fetch_add_explicit(err == ERR_OVERLOADED ? &s->refused : &s->foreseen, 1,
+                                  memory_order_relaxed);
+    return err;
 }
 
 /* ---- a pass ---- */
@@ -122,6 +186,8 @@ struct pass {
     struct slice *texts;            /* likewise, with their counts */
     struct wordpiece_counts *counts;
     int count;
+    size_t tokens; /* of all, estimated */
+    int64_t begun_us;
     bool features;
 };
 
@@ -145,34 +211,47 @@ static enum lane choose_lane(struct encoder_service *s)
     return LANE_LONG;
 }
 
-/* Takes what fits into one pass out of the queue; late ones go to *expired. Under the lock. */
-static void take(struct encoder_service *s, struct pass *p, struct list *expired)
+/* Takes what fits into one pass out of the queue, and what can be done in time; late ones go to
+ * *expired. Returns when the pass will end. Under the lock. */
+static int64_t take(struct encoder_service *s, struct pass *p, struct list *expired)
 {
-    struct list *lane = &s->lanes[choose_lane(s)];
-    size_t room = on_gpu(s->serving) ? GPU_PASS_TOKENS : CPU_PASS_TOKENS, used = 0;
-    int64_t now_us = clock_mono_us();
+    enum lane from = choose_lane(s);
+    struct list *lane = &s->lanes[from];
+    size_t room = on_gpu(s->serving) ? GPU_PASS_TOKENS : CPU_PASS_TOKENS;
+    int64_t now_us = clock_mono_us(), end_us = now_us, first_deadline_us = INT64_MAX;
 
     p->count = 0;
+    p->tokens = 0;
+    p->begun_us = now_us;
     p->features = false;
     while (!list_empty(lane) && p->count < PASS_TEXTS) {
         struct encoder_query *q = query_of(lane->next);
-        size_t tokens = q->text_bytes / BYTES_PER_TOKEN + 2;
-        bool late = q->deadline_us >= 0 && now_us >= q->deadline_us;
+        size_t tokens = tokens_of(s, q);
+        int64_t alone_us = now_us + encoder_pace_us(&s->pace, tokens, now_us);
+        int64_t joined_us = now_us + encoder_pace_us(&s->pace, p->tokens + tokens, now_us);
+        int64_t deadline_us = q->deadline_us >= 0 ? q->deadline_us : INT64_MAX;
+        bool late = alone_us >= deadline_us;
 
-        if (!late && p->count && used + tokens > room)
-            return;
+        if (deadline_us > first_deadline_us)
+            deadline_us = first_deadline_us;
+        if (!late && p->count && (p->tokens + tokens > room || joined_us > deadline_us))
+            break;
         list_remove(&q->msg.link);
         s->queued--;
+        s->lane_tokens[from] -= tokens;
         if (late) {
             list_push_back(expired, &q->msg.link);
             continue;
         }
-        used += tokens;
+        p->tokens += tokens;
+        end_us = joined_us;
+        first_deadline_us = deadline_us;
         q->started_us = now_us;
         p->features = p->features || q->want_features;
         p->texts[p->count] = slice_make(q->text, q->text_bytes);
         p->queries[p->count++] = q;
     }
+    return end_us;
 }
 
 static float *copy_row(const float *rows, int row, size_t width)
@@ -240,6 +319,7 @@ static const struct encoder *give_up_on(struct encoder_service *s, const struct 
 
 struct thread_state {
     struct encoder_service *service;
+    int index;
     const struct encoder *encoder;
     struct encoder_session *session;
     struct pass pass;
@@ -279,8 +359,19 @@ static void answer_expired(struct encoder_service *s, struct list *expired)
         list_remove(&q->msg.link);
         atomic_fetch_add_explicit(&s->expired, 1, memory_order_relaxed);
         q->done_us = clock_mono_us();
-        answer(q, ERR_OVERLOADED);
+        answer(q, ERR_REQUEST_TIMEOUT);
     }
+}
+
+/* Under the lock. */
+static void measure(struct encoder_service *s, struct thread_state *t)
+{
+    int64_t now_us = clock_mono_us();
+
+    s->ends_us[t->index] = 0;
+    if (t->pass.count)
+        encoder_pace_measured(&s->pace, t->pass.tokens, now_us - t->pass.begun_us, now_us);
+    t->pass.count = 0;
 }
 
 /* The next pass; false when the service stops. */
@@ -290,15 +381,35 @@ static bool next_pass(struct thread_state *t, struct list *expired)
     bool go_on;
 
     pthread_mutex_lock(&s->lock);
+    measure(s, t);
     while (!s->stopping && s->queued == 0)
         pthread_cond_wait(&s->work, &s->lock);
     go_on = !s->stopping;
     if (go_on)
-        take(s, &t->pass, expired);
+        s->ends_us[t->index] = take(s, &t->pass, expired);
     if (t->encoder != s->serving && go_on)
         use_encoder(t, s->serving);
     pthread_mutex_unlock(&s->lock);
     return go_on;
+}
+
+/* The kernel's struct sched_attr in its first form (sched_setattr(2)): no header that may be
+ * included beside sched.h has it. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+/* Refused only where it would change nothing. */
+static void give_way(void)
+{
+    struct scheduling s = {.size = sizeof s, .policy = SCHED_OTHER, .runtime_ns = CPU_SLICE_NS};
+
+    s.nice = getpriority(PRIO_PROCESS, 0) + CPU_NICE; /* on Linux, of the thread */
+    (void)syscall(SYS_sched_setattr, 0, &s, 0);
 }
 
 static void *run(void *arg)
@@ -308,6 +419,11 @@ static void *run(void *arg)
     struct list expired;
 
     pthread_setname_np(pthread_self(), "weir-encoder");
+    if (!on_gpu(s->opt.encoder))
+        give_way();
+    pthread_mutex_lock(&s->lock);
+    t.index = s->started++;
+    pthread_mutex_unlock(&s->lock);
     list_init(&expired);
     t.pass.queries = mem_zalloc(PASS_TEXTS, sizeof(struct encoder_query *));
     t.pass.texts = mem_zalloc(PASS_TEXTS, sizeof *t.pass.texts);
@@ -335,6 +451,8 @@ enum err encoder_service_start(const struct encoder_service_options *opt,
     assert(opt->threads >= 1 && opt->max_queued >= 1);
     s->opt = *opt;
     s->serving = opt->encoder;
+    s->max_tokens = encoder_facts(opt->encoder).max_tokens;
+    s->ends_us = mem_zalloc((size_t)opt->threads, sizeof *s->ends_us);
     for (int i = 0; i < LANES; i++)
         list_init(&s->lanes[i]);
     pthread_mutex_init(&s->lock, NULL);
@@ -374,27 +492,20 @@ void encoder_service_free(struct encoder_service *s)
     pthread_cond_destroy(&s->work);
     pthread_mutex_destroy(&s->lock);
     free(s->threads);
+    free(s->ends_us);
     free(s);
 }
 
 /* ---- what is seen of it ---- */
 
-static const struct encoder *serving(struct encoder_service *s, size_t *queued)
+struct encoder_facts encoder_service_facts(struct encoder_service *s)
 {
     const struct encoder *e;
 
     pthread_mutex_lock(&s->lock);
     e = s->serving;
-    *queued = s->queued;
     pthread_mutex_unlock(&s->lock);
-    return e;
-}
-
-struct encoder_facts encoder_service_facts(struct encoder_service *s)
-{
-    size_t queued;
-
-    return encoder_facts(serving(s, &queued));
+    return encoder_facts(e);
 }
 
 void encoder_service_counts(struct encoder_service *s, struct encoder_service_counts *out)
@@ -402,9 +513,14 @@ void encoder_service_counts(struct encoder_service *s, struct encoder_service_co
     *out = (struct encoder_service_counts){
         .encoded = atomic_load_explicit(&s->encoded, memory_order_relaxed),
         .refused = atomic_load_explicit(&s->refused, memory_order_relaxed),
+        .foreseen = atomic_load_explicit(&s->foreseen, memory_order_relaxed),
         .expired = atomic_load_explicit(&s->expired, memory_order_relaxed),
         .failed = atomic_load_explicit(&s->failed, memory_order_relaxed),
         .passes = atomic_load_explicit(&s->passes, memory_order_relaxed),
     };
-    out->device_lost = serving(s, &out->queued) != s->opt.encoder;
+    pthread_mutex_lock(&s->lock);
+    out->queued = s->queued;
+    out->us_per_token = s->pace.us_per_token;
+    out->device_lost = s->serving != s->opt.encoder;
+    pthread_mutex_unlock(&s->lock);
 }

@@ -2,9 +2,11 @@
  * queued when a thread comes free goes into one pass, up to its token limit, short texts not behind
  * long ones), behind a bounded queue.
  *
- * A query that finds the queue full is refused at once (encoder_service_submit says so, and counts
- * it): the caller goes on with the static tier, or without an embedding. One that is taken out only
- * after its deadline is not computed: under overload the work goes to those who still wait. A
+ * A query that finds the queue full, or that will not be done by its deadline as things are
+ * (encoder_pace), is refused at once (encoder_service_submit says so, and counts it): the caller
+ * goes on with the static tier, or without an embedding. One that could no longer be done in time
+ * when its turn comes is not computed: under overload the work goes to those who still wait. On a
+ * CPU the threads give way to others of the process that share their core. A
  * failure of the device does not lose a query: it is encoded by the fallback (a CPU's kernels for
  * the same model), else answered with its error, and the device is not used again until restart.
  * Each answer says which vectors it holds: `space` stays, `full` changes with the precision.
@@ -55,16 +57,18 @@ void encoder_query_free(struct encoder_query *q);
 
 enum err encoder_service_start(const struct encoder_service_options *opt,
                                struct encoder_service **out, struct err_text *t) MUST_CHECK;
-/* ERR_OVERLOADED: the queue is full or the service is stopping; q stays the caller's. A query that
- * was taken is answered in any case. */
+/* ERR_OVERLOADED: the queue is full or the service is stopping; ERR_REQUEST_TIMEOUT: it would come
+ * after its deadline; q stays the caller's. A query that was taken is answered in any case: with
+ * ERR_REQUEST_TIMEOUT when it got too late. */
 enum err encoder_service_submit(struct encoder_service *s, struct encoder_query *q) MUST_CHECK;
 /* Answers what is queued with ERR_OVERLOADED, joins the threads. */
 void encoder_service_free(struct encoder_service *s);
 
 struct encoder_service_counts {
-    uint64_t encoded, refused, expired, failed, passes;
+    uint64_t encoded, refused, foreseen, expired, failed, passes;
     size_t queued;
-    bool device_lost; /* runs on its fallback */
+    double us_per_token; /* as foreseen */
+    bool device_lost;    /* runs on its fallback */
 };
 /* Of the encoder that serves now. */
 struct encoder_facts encoder_service_facts(struct encoder_service *s);

@@ -231,25 +231,114 @@ static void test_late_ones_are_not_computed(void **state)
     struct fixture f;
     struct encoder_query *q;
     struct encoder_service_counts c;
+    int64_t late_us;
 
     (void)state;
     open_fixture(&f, false, 8, NULL);
     hold(&f);
     q = query(&f, "late", 1);
-    q->deadline_us = clock_mono_us() - 1;
+    late_us = q->deadline_us =
+        clock_mono_us() + 100000; /* nothing was measured yet: none is foreseen */
     assert_int_equal(encoder_service_submit(f.service, q), ERR_OK);
     q = query(&f, "in time", 2);
     q->deadline_us = clock_mono_us() + PATIENCE_MS * 1000;
     assert_int_equal(encoder_service_submit(f.service, q), ERR_OK);
+    while (clock_mono_us() <= late_us)
+        ;
     let_go();
     wait_for(&f.desk, 3);
     for (size_t i = 0; i < 3; i++) {
         q = f.desk.answers[i];
-        assert_int_equal(q->err, q->id == 1 ? ERR_OVERLOADED : ERR_OK);
+        assert_int_equal(q->err, q->id == 1 ? ERR_REQUEST_TIMEOUT : ERR_OK);
         assert_true((q->embedding != NULL) == (q->id != 1));
     }
     encoder_service_counts(f.service, &c);
     assert_int_equal(c.expired, 1);
+    close_fixture(&f);
+}
+
+/* A pass that took at least 5 ms for a text of 3 tokens: as slow as the service now thinks it is.
+ */
+static void be_slow(struct fixture *f)
+{
+    int64_t until_us;
+
+    hold(f);
+    until_us = clock_mono_us() + 5000;
+    while (clock_mono_us() < until_us)
+        ;
+    let_go();
+    wait_for(&f->desk, 1);
+    forget(&f->desk);
+}
+
+static enum err submit_within(struct fixture *f, const char *text, int64_t within_us)
+{
+    struct encoder_query *q = query(f, text, 1);
+    enum err err;
+
+    q->deadline_us = clock_mono_us() + within_us;
+    err = encoder_service_submit(f->service, q);
+    if (err != ERR_OK)
+        encoder_query_free(q);
+    return err;
+}
+
+/* 252 tokens at more than a millisecond each are not done in 100 ms. What was measured is forgotten
+ * after a second, which this test may be kept from the processor for: then it is measured again. */
+static void test_what_would_be_late_is_not_begun(void **state)
+{
+    struct fixture f;
+    struct encoder_service_counts c;
+    char *text = long_text(1000);
+    enum err err = ERR_OK;
+    size_t taken = 0;
+
+    (void)state;
+    open_fixture(&f, false, 64, NULL);
+    for (int i = 0; i < 20 && err == ERR_OK; i++) {
+        be_slow(&f);
+        err = submit_within(&f, text, 100000);
+        wait_for(&f.desk, err == ERR_OK);
+        forget(&f.desk);
+        taken += err == ERR_OK;
+    }
+    assert_int_equal(err, ERR_REQUEST_TIMEOUT);
+    assert_int_equal(submit_within(&f, text, PATIENCE_MS * 1000), ERR_OK);
+    submit(&f, text, 2); /* no deadline: it may take what it takes */
+    wait_for(&f.desk, 2);
+    encoder_service_counts(f.service, &c);
+    assert_int_equal(c.foreseen, 1);
+    assert_int_equal(c.refused, 0);
+    assert_true(c.us_per_token > 0);
+    free(text);
+    close_fixture(&f);
+}
+
+/* What is ahead in the queue counts: each of these would be done in time were it alone. */
+static void test_the_queue_is_foreseen(void **state)
+{
+    struct fixture f;
+    struct encoder_service_counts c;
+    enum err err = ERR_OK;
+
+    (void)state;
+    open_fixture(&f, false, 64, NULL);
+    for (int i = 0; i < 20 && err == ERR_OK; i++) {
+        size_t taken = 0;
+
+        be_slow(&f);
+        hold(&f);
+        for (; err == ERR_OK && taken < 60; taken += err == ERR_OK)
+            err = submit_within(&f, "12345678", 200000);
+        encoder_service_counts(f.service, &c);
+        if (err != ERR_OK) /* texts of 4 tokens, estimated */
+            assert_true((double)(taken + 1) * 4 * c.us_per_token > 150000);
+        let_go();
+        wait_for(&f.desk, taken + 1);
+        forget(&f.desk);
+    }
+    assert_int_equal(err, ERR_REQUEST_TIMEOUT);
     close_fixture(&f);
 }
 
@@ -365,6 +454,8 @@ int main(void)
         cmocka_unit_test(test_passes_are_bounded_and_short_goes_first),
         cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_late_ones_are_not_computed),
+        cmocka_unit_test(test_what_would_be_late_is_not_begun),
+        cmocka_unit_test(test_the_queue_is_foreseen),
         cmocka_unit_test(test_device_fails_over),
         cmocka_unit_test(test_device_fails_without_help),
         cmocka_unit_test(test_end_answers_what_is_queued),

@@ -129,7 +129,7 @@ static void test_encoder_defaults(void **state)
                      "  mini: {encoder: true, price: {input: 0.02}}\n"
                      "encoder: {static_first: 0.95, price: {gpu_second: 0.001}}\n");
     assert_string_equal(p->encoder.model, "all-minilm-l6-v2");
-    assert_int_equal(p->encoder.max_wait_ms, 20);
+    assert_int_equal(p->encoder.max_wait_ms, 8);
     assert_int_equal(p->encoder.threads, POLICY_NONE);
     assert_true(p->encoder.static_first == 0.95);
     assert_int_equal(p->encoder.price_count, 1);
