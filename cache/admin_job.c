@@ -6,6 +6,8 @@
  *   REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) -> scan ...
  *   GET     get or find
  *   PUT     what is there? -> put -> (pause) -> the next ...
+ *   WATCH   out of the trail, at once
+ *   INSPECT the store is asked
  *   FLUSH   the scope's next generation, in the store and in memory
  *   DELETE  find -> remove
  *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one */
@@ -58,6 +60,7 @@ void admin_job_free(struct admin_job *j)
     for (size_t i = 0; i < j->entry_count; i++)
         cache_entry_unref(j->entries[i]);
     free(j->entries);
+    free(j->events);
     arena_clear(&j->arena);
     free(j);
 }
@@ -352,6 +355,41 @@ static void start_get(struct admin_run *r)
         store_get(r->c->store, j->ids, j->id_count, on_got, r);
 }
 
+/* ---- looking on ---- */
+
+static void start_watch(struct admin_run *r)
+{
+    struct admin_job *j = r->job;
+    size_t most = j->limit < ADMIN_TRAIL_EVENTS ? j->limit : ADMIN_TRAIL_EVENTS;
+
+    j->events = mem_alloc((most + 1) * sizeof *j->events);
+    j->event_count = admin_trail_read(r->c->trail, j->after, j->events, most, &j->lost);
+    finish(r, ERR_OK);
+}
+
+static void on_inspected(void *ctx, enum err err, const struct store_inspection *about)
+{
+    struct admin_run *r = ctx;
+
+    r->job->inspected = err == ERR_OK;
+    if (err == ERR_OK)
+        r->job->inspection = *about;
+    if (!is_over(r, ERR_OK))
+        finish(r, ERR_OK);
+}
+
+static void start_inspect(struct admin_run *r)
+{
+    struct admin_job *j = r->job;
+    const struct cache *c = r->c;
+
+    store_stat(c->store, &j->store);
+    j->clock_offset_ms = store_clock_offset_ms(c->store);
+    j->dim = c->opt.dim;
+    memcpy(j->fingerprint, c->opt.fingerprint, sizeof j->fingerprint);
+    store_inspect(c->store, on_inspected, r);
+}
+
 /* ---- putting ---- */
 
 static void put_one(struct admin_run *r);
@@ -465,6 +503,12 @@ void admin_job_start(struct cache *c, struct admin_job *j)
             put_one(r);
         else
             finish(r, ERR_OK);
+        break;
+    case ADMIN_WATCH:
+        start_watch(r);
+        break;
+    case ADMIN_INSPECT:
+        start_inspect(r);
         break;
     case ADMIN_FLUSH:
         store_flush(c->store, j->filter.scope, on_flushed, r);

@@ -9,17 +9,20 @@
 #include "base/mailbox.h"
 #include "cache/admin_cursor.h"
 #include "cache/admin_filter.h"
+#include "cache/admin_trail.h"
 #include "cache/cache.h"
 #include "cache/store.h"
 
 enum admin_job_kind {
-    ADMIN_PAGE,   /* what matches the filter, from the cursor on, without bodies */
-    ADMIN_GET,    /* the entries of `ids`, whole: in their scopes, or one of any scope */
-    ADMIN_REMOVE, /* as ADMIN_PAGE, and what it matched is gone */
-    ADMIN_PUT,    /* `entries` are stored, but where something as new is there already */
-    ADMIN_FLUSH,  /* nothing of the filter's scope is served any more */
-    ADMIN_DELETE, /* the entry `ids[0]` is gone */
-    ADMIN_MARK,   /* it is pinned or not, quarantined or not */
+    ADMIN_PAGE,    /* what matches the filter, from the cursor on, without bodies */
+    ADMIN_GET,     /* the entries of `ids`, whole: in their scopes, or one of any scope */
+    ADMIN_REMOVE,  /* as ADMIN_PAGE, and what it matched is gone */
+    ADMIN_PUT,     /* `entries` are stored, but where something as new is there already */
+    ADMIN_WATCH,   /* the look-ups after number `after` */
+    ADMIN_INSPECT, /* how the store is */
+    ADMIN_FLUSH,   /* nothing of the filter's scope is served any more */
+    ADMIN_DELETE,  /* the entry `ids[0]` is gone */
+    ADMIN_MARK,    /* it is pinned or not, quarantined or not */
 };
 
 /* Dead is what has expired or was flushed, and waits to be swept away. */
@@ -47,6 +50,7 @@ struct admin_job {
     bool expects;   /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
     uint8_t expected[CACHE_SUM_BYTES];
     enum admin_mark pin, quarantine;
+    uint64_t after; /* of ADMIN_WATCH */
 
     /* the answer. ERR_PRECONDITION_FAILED: it is not as expected; ERR_BAD_REQUEST: the cursor is
      * none of this cache; ERR_NOT_FOUND; ERR_CONFLICT: the entry was replaced meanwhile;
@@ -62,6 +66,16 @@ struct admin_job {
     /* of ADMIN_PUT, entries: stored; left alone because the question has an answer that is as new;
      * dead or not taken by the store; stored without their vector, which is another encoder's */
     uint64_t stored, kept, refused, without_vector;
+    struct admin_event *events; /* of ADMIN_WATCH, owned */
+    size_t event_count;
+    uint64_t lost; /* events that were overwritten before anybody asked for them */
+    /* of ADMIN_INSPECT */
+    struct store_stat store;
+    bool inspected; /* the store answered: */
+    struct store_inspection inspection;
+    int64_t clock_offset_ms; /* the store's clock minus ours */
+    int dim;                 /* of the encoder's vectors; 0: exact only */
+    uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     uint64_t generation; /* of ADMIN_FLUSH: the scope's new one */
 };
 

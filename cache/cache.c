@@ -383,6 +383,7 @@ static void free_cache(struct cache *c)
     event_base_free(c->base);
     pthread_mutex_destroy(&c->told->lock);
     free(c->told);
+    free(c->trail);
     free(c);
 }
 
@@ -434,6 +435,7 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
                          opt->dim ? opt->max_bytes / 2 : opt->max_bytes, opt->seed);
     cache_flights_init(&c->flights);
     list_init(&c->admin_runs);
+    c->trail = admin_trail_new();
     if (opt->seed)
         rng_seed(&c->rng, opt->seed);
     else

@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 #include <pthread.h>
+#include "cache/admin_trail.h"
 #include "cache/cache.h"
 #include "cache/cache_flights.h"
 #include "cache/cache_residents.h"
@@ -31,6 +32,7 @@ struct cache {
     struct store *store;
     struct cache_residents residents;
     struct cache_flights flights;
+    struct admin_trail *trail;     /* owned: the newest look-ups */
     struct list admin_runs;        /* of struct admin_run: jobs on their way */
     struct cache_meaning *meaning; /* owned; NULL: exact tier only */
     struct rng rng;

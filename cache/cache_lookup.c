@@ -52,6 +52,7 @@ void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdic
     c->facts.waits += v == CACHE_WAIT_LEADER;
     if (c->opt.stats)
         stats_add(c->cells.lookups[v], 1);
+    admin_trail_note(c->trail, a, e, clock_wall_us() / 1000);
     mailbox_post(a->reply_to, &a->msg);
 }
 

@@ -89,6 +89,17 @@ struct store_stat {
     char detail[160];             /* why it is not up; "" */
 };
 
+/* What only the store itself can say of its health. */
+struct store_inspection {
+    char version[32];      /* of the server or library; "" not known */
+    char eviction[32];     /* Redis' maxmemory-policy; "" there is none */
+    uint64_t used_bytes;   /* memory of the server, or the file; 0: not known */
+    uint64_t limit_bytes;  /* of it; 0: none */
+    int64_t round_trip_us; /* to the server and back; 0: there is none */
+    int64_t log_lag_ms;    /* since word of all changes was here; 0: it always is, -1: never yet */
+};
+typedef void store_inspect_fn(void *ctx, enum err err, const struct store_inspection *about);
+
 struct store_ops {
     void (*get_exact)(struct store *s, struct slice scope, struct digest exact,
                       store_entries_fn *fn, void *ctx);
@@ -104,6 +115,7 @@ struct store_ops {
     void (*note)(struct store *s, struct slice name, struct slice value, store_done_fn *fn,
                  void *ctx);
     void (*recall)(struct store *s, struct slice name, store_bytes_fn *fn, void *ctx);
+    void (*inspect)(struct store *s, store_inspect_fn *fn, void *ctx);
     void (*touch)(struct store *s, const struct store_ref *ref, uint32_t hits);
     uint64_t (*generation)(const struct store *s, struct slice scope);
     bool (*current)(const struct store *s, int64_t *until_mono_us);
@@ -173,6 +185,10 @@ static inline void store_note(struct store *s, struct slice name, struct slice v
 static inline void store_recall(struct store *s, struct slice name, store_bytes_fn *fn, void *ctx)
 {
     s->ops->recall(s, name, fn, ctx);
+}
+static inline void store_inspect(struct store *s, store_inspect_fn *fn, void *ctx)
+{
+    s->ops->inspect(s, fn, ctx);
 }
 /* It was served that often since the last time: for the store's choice of what to evict. */
 static inline void store_touch(struct store *s, const struct store_ref *ref, uint32_t hits)

@@ -808,6 +808,62 @@ static void redis_tagged(struct store *st, struct slice scope, struct slice tag,
     redis_words_clear(&w);
 }
 
+/* ---- how it is ---- */
+
+struct inspect_call {
+    struct store_redis *s;
+    store_inspect_fn *fn;
+    void *ctx;
+    int64_t sent_us;
+};
+
+/* The value of "name:value" in a reply to INFO; "" when it is not there. */
+static struct slice info_value(struct slice info, const char *name)
+{
+    size_t n = strlen(name);
+
+    while (info.n > 0) {
+        const char *end = memchr(info.p, '\n', info.n);
+        struct slice line = slice_make(info.p, end ? (size_t)(end - info.p) : info.n);
+        info = slice_from(info, end ? line.n + 1 : line.n);
+        if (line.n > n && memcmp(line.p, name, n) == 0 && line.p[n] == ':') {
+            line = slice_from(line, n + 1);
+            return slice_make(line.p, line.n && line.p[line.n - 1] == '\r' ? line.n - 1 : line.n);
+        }
+    }
+    return SLICE("");
+}
+
+static void on_info(void *ctx, enum err err, const struct redis_reply *r)
+{
+    struct inspect_call *c = ctx;
+    struct store_inspection about = {.round_trip_us = clock_mono_us() - c->sent_us,
+                                     .log_lag_ms = redis_log_lag_ms(c->s)};
+
+    if (err == ERR_OK)
+        err = refusal(c->s, r);
+    if (err == ERR_OK) {
+        struct slice info = redis_reply_text(r);
+        snprintf(about.version, sizeof about.version, "Redis %.*s",
+                 SLICE_ARG(info_value(info, "redis_version")));
+        snprintf(about.eviction, sizeof about.eviction, "%.*s",
+                 SLICE_ARG(info_value(info, "maxmemory_policy")));
+        about.used_bytes = take_decimal(info_value(info, "used_memory"));
+        about.limit_bytes = take_decimal(info_value(info, "maxmemory"));
+    }
+    c->fn(c->ctx, err, &about);
+    free(c);
+}
+
+static void redis_inspect(struct store *st, store_inspect_fn *fn, void *ctx)
+{
+    struct inspect_call *c = mem_alloc(sizeof *c);
+    const struct slice words[] = {SLICE("INFO")};
+
+    *c = (struct inspect_call){of(st), fn, ctx, clock_mono_us()};
+    redis_link_call(of(st)->calls, words, 1, REDIS_WRITE_US, on_info, c);
+}
+
 /* ---- what it knows ---- */
 
 static uint64_t redis_generation(const struct store *s, struct slice scope)
@@ -903,6 +959,7 @@ static const struct store_ops redis_ops = {
     .scan = redis_scan,
     .note = redis_note,
     .recall = redis_recall,
+    .inspect = redis_inspect,
     .touch = redis_touch,
     .generation = redis_generation,
     .current = redis_current,

@@ -64,6 +64,7 @@ struct store_redis {
 void redis_release_held(struct store_redis *s);
 void redis_log_up(void *ctx);
 void redis_log_down(void *ctx, const char *why);
+int64_t redis_log_lag_ms(const struct store_redis *s); /* as in struct store_inspection */
 void redis_log_start(struct store_redis *s);
 void redis_log_stop(struct store_redis *s);
 

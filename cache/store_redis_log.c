@@ -426,6 +426,14 @@ void redis_log_down(void *ctx, const char *why)
     event_del(s->again);
 }
 
+int64_t redis_log_lag_ms(const struct store_redis *s)
+{
+    if (s->current_until_us == 0)
+        return -1;
+    int64_t lag_us = clock_mono_us() - (s->current_until_us - CURRENT_US);
+    return lag_us > 0 ? lag_us / 1000 : 0;
+}
+
 void redis_log_start(struct store_redis *s)
 {
     s->again = event_new(s->opt.base, -1, 0, on_again, s);

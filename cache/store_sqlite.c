@@ -131,6 +131,7 @@ enum call_kind {
     CALL_SCAN,
     CALL_NOTE,
     CALL_RECALL,
+    CALL_INSPECT,
     CALL_TOUCH,
 };
 
@@ -144,6 +145,7 @@ struct call {
         store_done_fn *done;
         store_page_fn *page;
         store_bytes_fn *bytes;
+        store_inspect_fn *inspect;
     } fn;
     void *ctx;
     struct digest exact;
@@ -619,6 +621,16 @@ static void do_recall(struct store_sqlite *s, struct call *c)
     done_with(s, RECALL);
 }
 
+static void do_inspect(struct store_sqlite *s, struct call *c)
+{
+    struct store_inspection about = {0};
+
+    snprintf(about.version, sizeof about.version, "SQLite %s", sqlite3_libversion());
+    about.used_bytes =
+        (uint64_t)(select_int(s, "PRAGMA page_count") * select_int(s, "PRAGMA page_size"));
+    c->fn.inspect(c->ctx, ERR_OK, &about);
+}
+
 static void do_touch(struct store_sqlite *s, struct call *c)
 {
     bind_int(s, HITS, 1, (int64_t)c->ids[0]);
@@ -647,6 +659,7 @@ static void perform(struct store_sqlite *s, struct call *c)
         [CALL_SCAN] = do_scan,
         [CALL_NOTE] = do_note,
         [CALL_RECALL] = do_recall,
+        [CALL_INSPECT] = do_inspect,
         [CALL_TOUCH] = do_touch,
     };
 
@@ -804,6 +817,11 @@ static void sqlite_recall(struct store *s, struct slice name, store_bytes_fn *fn
     new_call(s, CALL_RECALL, SLICE(""), name, SLICE(""), ctx)->fn.bytes = fn;
 }
 
+static void sqlite_inspect(struct store *s, store_inspect_fn *fn, void *ctx)
+{
+    new_call(s, CALL_INSPECT, SLICE(""), SLICE(""), SLICE(""), ctx)->fn.inspect = fn;
+}
+
 static void sqlite_touch(struct store *s, const struct store_ref *ref, uint32_t hits)
 {
     struct call *c = new_call(s, CALL_TOUCH, SLICE(""), SLICE(""), SLICE(""), NULL);
@@ -897,6 +915,9 @@ static void fail_call(struct call *c)
     case CALL_RECALL:
         c->fn.bytes(c->ctx, ERR_OVERLOADED, SLICE(""));
         break;
+    case CALL_INSPECT:
+        c->fn.inspect(c->ctx, ERR_OVERLOADED, NULL);
+        break;
     case CALL_TOUCH:
         break;
     }
@@ -948,6 +969,7 @@ static const struct store_ops sqlite_ops = {
     .scan = sqlite_scan,
     .note = sqlite_note,
     .recall = sqlite_recall,
+    .inspect = sqlite_inspect,
     .touch = sqlite_touch,
     .generation = sqlite_generation,
     .current = sqlite_current,

@@ -119,6 +119,8 @@ const struct admin_route api_cache_routes[] = {
     {"GET", "/admin/cache/usage", ADMIN_ONLY, api_cache_get_usage},
     {"GET", "/admin/cache/export", ADMIN_ONLY, api_cache_get_export},
     {"POST", "/admin/cache/import", ADMIN_ONLY, api_cache_post_import},
+    {"GET", "/admin/cache/doctor", ADMIN_ONLY, api_cache_get_doctor},
+    {"GET", "/admin/cache/events", ADMIN_ONLY, api_cache_get_events},
     {"GET", "/admin/cache/changes", ADMIN_ONLY, get_changes},
     {0},
 };

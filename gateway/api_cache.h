@@ -26,8 +26,11 @@
  *   POST   /admin/cache/import            such lines, Content-Type: application/x-ndjson, at most 4
  *                                         MiB: all are read before any is stored; 400 names the
  *                                         line. What is there already and as new stays
- *   GET    /admin/cache/changes           ?limit=: who changed what and when, out of
- *                                         STATE/cache_changes.jsonl
+ *   GET    /admin/cache/doctor            {"checks": [{"name", "state", "said"}]}: state is ok,
+ * warning or problem; 200 whatever they say GET    /admin/cache/events            ?after=N&limit=:
+ * the newest look-ups after number N (at most 512 are kept), for those who watch; what workers
+ * answer from their hot sets is not among them GET    /admin/cache/changes           ?limit=: who
+ * changed what and when, out of STATE/cache_changes.jsonl
  *
  * POST wants Content-Type: application/json, which a browser does not send across origins without
  * asking first. Every change is recorded before it is answered; when it cannot be, it is not made.

@@ -11,8 +11,9 @@
 #include "gateway/cli/out.h"
 #include "gateway/cli/progress.h"
 
-#define CHUNK_BYTES ((size_t)1 << 20) /* of lines that are sent together; one line may be longer   \
-                                       */
+#define CHUNK_BYTES                                                                                \
+    ((size_t)1 << 20) /* of lines that are sent together; one line may be longer                   \
+                       */
 #define CHUNK_LINES 500
 #define LINE_BYTES  ((size_t)4 << 20) /* what the admin listener takes */
 

@@ -341,6 +341,59 @@ def test_an_export_waits_for_its_reader_and_ends_with_it(clean):
     assert data.count(b'"weir_cache":1') == 40
 
 
+# ---- how it is ----
+
+def checks(admin):
+    return {c["name"]: c for c in admin.good("GET", "/doctor")["checks"]}
+
+
+def test_the_doctor_finds_it_well(clean):
+    found = checks(clean)
+    redis = "eviction" in found
+    assert {n for n, c in found.items() if c["state"] == "problem"} == set()
+    assert {"store", "calls", "damage", "index", "disk", "record"} <= found.keys()
+    assert redis == {"memory", "log", "clock"}.issubset(found)
+    assert found["store"]["said"].startswith("Redis 7" if redis else "SQLite 3")
+    assert re.search(r"^ok +store", clean.cli("doctor").stdout, re.M)
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
+def test_the_doctor_finds_what_is_wrong_with_a_redis(program, tmp_path):
+    redis = Redis(tmp_path)
+    it = Admin(tmp_path, program, f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 200ms}}}}')
+    try:
+        it.gateway.until(lambda: it.good("GET", "")["store"]["up"], "Redis to be followed")
+        redis.cli("config", "set", "maxmemory", "50mb")
+        redis.cli("config", "set", "maxmemory-policy", "allkeys-lru")
+        said = it.cli("doctor", code=1).stdout
+        assert re.search(r"^problem +eviction .*allkeys-lru", said, re.M) and "of 50MiB" in said or "of 50MB" in said
+        redis.cli("config", "set", "maxmemory-policy", "volatile-lfu")
+        it.cli("doctor")
+        redis.child.kill()
+        redis.child.wait()
+        it.gateway.until(lambda: checks(it)["store"]["state"] == "problem", "the loss of Redis to be seen")
+        assert "everything misses" in it.cli("doctor", code=1).stdout
+        # Nothing is changed while it is away, and that is said and recorded.
+        assert "did not answer" in it.cli("rm", "--all", "--yes", code=5).stderr
+    finally:
+        it.stop()
+
+
+def test_look_ups_can_be_watched(clean):
+    last = clean.good("GET", "/events?limit=512")["last"]
+    clean.chat("watch me")
+    entry = clean.entry("watch me")
+    page = clean.good("GET", f"/events?after={last}")
+    assert [e["verdict"] for e in page["events"]] == ["miss"] and page["events"][0]["scope"] == "user" and page["lost"] == 0
+    clean.good("POST", "/mark", {"id": entry["id"], "pinned": True})  # the worker's copy is dead: it asks again
+    clean.chat("watch me")
+    events = clean.good("GET", f"/events?after={page['last']}")["events"]
+    assert [(e["verdict"], e["entry"], e["text"]) for e in events] == [("exact", entry["id"], "watch me")]
+    assert "exact" in clean.cli("watch", "--once").stdout
+    lines = clean.cli("watch", "--once", "--json").stdout.splitlines()
+    assert json.loads(lines[-1])["number"] == events[-1]["number"]
+
+
 # ---- what is asked wrongly ----
 
 def test_confirmation_is_wanted(clean):
@@ -386,6 +439,9 @@ def test_confirmation_is_wanted(clean):
     ("POST", "/mark", {"id": "0123456789abcdef", "pinned": True}, 404, "is stored"),
     ("POST", "/flush", {"confirm": "flush"}, 400, "scope"),
     ("GET", "/changes?limit=many", None, 400, "limit"),
+    ("GET", "/events?limit=513", None, 400, "limit"),
+    ("GET", "/events?after=-1", None, 400, "after"),
+    ("GET", "/events?since=1", None, 400, "nothing else"),
 ])
 def test_bad_questions_get_clear_answers(admin, method, path, body, status, says):
     assert says in admin.bad(status, method, path, body)
@@ -479,7 +535,7 @@ def test_a_policy_without_a_cache(start, upstream, tmp_path, weir):
 
 
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout

@@ -1,0 +1,133 @@
+/* /admin/cache/doctor and /events: how the cache is, and what it does now. Owns nothing; control
+ * thread. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include "cache/guard.h"
+#include "gateway/admin_reply.h"
+#include "gateway/api_cache_int.h"
+#include "gateway/cache_health.h"
+#include "gateway/control.h"
+#include "gateway/http_target.h"
+#include "gateway/json_put.h"
+#include "policies/policy_value.h"
+#include "router/snapshot.h"
+
+/* ---- doctor ---- */
+
+static void look_at_disk(struct cache_health *h)
+{
+    struct statvfs fs;
+
+    if (statvfs(h->folder, &fs) != 0)
+        return;
+    h->disk_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
+    h->disk_free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+static void look_at_record(struct cache_health *h, struct api_cache *a)
+{
+    struct err_text t;
+    json_t *tail = change_log_tail(cache_task_changes(a), 1, &t);
+
+    h->record_known = tail;
+    h->record_whole = json_is_true(json_object_get(tail, "whole"));
+    json_decref(tail);
+}
+
+static void reply_doctor(struct http_exchange *x, struct admin_job *j)
+{
+    struct api_cache *a = j->owner;
+    const struct snapshot *s = control_snapshot(a->control);
+    struct cache_health h = {.job = j, .folder = s->policy->server.state_dir};
+    json_t *o = json_object();
+
+    if (s->cache)
+        cache_facts(s->cache, &h.facts);
+    look_at_disk(&h);
+    look_at_record(&h, a);
+    json_put(o, "checks", cache_health_checks(&h));
+    admin_reply_json(x, 200, NULL, o);
+}
+
+void api_cache_get_doctor(struct api_admin *admin, struct http_exchange *x, struct slice rest)
+{
+    struct admin_job *j = admin_job_new(ADMIN_INSPECT);
+
+    (void)rest;
+    j->owner = api_admin_cache(admin);
+    cache_task_ask(admin, x, j, reply_doctor, NULL);
+}
+
+/* ---- events ---- */
+
+static json_t *event_json(const struct admin_event *v)
+{
+    static const char *const verdicts[] = {
+        [CACHE_MISS] = "miss",
+        [CACHE_HIT_EXACT] = "exact",
+        [CACHE_HIT_SEMANTIC] = "semantic",
+        [CACHE_WAIT_LEADER] = "wait",
+    };
+    char id[20];
+    json_t *o = json_object();
+
+    snprintf(id, sizeof id, "%016" PRIx64, v->entry);
+    json_put_int(o, "number", (int64_t)v->number);
+    json_put_time(o, "at", v->wall_ms * 1000);
+    json_put_text(o, "verdict", verdicts[v->verdict]);
+    json_put_text(o, "scope", v->scope);
+    json_put_text(o, "text", v->text);
+    json_put_text(o, "entry", v->entry ? id : NULL);
+    if (v->by_meaning) {
+        json_put(o, "cosine", json_real(v->cosine));
+        json_put(o, "probability", json_real(v->probability));
+        json_put(o, "cut", json_real(v->cut));
+        json_put_text(o, "guard", v->guard < 0 ? NULL : guard_name((enum guard)v->guard));
+        json_put_bool(o, "shadow", v->shadow);
+        json_put_bool(o, "audit", v->audit);
+    }
+    return o;
+}
+
+static void reply_events(struct http_exchange *x, struct admin_job *j)
+{
+    json_t *o = json_object(), *events = json_array();
+    uint64_t last = j->event_count ? j->events[j->event_count - 1].number : j->after;
+
+    for (size_t i = 0; i < j->event_count; i++)
+        json_array_append_new(events, event_json(&j->events[i]));
+    json_put_int(o, "last", (int64_t)last);
+    json_put_int(o, "lost", (int64_t)j->lost);
+    json_put(o, "events", events);
+    admin_reply_json(x, 200, NULL, o);
+}
+
+void api_cache_get_events(struct api_admin *admin, struct http_exchange *x, struct slice rest)
+{
+    struct slice query = http_exchange_query(x), key, value;
+    struct admin_job *j = admin_job_new(ADMIN_WATCH);
+    int64_t after = 0, limit = CACHE_PAGE_DEFAULT;
+    const char *wrong, *hint;
+
+    (void)rest;
+    while (http_target_next(&query, &j->arena, &key, &value, &wrong)) {
+        int64_t *to = slice_eq(key, SLICE("after"))   ? &after
+                      : slice_eq(key, SLICE("limit")) ? &limit
+                                                      : NULL;
+        if (!to || value_int(value, to, &hint) || *to < (to == &limit) ||
+            (to == &limit && *to > ADMIN_TRAIL_EVENTS))
+            wrong = "after: a number from 0 on; limit: 1 to 512; nothing else";
+        if (wrong)
+            break;
+    }
+    if (wrong) {
+        admin_reply_error(x, ERR_BAD_REQUEST, wrong);
+        admin_job_free(j);
+        return;
+    }
+    j->after = (uint64_t)after;
+    j->limit = (size_t)limit;
+    cache_task_ask(admin, x, j, reply_events, NULL);
+}

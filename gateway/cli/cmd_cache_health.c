@@ -1,0 +1,158 @@
+/* weir cache doctor and watch: is it well, and what does it do now? */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "gateway/cli/cache_client.h"
+#include "gateway/cli/cmd_cache.h"
+#include "gateway/cli/out.h"
+#include "policies/policy_value.h"
+
+/* ---- doctor ---- */
+
+static enum out_style style_of(const char *state)
+{
+    return strcmp(state, "ok") == 0        ? OUT_GREEN
+           : strcmp(state, "warning") == 0 ? OUT_YELLOW
+                                           : OUT_RED;
+}
+
+static int doctor(const struct cli_args *a)
+{
+    struct cache_client c;
+    size_t i;
+    json_t *check;
+
+    cache_client_init(&c, a);
+    json_t *o = cache_client_ask(&c, "GET", "/admin/cache/doctor", NULL);
+    if (!o)
+        return c.code;
+    json_array_foreach(json_object_get(o, "checks"), i, check)
+    {
+        const char *state = cache_client_text(check, "state");
+        if (strcmp(state, "problem") == 0)
+            c.code = EXIT_CODE_FOUND;
+        if (!c.json)
+            printf("%s%-8s%s %-9s %s\n", out_style(stdout, style_of(state)), state,
+                   out_style(stdout, OUT_PLAIN), cache_client_text(check, "name"),
+                   cache_client_text(check, "said"));
+    }
+    if (c.json)
+        out_json(json_incref(o));
+    json_decref(o);
+    return c.code;
+}
+
+const struct cli_command cmd_cache_doctor = {
+    .name = "cache doctor",
+    .operands = "",
+    .summary = "check that the cache is well",
+    .description =
+        "The store and what it says of itself (for Redis: eviction policy, memory, clock, how far "
+        "behind the log of changes is), the index and its encoder, audited errors, disk, the "
+        "record of changes. Ends with status 1 when there is a problem.",
+    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS, {0}},
+    .examples = (const struct cli_example[]){{"weir cache doctor", "Is it well?"}, {0}},
+    .run = doctor,
+};
+
+/* ---- watch ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signo)
+{
+    (void)signo;
+    interrupted = 1;
+}
+
+static void print_event(const json_t *e)
+{
+    const char *verdict = cache_client_text(e, "verdict"), *at = cache_client_text(e, "at"),
+               *guard = cache_client_text(e, "guard");
+    bool hit = strcmp(verdict, "exact") == 0 || strcmp(verdict, "semantic") == 0;
+
+    printf("%.12s  %s%-8s%s %-10.10s %-16s ", strlen(at) > 11 ? at + 11 : at,
+           out_style(stdout, hit ? OUT_GREEN : OUT_PLAIN), verdict, out_style(stdout, OUT_PLAIN),
+           cache_client_text(e, "scope"), cache_client_text(e, "entry"));
+    if (json_object_get(e, "cosine"))
+        printf("cos %.3f p %.3f cut %.3f%s%s%s%s ", json_real_value(json_object_get(e, "cosine")),
+               json_real_value(json_object_get(e, "probability")),
+               json_real_value(json_object_get(e, "cut")), *guard ? " refused by " : "", guard,
+               json_is_true(json_object_get(e, "shadow")) ? " shadow" : "",
+               json_is_true(json_object_get(e, "audit")) ? " audited" : "");
+    cache_client_print_line(stdout, cache_client_text(e, "text"), 80);
+    putchar('\n');
+}
+
+/* One poll; the number to go on after in *after. */
+static bool poll_events(struct cache_client *c, long long *after)
+{
+    char path[80];
+    size_t i;
+    json_t *e;
+
+    snprintf(path, sizeof path, "/admin/cache/events?limit=512&after=%lld", *after);
+    json_t *o = cache_client_ask(c, "GET", path, NULL);
+    if (!o)
+        return false;
+    if (*after > 0 && cache_client_int(o, "lost") > 0)
+        fprintf(stderr, "%lld look-ups went by unseen\n", cache_client_int(o, "lost"));
+    json_array_foreach(json_object_get(o, "events"), i, e)
+    {
+        if (c->json && json_dumpf(e, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER) == 0)
+            putchar('\n');
+        else if (!c->json)
+            print_event(e);
+    }
+    *after = cache_client_int(o, "last");
+    json_decref(o);
+    fflush(stdout);
+    return !ferror(stdout);
+}
+
+static int watch(const struct cli_args *a)
+{
+    const struct sigaction stop = {.sa_handler = on_signal};
+    const char *interval = cli_value(a, "interval"), *hint;
+    struct cache_client c;
+    long long after = 0;
+    int64_t every_ms = 500;
+
+    cache_client_init(&c, a);
+    if (interval && (value_duration(slice_str(interval), &every_ms, &hint) || every_ms < 50)) {
+        fprintf(stderr, "weir cache watch: --interval %s: a duration from 50ms on is wanted\n",
+                interval);
+        return EXIT_CODE_USAGE;
+    }
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    while (!interrupted && poll_events(&c, &after) && !cli_flag(a, "once")) {
+        const struct timespec pause = {every_ms / 1000, every_ms % 1000 * 1000000};
+        nanosleep(&pause, NULL);
+    }
+    return c.code;
+}
+
+const struct cli_command cmd_cache_watch = {
+    .name = "cache watch",
+    .operands = "",
+    .summary = "follow look-ups as they happen",
+    .description =
+        "One line each: time, how it ended (exact, semantic, miss, wait: for the same question "
+        "that is being answered), scope, entry, and for neighbours by meaning cosine, probability, "
+        "cut and what refused them. Repeats that a worker answers from its own hot set are not "
+        "shown. Asks every half second, until it is interrupted.",
+    .options =
+        (const struct cli_option[]){
+            CACHE_CLIENT_OPTIONS,
+            {.name = "interval", .argument = "DURATION", .help = "Between two questions; 500ms."},
+            {.name = "once", .help = "Show what is known of the last look-ups and end."},
+            {0},
+        },
+    .examples =
+        (const struct cli_example[]){
+            {"weir cache watch --json | jq -r .verdict", "Verdicts as they come."}, {0}},
+    .run = watch,
+};
