@@ -265,6 +265,14 @@ static void lose(struct redis_link *l, const char *why)
     l->opt.down(l->opt.ctx, l->why);
 }
 
+static void lose_distrusted(struct redis_link *l)
+{
+    char why[160];
+
+    snprintf(why, sizeof why, "%s", l->distrusted);
+    lose(l, why);
+}
+
 void redis_link_distrust(struct redis_link *l, const char *why)
 {
     l->distrusted = why;
@@ -377,9 +385,7 @@ static bool take_replies(struct redis_link *l)
             return true;
         take_reply(l, reply);
     }
-    char why[160];
-    snprintf(why, sizeof why, "%s", l->distrusted);
-    lose(l, why);
+    lose_distrusted(l);
     return false;
 }
 
@@ -629,12 +635,14 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
         return;
     }
     if (l->distrusted) {
-        char why[160];
-        snprintf(why, sizeof why, "%s", l->distrusted);
-        lose(l, why);
+        lose_distrusted(l);
         return;
     }
     int64_t next_us = expire_calls(l, now_us);
+    if (l->distrusted) { /* by one of those who were told */
+        lose_distrusted(l);
+        return;
+    }
     struct link_call *oldest = CONTAINER_OF(l->calls.next, struct link_call, link);
     if (next_us && oldest->due_us + l->opt.stall_us <= now_us)
         lose(l, "it does not answer");

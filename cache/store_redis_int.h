@@ -31,6 +31,8 @@ void redis_words_key(struct redis_words *w, const struct store_redis *s, unsigne
 /* What is known of one bucket's log. */
 struct redis_bucket {
     uint64_t epoch, seen; /* of its data; number of the last record */
+    uint64_t told;        /* how many records there were at the last beat */
+    size_t got;           /* records in the last read */
     char last[48];        /* id of the last record */
     bool joined;          /* on this connection */
 };
@@ -57,7 +59,8 @@ struct store_redis {
     struct redis_bucket buckets[STORE_BUCKETS];
     int open_joins, open_beats;
     bool beat_holds;
-    int64_t poll_sent_us, beat_at_us, current_until_us, clock_offset_ms;
+    bool owed; /* the next read must bring what the beat counted */
+    int64_t beat_at_us, current_until_us, clock_offset_ms;
     struct event *again; /* owned: when the logs are asked next */
 };
 

@@ -5,9 +5,10 @@
  *
  * Records are numbered in each bucket, so that a gap shows whatever its reason: a log that was
  * trimmed while this process slept, a server that came back with older data, a key that was
- * evicted. An epoch that changed means that the data are gone. The beat looks at the epochs twice a
- * second; only after it is it known that nothing was missed, and for CURRENT_US from the moment
- * when the log was asked what is in memory may be served. */
+ * evicted. An epoch that changed means that the data are gone. The beat looks at epochs and counts
+ * twice a second; the read after it must bring every record that the beat counted. Only then is it
+ * known that nothing was missed, and for CURRENT_US from the beat on what is in memory may be
+ * served. Whatever is not answered in time ends the connection, and another one begins anew. */
 #include "cache/store_redis_int.h"
 
 #include <inttypes.h>
@@ -19,7 +20,7 @@
 #include "cache/store_redis_scripts.h"
 
 #define BLOCK_MS   "400"
-#define READ_COUNT "500"
+#define READ_COUNT 500 /* records of each bucket */
 #define READ_US    2500000
 #define JOIN_US    5000000
 #define BEAT_EVERY 400000
@@ -55,6 +56,13 @@ static uint64_t take_hex(struct slice s)
         v = v << 4 | (unsigned)digit;
     }
     return v;
+}
+
+/* No answer: of a connection that is up, and would go on without the call that goes on. */
+static void give_up(struct store_redis *s)
+{
+    if (!s->closing && redis_link_up(s->watch))
+        redis_link_distrust(s->watch, "its change log does not answer");
 }
 
 static void lost(struct store_redis *s, unsigned bucket)
@@ -149,16 +157,20 @@ static void on_joined(void *ctx, enum err err, const struct redis_reply *r)
     s->open_joins--;
     if (s->closing)
         return;
-    if (err == ERR_OK && redis_reply_count(r) > 0)
+    if (err != ERR_OK) {
+        give_up(s);
+        return;
+    }
+    if (redis_reply_count(r) > 0) {
         adopt(s, bucket, r);
-    else if (err == ERR_OK) {
+    } else {
         struct slice said = redis_reply_text(r);
         snprintf(s->stat.detail, sizeof s->stat.detail, "%.*s", said.n < 150 ? (int)said.n : 150,
                  said.p);
         redis_link_distrust(s->watch, s->stat.detail);
         return;
     }
-    if (err == ERR_OK && s->open_joins == 0)
+    if (s->open_joins == 0)
         read_logs(s);
 }
 
@@ -282,15 +294,38 @@ static void read_again(struct store_redis *s, int64_t in_us)
     event_add(s->again, &(struct timeval){.tv_usec = in_us});
 }
 
+static void become_current(struct store_redis *s)
+{
+    if (!s->stat.up)
+        redis_release_held(s);
+    s->current_until_us = s->beat_at_us + CURRENT_US;
+    s->stat.up = true;
+    s->stat.detail[0] = 0;
+}
+
+/* After a read that was sent after a beat: has everything come that the beat counted? A bucket that
+ * is behind and whose log had no more to give has lost records. */
+static void settle(struct store_redis *s)
+{
+    bool all = true;
+
+    for (unsigned i = 0; i < STORE_BUCKETS; i++) {
+        struct redis_bucket *b = &s->buckets[i];
+        if (b->seen >= b->told)
+            continue;
+        all = false;
+        if (b->got < READ_COUNT)
+            join(s, i);
+    }
+    if (!all)
+        return;
+    s->owed = false;
+    become_current(s);
+}
+
 static void end_beat(struct store_redis *s)
 {
-    if (s->beat_holds) {
-        if (!s->stat.up)
-            redis_release_held(s);
-        s->current_until_us = s->poll_sent_us + CURRENT_US;
-        s->stat.up = true;
-        s->stat.detail[0] = 0;
-    }
+    s->owed = s->beat_holds;
     if (s->open_joins == 0)
         read_again(s, 0);
 }
@@ -305,13 +340,17 @@ static void on_beat(void *ctx, enum err err, const struct redis_reply *r)
     s->open_beats--;
     if (s->closing)
         return;
-    if (err != ERR_OK) {
+    if (err != ERR_OK || redis_reply_count(r) != 2) {
         s->beat_holds = false;
-        return; /* the connection is not what it was: it is given up, or will be */
+        give_up(s);
+        return;
     }
-    if (take_number(redis_reply_text(r)) != s->buckets[bucket].epoch) {
+    struct redis_bucket *b = &s->buckets[bucket];
+    uint64_t epoch = take_number(redis_reply_text(redis_reply_at(r, 0)));
+    b->told = take_number(redis_reply_text(redis_reply_at(r, 1)));
+    if (epoch != b->epoch || b->told < b->seen) {
         s->beat_holds = false;
-        join(s, bucket); /* its data are gone */
+        join(s, bucket); /* its data are gone, or older than they were */
     }
     if (s->open_beats == 0)
         end_beat(s);
@@ -340,9 +379,10 @@ static void beat(struct store_redis *s)
         struct bucket_call *call = mem_alloc(sizeof *call);
         *call = (struct bucket_call){s, b};
         redis_words_init(&w);
-        redis_words_add(&w, SLICE("HGET"));
+        redis_words_add(&w, SLICE("HMGET"));
         redis_words_key(&w, s, b, "g", SLICE(""));
         redis_words_add(&w, SLICE("#epoch"));
+        redis_words_add(&w, SLICE("#n"));
         s->open_beats++;
         redis_link_call(s->watch, w.word, w.count, JOIN_US, on_beat, call);
         redis_words_clear(&w);
@@ -354,8 +394,12 @@ static void on_read(void *ctx, enum err err, const struct redis_reply *r)
     struct store_redis *s = ctx;
     size_t streams = err == ERR_OK ? redis_reply_count(r) : 0;
 
-    if (s->closing || err != ERR_OK)
+    if (s->closing)
         return;
+    if (err != ERR_OK) {
+        give_up(s);
+        return;
+    }
     if (redis_reply_kind(r) == REDIS_KIND_ERROR) {
         struct slice said = redis_reply_text(r);
         snprintf(s->stat.detail, sizeof s->stat.detail, "%.*s", said.n < 150 ? (int)said.n : 150,
@@ -363,15 +407,24 @@ static void on_read(void *ctx, enum err err, const struct redis_reply *r)
         redis_link_distrust(s->watch, s->stat.detail);
         return;
     }
+    for (unsigned b = 0; b < STORE_BUCKETS; b++)
+        s->buckets[b].got = 0;
     for (size_t i = 0; i < streams; i++) {
         const struct redis_reply *stream = redis_reply_at(r, i);
         if (redis_reply_count(stream) != 2)
             continue;
         unsigned bucket = bucket_of(s, redis_reply_text(redis_reply_at(stream, 0)));
         const struct redis_reply *entries = redis_reply_at(stream, 1);
-        for (size_t k = 0; bucket < STORE_BUCKETS && k < redis_reply_count(entries); k++)
+        if (bucket == STORE_BUCKETS)
+            continue;
+        s->buckets[bucket].got = redis_reply_count(entries);
+        for (size_t k = 0; k < redis_reply_count(entries); k++)
             hear(s, bucket, redis_reply_at(entries, k));
     }
+    if (s->owed)
+        settle(s);
+    if (s->open_joins > 0)
+        return; /* the last of them reads on */
     if (clock_mono_us() - s->beat_at_us >= BEAT_EVERY)
         beat(s);
     else
@@ -385,7 +438,7 @@ static void read_logs(struct store_redis *s)
     redis_words_init(&w);
     redis_words_add(&w, SLICE("XREAD"));
     redis_words_add(&w, SLICE("COUNT"));
-    redis_words_add(&w, SLICE(READ_COUNT));
+    redis_words_format(&w, "%d", READ_COUNT);
     /* The first read after joining must not wait: until it is back nothing is served. */
     if (s->current_until_us) {
         redis_words_add(&w, SLICE("BLOCK"));
@@ -396,7 +449,6 @@ static void read_logs(struct store_redis *s)
         redis_words_key(&w, s, b, "log", SLICE(""));
     for (unsigned b = 0; b < STORE_BUCKETS; b++)
         redis_words_add(&w, slice_str(s->buckets[b].last));
-    s->poll_sent_us = clock_mono_us();
     redis_link_call(s->watch, w.word, w.count, READ_US, on_read, s);
     redis_words_clear(&w);
 }
@@ -407,6 +459,7 @@ void redis_log_up(void *ctx)
 
     log_line(LOG_INFO, "cache", "following the changes in Redis", NULL);
     s->open_joins = s->open_beats = 0;
+    s->owed = false;
     s->beat_at_us = 0;
     for (unsigned b = 0; b < STORE_BUCKETS; b++)
         join(s, b);

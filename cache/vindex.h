@@ -31,10 +31,11 @@
 #include "base/err.h"
 #include "cache/cache_entry.h"
 
-#define VINDEX_MAX_K    64
-#define VINDEX_MAX_DIM  4096
-#define VINDEX_MAX_EF   1000
-#define VINDEX_NO_GRAPH SIZE_MAX /* as graph_from: partitions of any size are scanned */
+#define VINDEX_MAX_K     64
+#define VINDEX_MAX_DIM   4096
+#define VINDEX_MAX_EF    1000
+#define VINDEX_BEAM_ROWS 100000
+#define VINDEX_NO_GRAPH  SIZE_MAX /* as graph_from: partitions of any size are scanned */
 
 struct vindex;
 struct vindex_reader;
@@ -45,7 +46,8 @@ struct vindex_options {
     size_t max_bytes;
     size_t graph_from;   /* living entries above which a partition gets a graph */
     int ef_construction; /* beam when a graph grows, 8 to 1000 */
-    int ef_search;       /* beam of a search, at least k, 8 to 1000 */
+    int ef_search;       /* beam of a search, at least k, 8 to 1000; wider in a graph that has more
+                            than VINDEX_BEAM_ROWS entries */
 };
 /* Everything but dim, fingerprint and max_bytes as measured by tests/bench/cache/vindex. */
 extern const struct vindex_options vindex_defaults;

@@ -1,7 +1,7 @@
 """An upstream that sends exactly the bytes a test scripts and keeps exactly the bytes it received.
 
 Each accepted request takes the next step from `script`; a step is a function (exchange) -> None, and the helpers below make
-the usual ones. With no step left, a whole chat reply is sent.
+the usual ones. With no step left, a whole chat reply is sent (`otherwise`).
 """
 
 import json
@@ -70,6 +70,7 @@ class Upstream:
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.lock = threading.Lock()
+        self.otherwise = whole()  # the step when none is left
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -112,7 +113,7 @@ class Upstream:
                         return
                     with self.lock:
                         self.seen.append(exchange)
-                        step = self.script.pop(0) if self.script else whole()
+                        step = self.script.pop(0) if self.script else self.otherwise
                     step(exchange)
                     if exchange.closing:
                         return

@@ -1,11 +1,12 @@
 /* One partition of the vector index: adding, searching (beside brute force for recall), snapshot.
  *
- *   vindex [--vectors FILE] [--dim N] [--entries N] [--queries N] [--ef N] [--efc N] [--snapshot
- * FILE]
+ *   vindex [--vectors FILE] [--dim N] [--entries N] [--queries N] [--efc N] [--snapshot FILE]
+ *          [--load FILE]
  *
  * FILE: halves of N numbers, row after row, of unit length (tests/bench/cache/embed.py makes one
  * from texts); without it clusters. Entries beyond its rows are made from them (vindex_data.h). A
  * tenth of the file is kept for queries, which are half those rows and half neighbours of entries.
+ * --load takes a snapshot of the same entries in place of building.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@
 struct bench {
     struct vindex_data data;
     struct vindex_options opt;
-    const char *snapshot;
+    const char *snapshot, *load;
     size_t entries, queries, dim;
     uint16_t *entry, *query; /* [entries][dim], [queries][dim] */
     double *best;            /* [queries]: the cosine of the nearest, by brute force */
@@ -194,6 +195,35 @@ static void save_and_load(struct bench *b, struct vindex *v)
         fprintf(stderr, "%s\n", t.s);
 }
 
+static struct vindex *load(struct bench *b)
+{
+    struct err_text t;
+    struct vindex_stat s;
+    struct vindex *v;
+    int64_t begin = now_ns(), cpu = cpu_ns();
+    if (vindex_load(&b->opt, b->load, &v, &t) != ERR_OK) {
+        fprintf(stderr, "%s\n", t.s);
+        exit(1);
+    }
+    vindex_stat(v, &s);
+    printf("%-22s %.2f s, %.2f of it CPU; %zu of %zu in graphs, %.0f bytes per entry\n",
+           "snapshot loaded", (double)(now_ns() - begin) / 1e9, (double)(cpu_ns() - cpu) / 1e9,
+           s.in_graphs, s.entries, (double)s.bytes / (double)s.entries);
+    return v;
+}
+
+static struct vindex *build(struct bench *b)
+{
+    struct err_text t;
+    struct vindex *v;
+    if (vindex_new(&b->opt, &v, &t) != ERR_OK) {
+        fprintf(stderr, "%s\n", t.s);
+        exit(1);
+    }
+    add_all(b, v);
+    return v;
+}
+
 static size_t number(const char *s)
 {
     char *end;
@@ -210,13 +240,13 @@ int main(int argc, char **argv)
 {
     struct bench b = {.entries = 100000, .queries = 1000, .dim = 384, .opt = vindex_defaults};
     const char *vectors = NULL;
-    struct err_text t;
-    struct vindex *v;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--vectors") == 0)
             vectors = argv[i + 1];
         else if (strcmp(argv[i], "--snapshot") == 0)
             b.snapshot = argv[i + 1];
+        else if (strcmp(argv[i], "--load") == 0)
+            b.load = argv[i + 1];
         else if (strcmp(argv[i], "--dim") == 0)
             b.dim = number(argv[i + 1]);
         else if (strcmp(argv[i], "--entries") == 0)
@@ -236,9 +266,7 @@ int main(int argc, char **argv)
     find_truth(&b);
     b.opt.dim = (int)b.dim;
     b.opt.max_bytes = (size_t)8 << 30;
-    if (vindex_new(&b.opt, &v, &t) != ERR_OK)
-        return fprintf(stderr, "%s\n", t.s), 1;
-    add_all(&b, v);
+    struct vindex *v = b.load ? load(&b) : build(&b);
     search_all(&b, v, "search");
     if (b.snapshot)
         save_and_load(&b, v);

@@ -3,11 +3,13 @@
 #include <cmocka.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/rng.h"
 #include "cache/cache_hot.h"
+#include "cache/store.h"
 #include "tests/unit/cache/cache_harness.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/cache/samples.h"
@@ -205,7 +207,8 @@ static pid_t start_replica(const char *role, int in, int out)
     return pid;
 }
 
-/* Says after each byte that it reads whether its worker's own set would serve the entry. */
+/* Says after each byte that it reads whether its worker's own set would serve the entry: 'H' it
+ * would, 'm' it is not there, 'M' nobody knows what was removed meanwhile. */
 static int be_sleeper(struct cache_harness *c, int in, int out)
 {
     struct cache_fields f = sample_fields("acme", 1);
@@ -218,8 +221,9 @@ static int be_sleeper(struct cache_harness *c, int in, int out)
         return 1;
     cache_hot_put(hot, e, now_ms);
     for (;;) {
-        bool served = cache_current(c->cache, &now_ms) && cache_hot_get(hot, f.exact, now_ms);
-        if (write(out, served ? "H" : "M", 1) != 1 || read(in, &byte, 1) != 1)
+        bool current = cache_current(c->cache, &now_ms);
+        bool served = current && cache_hot_get(hot, f.exact, now_ms);
+        if (write(out, served ? "H" : current ? "m" : "M", 1) != 1 || read(in, &byte, 1) != 1)
             return 0;
     }
 }
@@ -240,6 +244,7 @@ static int be_replica(char **argv)
     struct cache_harness c;
     int in = (int)strtol(argv[3], NULL, 10), out = (int)strtol(argv[4], NULL, 10);
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
     snprintf(server.url, sizeof server.url, "%s", argv[2]);
     cache_harness_init(&c);
     open_replica(&c);
@@ -247,37 +252,76 @@ static int be_replica(char **argv)
     return strcmp(argv[1], "sleeper") == 0 ? be_sleeper(&c, in, out) : be_writer(&c, out);
 }
 
-/* A replica that slept through a flush serves nothing of before, not even from a worker's own set,
- * before it has caught up. */
-static void a_replica_sleeps(void **state)
+/* All logs empty, as if what was in them had been long ago. */
+static void trim_logs(void)
+{
+    for (unsigned bucket = 0; bucket < STORE_BUCKETS; bucket++) {
+        char command[64];
+        snprintf(command, sizeof command, "XTRIM weir:{%u}:log MAXLEN 0", bucket);
+        redis_server_do(&server, command);
+    }
+}
+
+/* Runs `meanwhile` while a replica sleeps that has the entry in a worker's own set. It serves
+ * nothing of before when it wakes, and it knows how things stand again soon after. */
+static void sleep_through(void (*meanwhile)(uint64_t id))
 {
     struct cache_fields f = sample_fields("acme", 1);
     int go[2], said[2];
     char answer;
 
-    (void)state;
     put(&a, f);
     wait_has(&b, &f, true, 1000000);
+    struct cache_entry *e = cache_harness_look_up(&a, &f, &rules);
+    uint64_t id = e->f.id;
+    cache_entry_unref(e);
     assert_int_equal(pipe(go), 0);
     assert_int_equal(pipe(said), 0);
     pid_t pid = start_replica("sleeper", go[0], said[1]);
     assert_int_equal(read(said[0], &answer, 1), 1);
     assert_int_equal(answer, 'H');
     kill(pid, SIGSTOP);
-    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
-    usleep(2300000); /* longer than anything may be served without word from the store */
+    meanwhile(id);
+    usleep(2700000); /* longer than anything may be served, or waited for, without word from it */
     kill(pid, SIGCONT);
-    for (int i = 0; i < 20; i++) {
+    int64_t end_us = clock_mono_us() + 10000000;
+    do {
+        assert_true(clock_mono_us() < end_us);
         assert_int_equal(write(go[1], "x", 1), 1);
         assert_int_equal(read(said[0], &answer, 1), 1);
-        assert_int_equal(answer, 'M');
-    }
+        assert_int_not_equal(answer, 'H');
+    } while (answer == 'M');
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     for (int i = 0; i < 2; i++) {
         close(go[i]);
         close(said[i]);
     }
+}
+
+static void flush_acme(uint64_t id)
+{
+    (void)id;
+    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
+}
+
+static void remove_without_a_trace(uint64_t id)
+{
+    assert_int_equal(cache_harness_order(&a, CACHE_REMOVE, "acme", "", id), 1);
+    trim_logs();
+}
+
+static void a_replica_sleeps(void **state)
+{
+    (void)state;
+    sleep_through(flush_acme);
+}
+
+/* What it missed is in no log any more, and nothing else happens: only the count tells. */
+static void a_replica_sleeps_and_the_log_is_trimmed(void **state)
+{
+    (void)state;
+    sleep_through(remove_without_a_trace);
 }
 
 /* A replica is killed while it writes: what is left is whole. */
@@ -409,6 +453,7 @@ int main(int argc, char **argv)
         TEST(the_server_is_emptied),
         TEST(the_server_dies_and_comes_back),
         TEST(a_replica_sleeps),
+        TEST(a_replica_sleeps_and_the_log_is_trimmed),
         TEST(a_writer_is_killed),
         TEST(anything_at_random),
         TEST(a_writer_with_a_wrong_clock),
