@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "policies/policy_explain_int.h"
 #include "policies/policy_glob.h"
 #include "policies/policy_int.h"
 #include "policies/policy_value.h"
@@ -165,6 +166,16 @@ static void explain_step(struct policy_explanation *e, const struct policy_query
     s->note = step_note(&e->arena, s->model, q->api, e->input_tokens);
 }
 
+static void explain_decisions(struct policy_explanation *e, const struct policy_query *q,
+                              const struct policy_route *r)
+{
+    struct explain_lines *lines = ARENA_NEW(&e->arena, struct explain_lines);
+    lines->arena = &e->arena;
+    policy_explain_decide(lines, e->policy, q, r);
+    e->decisions = lines->of;
+    e->decision_count = lines->count;
+}
+
 static void explain_name(struct policy_explanation *e, const struct policy_query *q)
 {
     const struct policy *p = e->policy;
@@ -206,6 +217,7 @@ void policy_explain(const struct policy *p, const struct policy_query *q, int64_
         out->step_count = r->step_count;
         for (size_t j = 0; j < r->step_count; j++)
             explain_step(out, q, r, j, now_us);
+        explain_decisions(out, q, r);
         return;
     }
 }
@@ -313,12 +325,15 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
                             struct buf *out)
 {
     char ms[32];
-    SAY("\nroute '%s' (%s:%d), asked in this order:\n", r->name, e->policy->source, r->line);
+    SAY("\nroute '%s' (%s:%d), asked in %s:\n", r->name, e->policy->source, r->line,
+        r->decide.mode == POLICY_DECIDE_OBJECTIVE ? "any order" : "this order");
     for (size_t i = 0; i < e->step_count; i++) {
         enum err err = write_step(&e->steps[i], i + 1, out);
         if (err != ERR_OK)
             return err;
     }
+    for (size_t i = 0; i < e->decision_count; i++)
+        SAY("%s%s\n", i ? "" : "\n", e->decisions[i]);
     SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n",
         r->retry.max_attempts, r->retry.per_model,
         value_format_duration(r->deadline_ms, ms, sizeof ms));
@@ -406,7 +421,9 @@ static json_t *cache_json(const struct policy_explanation *e, const struct polic
 
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
 {
-    json_t *routes = json_array(), *steps = json_array();
+    json_t *routes = json_array(), *steps = json_array(), *decisions = json_array();
+    for (size_t i = 0; i < e->decision_count; i++)
+        json_array_append_new(decisions, json_string(e->decisions[i]));
     for (size_t i = 0; i < e->route_count; i++) {
         const struct policy_explained_route *r = &e->routes[i];
         json_array_append_new(routes,
@@ -416,12 +433,12 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
     for (size_t i = 0; i < e->step_count; i++)
         json_array_append_new(steps, step_json(&e->steps[i]));
     const struct policy_explained_route *taken = taken_route(e);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:o, s:s}", "model",
-                          e->model, "canonical", e->canonical, "api", e->api, "known", e->known,
-                          "nearest", e->nearest, "input_tokens", (json_int_t)e->input_tokens,
-                          "class", class_json(e), "route", taken ? taken->route->name : NULL,
-                          "routes", routes, "steps", steps, "cache",
-                          cache_json(e, taken ? taken->route : NULL), "policy", e->policy->version);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:o, s:o, s:s}", "model", e->model,
+        "canonical", e->canonical, "api", e->api, "known", e->known, "nearest", e->nearest,
+        "input_tokens", (json_int_t)e->input_tokens, "class", class_json(e), "route",
+        taken ? taken->route->name : NULL, "routes", routes, "steps", steps, "decisions", decisions,
+        "cache", cache_json(e, taken ? taken->route : NULL), "policy", e->policy->version);
     char *text =
         o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);

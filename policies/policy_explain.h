@@ -48,6 +48,8 @@ struct policy_explanation {
     size_t route_count;
     struct policy_explained_step *steps;
     size_t step_count;
+    const char *const *decisions; /* lines: how the route judges its answers */
+    size_t decision_count;        /* 0: it does not */
 };
 
 /* prompt_bytes: size of the request's body or prompt. q->prompt_tokens is what routes are matched

@@ -179,6 +179,7 @@ void account_request(struct request *r, struct reply *reply)
     int64_t duration_us = clock_mono_us() - r->received_us;
 
     post_to_ledger(r, served, duration_us);
+    decision_count(r);
     if (r->cache.said != CACHE_SAID_NOTHING)
         meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,
                       r->cache.entry ? r->cache.entry->f.cost : 0);

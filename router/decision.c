@@ -2,6 +2,7 @@
 #include "router/decision.h"
 
 #include "router/ledger.h"
+#include "router/meters.h"
 #include "router/request_int.h"
 
 #define CANDIDATES_MAX_BYTES ((size_t)16 * 1024)
@@ -84,6 +85,11 @@ static const char *write_candidates(struct request *r, const struct plan *p,
     return text;
 }
 
+static const char *chosen_name(const struct request *r, const struct plan_choice *c)
+{
+    return c->chosen < 0 ? "stop" : cascade_arm_model(r, c->chosen);
+}
+
 static const char *reason_text(struct request *r, const struct plan_choice *c)
 {
     return c->best_p < 0 ? reason_name(r, c)
@@ -102,7 +108,7 @@ static void fill_row(struct request *r, const struct plan *p, int i, struct ledg
         .mode = mode_name(r->route->decide.mode),
         .context = arena_printf(&r->arena, "%s/%.*s", r->route->name, SLICE_ARG(r->class.is.label)),
         .candidates = write_candidates(r, p, c),
-        .chosen = c->chosen < 0 ? "stop" : cascade_arm_model(r, c->chosen),
+        .chosen = chosen_name(r, c),
         .propensity = (double)propensity / BELIEFS_UNIT,
         .success_value = p->q.mode == PLAN_OBJECTIVE ? (nanousd)p->log.v : -1,
         .reason = reason_text(r, c),
@@ -121,4 +127,15 @@ const struct ledger_decision *decision_rows(struct request *r, size_t *count)
     for (int i = 0; i < p->log.count; i++)
         fill_row(r, p, i, &rows[i]);
     return rows;
+}
+
+void decision_count(struct request *r)
+{
+    const struct plan *p = cascade_plan(r);
+
+    for (int i = 0; p && i < p->log.count; i++) {
+        const struct plan_choice *c = &p->log.choice[i];
+
+        meters_decision(r->env->meters, r->route->name, chosen_name(r, c), reason_name(r, c));
+    }
 }

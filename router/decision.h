@@ -14,4 +14,7 @@ const char *decision_header(struct request *r);
 /* The plan's choices as rows; *count of them, 0 without a plan. In the request's arena. */
 const struct ledger_decision *decision_rows(struct request *r, size_t *count);
 
+/* The plan's choices into the metrics. */
+void decision_count(struct request *r);
+
 #endif

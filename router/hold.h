@@ -11,6 +11,8 @@ struct request;
 
 /* Bytes have come into r->out, and none has gone out: may it be judged? */
 bool hold_is_enough(const struct request *r);
+/* The stream goes out: says in the metrics how long it was held. */
+void hold_count(struct request *r);
 /* The client's connection may fall silent for long. */
 void hold_watch(struct request *r);
 

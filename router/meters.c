@@ -166,6 +166,16 @@ void meters_background(struct meters *m, const char *purpose, enum err outcome)
     stats_add(stats_cell(m->stats, STAT_BACKGROUND, (const char *[]){purpose, name}), 1);
 }
 
+void meters_decision(struct meters *m, const char *route, const char *chosen, const char *reason)
+{
+    stats_add(stats_cell(m->stats, STAT_DECISIONS, (const char *[]){route, chosen, reason}), 1);
+}
+
+void meters_held(struct meters *m, const char *route, int64_t held_us)
+{
+    stats_observe_us(stats_cell(m->stats, STAT_HELD_US, &route), held_us);
+}
+
 void meters_classified(struct meters *m, const struct classification *c, int64_t took_us)
 {
     const char *tier = classifier_tier_name(c->tier);

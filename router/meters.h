@@ -29,6 +29,10 @@ void meters_request(struct meters *m, const struct snapshot *s, unsigned api, in
                     int64_t total_us, int64_t ttft_us);
 /* A finished request of weir's own; outcome ERR_OK: "ok". */
 void meters_background(struct meters *m, const char *purpose, enum err outcome);
+/* A decision of a route that judges its answers; chosen: a model, or "stop". */
+void meters_decision(struct meters *m, const char *route, const char *chosen, const char *reason);
+/* A stream was held back so long. */
+void meters_held(struct meters *m, const char *route, int64_t held_us);
 /* A request's class was found, the wait included. */
 void meters_classified(struct meters *m, const struct classification *c, int64_t took_us);
 /* The encoder did not tell it: ERR_OVERLOADED; ERR_REQUEST_TIMEOUT: it took too long; its error. */

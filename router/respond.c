@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "router/decision.h"
+#include "router/hold.h"
 #include "router/meters.h"
 #include "router/request_int.h"
 
@@ -194,6 +195,7 @@ void respond_begin(struct request *r)
     struct reply_head head;
 
     mark_served(r);
+    hold_count(r);
     if (!r->begun) {
         head = reply_head(r, 200, "text/event-stream; charset=utf-8", false);
         begin(r, &head);

@@ -142,6 +142,52 @@ static void says(const struct policy *p, const char *model, const char *want)
     policy_explanation_clear(&e);
 }
 
+static void explain_as(const struct policy *p, struct slice model, struct slice class_name,
+                       struct buf *out)
+{
+    struct policy_query q = {.model = model, .class_name = class_name};
+    struct policy_explanation e;
+    policy_explain(p, &q, 10, &e);
+    assert_int_equal(policy_explanation_write_text(&e, out), ERR_OK);
+    assert_int_equal(policy_explanation_write_json(&e, out), ERR_OK);
+    policy_explanation_clear(&e);
+}
+
+static void test_decisions(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(
+        "version: 1\n" FIXTURE_BACKEND "models:\n"
+        "  a: {backend: local, price: {input: 1, output: 2}}\n"
+        "  b: {backend: local, price: {input: 3, output: 4}}\n"
+        "decide: {audit: {share: 0.01, judge: b}, confidence: {hold: whole}}\n"
+        "routes:\n"
+        "  - {name: ladder, match: {model: ladder}, cascade: [{model: a, accept: 0.9}, b]}\n"
+        "  - name: search\n"
+        "    match: {model: search}\n"
+        "    cascade: [a, b]\n"
+        "    objective: {floor: 0.9, failure_price: 0.02}\n"
+        "    explore: {pins: [{class: math, model: b}]}\n"
+        "  - {name: plain, match: {model: plain}, cascade: [a]}\n");
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    explain_as(p, SLICE("ladder"), SLICE(""), &out);
+    fixture_has(&out, "final is that of a from 0.9, b always; else the next model is asked");
+    fixture_has(&out, "streams are held to their end");
+    fixture_has(&out, "audited: 0.01 of requests, for at most $1.00 a day");
+    buf_reset(&out);
+    explain_as(p, SLICE("search"), SLICE("math"), &out);
+    fixture_has(&out, "asked in any order");
+    fixture_has(&out, "floor: 0.9 of requests must succeed");
+    fixture_has(&out, "a failure costs $0.02");
+    fixture_has(&out, "pinned: this request stays with b");
+    buf_reset(&out);
+    explain_as(p, SLICE("plain"), SLICE(""), &out);
+    fixture_has(&out, "\"decisions\": []");
+    buf_clear(&out);
+    policy_unref(p);
+}
+
 static void test_class(void **state)
 {
     (void)state;
@@ -206,8 +252,8 @@ static void test_not_taken(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_servers),
-                                       cmocka_unit_test(test_class),
-                                       cmocka_unit_test(test_not_taken)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_taken), cmocka_unit_test(test_servers), cmocka_unit_test(test_class),
+        cmocka_unit_test(test_decisions), cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
