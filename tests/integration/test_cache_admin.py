@@ -1,5 +1,6 @@
 """What operators do with the cache of a running weir: over /admin/cache, and with `weir cache`. In both stores."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
+import xml.dom.minidom
 
 import pytest
 
@@ -534,8 +536,31 @@ def test_a_policy_without_a_cache(start, upstream, tmp_path, weir):
     assert done.returncode == 5 and "127.0.0.1:1" in done.stderr
 
 
+def test_eval_says_what_pairs_would_hit(weir, tmp_path):
+    rows = [("how do i cook rice?", "how do i cook rice well?", 1), ("book 2 seats", "book 3 seats", 0), ("a b c", "x y z", False)]
+    pairs = tmp_path / "pairs.jsonl.gz"
+    with gzip.open(pairs, "wt") as out:
+        out.write("\n".join(json.dumps({"a": a, "b": b, "label": label, "id": "x"}) for a, b, label in rows) + "\n\n")
+    svg = tmp_path / "pairs.svg"
+    done = weir("cache", "eval", pairs, "--model", "static", "--json", "--svg", svg)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["pairs"] == 3 and said["right"] == 1 and said["guards"]["numbers"] == {"caught": 1, "lost": 0}
+    assert said["guarded"]["best"][0]["hits"] == pytest.approx(1 / 3) and said["guarded"]["best"][0]["precision"] == 1
+    assert 0.5 < said["guarded"]["best"][0]["cut"] <= 1 and xml.dom.minidom.parse(str(svg))
+    assert "3 pairs, 1 of them alike" in weir("cache", "eval", pairs, "--model", "static").stdout
+    for text, says in (('{"a": "x", "b": "y", "label": 2}', ':1: "a" and "b"'), ('{"a": "x", "b": "y", "label": 1}\n{', ":2: not JSON"),
+                       ("", "no pairs"), ("[]", ":1: not a JSON object")):
+        (tmp_path / "bad.jsonl").write_text(text)
+        done = weir("cache", "eval", tmp_path / "bad.jsonl", "--model", "static")
+        assert done.returncode == 1 and says in done.stderr, done
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(pairs.read_bytes()[:60])
+    assert "cut.jsonl.gz:" in weir("cache", "eval", cut, "--model", "static").stderr
+
+
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout
