@@ -9,7 +9,7 @@
 
 static bool wants_transformer(const struct policy *p)
 {
-    bool used = p->matches_class;
+    bool used = p->matches_class || p->cache.semantic;
 
     for (size_t i = 0; i < p->model_count && !used; i++)
         used = p->models[i].encoder;

@@ -201,6 +201,36 @@ enum policy_cache_mode { POLICY_CACHE_ON, POLICY_CACHE_OFF };
 enum policy_cache_scope { POLICY_SCOPE_TENANT, POLICY_SCOPE_SHARED };
 enum policy_cache_store { POLICY_STORE_EMBEDDED, POLICY_STORE_REDIS };
 
+enum policy_semantic_mode { POLICY_SEMANTIC_ON, POLICY_SEMANTIC_OFF };
+enum policy_semantic_context {
+    POLICY_CONTEXT_SAME, /* earlier turns must be equal to the letter */
+    POLICY_CONTEXT_NONE, /* only questions without earlier turns */
+};
+
+/* What keeps two questions apart whatever their vectors say; the names of cache/guard.h. */
+enum policy_guard {
+    POLICY_GUARD_NUMBERS = 1 << 0,
+    POLICY_GUARD_UNITS = 1 << 1,
+    POLICY_GUARD_DATES = 1 << 2,
+    POLICY_GUARD_NEGATION = 1 << 3,
+    POLICY_GUARD_ORDER = 1 << 4,
+    POLICY_GUARD_NAMES = 1 << 5,
+    POLICY_GUARD_OVERLAP = 1 << 6,
+    POLICY_GUARD_NONE = 1 << 7,    /* written alone */
+    POLICY_GUARD_DEFAULT = 1 << 8, /* as the scope wants it; not in a loaded policy */
+};
+
+/* Answers to questions that mean the same. */
+struct policy_semantic {
+    bool on; /* what the keys below come to */
+    enum policy_semantic_mode mode;
+    double max_error; /* wrong answers by meaning, as a share of all requests; 0 < x < 0.5 */
+    unsigned guards;  /* of enum policy_guard */
+    bool shadow;      /* decide and learn, serve nothing */
+    double audit_min; /* share of hits that is answered afresh as well, at least */
+    enum policy_semantic_context context;
+};
+
 /* What a route does with the cache of answers. */
 struct policy_cache_use {
     bool on; /* looks up and stores; what the keys below come to */
@@ -211,11 +241,23 @@ struct policy_cache_use {
     bool tool_calls;       /* answers that call tools are kept, too */
     const char **tags;     /* of entries, for removing them */
     size_t tag_count;
+    struct policy_semantic semantic;
+};
+
+#define POLICY_JUDGE_RULES "rule-only"
+
+/* Who tells whether two answers say the same. */
+struct policy_judge {
+    bool by_model;
+    size_t model;           /* index */
+    const char *model_name; /* as written; POLICY_JUDGE_RULES: texts and vectors alone */
+    nanousd max_per_day;    /* of its calls, in this process */
 };
 
 /* The cache: what routes do with it unless they say otherwise, and where the process keeps it. */
 struct policy_cache {
-    bool wanted; /* some route's is on */
+    bool wanted;   /* some route's is on */
+    bool semantic; /* some route's semantic tier is on */
     struct policy_cache_use use;
     enum policy_cache_store store;
     const char *redis_url;     /* as written; NULL: none */
@@ -224,6 +266,9 @@ struct policy_cache {
     const char *redis_prefix;
     int64_t redis_budget_ms; /* of one look-up */
     int64_t max_entries, max_memory_bytes;
+    struct policy_judge judge;
+    nanousd audits_per_day; /* of answers asked afresh, in this process */
+    const char *snapshot;   /* file in state_dir that keeps the index between runs; NULL: none */
 };
 
 struct policy_retry {

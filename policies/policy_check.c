@@ -384,6 +384,8 @@ static void check_unused(struct binder *b, const struct policy *p)
     for (size_t i = 0; i < p->route_count; i++)
         for (size_t j = 0; j < p->routes[i].step_count; j++)
             models[p->routes[i].steps[j].model] = true;
+    if (p->cache.judge.by_model)
+        models[p->cache.judge.model] = true;
     for (size_t i = 0; i < p->backend_count; i++)
         if (!backends[i])
             bind_warning(b, binder_place(b, &p->backends[i]), NULL, "no model uses this backend");

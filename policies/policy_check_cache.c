@@ -14,6 +14,50 @@ static void complete_route(const struct binder *b, struct policy_route *r)
     b->draft->cache.wanted = b->draft->cache.wanted || r->cache.on;
 }
 
+/* The gates that a text written by others must pass matter more where others may write. */
+static void complete_guards(struct policy_cache_use *u)
+{
+    const unsigned all = POLICY_GUARD_NONE - 1;
+
+    if (u->semantic.guards & POLICY_GUARD_DEFAULT)
+        u->semantic.guards =
+            u->scope == POLICY_SCOPE_SHARED ? all : all & ~(unsigned)POLICY_GUARD_OVERLAP;
+}
+
+/* Written here or at the top, and not `off`. */
+static void complete_semantic(const struct binder *b, struct policy_route *r)
+{
+    struct policy_cache *c = &b->draft->cache;
+    bool written =
+        binder_written(b, &c->use.semantic) || (r->line && binder_written(b, &r->cache.semantic));
+
+    complete_guards(&r->cache);
+    r->cache.semantic.on = r->cache.on && written && r->cache.semantic.mode == POLICY_SEMANTIC_ON;
+    c->semantic = c->semantic || r->cache.semantic.on;
+}
+
+static void complete_judge(struct binder *b, struct policy_judge *j)
+{
+    struct names_nearest near;
+
+    if (strcmp(j->model_name, POLICY_JUDGE_RULES) == 0)
+        return;
+    for (size_t i = 0; i < b->draft->model_count; i++)
+        if (strcmp(b->draft->models[i].name, j->model_name) == 0) {
+            j->by_model = true;
+            j->model = i;
+            return;
+        }
+    bind_nearest_init(b, &near, slice_str(j->model_name));
+    names_nearest_offer(&near, POLICY_JUDGE_RULES);
+    for (size_t i = 0; i < b->draft->model_count; i++)
+        names_nearest_offer(&near, b->draft->models[i].name);
+    /* `judge: name` is the place of the whole section. */
+    bool in_section = binder_written(b, &j->model_name);
+    bind_error(b, binder_place(b, in_section ? (const void *)&j->model_name : j),
+               bind_did_you_mean(b, &near), "there is no model '%s'", j->model_name);
+}
+
 /* A password is not to stand in a file that people compare and print. */
 static bool holds_password(const char *url)
 {
@@ -55,8 +99,12 @@ static void read_redis(struct binder *b, struct policy_cache *c)
 void policy_complete_cache(struct binder *b)
 {
     struct draft *d = b->draft;
-    for (size_t i = 0; i < d->route_count; i++)
+    for (size_t i = 0; i < d->route_count; i++) {
         complete_route(b, &d->routes[i]);
+        complete_semantic(b, &d->routes[i]);
+    }
+    complete_guards(&d->cache.use);
+    complete_judge(b, &d->cache.judge);
     if (d->cache.store == POLICY_STORE_REDIS)
         read_redis(b, &d->cache);
 }
@@ -90,6 +138,49 @@ static void check_store(struct binder *b, const struct policy_cache *c)
                    "url and url_env contradict each other");
 }
 
+static void check_semantic(struct binder *b, const struct policy_semantic *s)
+{
+    const unsigned alone = POLICY_GUARD_NONE | POLICY_GUARD_DEFAULT;
+    bool mixed = (s->guards & alone) && (s->guards & ~alone);
+
+    if (binder_written(b, &s->max_error) && !(s->max_error > 0 && s->max_error < 0.5))
+        bind_error(b, binder_place(b, &s->max_error),
+                   "write the share of wrong answers that you accept, such as 0.01",
+                   "must be more than 0 and less than 0.5");
+    if (mixed && binder_written(b, &s->guards))
+        bind_error(b, binder_place(b, &s->guards), "write none alone, or the guards",
+                   "none and other guards contradict each other");
+}
+
+/* A table of word vectors does not tell "enable" from "disable": it is no ground to serve on. */
+static void check_encoder(struct binder *b, const struct policy *p)
+{
+    const struct place *at = binder_place(b, &b->draft->cache.use.semantic);
+
+    if (!p->cache.semantic || strcmp(p->encoder.model, POLICY_ENCODER_STATIC) != 0)
+        return;
+    for (size_t i = 0; i < b->draft->written_routes; i++)
+        if (p->routes[i].cache.semantic.on && binder_written(b, &p->routes[i].cache.semantic))
+            at = binder_place(b, &p->routes[i].cache.semantic);
+    bind_error(b, at, "add 'encoder: {model: all-minilm-l6-v2}' at the top level, or remove it",
+               "answers by meaning need an encoder with a transformer; the static tier never "
+               "serves one");
+}
+
+/* What only the semantic tier has a use for. */
+static void check_its_keys(struct binder *b, const struct policy_cache *c)
+{
+    static const char *const keys[] = {"judge", "audits", "snapshot"};
+    const struct place *at = binder_place(b, c);
+
+    if (c->semantic || !binder_written(b, c) || at->node->kind != NODE_MAP)
+        return;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (policy_check_given(at, keys[i]))
+            bind_warning(b, binder_below(b, at, keys[i]), "add 'semantic: {}', or remove it",
+                         "no route answers by meaning: it has no effect");
+}
+
 /* Written and without effect. */
 static void check_use(struct binder *b, const struct policy *p)
 {
@@ -111,8 +202,14 @@ void policy_check_cache(struct binder *b, const struct policy *p)
 {
     check_store(b, &b->draft->cache);
     check_lives(b, &b->draft->cache.use);
-    for (size_t i = 0; i < b->draft->written_routes; i++)
+    check_semantic(b, &b->draft->cache.use.semantic);
+    for (size_t i = 0; i < b->draft->written_routes; i++) {
         check_lives(b, &p->routes[i].cache);
-    if (b->diags->errors == 0)
+        check_semantic(b, &p->routes[i].cache.semantic);
+    }
+    check_encoder(b, p);
+    if (b->diags->errors == 0) {
+        check_its_keys(b, &b->draft->cache);
         check_use(b, p);
+    }
 }

@@ -160,12 +160,13 @@ static void check_pins(struct binder *b, const struct policy *p, const struct po
 /* What is written and changes nothing. */
 static void check_use(struct binder *b, const struct policy *p)
 {
-    bool serves = false;
+    bool serves = p->cache.semantic;
     for (size_t i = 0; i < p->model_count; i++)
         serves = serves || p->models[i].encoder;
     if (binder_written(b, &b->draft->encoder) && !p->matches_class && !serves)
         bind_warning(b, binder_place(b, &b->draft->encoder), "match on a class, or remove it",
-                     "no route matches on a class, and no model is served by the encoder");
+                     "no route matches on a class or answers by meaning, and no model is served by "
+                     "the encoder");
     for (size_t c = 0; c < p->class_count; c++) {
         bool used = false;
         for (size_t i = 0; i < p->route_count; i++)

@@ -318,6 +318,13 @@ static enum err write_cache(const struct policy_explanation *e, const struct pol
         value_format_duration(cache_life_ms(e, u), life, sizeof life),
         e->timely ? " (the answer depends on when it is asked)" : "", scope_name(u),
         store_name(e->policy));
+    if (u->semantic.on)
+        SAY("cache: a question that means the same %s; at most %g wrong per 100 requests, %g of "
+            "100 "
+            "hits audited at least, judge %s\n",
+            u->semantic.shadow ? "is looked for, and served nothing (shadow)" : "as well",
+            100 * u->semantic.max_error, 100 * u->semantic.audit_min,
+            e->policy->cache.judge.model_name);
     return ERR_OK;
 }
 
@@ -410,13 +417,22 @@ static json_t *class_json(const struct policy_explanation *e)
                           : json_null();
 }
 
+static json_t *semantic_json(const struct policy *p, const struct policy_cache_use *u)
+{
+    if (!u->semantic.on)
+        return json_null();
+    return json_pack("{s:f, s:f, s:b, s:s}", "max_error", u->semantic.max_error, "audit",
+                     u->semantic.audit_min, "shadow", u->semantic.shadow, "judge",
+                     p->cache.judge.model_name);
+}
+
 static json_t *cache_json(const struct policy_explanation *e, const struct policy_route *r)
 {
     if (!r || !r->cache.on)
         return json_null();
-    return json_pack("{s:I, s:b, s:s, s:s}", "ttl_ms", (json_int_t)cache_life_ms(e, &r->cache),
+    return json_pack("{s:I, s:b, s:s, s:s, s:o}", "ttl_ms", (json_int_t)cache_life_ms(e, &r->cache),
                      "timely", e->timely, "scope", scope_name(&r->cache), "store",
-                     store_name(e->policy));
+                     store_name(e->policy), "semantic", semantic_json(e->policy, &r->cache));
 }
 
 enum err policy_explanation_write_json(const struct policy_explanation *e, struct buf *out)
