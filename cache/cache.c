@@ -24,6 +24,7 @@ enum letter_kind {
     LETTER_ABANDON,
     LETTER_ORDER,
     LETTER_LABEL,
+    LETTER_ENCODER,
     LETTER_JOB,
     LETTER_STOP
 };
@@ -38,6 +39,8 @@ struct letter {
     struct cache_rules rules;
     struct digest exact;
     struct cache_label label;
+    int dim; /* of the encoder, with its fingerprint */
+    uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     struct admin_job *job; /* owned */
 };
 
@@ -73,6 +76,9 @@ static void open_letter(struct message *m, void *ctx)
         break;
     case LETTER_LABEL:
         cache_meaning_learn(c, &l->label);
+        break;
+    case LETTER_ENCODER:
+        cache_meaning_change(c, l->dim, l->fingerprint);
         break;
     case LETTER_JOB:
         admin_job_start(c, l->job);
@@ -144,6 +150,15 @@ void cache_learn(struct cache *c, const struct cache_label *label)
 void admin_job_give(struct cache *c, struct admin_job *j)
 {
     post(c, LETTER_JOB, &(struct letter){.job = j});
+}
+
+void cache_set_encoder(struct cache *c, int dim, const uint8_t *fingerprint)
+{
+    struct letter l = {.dim = dim};
+
+    if (dim > 0)
+        memcpy(l.fingerprint, fingerprint, sizeof l.fingerprint);
+    post(c, LETTER_ENCODER, &l);
 }
 
 bool cache_current(const struct cache *c, int64_t *now_ms)
@@ -259,6 +274,29 @@ static void tell_workers(struct cache *c)
                           memory_order_relaxed);
 }
 
+/* Up to what it is now; a new encoder begins at nothing, and a counter stays where it is. */
+static void count_up(struct stats_cell *cell, uint64_t now)
+{
+    int64_t more = (int64_t)now - atomic_load_explicit(&cell->value, memory_order_relaxed);
+
+    if (more > 0)
+        stats_add(cell, more);
+}
+
+static void count_meaning(struct cache *c)
+{
+    const struct cache_cells *cells = &c->cells;
+    const struct risk_facts *f = &c->facts.risk;
+
+    stats_set(cells->indexed, (int64_t)c->facts.indexed);
+    stats_set(cells->labels, (int64_t)f->labels);
+    stats_set(cells->warm, f->warm);
+    stats_set(cells->alarm, f->alarm);
+    count_up(cells->right, f->audits - f->audited_wrong);
+    count_up(cells->wrong, f->audited_wrong);
+    count_up(cells->quarantined, c->facts.quarantined);
+}
+
 static void count_metrics(struct cache *c, const struct store_stat *st)
 {
     const struct cache_cells *cells = &c->cells;
@@ -271,6 +309,7 @@ static void count_metrics(struct cache *c, const struct store_stat *st)
     stats_set(cells->entries, (int64_t)c->residents.by_id.count);
     stats_set(cells->bytes, (int64_t)c->residents.bytes);
     stats_set(cells->store_up, st->up);
+    count_meaning(c);
     c->counted_failed = st->failed;
     c->counted_late = st->late;
 }
@@ -367,6 +406,13 @@ static void set_up_cells(struct cache *c)
     c->cells.store_up = stats_cell(s, STAT_CACHE_STORE_UP, NULL);
     c->cells.failed = stats_cell(s, STAT_CACHE_STORE_FAILED, NULL);
     c->cells.late = stats_cell(s, STAT_CACHE_STORE_LATE, NULL);
+    c->cells.indexed = stats_cell(s, STAT_CACHE_INDEXED, NULL);
+    c->cells.labels = stats_cell(s, STAT_CACHE_LABELS, NULL);
+    c->cells.right = stats_cell(s, STAT_CACHE_AUDITED, (const char *[]){"right"});
+    c->cells.wrong = stats_cell(s, STAT_CACHE_AUDITED, (const char *[]){"wrong"});
+    c->cells.warm = stats_cell(s, STAT_CACHE_WARM, NULL);
+    c->cells.alarm = stats_cell(s, STAT_CACHE_ALARM, NULL);
+    c->cells.quarantined = stats_cell(s, STAT_CACHE_QUARANTINED, NULL);
 }
 
 static void free_cache(struct cache *c)
@@ -376,6 +422,7 @@ static void free_cache(struct cache *c)
     if (c->tick)
         event_free(c->tick);
     cache_meaning_close(c);
+    free(c->snapshot_path);
     cache_flights_clear(&c->flights);
     cache_residents_clear(&c->residents);
     if (c->mailbox.fd >= 0)
@@ -424,6 +471,8 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
 
     *out = NULL;
     c->opt = *opt;
+    if (opt->snapshot_path)
+        c->opt.snapshot_path = c->snapshot_path = mem_strdup(slice_str(opt->snapshot_path));
     if (c->opt.lead_max_us == 0)
         c->opt.lead_max_us = CACHE_LEAD_MAX_US;
     if (c->opt.snapshot_every_ms == 0)

@@ -9,6 +9,12 @@
  * restarting is a miss, counted. Nothing here ever serves what is expired, dead, foreign to the
  * scope or of another encoder: it is checked at the moment of serving, whatever the index said.
  *
+ * A shared scope holds what several tenants asked, and one of them may have asked it to mislead the
+ * others. An answer is served by meaning to a tenant that did not pay for it only when the
+ * questions of two tenants lead to it, or an audit found it right: among the neighbours at hand,
+ * two owners, or one entry that came from an audit. (A repeat is served at once: it is what that
+ * tenant's own question gives.)
+ *
  * threads: cache_open and cache_close from control; the rest from any thread. */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -54,6 +60,7 @@ struct cache_question {
     struct digest exact, rest;
     struct slice scope; /* borrowed by cache_ask_new, which copies */
     struct slice text;  /* "" : exact only */
+    struct slice asker; /* the tenant; "" none */
     struct cache_rules rules;
 };
 
@@ -85,11 +92,16 @@ struct cache_ask {
     uint64_t id;
     struct cache_question q; /* slices owned */
     const uint16_t *vector;  /* [dim] halves, owned; NULL: exact tier only */
-    bool lead;               /* take part in coalescing: be the leader, or wait for one */
+    int dim;
+    uint8_t fingerprint[CACHE_FINGERPRINT_BYTES]; /* of the vector; the asker's to set */
+    bool lead; /* take part in coalescing: be the leader, or wait for one */
+    bool join; /* wait for a leader if there is one; whoever comes back may lead all the same */
     /* the answer */
     enum cache_verdict verdict;
     struct cache_entry *entry; /* a reference of the asker's; NULL on a miss */
-    bool leading;              /* the asker must end with cache_put or cache_abandon */
+    /* On a miss that had a neighbour to learn from (why.budget is not 0): that one; a reference. */
+    struct cache_entry *neighbour;
+    bool leading; /* the asker must end with cache_put or cache_abandon */
     struct cache_why why;
 };
 struct cache_ask *cache_ask_new(const struct cache_question *q, const uint16_t *vector, int dim);
@@ -120,8 +132,16 @@ struct cache_label {
     unsigned budget;    /* of cache_why, like the next two */
     double audit_share;
     float features[RISK_FEATURES];
+    /* The entry of the fresh answer; 0: none. When it says the same as `answer`, its question
+     * becomes one more key of that answer. */
+    uint64_t key;
 };
 void cache_learn(struct cache *c, const struct cache_label *label);
+
+/* Another encoder from now on (dim 0: none). Vectors of the one before are not compared with its
+ * vectors: its index begins with what the store has of it, and older entries are found exactly
+ * until they expire. Nothing happens when it is the same. */
+void cache_set_encoder(struct cache *c, int dim, const uint8_t *fingerprint);
 
 /* May a worker's hot set be asked now? false while nobody knows what other replicas removed: then
  * every question goes through cache_lookup. *now_ms: the store's time, by which entries expire. */
@@ -154,7 +174,8 @@ struct cache_facts {
     uint64_t resident, resident_bytes, flights;
     uint64_t indexed, index_bytes; /* of the vector index */
     bool scanning;                 /* the index is being filled from the store */
-    struct risk_facts risk;        /* of all budgets together */
+    struct risk_facts risk;        /* of all budgets together; the cut is the busiest one's */
+    uint64_t quarantined;          /* answers that were found wrong too often, since the start */
     bool store_up;
     uint64_t store_entries, store_bytes, store_failed, store_late, store_losses, bad_entries;
 };

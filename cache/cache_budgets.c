@@ -27,6 +27,7 @@ struct budget {
     char note[48];
     enum recall recall;
     uint64_t labels, noted_labels; /* since the start; of them in the note */
+    bool warm, alarm;              /* as the log has them */
     int64_t noted_us;
 };
 
@@ -36,7 +37,8 @@ struct cache_budgets {
     struct budget *root;
     struct budget *own[MAX_BUDGETS + 1]; /* owned; the last is shared by all further scopes */
     size_t count;                        /* of own, but for the shared one */
-    size_t turn;                         /* of the next one that may write its note */
+    uint64_t quarantined;
+    size_t turn; /* of the next one that may write its note */
 };
 
 /* ---- making ---- */
@@ -163,15 +165,80 @@ struct risk *cache_budgets_root(const struct cache_budgets *b)
     return b->root->risk;
 }
 
+/* A scope's name is a tenant's: it is no secret. */
+static void tell_turns(struct budget *x)
+{
+    char scope[96];
+    struct risk_facts f;
+
+    risk_facts(x->risk, &f);
+    log_quote(slice_make(x->scope, x->scope_bytes), scope, sizeof scope);
+    if (f.warm && !x->warm)
+        log_line(LOG_INFO, "cache", "warm: answers by meaning are served from now on",
+                 "scope=%s labels=%llu", scope, (unsigned long long)f.labels);
+    if (f.alarm && !x->alarm)
+        log_line(LOG_ERROR, "cache",
+                 "alarm: more wrong answers by meaning than allowed; none is served",
+                 "scope=%s error=%.4f low=%.4f max_error=%.4f", scope, f.error, f.error_low,
+                 x->max_error);
+    if (!f.alarm && x->alarm)
+        log_line(LOG_INFO, "cache", "the alarm is over", "scope=%s error=%.4f", scope, f.error);
+    x->warm = f.warm;
+    x->alarm = f.alarm;
+}
+
 void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct risk_label *l)
 {
     struct budget *x = budget_at(b, number);
 
     if (!x)
         return;
+    bool was_good = !risk_quarantined(x->risk, l->answer);
     risk_learn(x->risk, l);
     x->labels++;
     b->root->labels++;
+    if (was_good && risk_quarantined(x->risk, l->answer)) {
+        b->quarantined++;
+        log_line(LOG_WARN, "cache", "an answer was wrong too often: it is served no more",
+                 "answer=%llx", (unsigned long long)l->answer);
+    }
+    tell_turns(x);
+}
+
+void cache_budgets_facts(const struct cache_budgets *b, struct risk_facts *out,
+                         uint64_t *quarantined)
+{
+    double errors = 0, variance = 0, requests = 0;
+    uint64_t most = 0;
+    struct risk_facts f, sum;
+
+    risk_facts(b->root->risk, &sum);
+    *quarantined = b->quarantined;
+    for (size_t i = 0; i <= MAX_BUDGETS; i++) {
+        if (!b->own[i])
+            continue;
+        risk_facts(b->own[i]->risk, &f);
+        if (f.requests >= most) {
+            most = f.requests;
+            sum.cut = f.cut;
+            sum.correction = f.correction;
+            memcpy(sum.weights, f.weights, sizeof sum.weights);
+        }
+        double half = (f.error_high - f.error) * (double)f.requests;
+        errors += f.error * (double)f.requests;
+        variance += half * half;
+        requests += (double)f.requests;
+        sum.requests += f.requests;
+        sum.served += f.served;
+        sum.audits += f.audits;
+        sum.audited_wrong += f.audited_wrong;
+        sum.warm = sum.warm || f.warm;
+        sum.alarm = sum.alarm || f.alarm;
+    }
+    sum.error = errors / fmax(1, requests);
+    sum.error_low = fmax(0, sum.error - sqrt(variance) / fmax(1, requests));
+    sum.error_high = sum.error + sqrt(variance) / fmax(1, requests);
+    *out = sum;
 }
 
 /* ---- what outlives the process ---- */

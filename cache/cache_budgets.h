@@ -27,6 +27,11 @@ struct risk *cache_budgets_risk(const struct cache_budgets *b, unsigned number);
 struct risk *cache_budgets_root(const struct cache_budgets *b);
 void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct risk_label *l);
 
+/* Of all together: sums; cut, correction and weights are those of the one with most requests;
+ * warm: one of them is; alarm: one has one. */
+void cache_budgets_facts(const struct cache_budgets *b, struct risk_facts *out,
+                         uint64_t *quarantined);
+
 /* Asks for notes that have not been read, and writes one that is due. current: the store is up. */
 void cache_budgets_tick(struct cache_budgets *b, bool current, int64_t now_us);
 void cache_budgets_save(struct cache_budgets *b); /* all that is newer than its note */

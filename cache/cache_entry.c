@@ -12,14 +12,14 @@
  *   u64 id, answer  u8 exact[32], rest[32], fingerprint[16]
  *   i64 created_ms, expires_ms  u64 generation
  *   i64 tokens[5]  u8 usage source  i64 cost  u8 source, marks, tag count  u32 dim
- *   u32 length + bytes: scope, text, body, dialect, api, model, route, class, the tags
+ *   u32 length + bytes: scope, text, body, dialect, api, model, route, class, owner, the tags
  *   u16 vector[dim]
  *   u8 sum[16]: the first half of the SHA-256 of all before it */
 /* Of the marks. */
 #define PINNED      1u
 #define QUARANTINED 2u
 
-static const char magic[8] = {'w', 'e', 'i', 'r', 'c', 'e', 0, 1};
+static const char magic[8] = {'w', 'e', 'i', 'r', 'c', 'e', 0, 2};
 #define MAX_DIM 4096
 
 const char *cache_source_name(enum cache_source s)
@@ -34,11 +34,11 @@ const char *cache_source_name(enum cache_source s)
 }
 
 /* Every slice of an entry, in the order of the stored form. */
-#define TEXTS 8
+#define TEXTS 9
 static void texts_of(struct cache_fields *f, struct slice *out[TEXTS + CACHE_MAX_TAGS])
 {
-    struct slice *fixed[TEXTS] = {&f->scope, &f->text,  &f->body,  &f->dialect,
-                                  &f->api,   &f->model, &f->route, &f->class_label};
+    struct slice *fixed[TEXTS] = {&f->scope, &f->text,  &f->body,        &f->dialect, &f->api,
+                                  &f->model, &f->route, &f->class_label, &f->owner};
 
     memcpy(out, fixed, sizeof fixed);
     for (size_t i = 0; i < f->tag_count; i++)

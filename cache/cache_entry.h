@@ -32,6 +32,8 @@ struct cache_fields {
     struct slice api;          /* "chat", "messages" ... */
     struct slice model;        /* of the policy: who answered */
     struct slice route, class_label;
+    struct slice
+        owner; /* the tenant whose request it was; "" none. Of a shared scope: see cache.h */
     struct slice tags[CACHE_MAX_TAGS];
     size_t tag_count;
     const uint16_t *vector; /* [dim] IEEE half floats, unit length; NULL: none */

@@ -14,7 +14,7 @@
 
 struct cache_cells {
     struct stats_cell *lookups[4], *puts, *refused_puts, *entries, *bytes, *store_up, *failed,
-        *late;
+        *late, *indexed, *labels, *right, *wrong, *warm, *alarm, *quarantined;
 };
 
 /* A copy of the facts as of the last tick. */
@@ -35,6 +35,8 @@ struct cache {
     struct admin_trail *trail;     /* owned: the newest look-ups */
     struct list admin_runs;        /* of struct admin_run: jobs on their way */
     struct cache_meaning *meaning; /* owned; NULL: exact tier only */
+    struct cache_meaning *retired; /* owned: of encoders before; the store may still call them */
+    char *snapshot_path;           /* owned; NULL: none */
     struct rng rng;
     bool closing;
     uint64_t ticks;
@@ -72,6 +74,7 @@ void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id); /* a
 void cache_meaning_lost(struct cache *c);
 void cache_meaning_learn(struct cache *c, const struct cache_label *l);
 void cache_meaning_tick(struct cache *c);
+void cache_meaning_change(struct cache *c, int dim, const uint8_t *fingerprint);
 
 void cache_heed_change(void *c, const struct store_change *change);
 

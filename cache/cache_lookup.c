@@ -84,13 +84,13 @@ static void answer_leader(struct cache *c, struct cache_ask *a)
 
 void cache_lookup_miss(struct cache *c, struct cache_ask *a)
 {
-    bool joins = a->lead && a->q.rules.exact && a->q.rules.store && !c->closing;
+    bool joins = (a->lead || a->join) && a->q.rules.exact && a->q.rules.store && !c->closing;
     struct cache_flight *fl = joins ? cache_flights_find(&c->flights, &a->q.exact) : NULL;
 
     if (fl) {
         cache_lookup_answer(c, twin(a), CACHE_WAIT_LEADER, NULL);
         cache_flights_wait(fl, a);
-    } else if (joins) {
+    } else if (joins && a->lead) {
         cache_flights_begin(&c->flights, &a->q.exact, store_generation(c->store, a->q.scope),
                             clock_mono_us());
         answer_leader(c, a);
@@ -239,7 +239,7 @@ static void stamp(struct cache *c, struct cache_entry *e, const struct cache_rul
 static bool admissible(const struct cache *c, const struct cache_entry *e)
 {
     return e->f.body.n > 0 && e->bytes <= c->opt.max_bytes / 8 && e->f.generation != 0 &&
-           e->f.expires_ms > cache_now_ms(c) && (!e->f.vector || e->f.dim == c->opt.dim);
+           e->f.expires_ms > cache_now_ms(c);
 }
 
 static void answer_followers(struct cache *c, struct cache_flight *fl, struct cache_entry *e)

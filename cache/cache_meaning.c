@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cache/cache_budgets.h"
 #include "cache/cache_int.h"
@@ -30,6 +31,8 @@ struct cache_meaning {
     struct cache_budgets *budgets;   /* owned */
     struct cache_snapshot *snapshot; /* owned */
     bool scan_wanted, scanning;
+    struct cache *c;
+    struct cache_meaning *next; /* of the retired */
 };
 
 /* ---- the index ---- */
@@ -98,16 +101,17 @@ void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id)
 static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
                     struct slice next)
 {
-    struct cache *c = ctx;
+    struct cache_meaning *m = ctx;
+    struct cache *c = m->c;
     int64_t now_ms = cache_now_ms(c);
 
-    if (c->closing)
+    if (c->closing || m != c->meaning) /* an encoder's before this one */
         return;
     for (size_t i = 0; i < n; i++)
         if (f[i].expires_ms > now_ms && f[i].generation == store_generation(c->store, f[i].scope))
             cache_meaning_add(c, &f[i]);
     if (err == ERR_OK && next.n > 0) {
-        store_scan(c->store, next, on_page, c);
+        store_scan(c->store, next, on_page, m);
         return;
     }
     c->meaning->scanning = false;
@@ -128,7 +132,7 @@ static void scan_when_wanted(struct cache *c)
         return;
     m->scan_wanted = false;
     m->scanning = true;
-    store_scan(c->store, SLICE(""), on_page, c);
+    store_scan(c->store, SLICE(""), on_page, m);
 }
 
 /* ---- a question ---- */
@@ -142,7 +146,8 @@ struct neighbour {
 
 struct search {
     struct cache *c;
-    struct cache_ask *ask; /* owned */
+    struct cache_meaning *meaning; /* borrowed: that it began with */
+    struct cache_ask *ask;         /* owned */
     struct neighbour near[NEIGHBOURS];
     size_t count;
     size_t missing[NEIGHBOURS], missing_count;
@@ -258,6 +263,22 @@ static int candidates(const struct search *s, const struct guard_likeness *like,
     return n;
 }
 
+/* Of a shared scope: may this tenant be given that answer? The head of cache.h says why. */
+static bool is_admitted(const struct search *s, const struct cache_entry *best)
+{
+    struct slice asker = s->ask->q.asker;
+
+    if (best->f.scope.n > 0 || slice_eq(best->f.owner, asker))
+        return true;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct cache_fields *f = &s->near[i].entry->f;
+        if (f->answer == best->f.answer &&
+            (f->source != CACHE_FROM_TRAFFIC || !slice_eq(f->owner, best->f.owner)))
+            return true;
+    }
+    return false;
+}
+
 static void decide(struct search *s)
 {
     struct cache *c = s->c;
@@ -290,10 +311,13 @@ static void decide(struct search *s)
     a->why.answer = best->entry->f.answer;
     a->why.guard = -1;
     a->why.probability = v.p;
-    a->why.audit = v.audit;
-    a->why.audit_share = v.serve ? v.audit_share : v.would_serve ? 1 : 0;
     memcpy(a->why.features, v.features, sizeof a->why.features);
-    bool serve = v.serve && !a->q.rules.shadow;
+    bool serve = v.serve && !a->q.rules.shadow && is_admitted(s, best->entry);
+    a->why.audit = serve && v.audit;
+    /* What is not served is answered afresh anyway: it is compared in any case. */
+    a->why.audit_share = serve ? v.audit_share : v.would_serve ? 1 : 0;
+    if (!serve)
+        a->neighbour = cache_entry_ref(best->entry);
     end_search(s, serve ? CACHE_HIT_SEMANTIC : CACHE_MISS, serve ? best->entry : NULL);
 }
 
@@ -311,7 +335,7 @@ static void on_missing(void *ctx, enum err err, struct cache_entry *const *e, si
 {
     struct search *s = ctx;
 
-    if (err != ERR_OK || s->c->closing) {
+    if (err != ERR_OK || s->c->closing || s->meaning != s->c->meaning) {
         end_search(s, CACHE_MISS, NULL);
         return;
     }
@@ -359,20 +383,56 @@ static void find(struct search *s)
         look_at(s);
 }
 
+static bool has_our_vector(const struct cache *c, const struct cache_ask *a)
+{
+    return a->vector && a->dim == c->opt.dim &&
+           memcmp(a->fingerprint, c->opt.fingerprint, sizeof a->fingerprint) == 0;
+}
+
 bool cache_meaning_begin(struct cache *c, struct cache_ask *a)
 {
     const struct cache_rules *rules = &a->q.rules;
-    bool possible = c->meaning && a->vector && rules->semantic && a->q.text.n > 0 && !c->closing &&
-                    rules->max_error > 0 && rules->max_error < 0.5 && cache_is_current(c);
+    bool possible = c->meaning && has_our_vector(c, a) && rules->semantic && a->q.text.n > 0 &&
+                    !c->closing && rules->max_error > 0 && rules->max_error < 0.5 &&
+                    cache_is_current(c);
 
     if (!possible)
         return false;
     struct search *s = mem_zalloc(1, sizeof *s);
     s->c = c;
+    s->meaning = c->meaning;
     s->ask = a;
     s->timely = timely_of(a->q.text) != TIMELESS;
     find(s);
     return true;
+}
+
+static void on_joined(void *ctx, enum err err, uint64_t replaced)
+{
+    (void)ctx, (void)err,
+        (void)replaced; /* it is in memory; a store that is away has the old one */
+}
+
+/* The entry's question leads to `answer` as well: one more key of it. In its place comes the same
+ * entry under a new id, for entries do not change. */
+static void join(struct cache *c, uint64_t key, uint64_t answer)
+{
+    struct cache_entry *e = cache_residents_id(&c->residents, key);
+    bool whole = e && e->f.body.n > 0 && e->f.answer != answer &&
+                 cache_entry_serves(e, cache_now_ms(c)) &&
+                 e->f.generation == store_generation(c->store, e->f.scope);
+
+    if (!whole)
+        return;
+    struct cache_fields f = e->f;
+    f.id = 0;
+    f.answer = answer;
+    struct cache_entry *joined = cache_entry_new(&f);
+    cache_meaning_drop(c, key);
+    cache_residents_add(&c->residents, joined); /* of equal `exact`: e is dead from now on */
+    cache_meaning_add(c, &joined->f);
+    store_put(c->store, joined, on_joined, c);
+    cache_entry_unref(joined);
 }
 
 void cache_meaning_learn(struct cache *c, const struct cache_label *l)
@@ -387,6 +447,8 @@ void cache_meaning_learn(struct cache *c, const struct cache_label *l)
         return;
     memcpy(label.features, l->features, sizeof label.features);
     cache_budgets_learn(c->meaning->budgets, l->budget, &label);
+    if (l->right && l->key)
+        join(c, l->key, l->answer);
 }
 
 /* ---- its life ---- */
@@ -414,7 +476,7 @@ void cache_meaning_tick(struct cache *c)
     c->facts.indexed = st.entries;
     c->facts.index_bytes = st.bytes;
     c->facts.scanning = !is_complete(m);
-    risk_facts(cache_budgets_root(m->budgets), &c->facts.risk);
+    cache_budgets_facts(m->budgets, &c->facts.risk, &c->facts.quarantined);
 }
 
 void cache_meaning_save(struct cache *c)
@@ -428,21 +490,42 @@ void cache_meaning_save(struct cache *c)
         cache_snapshot_write(m->snapshot, c->store, m->index);
 }
 
-enum err cache_meaning_open(struct cache *c, struct err_text *t)
+/* All but the budgets: notes of theirs may still be on their way from the store. */
+static void drop_index(struct cache_meaning *m)
+{
+    cache_snapshot_free(m->snapshot);
+    vindex_reader_free(m->reader);
+    vindex_free(m->index);
+    m->snapshot = NULL;
+    m->reader = NULL;
+    m->index = NULL;
+}
+
+static void free_meaning(struct cache_meaning *m)
+{
+    drop_index(m);
+    cache_budgets_free(m->budgets);
+    free(m);
+}
+
+/* fresh: the store has long begun to tell what changes, so that no snapshot can be followed up. */
+static enum err open_meaning(struct cache *c, bool fresh, struct err_text *t)
 {
     if (c->opt.dim == 0)
         return ERR_OK;
     struct cache_meaning *m = c->meaning = mem_zalloc(1, sizeof *m);
+    m->c = c;
     m->index_options = vindex_defaults;
     m->index_options.dim = c->opt.dim;
     m->index_options.max_bytes = c->opt.max_bytes / 2;
     memcpy(m->index_options.fingerprint, c->opt.fingerprint, sizeof c->opt.fingerprint);
     m->budgets = cache_budgets_new(c->store, c->opt.fingerprint);
     m->snapshot = cache_snapshot_new(c->opt.snapshot_path, c->opt.snapshot_every_ms);
-    if (!cache_snapshot_load(m->snapshot, &m->index_options, c->store, &m->index)) {
+    if (fresh || !cache_snapshot_load(m->snapshot, &m->index_options, c->store, &m->index)) {
         enum err err = vindex_new(&m->index_options, &m->index, t);
         if (err != ERR_OK) {
-            cache_meaning_close(c);
+            free_meaning(m);
+            c->meaning = NULL;
             return err;
         }
         m->scan_wanted = true;
@@ -451,16 +534,46 @@ enum err cache_meaning_open(struct cache *c, struct err_text *t)
     return ERR_OK;
 }
 
+enum err cache_meaning_open(struct cache *c, struct err_text *t)
+{
+    return open_meaning(c, false, t);
+}
+
+/* The snapshot on disk stays until the new index writes its own: it carries the fingerprint. */
+void cache_meaning_change(struct cache *c, int dim, const uint8_t *fingerprint)
+{
+    struct cache_meaning *before = c->meaning;
+    struct err_text t;
+
+    if (dim == c->opt.dim &&
+        (dim == 0 || memcmp(fingerprint, c->opt.fingerprint, sizeof c->opt.fingerprint) == 0))
+        return;
+    if (before) {
+        cache_budgets_save(before->budgets);
+        drop_index(before);
+        before->next = c->retired;
+        c->retired = before;
+        c->meaning = NULL;
+    }
+    c->opt.dim = dim;
+    memcpy(c->opt.fingerprint, fingerprint, sizeof c->opt.fingerprint);
+    cache_residents_limit(&c->residents, dim ? c->opt.max_bytes / 2 : c->opt.max_bytes);
+    if (open_meaning(c, true, &t) != ERR_OK)
+        log_line(LOG_ERROR, "cache", "no index for the new encoder; repeats only", "why=\"%s\"",
+                 t.s);
+    else
+        log_line(LOG_INFO, "cache", "another encoder: the index begins anew", "dim=%d", dim);
+}
+
 void cache_meaning_close(struct cache *c)
 {
-    struct cache_meaning *m = c->meaning;
+    struct cache_meaning *m;
 
-    if (!m)
-        return;
-    cache_snapshot_free(m->snapshot);
-    vindex_reader_free(m->reader);
-    vindex_free(m->index);
-    cache_budgets_free(m->budgets);
-    free(m);
+    if (c->meaning)
+        free_meaning(c->meaning);
     c->meaning = NULL;
+    while ((m = c->retired)) {
+        c->retired = m->next;
+        free_meaning(m);
+    }
 }

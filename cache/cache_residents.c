@@ -90,6 +90,11 @@ static bool expired(const struct cache_entry *e, const struct sentence *s)
     return e->f.expires_ms <= s->now_ms;
 }
 
+void cache_residents_limit(struct cache_residents *r, size_t max_bytes)
+{
+    r->max_bytes = max_bytes;
+}
+
 void cache_residents_clear(struct cache_residents *r)
 {
     htable_each(&r->by_id, judge, &(struct sentence){.r = r, .is_meant = everybody});

@@ -20,6 +20,7 @@ struct cache_residents {
 
 void cache_residents_init(struct cache_residents *r, size_t max_entries, size_t max_bytes,
                           uint64_t seed);
+void cache_residents_limit(struct cache_residents *r, size_t max_bytes); /* from the next trim on */
 void cache_residents_clear(struct cache_residents *r); /* what others hold is dead from now on */
 
 /* Borrowed until the next call that adds or drops; NULL: not here. */

@@ -127,6 +127,7 @@ bool redis_fields_from(struct redis_fields *r, const struct cache_fields *f)
     r->value[REDIS_FIELD_MODEL] = f->model;
     r->value[REDIS_FIELD_ROUTE] = f->route;
     r->value[REDIS_FIELD_CLASS] = f->class_label;
+    r->value[REDIS_FIELD_OWNER] = f->owner;
     r->value[REDIS_FIELD_BODY] = f->body;
     return true;
 }
@@ -268,6 +269,7 @@ static enum err build(const struct slice *v, struct slice body, struct cache_ent
         .model = v[REDIS_FIELD_MODEL],
         .route = v[REDIS_FIELD_ROUTE],
         .class_label = v[REDIS_FIELD_CLASS],
+        .owner = v[REDIS_FIELD_OWNER],
     };
     uint16_t vector[MAX_DIM];
 

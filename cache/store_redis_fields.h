@@ -19,6 +19,7 @@
     F(MODEL, "m")                                                                                  \
     F(ROUTE, "route")                                                                              \
     F(CLASS, "class")                                                                              \
+    F(OWNER, "by")                                                                                 \
     F(TAGS, "tags") /* one a line */                                                               \
     F(VECTOR, "v")  /* halves, little endian */                                                    \
     F(FINGERPRINT, "enc")                                                                          \

@@ -67,6 +67,7 @@ void cache_harness_ask(struct cache_harness *h, uint64_t id, const struct cache_
         .exact = f->exact, .rest = f->rest, .scope = f->scope, .text = f->text, .rules = *rules};
     struct cache_ask *a = cache_ask_new(&q, f->vector, f->dim);
 
+    memcpy(a->fingerprint, f->fingerprint, sizeof a->fingerprint);
     a->msg = (struct message){.deliver = on_ask, .discard = drop_ask};
     list_init(&a->msg.link);
     a->reply_to = &h->mail;

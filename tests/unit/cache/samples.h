@@ -31,6 +31,7 @@ static inline struct cache_fields sample_fields(const char *scope, int n)
         .model = SLICE("small"),
         .route = SLICE("default"),
         .class_label = SLICE("sums"),
+        .owner = SLICE("ann"),
         .tags = {SLICE("maths"), SLICE("v1")},
         .tag_count = 2,
         .vector = vector,

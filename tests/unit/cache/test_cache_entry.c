@@ -21,7 +21,8 @@ static void same(const struct cache_fields *a, const struct cache_fields *b)
     assert_true(slice_eq(a->scope, b->scope) && slice_eq(a->text, b->text));
     assert_true(slice_eq(a->body, b->body) && slice_eq(a->dialect, b->dialect));
     assert_true(slice_eq(a->api, b->api) && slice_eq(a->model, b->model));
-    assert_true(slice_eq(a->route, b->route) && slice_eq(a->class_label, b->class_label));
+    assert_true(slice_eq(a->route, b->route) && slice_eq(a->class_label, b->class_label) &&
+                slice_eq(a->owner, b->owner));
     assert_int_equal(a->tag_count, b->tag_count);
     for (size_t i = 0; i < a->tag_count; i++)
         assert_true(slice_eq(a->tags[i], b->tags[i]));
