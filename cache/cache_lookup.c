@@ -50,7 +50,8 @@ void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdic
     c->facts.hits_exact += v == CACHE_HIT_EXACT;
     c->facts.hits_semantic += v == CACHE_HIT_SEMANTIC;
     c->facts.waits += v == CACHE_WAIT_LEADER;
-    if (c->opt.stats)
+    bool asks_again = a->join && v == CACHE_MISS; /* with a vector */
+    if (c->opt.stats && !asks_again)
         stats_add(c->cells.lookups[v], 1);
     admin_trail_note(c->trail, a, e, clock_wall_us() / 1000);
     mailbox_post(a->reply_to, &a->msg);
@@ -180,7 +181,7 @@ static void on_exact(void *ctx, enum err err, struct cache_entry *const *e, size
 
 void cache_lookup_start(struct cache *c, struct cache_ask *a)
 {
-    c->facts.lookups++;
+    c->facts.lookups += !a->join;
     if (c->closing || !a->q.rules.exact) {
         if (!cache_meaning_begin(c, a))
             cache_lookup_miss(c, a);
@@ -215,7 +216,7 @@ static void on_stored(void *ctx, enum err err, uint64_t replaced)
     free(k);
 }
 
-/* Only while nobody else has e. */
+/* Nobody else looks at these members of e yet. */
 static void stamp(struct cache *c, struct cache_entry *e, const struct cache_rules *rules,
                   uint64_t generation)
 {

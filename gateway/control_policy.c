@@ -296,9 +296,9 @@ static void keep_version(struct control *c, const struct policy *p, const char *
 enum err control_serve(struct control *c, struct policy *p, const char *origin, struct err_text *t)
 {
     struct control_built built;
-    enum err e = control_cache_open(&c->cache, p, t);
-    if (e == ERR_OK)
-        e = control_encoder_build(&c->encoder, p, &built, t);
+    enum err e = control_encoder_build(&c->encoder, p, &built, t);
+    if (e == ERR_OK && (e = control_cache_open(&c->cache, p, built.embedder, t)) != ERR_OK)
+        classifier_unref(built.classifier);
     if (e != ERR_OK) {
         policy_unref(p);
         if (c->snapshot)
@@ -311,7 +311,7 @@ enum err control_serve(struct control *c, struct policy *p, const char *origin, 
     struct snapshot *old = c->snapshot;
     c->snapshot = snapshot_new(p, c->registry, ++c->loads);
     control_encoder_use(&c->encoder, &built);
-    c->snapshot->cache = control_cache_for(&c->cache, p);
+    control_cache_serve(&c->cache, c->snapshot);
     snapshot_set_classifier(c->snapshot, built.classifier, built.embedder);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);

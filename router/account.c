@@ -11,7 +11,7 @@
 
 nanousd account_cost(const struct request *r)
 {
-    nanousd sum = r->class.cost;
+    nanousd sum = money_add(r->class.bill.cost, r->cache.vector.bill.cost);
 
     for (int i = 0; i < r->attempt_count; i++)
         sum = money_add(sum, r->attempts[i].cost);
@@ -72,29 +72,6 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
     };
 }
 
-/* The encoder's pass, where it has a price. Nobody was sent anything: there is no HTTP status. */
-static void fill_classify(const struct request *r, struct ledger_attempt *row)
-{
-    const struct query_class *qc = &r->class;
-
-    *row = (struct ledger_attempt){
-        .role = "classify",
-        .started_wall_us = qc->started_wall_us,
-        .model = r->snap->policy->encoder.model,
-        .upstream_model = r->snap->policy->encoder.model,
-        .backend = "(encoder)",
-        .endpoint = "encoder",
-        .outcome = "ok",
-        .usage = qc->usage,
-        .cost = qc->cost,
-        .price_version = qc->price->version,
-        .first_byte_us = -1,
-        .duration_us = qc->share_us,
-        .confidence = -1,
-        .verdict = "",
-    };
-}
-
 /* An answer given again: an attempt of nobody, at no cost. */
 static void fill_replay(struct request *r, int64_t duration_us, struct ledger_attempt *row)
 {
@@ -121,7 +98,7 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
 {
     const struct policy *p = r->snap->policy;
     struct ledger_attempt *rows =
-        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 3);
+        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 4);
     struct ledger_request req = {
         .request_id = r->id,
         .received_wall_us = r->received_wall_us,
@@ -143,8 +120,8 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .class_tier = r->class.took_us < 0 ? "" : classifier_tier_name(r->class.is.tier),
         .class_us = r->class.took_us,
         .cache = cache_said_name(r->cache.said),
-        .cache_cosine = -1,
-        .cache_probability = -1,
+        .cache_cosine = r->cache.why.entry ? r->cache.why.cosine : -1,
+        .cache_probability = r->cache.why.budget ? r->cache.why.probability : -1,
         .purpose = purpose_of(r),
     };
     const struct cache_entry *again = r->cache.entry;
@@ -157,8 +134,10 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         req.saved = again->f.cost;
         fill_replay(r, duration_us, &rows[n++]);
     }
-    if (r->class.price)
-        fill_classify(r, &rows[n++]);
+    if (r->class.bill.price)
+        encoder_bill_row(&r->class.bill, r, "classify", &rows[n++]);
+    if (r->cache.vector.bill.price)
+        encoder_bill_row(&r->cache.vector.bill, r, "embed", &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
         fill_attempt(r, i, &rows[n++]);
     for (size_t i = 0; i < n; i++)

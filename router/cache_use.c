@@ -3,14 +3,14 @@
  * answers come through the worker's mailbox. */
 #include "router/cache_use.h"
 
-#include <stdio.h>
-#include "backends/wire/answer_replay.h"
-#include "backends/wire/ask_identity.h"
+#include "backends/wire/ask_turn.h"
 #include "base/clock.h"
 #include "base/json_scan.h"
-#include "base/log.h"
 #include "cache/cache_hot.h"
 #include "cache/timely.h"
+#include "router/cache_allow.h"
+#include "router/cache_audit.h"
+#include "router/cache_replay.h"
 #include "router/meters.h"
 #include "router/recording.h"
 #include "router/request_int.h"
@@ -23,144 +23,12 @@
 const char *cache_said_name(enum cache_said s)
 {
     static const char *const names[] = {
-        [CACHE_SAID_NOTHING] = "", [CACHE_SAID_BYPASS] = "bypass",       [CACHE_SAID_MISS] = "miss",
-        [CACHE_SAID_HIT] = "hit",  [CACHE_SAID_COALESCED] = "coalesced",
+        [CACHE_SAID_NOTHING] = "",          [CACHE_SAID_BYPASS] = "bypass",
+        [CACHE_SAID_MISS] = "miss",         [CACHE_SAID_HIT] = "hit",
+        [CACHE_SAID_SEMANTIC] = "semantic", [CACHE_SAID_COALESCED] = "coalesced",
     };
 
     return names[s];
-}
-
-/* ---- what is allowed ---- */
-
-/* One directive of Cache-Control (RFC 9111 section 5.2.1); others do not concern a cache like this
- * one. A max-age that is no number is the strictest. */
-static void heed_directive(struct slice d, struct cache_rules *rules)
-{
-    int64_t seconds;
-
-    if (slice_ieq(d, SLICE("no-cache"))) {
-        rules->exact = false;
-    } else if (slice_ieq(d, SLICE("no-store"))) {
-        rules->store = false;
-    } else if (slice_istarts(d, SLICE("max-age="))) {
-        struct json_value v = {JSON_NUMBER, slice_from(d, 8)};
-        bool given = json_validate(v.text, NULL) && json_int(v, &seconds) && seconds >= 0;
-        int64_t ms = given && seconds < INT64_MAX / 1000 ? seconds * 1000 : given ? INT64_MAX : 0;
-
-        if (rules->max_age_ms < 0 || ms < rules->max_age_ms)
-            rules->max_age_ms = ms;
-    }
-}
-
-static void heed_cache_control(struct slice value, struct cache_rules *rules)
-{
-    while (value.n) {
-        const char *comma = memchr(value.p, ',', value.n);
-        size_t n = comma ? (size_t)(comma - value.p) : value.n;
-
-        heed_directive(slice_trim(slice_make(value.p, n)), rules);
-        value = slice_from(value, comma ? n + 1 : n);
-    }
-}
-
-/* The caller may only tighten. */
-static void heed_caller(const struct http1_head *head, struct cache_rules *rules)
-{
-    for (size_t i = 0; i < head->header_count; i++) {
-        const struct http1_header *h = &head->headers[i];
-
-        if (slice_ieq(h->name, SLICE("cache-control")))
-            heed_cache_control(h->value, rules);
-        else if (slice_ieq(h->name, SLICE("x-weir-cache")) &&
-                 slice_ieq(slice_trim(h->value), SLICE("off")))
-            rules->exact = rules->store = false;
-    }
-}
-
-/* ---- who asks what ---- */
-
-/* What else can change an answer: the models that the route may ask, and the versions, betas and
- * projects that headers name. */
-static struct slice group_of(struct request *r)
-{
-    const struct policy *p = r->snap->policy;
-    const char *group = r->route->name;
-
-    for (size_t i = 0; i < r->route->step_count; i++)
-        group = arena_printf(&r->arena, "%s\n%s", group, p->models[r->route->steps[i].model].name);
-    for (size_t i = 0; i < r->head->header_count; i++)
-        if (slice_istarts(r->head->headers[i].name, SLICE("anthropic-")) ||
-            slice_istarts(r->head->headers[i].name, SLICE("openai-")))
-            group = arena_printf(&r->arena, "%s\n%.*s: %.*s", group,
-                                 SLICE_ARG(r->head->headers[i].name),
-                                 SLICE_ARG(r->head->headers[i].value));
-    return slice_str(arena_printf(&r->arena, "%s\n?%.*s", group, SLICE_ARG(r->query)));
-}
-
-/* Does the route lead to weir's own encoder? Asking it costs no more than asking here. */
-static bool is_own_encoder(const struct request *r)
-{
-    const struct policy *p = r->snap->policy;
-
-    return p->backends[p->models[r->route->steps[r->steps[0]].model].backend].encoder;
-}
-
-/* false: the cache has nothing to do with this request. */
-static bool identify(struct request *r)
-{
-    struct cache_use *u = &r->cache;
-    const struct policy_cache_use *allowed = &r->route->cache;
-    struct ask_identity id;
-
-    u->rules = (struct cache_rules){.exact = true,
-                                    .store = true,
-                                    .ttl_ms = allowed->ttl_ms,
-                                    .timely_ttl_ms = allowed->timely_ttl_ms,
-                                    .max_age_ms = -1};
-    heed_caller(r->head, &u->rules);
-    if ((!u->rules.exact && !u->rules.store) || is_own_encoder(r))
-        return false;
-    u->scope =
-        allowed->scope == POLICY_SCOPE_TENANT && r->tenant ? slice_str(r->tenant->name) : SLICE("");
-    ask_identity(&r->ask, u->scope, group_of(r), &r->arena, &id);
-    u->exact = id.exact;
-    u->rest = id.rest;
-    u->text = id.text;
-    return !id.stateful && id.turn.speaker != ASK_BY_TOOL;
-}
-
-/* ---- giving an answer again ---- */
-
-static enum wire_dialect dialect_named(struct slice name)
-{
-    return slice_eq(name, SLICE("anthropic")) ? WIRE_ANTHROPIC : WIRE_OPENAI;
-}
-
-static const char *dialect_name(enum wire_dialect d)
-{
-    return d == WIRE_ANTHROPIC ? "anthropic" : "openai";
-}
-
-/* Everything is written before the first byte goes out: what cannot be given again is a miss. */
-static bool prepare(struct request *r, struct cache_entry *e, int64_t now_ms)
-{
-    struct answer_options opt =
-        attempt_answer_options(r, dialect_named(e->f.dialect), e->f.body.n + RECORDING_MAX_BYTES);
-    enum err err;
-
-    if (!slice_eq(e->f.api, slice_str(wire_api_name(r->api))))
-        return false;
-    err = r->ask.stream ? answer_replay_stream(&opt, e->f.body, &r->out)
-                        : answer_replay_whole(&opt, e->f.body, &r->arena, &r->whole);
-    if (err != ERR_OK) {
-        log_line(LOG_WARN, "cache", "an entry cannot be given again", "id=%s entry=%llu", r->id,
-                 (unsigned long long)e->f.id);
-        return false;
-    }
-    r->cache.entry = cache_entry_ref(e); /* r->whole points into it */
-    r->cache.age_ms = now_ms > e->f.created_ms ? now_ms - e->f.created_ms : 0;
-    r->cache.said = r->cache.waited ? CACHE_SAID_COALESCED : CACHE_SAID_HIT;
-    return true;
 }
 
 /* ---- the hot set ---- */
@@ -191,9 +59,11 @@ static bool serve_hot(struct request *r)
     if (!cache_current(r->snap->cache, &now_ms))
         return false;
     e = cache_hot_get(hot_of(r), u->exact, now_ms);
-    if (!e || !slice_eq(e->f.scope, u->scope) || !is_fresh(u, e, now_ms) || !prepare(r, e, now_ms))
+    if (!e || !slice_eq(e->f.scope, u->scope) || !is_fresh(u, e, now_ms) ||
+        !cache_replay(r, e, now_ms))
         return false;
     atomic_fetch_add_explicit(&e->hits, 1, memory_order_relaxed);
+    u->said = CACHE_SAID_HIT;
     return true;
 }
 
@@ -206,22 +76,131 @@ static void stop_waiting(struct request *r)
     r->cache.waiting = 0;
 }
 
-static void take_answer(struct request *r, const struct cache_ask *a)
+static void deliver(struct message *m, void *ctx);
+
+static void discard(struct message *m)
 {
-    enum flow_event_kind kind = FLOW_EV_MISS;
+    cache_ask_free(CONTAINER_OF(m, struct cache_ask, msg));
+}
+
+/* A first look for a repeat, where a vector would have to be computed; a last one with all that is
+ * at hand, after which this request leads. */
+static bool wants_vector(const struct request *r)
+{
+    return r->cache.rules.semantic && !r->cache.vector.computed;
+}
+
+static struct cache_ask *make_ask(struct request *r, bool first)
+{
+    struct cache_use *u = &r->cache;
+    struct cache_question q = {.exact = u->exact,
+                               .rest = u->rest,
+                               .scope = u->scope,
+                               .text = u->rules.semantic ? u->text : SLICE(""),
+                               .asker = slice_str(r->tenant ? r->tenant->name : ""),
+                               .rules = u->rules};
+    bool by_meaning = u->rules.semantic && cache_vector_fits(r);
+    struct cache_ask *a =
+        cache_ask_new(&q, by_meaning ? u->vector.halves : NULL, by_meaning ? u->vector.dim : 0);
+
+    memcpy(a->fingerprint, u->vector.fingerprint, sizeof a->fingerprint);
+    a->msg.deliver = deliver;
+    a->msg.discard = discard;
+    a->reply_to = r->env->mailbox;
+    a->owner = r->env;
+    a->join = u->rules.store && first;
+    a->lead = u->rules.store && !first && !u->leading;
+    return a;
+}
+
+/* false: too many wait already. */
+static bool look(struct request *r)
+{
+    struct cache_use *u = &r->cache;
+    struct router_env *env = r->env;
+    bool first = wants_vector(r);
+    struct cache_ask *a;
+
+    u->waiting = idtable_add(&env->waiting, r);
+    if (!u->waiting)
+        return false;
+    u->stage = first ? CACHE_STAGE_EXACT : CACHE_STAGE_LAST;
+    a = make_ask(r, first);
+    a->id = u->waiting;
+    env->owed++;
+    env->cache = r->snap->cache;
+    cache_lookup(r->snap->cache, a);
+    r->wait_us = clock_mono_us() + LOOK_MAX_US;
+    request_arm(r);
+    return true;
+}
+
+struct flow_event cache_use_begin(struct request *r)
+{
+    struct cache_use *u = &r->cache;
+    struct flow_event start = {.kind = FLOW_EV_START};
+
+    if (!r->snap->cache || !r->route->cache.on || r->background)
+        return start;
+    u->said = CACHE_SAID_BYPASS;
+    if (!cache_allow(r)) {
+        u->rules.exact = u->rules.semantic = u->rules.store = false;
+        return start;
+    }
+    if (!u->rules.exact)
+        return start;
+    u->said = CACHE_SAID_MISS;
+    if (serve_hot(r))
+        return (struct flow_event){.kind = FLOW_EV_HIT};
+    return look(r) ? (struct flow_event){.kind = FLOW_EV_LOOKING} : start;
+}
+
+/* ---- what was found ---- */
+
+static void miss(struct request *r)
+{
+    r->cache.stage = CACHE_STAGE_NONE;
+    request_step(r, (struct flow_event){.kind = FLOW_EV_MISS});
+}
+
+static bool take_hit(struct request *r, struct cache_ask *a)
+{
+    struct cache_use *u = &r->cache;
+    bool semantic = a->verdict == CACHE_HIT_SEMANTIC;
     int64_t now_ms;
+
+    (void)cache_current(r->snap->cache, &now_ms);
+    if (!a->entry || !cache_replay(r, a->entry, now_ms))
+        return false;
+    u->said = semantic ? CACHE_SAID_SEMANTIC : u->waited ? CACHE_SAID_COALESCED : CACHE_SAID_HIT;
+    if (!semantic)
+        cache_hot_put(hot_of(r), a->entry, now_ms);
+    else if (a->why.audit)
+        cache_audit_plan(r);
+    return true;
+}
+
+static void take_answer(struct request *r, struct cache_ask *a)
+{
+    struct cache_use *u = &r->cache;
 
     stop_waiting(r);
     r->wait_us = -1;
-    r->cache.leading = a->leading;
-    if (a->entry) {
-        (void)cache_current(r->snap->cache, &now_ms);
-        if (prepare(r, a->entry, now_ms)) {
-            cache_hot_put(hot_of(r), a->entry, now_ms);
-            kind = FLOW_EV_HIT;
-        }
+    u->leading = u->leading || a->leading;
+    u->why = a->why;
+    if (take_hit(r, a)) {
+        request_step(r, (struct flow_event){.kind = FLOW_EV_HIT});
+        return;
     }
-    request_step(r, (struct flow_event){.kind = kind});
+    u->neighbour = a->neighbour;
+    a->neighbour = NULL;
+    if (u->stage != CACHE_STAGE_EXACT) {
+        miss(r);
+        return;
+    }
+    u->stage = CACHE_STAGE_ENCODING;
+    if (!cache_vector_ask(r))
+        cache_use_encoded(r);
 }
 
 static void deliver(struct message *m, void *ctx)
@@ -247,63 +226,27 @@ static void deliver(struct message *m, void *ctx)
     cache_ask_free(a);
 }
 
-static void discard(struct message *m)
-{
-    cache_ask_free(CONTAINER_OF(m, struct cache_ask, msg));
-}
-
-static struct flow_event look(struct request *r)
+void cache_use_encoded(struct request *r)
 {
     struct cache_use *u = &r->cache;
-    struct router_env *env = r->env;
-    struct cache_question q = {.exact = u->exact,
-                               .rest = u->rest,
-                               .scope = u->scope,
-                               .text = SLICE(""),
-                               .rules = u->rules};
-    struct cache_ask *a;
+    bool useful = (u->rules.store && !u->leading) || cache_vector_fits(r);
 
-    u->waiting = idtable_add(&env->waiting, r);
-    if (!u->waiting)
-        return (struct flow_event){.kind = FLOW_EV_START};
-    a = cache_ask_new(&q, NULL, 0);
-    a->msg.deliver = deliver;
-    a->msg.discard = discard;
-    a->reply_to = env->mailbox;
-    a->owner = env;
-    a->id = u->waiting;
-    a->lead = u->rules.store;
-    env->owed++;
-    env->cache = r->snap->cache;
-    cache_lookup(r->snap->cache, a);
-    r->wait_us = clock_mono_us() + LOOK_MAX_US;
-    request_arm(r);
-    return (struct flow_event){.kind = FLOW_EV_LOOKING};
-}
-
-struct flow_event cache_use_begin(struct request *r)
-{
-    struct cache_use *u = &r->cache;
-
-    if (!r->snap->cache || !r->route->cache.on || r->background)
-        return (struct flow_event){.kind = FLOW_EV_START};
-    u->said = CACHE_SAID_BYPASS;
-    if (!identify(r)) {
-        u->rules.exact = u->rules.store = false;
-        return (struct flow_event){.kind = FLOW_EV_START};
-    }
-    if (!u->rules.exact)
-        return (struct flow_event){.kind = FLOW_EV_START};
-    u->said = CACHE_SAID_MISS;
-    if (serve_hot(r))
-        return (struct flow_event){.kind = FLOW_EV_HIT};
-    return look(r);
+    if (u->stage != CACHE_STAGE_ENCODING)
+        return; /* too late to look with it; what is kept gets it */
+    r->wait_us = -1;
+    if (!useful || !look(r))
+        miss(r);
 }
 
 void cache_use_late(struct request *r)
 {
+    if (r->cache.stage == CACHE_STAGE_ENCODING) {
+        meters_encoder_shed(r->env->meters, ERR_REQUEST_TIMEOUT);
+        cache_use_encoded(r);
+        return;
+    }
     stop_waiting(r);
-    request_step(r, (struct flow_event){.kind = FLOW_EV_MISS});
+    miss(r);
 }
 
 /* ---- keeping ---- */
@@ -318,34 +261,58 @@ static struct slice text_of(struct request *r)
     return arena_dup(&r->arena, json_string_text(turn.text, &r->arena));
 }
 
-static void put(struct request *r, const struct attempt *at, struct slice body)
+static void name_vector(const struct request *r, struct cache_fields *f)
 {
-    const struct policy *p = r->snap->policy;
-    struct cache_use *u = &r->cache;
+    const struct cache_vector *v = &r->cache.vector;
+
+    if (!r->cache.rules.semantic || !cache_vector_fits(r))
+        return;
+    f->vector = v->halves;
+    f->dim = v->dim;
+    memcpy(f->fingerprint, v->fingerprint, sizeof f->fingerprint);
+}
+
+void cache_use_question(struct request *r, struct cache_fields *f)
+{
+    const struct cache_use *u = &r->cache;
     int64_t now_ms = clock_wall_us() / 1000, ttl_ms = u->rules.ttl_ms;
-    struct cache_fields f = {
+
+    *f = (struct cache_fields){
         .exact = u->exact,
         .rest = u->rest,
         .scope = u->scope,
         .text = u->text,
-        .body = body,
-        .dialect = slice_str(dialect_name(attempt_dialect(r, at))),
         .api = slice_str(wire_api_name(r->api)),
-        .model = slice_str(p->models[at->model].name),
         .route = slice_str(r->route->name),
         .class_label = r->class.is.label,
+        .owner = slice_str(r->tenant ? r->tenant->name : ""),
         .created_ms = now_ms,
-        .usage = at->usage,
-        .cost = at->cost,
         .source = CACHE_FROM_TRAFFIC,
     };
-
     if (timely_of(text_of(r)) != TIMELESS && u->rules.timely_ttl_ms < ttl_ms)
         ttl_ms = u->rules.timely_ttl_ms;
-    f.expires_ms = now_ms + ttl_ms;
+    f->expires_ms = now_ms + ttl_ms;
     for (size_t i = 0; i < r->route->cache.tag_count && i < CACHE_MAX_TAGS; i++)
-        f.tags[f.tag_count++] = slice_str(r->route->cache.tags[i]);
-    cache_put(r->snap->cache, cache_entry_new(&f), &u->rules);
+        f->tags[f->tag_count++] = slice_str(r->route->cache.tags[i]);
+    name_vector(r, f);
+}
+
+static void put(struct request *r, const struct attempt *at, struct slice body)
+{
+    struct cache_use *u = &r->cache;
+    struct cache_entry *e;
+    struct cache_fields f;
+
+    cache_use_question(r, &f);
+    f.body = body;
+    f.dialect = slice_str(cache_replay_dialect_name(attempt_dialect(r, at)));
+    f.model = slice_str(r->snap->policy->models[at->model].name);
+    f.usage = at->usage;
+    f.cost = at->cost;
+    e = cache_entry_new(&f);
+    if (u->neighbour)
+        u->kept = cache_entry_ref(e);
+    cache_put(r->snap->cache, e, &u->rules);
     u->leading = false;
 }
 
@@ -371,9 +338,13 @@ void cache_use_end(struct request *r)
     struct cache_use *u = &r->cache;
 
     stop_waiting(r);
+    cache_vector_end(r);
     if (u->leading)
         cache_abandon(r->snap->cache, u->exact);
     u->leading = false;
+    cache_audit_begin(r);
     cache_entry_unref(u->entry);
-    u->entry = NULL;
+    cache_entry_unref(u->neighbour);
+    cache_entry_unref(u->kept);
+    u->entry = u->neighbour = u->kept = NULL;
 }

@@ -52,23 +52,6 @@ void classify_static(struct request *r)
     settle(r);
 }
 
-/* Booked whether the answer still counts or not: it was computed. */
-static void book(struct request *r, const struct encoder_query *q)
-{
-    struct query_class *qc = &r->class;
-    const struct policy_encoder *e = &r->snap->policy->encoder;
-
-    if (e->price_count == 0)
-        return;
-    qc->started_wall_us = r->received_wall_us + (q->started_us - r->received_us);
-    qc->price = policy_price_in(e->prices, e->price_count, qc->started_wall_us);
-    qc->usage = (struct token_usage){.source = USAGE_REPORTED};
-    qc->usage.n[TOK_INPUT] = (int64_t)q->counts.tokens;
-    qc->share_us = q->share_us;
-    qc->cost = policy_cost(qc->price, &qc->usage, q->share_us);
-    meters_classify_cost(r->env->meters, e->model, r->tenant, qc->cost);
-}
-
 static void deliver(struct message *m, void *ctx)
 {
     struct encoder_query *q = CONTAINER_OF(m, struct encoder_query, msg);
@@ -78,8 +61,10 @@ static void deliver(struct message *m, void *ctx)
 
     (void)ctx;
     env->owed--;
-    if (r && err == ERR_OK)
-        book(r, q);
+    if (r && err == ERR_OK) {
+        encoder_bill_take(&r->class.bill, r, q);
+        cache_vector_take(r, q, r->class.text);
+    }
     if (r)
         classify_end(r);
     if (r && r->flow.state == FLOW_AWAIT_EMBEDDING) {

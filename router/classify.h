@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include "base/idtable.h"
 #include "router/classifier.h"
+#include "router/encoder_bill.h"
 
 struct request;
 
@@ -18,11 +19,7 @@ struct query_class {
     int64_t asked_us, took_us; /* monotonic; the wait included. took -1: nobody asked, or not yet */
     objid waiting;             /* names the request to the encoder's answer; 0: none is to come */
     struct slice text;         /* decoded, in the request's arena */
-    /* What the encoder did for it, as it is priced. */
-    const struct policy_price *price; /* NULL: it did nothing, or has no price */
-    struct token_usage usage;
-    int64_t share_us, started_wall_us;
-    nanousd cost;
+    struct encoder_bill bill;
 };
 
 /* true: the class is known, be it that there is none. false: the encoder was asked;

@@ -219,6 +219,16 @@ void meters_kept(struct meters *m, enum answer_worth worth)
     stats_add(stats_cell(m->stats, STAT_CACHE_KEPT, &name), 1);
 }
 
+void meters_audit_skipped(struct meters *m, const char *why)
+{
+    stats_add(stats_cell(m->stats, STAT_AUDITS_SKIPPED, &why), 1);
+}
+
+void meters_judged(struct meters *m, const char *by, const char *verdict)
+{
+    stats_add(stats_cell(m->stats, STAT_JUDGED, (const char *[]){by, verdict}), 1);
+}
+
 void meters_in_flight(struct meters *m, int64_t n)
 {
     stats_set(m->in_flight, n);

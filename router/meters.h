@@ -43,6 +43,10 @@ void meters_classify_cost(struct meters *m, const char *encoder, const struct po
 void meters_cached(struct meters *m, enum cache_said said, const struct policy_route *route,
                    const struct policy_tenant *tenant, nanousd saved);
 void meters_kept(struct meters *m, enum answer_worth worth);
+/* An audit that was not made: "budget" (of the day), "busy" (too many under way), "failed". */
+void meters_audit_skipped(struct meters *m, const char *why);
+/* A comparison of two answers; names of router/judge.h. */
+void meters_judged(struct meters *m, const char *by, const char *verdict);
 void meters_in_flight(struct meters *m, int64_t n);
 
 #endif

@@ -45,6 +45,7 @@ struct router_env {
     struct cache_hot *hot;  /* owned; NULL until the cache is used */
     int background_count;   /* requests of weir's own: router/background.h */
     bool background_closed; /* no more of them */
+    int judges;             /* comparisons under way: router/judge.h */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);

@@ -14,6 +14,7 @@
 #define SNAPSHOT_ANTHROPIC_VERSION "2023-06-01"
 
 struct cache;
+struct cache_caps;
 struct classifier;
 struct embedder;
 
@@ -39,6 +40,7 @@ struct snapshot {
     struct classifier *classifier;     /* owned reference; NULL: no route hangs on a class */
     struct embedder *embedder;         /* held; NULL: no transformer */
     struct cache *cache;               /* borrowed from control; NULL: no route uses one */
+    struct cache_caps *cache_caps;     /* borrowed likewise: router/cache_audit.h */
     /* private */
     _Atomic int refs;
     struct arena *arena;

@@ -1,0 +1,126 @@
+"""Answers by meaning through the real program: nothing before it is warm, right ones then, audits and judges booked apart from
+the client's request, nothing across tenants, conversations and changed numbers. With the real weights of all-MiniLM-L6-v2;
+skips visibly without them."""
+
+import concurrent.futures
+import hashlib
+import json
+import random
+import sqlite3
+
+import pytest
+import weirproc
+from scripted import OK_REPLY, whole
+
+MODEL = weirproc.ROOT / ".cache" / "models" / "all-minilm-l6-v2"
+pytestmark = pytest.mark.skipif(not (MODEL / "model.safetensors").exists(),
+                                reason=f"no weights in {MODEL.relative_to(weirproc.ROOT)}: deploy/setup.sh --test fetches them")
+
+TOPICS = ["reset my password", "cancel my subscription", "change my delivery address", "track my parcel",
+          "get a refund for shoes", "close my account", "download an invoice", "update my credit card"]
+WAYS = ["How can I {}?", "How do I {}?", "Please tell me how to {}", "What is the way to {}?", "I want to {}", "I need to {}",
+        "I would like to {}", "Can you help me to {}?", "What do I have to do to {}?", "Explain how to {}",
+        "Is there a way to {}?", "Show me how to {}", "Where can I {}?", "steps to {}", "I am trying to {}", "help me {}",
+        "how to {}", "could I {}", "could you show me how I can {}", "what must I do to {}"]
+ENDS = ["", " please", " online", " on the website", " quickly", " today or later", ", thanks"]
+
+
+def phrasings(seed, count):
+    """(topic, question), no question twice."""
+    rng = random.Random(seed)
+    every = [(t, way.format(TOPICS[t]) + end) for t in range(len(TOPICS)) for way in WAYS for end in ENDS]
+    return rng.sample(every, count)
+
+
+class Clerk:
+    """What an upstream says to every request: the number of the topic; as a judge, whether two answers are equal."""
+
+    def __init__(self, wrong=()):
+        self.wrong, self.judged, self.asked = set(wrong), [], []
+
+    def pop(self, _):
+        return self
+
+    def __call__(self, exchange):
+        body = exchange.json()
+        if body["model"] == "judge":
+            pair = json.loads(body["messages"][-1]["content"])
+            self.judged.append(pair)
+            text = json.dumps({"same": pair["first"].split(":")[0] == pair["second"].split(":")[0]})
+        else:
+            text = self.answer(body["messages"][-1]["content"])
+            self.asked.append(body["messages"][-1]["content"])
+        whole({**OK_REPLY, "choices": [{**OK_REPLY["choices"][0], "message": {"role": "assistant", "content": text}}]})(exchange)
+
+    def answer(self, question):
+        for n, topic in enumerate(TOPICS):
+            if topic in question:
+                return f"Procedure {n + 10}."
+        return "I cannot say: " + question
+
+
+def tenants(names):
+    return "tenants:\n" + "".join(
+        f"  {n}: {{keys: [{{sha256: \"{hashlib.sha256(key(n).encode()).hexdigest()}\"}}]{', admin: true' if n == 'root' else ''}}}\n"
+        for n in names)
+
+
+def key(name):
+    return f"sk-weir-semantic-{name}"
+
+
+def policy(url, folder, semantic="{max_error: 0.05, audit: 0.2}", more="", names=(), scope="tenant", route="", price=""):
+    return f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{folder}/state", drain: 10s}}
+backends:
+  up: {{dialect: openai, url: "{url}"}}
+models:
+  m: {{backend: up, price: {{input: 1.00, output: 4.00}}}}
+  judge: {{backend: up, price: {{input: 0.10, output: 0.40}}}}
+retry: {{max_attempts: 1, per_model: 1}}
+encoder: {{model: {MODEL}, device: cpu, max_wait: 5s{price}}}
+cache: {{scope: {scope}, semantic: {semantic}, exact: {{ttl: 1h, timely_ttl: 1h}}{more}}}
+{tenants([*names, "root"]) if names else ""}routes:
+  - {{name: r, match: {{model: [m, auto]}}, cascade: [m]{route}}}
+"""
+
+
+def rows(folder, sql):
+    with sqlite3.connect(f"file:{folder}/state/ledger.sqlite?mode=ro", uri=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def ask(gateway, text, tenant=None, messages=None, headers=None, **more):
+    """(what the cache said, the answer's text)"""
+    send = {**({"Authorization": "Bearer " + key(tenant)} if tenant else {}), **(headers or {})}
+    body = {"model": "m", "messages": [*(messages or []), {"role": "user", "content": text}], **more}
+    status, got, data = weirproc.http("POST", gateway.base + "/v1/chat/completions", body, send, timeout_s=30)
+    assert status == 200, data
+    return got.get("x-weir-cache"), data if more.get("stream") else json.loads(data)["choices"][0]["message"]["content"]
+
+
+def teach(gateway, questions, tenant=None, at_once=8):
+    """[(topic, said, answer)]"""
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda q: (q[0], *ask(gateway, q[1], tenant)), questions))
+
+
+@pytest.fixture
+def clerk(upstream):
+    upstream.script = Clerk()
+    return upstream.script
+
+
+def warm(gateway, seed=1, count=560, tenant=None):
+    got = teach(gateway, phrasings(seed, count), tenant)
+    gateway.until(lambda: gateway.metric("weir_cache_semantic_warm") == 1, "the semantic tier to be warm")
+    return got
+
+
+def test_cold_then_warm(start, upstream, clerk, tmp_path):
+    gateway = start(policy(upstream.url, tmp_path))
+    got = warm(gateway)
+    semantic = [(t, answer) for t, said, answer in got if said == "semantic"]
+    assert all(said != "semantic" for _, said, _ in got[:300])
+    assert len(semantic) > 60
+    assert sum(answer != f"Procedure {t + 10}." for t, answer in semantic) <= 0.05 * 560
