@@ -36,5 +36,7 @@ void encoder_bill_row(const struct encoder_bill *b, const struct request *r, con
         .price_version = b->price->version,
         .first_byte_us = -1,
         .duration_us = b->share_us,
+        .confidence = -1,
+        .verdict = "",
     };
 }
