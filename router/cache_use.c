@@ -241,7 +241,7 @@ void cache_use_encoded(struct request *r)
 void cache_use_late(struct request *r)
 {
     if (r->cache.stage == CACHE_STAGE_ENCODING) {
-        meters_encoder_shed(r->env->meters, ERR_REQUEST_TIMEOUT);
+        meters_encoder_shed(r->env->meters, "late");
         cache_use_encoded(r);
         return;
     }

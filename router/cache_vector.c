@@ -51,7 +51,7 @@ static void deliver(struct message *m, void *ctx)
             encoder_bill_take(&r->cache.vector.bill, r, q);
             cache_vector_take(r, q, r->cache.text);
         } else {
-            meters_encoder_shed(env->meters, err);
+            meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));
         }
         cache_use_encoded(r);
     }
@@ -63,6 +63,7 @@ bool cache_vector_ask(struct request *r)
     struct cache_vector *v = &r->cache.vector;
     struct router_env *env = r->env;
     struct encoder_query *q;
+    enum err err = ERR_OVERLOADED; /* no id is left to wait under */
 
     if (v->computed || !r->snap->embedder)
         return false;
@@ -74,7 +75,9 @@ bool cache_vector_ask(struct request *r)
     q->deadline_us = clock_mono_us() + r->snap->policy->encoder.max_wait_ms * 1000;
     q->id = v->waiting = idtable_add(&env->waiting, r);
     env->owed++;
-    if (v->waiting && encoder_service_submit(embedder_service(r->snap->embedder), q) == ERR_OK) {
+    if (v->waiting)
+        err = encoder_service_submit(embedder_service(r->snap->embedder), q);
+    if (err == ERR_OK) {
         r->wait_us = q->deadline_us;
         request_arm(r);
         return true;
@@ -82,7 +85,7 @@ bool cache_vector_ask(struct request *r)
     env->owed--;
     cache_vector_end(r);
     encoder_query_free(q);
-    meters_encoder_shed(env->meters, ERR_OVERLOADED);
+    meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "foreseen" : err_name(err));
     return false;
 }
 
