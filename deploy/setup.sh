@@ -38,6 +38,7 @@ libyaml-dev           -           the policy file
 libsqlite3-dev        -           the ledger, the cache
 libhiredis-dev        -           the cache in Redis
 libssl-dev            -           TLS
+libpcre2-dev          -           patterns in schemas and validators
 zlib1g-dev            -           compressed bodies and data sets
 libcmocka-dev         -           unit tests (part of every build)
 g++                   c++         the one C++ file, between weir and FAISS
