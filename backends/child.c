@@ -30,7 +30,7 @@ struct plan {
     char *const *argv;
     char **envp; /* owned array of borrowed strings */
     const char *directory;
-    int null_fd, out_fd, report_fd; /* owned */
+    int in_fd, out_fd, report_fd; /* owned */
     pid_t parent;
 };
 
@@ -169,7 +169,7 @@ __attribute__((noinline)) static void become(const struct plan *p)
     if (p->directory && chdir(p->directory) < 0)
         goto fail;
     f.in_directory = false;
-    if (dup2(p->null_fd, STDIN_FILENO) < 0 || dup2(p->out_fd, STDOUT_FILENO) < 0 ||
+    if (dup2(p->in_fd, STDIN_FILENO) < 0 || dup2(p->out_fd, STDOUT_FILENO) < 0 ||
         dup2(p->out_fd, STDERR_FILENO) < 0)
         goto fail;
     /* All of ours are close-on-exec already; what libraries open may not be. Kernels before 5.11
@@ -222,7 +222,13 @@ static void say_failure(struct err_text *why, const struct plan *p, const struct
         err_say(why, "cannot start '%s': %s", p->argv[0], strerror(f->error));
 }
 
-static bool start_planned(struct child *c, struct plan *p, struct err_text *why)
+static int open_input(int input_fd)
+{
+    return input_fd < 0 ? above_standard_streams(open("/dev/null", O_RDONLY | O_CLOEXEC))
+                        : fcntl(input_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+static bool start_planned(struct child *c, struct plan *p, int input_fd, struct err_text *why)
 {
     struct failure f = {0};
     int report_fd = -1;
@@ -230,8 +236,8 @@ static bool start_planned(struct child *c, struct plan *p, struct err_text *why)
     if (!open_pipe(&c->out_fd, &p->out_fd) || !open_pipe(&report_fd, &p->report_fd) ||
         fcntl(c->out_fd, F_SETFL, O_NONBLOCK) < 0)
         goto fail_here;
-    p->null_fd = above_standard_streams(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (p->null_fd < 0)
+    p->in_fd = open_input(input_fd);
+    if (p->in_fd < 0)
         goto fail_here;
     c->pid = spawn(p);
     if (c->pid < 0)
@@ -260,9 +266,9 @@ fail:
 }
 
 bool child_start(struct child *c, const char *const *argv, const char *const *env,
-                 const char *directory, struct err_text *why)
+                 const char *directory, int input_fd, struct err_text *why)
 {
-    struct plan p = {.directory = directory, .null_fd = -1, .out_fd = -1, .report_fd = -1};
+    struct plan p = {.directory = directory, .in_fd = -1, .out_fd = -1, .report_fd = -1};
     bool ok = false;
 
     *c = no_child;
@@ -270,11 +276,11 @@ bool child_start(struct child *c, const char *const *argv, const char *const *en
     p.envp = join_environment(env);
     p.path = find_program(argv[0], p.envp);
     if (p.path)
-        ok = start_planned(c, &p, why);
+        ok = start_planned(c, &p, input_fd, why);
     else
         err_say(why, "cannot start '%s': %s in PATH", argv[0],
                 errno == EACCES ? "not executable" : "not found");
-    close_fd(&p.null_fd);
+    close_fd(&p.in_fd);
     close_fd(&p.out_fd);
     close_fd(&p.report_fd);
     free(p.path);
@@ -295,6 +301,7 @@ bool child_reap(struct child *c, struct err_text *how)
     if (c->pidfd < 0 || waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED | WNOHANG) < 0 ||
         info.si_pid == 0)
         return false;
+    c->status = info.si_code == CLD_EXITED ? info.si_status : -1;
     if (info.si_code == CLD_EXITED)
         err_say(how, "exit status %d", info.si_status);
     else

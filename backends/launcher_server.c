@@ -251,7 +251,7 @@ void launcher_server_start(struct launcher_server *s)
     s->tail_start = s->tail.written;
     s->probe_status = 0;
     if (port_taken(spec, &s->last_error) ||
-        !child_start(&s->child, spec->argv, spec->env, spec->directory, &s->last_error)) {
+        !child_start(&s->child, spec->argv, spec->env, spec->directory, -1, &s->last_error)) {
         book_failure(s);
         launcher_server_set_state(s, LAUNCHER_FAILED);
         return;

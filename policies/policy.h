@@ -346,13 +346,14 @@ enum policy_validator_kind {
 struct policy_validator {
     enum policy_validator_kind kind;
     const char *file;    /* JSON_SCHEMA: of the schema; NULL: the request's own */
-    const char *pattern; /* REGEX: POSIX extended, searched in the answer's text */
+    const char *pattern; /* REGEX: searched in the answer's text; base/pattern.h */
     const char **argv;   /* COMMAND: NULL-terminated */
     size_t argv_count;
     const char *url;    /* HTTP */
     int64_t timeout_ms; /* COMMAND, HTTP: then the result is not known */
 };
-#define POLICY_MAX_VALIDATORS 8 /* of one route */
+#define POLICY_MAX_VALIDATORS   8 /* of one route */
+#define POLICY_MAX_SCHEMA_BYTES ((size_t)1 << 20)
 
 struct policy_confidence {
     enum policy_hold hold;

@@ -3,7 +3,10 @@
  * policy_check. */
 #include "policies/policy_check_int.h"
 
-#include <regex.h>
+#include <stdlib.h>
+#include "base/atomic_file.h"
+#include "base/json_scan.h"
+#include "base/pattern.h"
 #include "policies/policy_url.h"
 
 /* ---- completing ---- */
@@ -81,15 +84,23 @@ static const struct validator_key validator_keys[] = {
 
 static void check_pattern(struct binder *b, const struct policy_validator *v)
 {
-    char why[128];
-    regex_t re;
-    int e = regcomp(&re, v->pattern, REG_EXTENDED | REG_NOSUB);
-    if (e == 0) {
-        regfree(&re);
-        return;
-    }
-    regerror(e, &re, why, sizeof why);
-    bind_error(b, binder_place(b, &v->pattern), NULL, "is not a regular expression: %s", why);
+    struct err_text why;
+    struct pattern *p = pattern_new(slice_str(v->pattern), &why);
+    if (!p)
+        bind_error(b, binder_place(b, &v->pattern), NULL, "is not a regular expression: %s", why.s);
+    pattern_free(p);
+}
+
+static void check_schema(struct binder *b, const struct policy_validator *v)
+{
+    struct err_text why;
+    char *text = NULL;
+    size_t n, at;
+    if (atomic_file_read(v->file, POLICY_MAX_SCHEMA_BYTES, &text, &n, &why) != ERR_OK)
+        bind_error(b, binder_place(b, &v->file), NULL, "%s", why.s);
+    else if (!json_validate(slice_make(text, n), &at))
+        bind_error(b, binder_place(b, &v->file), NULL, "%s is not JSON at byte %zu", v->file, at);
+    free(text);
 }
 
 static void check_judge_url(struct binder *b, const struct policy_validator *v)
@@ -115,6 +126,8 @@ static void check_validator(struct binder *b, const struct policy_validator *v)
     }
     if (v->kind == POLICY_VALIDATE_REGEX && v->pattern)
         check_pattern(b, v);
+    if (v->kind == POLICY_VALIDATE_JSON_SCHEMA && v->file)
+        check_schema(b, v);
     if (v->kind == POLICY_VALIDATE_HTTP && v->url)
         check_judge_url(b, v);
 }

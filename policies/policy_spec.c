@@ -1307,19 +1307,25 @@ static const struct spec_key validator_keys[] = {
      .type = SPEC_TEXT,
      AT(policy_validator, pattern),
      .also = "regex match",
-     .help = "POSIX extended regular expression; only with `regex`."},
+     .help =
+         "Regular expression as in JSON Schema and JavaScript, searched anywhere in the text; only "
+         "with `regex`."},
     {.name = "argv",
      .type = SPEC_STRINGS,
      .at = offsetof(struct policy_validator, argv),
      .count_at = offsetof(struct policy_validator, argv_count),
      .also = "command args cmd",
-     .help = "Program and arguments, run without a shell; the answer is its standard input, as "
-             "JSON. Only with `command`."},
+     .help =
+         "Program and arguments, run without a shell; request and answer are its standard input, "
+         "as JSON. Exit status 0 is a pass, 126 and above say nothing, others are a fail. Only "
+         "with `command`."},
     {.name = "url",
      .type = SPEC_TEXT,
      AT(policy_validator, url),
      .also = "endpoint",
-     .help = "Gets `{\"request\": ..., \"answer\": ...}` by POST; only with `http`."},
+     .help =
+         "Gets `{\"request\": ..., \"answer\": ...}` by POST and answers `{\"score\": 0..1}`, from "
+         "0.5 on a pass; only with `http`."},
     {.name = "timeout",
      .type = SPEC_DURATION,
      AT(policy_validator, timeout_ms),
@@ -1367,7 +1373,9 @@ static const struct spec_key confidence_keys[] = {
      .flags = SPEC_SHORT,
      .max = POLICY_MAX_VALIDATORS,
      .also = "validate checks",
-     .help = "Tests that an answer must pass; one that fails is worth nothing."},
+     .help =
+         "Tests that a whole answer must pass; one that fails is worth nothing. Of streams only "
+         "those that are held `whole` are tested."},
 };
 OBJECT(confidence, policy_confidence, "confidence", "How an answer is judged.");
 

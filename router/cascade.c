@@ -9,6 +9,7 @@
 #include "router/learner.h"
 #include "router/recording.h"
 #include "router/request_int.h"
+#include "router/validate_run.h"
 
 /* Of an answer that is judged: what lies beyond is not looked at. */
 #define SIGNALS_MAX_BYTES ((size_t)256 * 1024)
@@ -43,6 +44,7 @@ struct cascade {
     int now;
     bool has_earlier;
     double earlier_score;
+    struct validate_run *checking; /* validators of the answer at hand; NULL: none run */
     struct kept_answer kept;
 };
 
@@ -306,6 +308,7 @@ void cascade_end(struct request *r)
     if (!c)
         return;
     drop_kept(c);
+    validate_cancel(c->checking);
     answer_signals_clear(&c->signals[0]);
     answer_signals_clear(&c->signals[1]);
     beliefs_unref(c->beliefs);
@@ -315,7 +318,8 @@ void cascade_end(struct request *r)
 /* ---- judging ---- */
 
 /* What the answer at hand says of itself, as features and as a score. */
-static double score_answer(struct request *r, struct cascade *c, bool whole)
+static double score_answer(struct request *r, struct cascade *c, bool whole,
+                           enum confidence_verdict verdict)
 {
     const struct answer_signals *s = &c->signals[c->now], *before = &c->signals[!c->now];
     const struct beliefs_context *b = c->plan.q.beliefs;
@@ -323,6 +327,7 @@ static double score_answer(struct request *r, struct cascade *c, bool whole)
     struct confidence_context ctx = {
         .output_tokens = at->usage.n[TOK_OUTPUT],
         .usual_tokens = b ? b->arm[c->arm].tokens_out : 0,
+        .verdict = verdict,
         .has_earlier = c->has_earlier,
         .earlier_score = c->earlier_score,
     };
@@ -395,22 +400,50 @@ static bool sure_enough(const struct request *r, const struct cascade *c)
            plan_chance(&c->plan, c->arm) >= accept;
 }
 
-static struct flow_event judge(struct request *r, struct cascade *c, bool whole)
+static struct flow_event judge(struct request *r, enum confidence_verdict verdict)
 {
+    static const enum plan_verdict checked[] = {[CONFIDENCE_UNKNOWN] = PLAN_UNCHECKED,
+                                                [CONFIDENCE_PASS] = PLAN_PASSED,
+                                                [CONFIDENCE_FAIL] = PLAN_REFUTED};
+    struct cascade *c = r->cascade;
+    bool whole = r->flow.at_hand == FLOW_WHOLE;
     struct attempt *at = &r->attempts[r->hand];
-    double score = score_answer(r, c, whole);
+    double score = score_answer(r, c, whole, verdict);
     struct flow_event ev;
 
-    plan_answer(&c->plan, score, PLAN_UNCHECKED, whole ? (double)at->cost : c->plan.cost[c->arm]);
+    plan_answer(&c->plan, score, checked[verdict], whole ? (double)at->cost : c->plan.cost[c->arm]);
     at->confidence = plan_chance(&c->plan, c->arm);
     ev = follow(r, c, plan_next(&c->plan, sure_enough(r, c) ? 0 : allowed_arms(r, c)), whole);
     c->earlier_score = score;
     return ev;
 }
 
+static void on_validated(void *ctx, const struct validate_result *result)
+{
+    struct request *r = ctx;
+
+    r->cascade->checking = NULL;
+    if (r->flow.state == FLOW_AWAIT_VERDICT) /* else the deadline has decided */
+        request_step(r, judge(r, result->verdict));
+}
+
 bool cascade_judge(struct request *r, struct flow_event *ev)
 {
-    *ev = judge(r, r->cascade, r->flow.at_hand == FLOW_WHOLE);
+    struct cascade *c = r->cascade;
+    const struct validate_set *set = snapshot_validators(r->snap, r->route);
+    struct validate_result result = {.verdict = CONFIDENCE_UNKNOWN};
+
+    if (set && r->flow.at_hand == FLOW_WHOLE) {
+        struct validate_subject what = {.signals = &c->signals[c->now],
+                                        .request = ask_neutral(&r->ask, &r->arena),
+                                        .body = r->ask.body,
+                                        .model = cascade_arm_model(r, c->arm)};
+
+        c->checking = validate_start(&r->env->validators, set, &what, &result, on_validated, r);
+    }
+    if (c->checking)
+        return false;
+    *ev = judge(r, result.verdict);
     return true;
 }
 

@@ -48,6 +48,7 @@ void router_env_init(struct router_env *env, struct event_base *base, struct ups
     rng_seed_os(&env->rng);
     retry_budget_init(&env->budget);
     env->meters = meters_new(stats);
+    validate_runner_init(&env->validators, base, up);
     list_init(&env->in_flight);
     list_init(&env->idle);
     idtable_init(&env->waiting, UINT32_MAX / 2);
@@ -59,6 +60,7 @@ void router_env_clear(struct router_env *env)
     LIST_FOREACH_SAFE (it, &env->idle)
         free(CONTAINER_OF(it, struct request, link));
     idtable_clear(&env->waiting);
+    validate_runner_clear(&env->validators);
     cache_hot_free(env->hot);
     meters_free(env->meters);
 }

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "router/reply.h"
 #include "router/snapshot.h"
+#include "router/validate_run.h"
 
 struct background;
 struct learner;
@@ -41,11 +42,12 @@ struct router_env {
     struct idtable waiting;    /* requests that wait for a server to start, or for the encoder */
     size_t owed; /* answers of encoders and of the cache to this worker's mailbox that are still to
                     come */
-    struct cache *cache;    /* that was asked; borrowed */
-    struct cache_hot *hot;  /* owned; NULL until the cache is used */
-    int background_count;   /* requests of weir's own: router/background.h */
-    bool background_closed; /* no more of them */
-    int judges;             /* comparisons under way: router/judge.h */
+    struct cache *cache;               /* that was asked; borrowed */
+    struct cache_hot *hot;             /* owned; NULL until the cache is used */
+    struct validate_runner validators; /* programs and judges that look at answers */
+    int background_count;              /* requests of weir's own: router/background.h */
+    bool background_closed;            /* no more of them */
+    int judges;                        /* comparisons under way: router/judge.h */
 };
 void router_env_init(struct router_env *env, struct event_base *base, struct upstream *up,
                      struct ledger *ledger, struct stats *stats);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "router/classifier.h"
 #include "router/embedder.h"
+#include "router/validate_set.h"
 
 static void fill_headers(struct arena *a, const struct policy_backend *b,
                          struct snapshot_backend *sb)
@@ -91,6 +92,9 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
         fill_hashes(s->arena, b, sb);
         fill_headers(s->arena, b, sb);
     }
+    s->validators = ARENA_ARRAY(s->arena, struct validate_set *, p->route_count);
+    for (size_t i = 0; i < p->route_count; i++)
+        s->validators[i] = validate_set_new(&p->routes[i].decide.confidence);
     return s;
 }
 
@@ -98,6 +102,15 @@ void snapshot_set_classifier(struct snapshot *s, struct classifier *c, struct em
 {
     s->classifier = c;
     s->embedder = e ? embedder_hold(e) : NULL;
+}
+
+const struct validate_set *snapshot_validators(const struct snapshot *s,
+                                               const struct policy_route *route)
+{
+    const struct policy *p = s->policy;
+    bool own = route >= p->routes && route < p->routes + p->route_count;
+
+    return own ? s->validators[route - p->routes] : NULL; /* else of a request of weir's own */
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)
@@ -113,6 +126,8 @@ void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    for (size_t i = 0; i < s->policy->route_count; i++)
+        validate_set_free(s->validators[i]);
     classifier_unref(s->classifier);
     embedder_release(s->embedder);
     policy_unref(s->policy);

@@ -17,6 +17,7 @@ struct cache;
 struct cache_caps;
 struct classifier;
 struct embedder;
+struct validate_set;
 
 struct snapshot_backend {
     struct endpoint_shared *
@@ -39,6 +40,7 @@ struct snapshot {
     uint64_t serial;                   /* grows by one with each load */
     struct classifier *classifier;     /* owned reference; NULL: no route hangs on a class */
     struct embedder *embedder;         /* held; NULL: no transformer */
+    struct validate_set **validators;  /* owned; of each route; NULL: it has none */
     struct cache *cache;               /* borrowed from control; NULL: no route uses one */
     struct cache_caps *cache_caps;     /* borrowed likewise: router/cache_audit.h */
     /* private */
@@ -51,6 +53,9 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
 /* Before it is shared. Takes over the caller's reference to c (may be NULL), and holds e (may be
  * NULL). */
 void snapshot_set_classifier(struct snapshot *s, struct classifier *c, struct embedder *e);
+/* NULL: that route has none. */
+const struct validate_set *snapshot_validators(const struct snapshot *s,
+                                               const struct policy_route *route);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL allowed */
 

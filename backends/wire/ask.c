@@ -224,6 +224,16 @@ static enum err need_chat(struct ask *ask, struct arena *a, const char **param, 
     return err;
 }
 
+const struct chat *ask_neutral(struct ask *ask, struct arena *a)
+{
+    const char *param;
+    struct err_text t;
+
+    if (ask->api == WIRE_COMPLETIONS || ask->api == WIRE_EMBEDDINGS)
+        return NULL;
+    return need_chat(ask, a, &param, &t) == ERR_OK ? ask->chat : NULL;
+}
+
 static enum err write_chat(const struct chat *c, const struct ask_target *to, bool asks_logprobs,
                            struct arena *a, struct buf *out, const char **param, struct err_text *t)
 {

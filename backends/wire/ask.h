@@ -68,6 +68,10 @@ struct ask_body {
 enum err ask_write(struct ask *ask, const struct ask_target *to, struct arena *a,
                    struct ask_body *out, const char **param, struct err_text *t) MUST_CHECK;
 
+/* The request in its neutral form, parsed when it first is asked for; NULL: its API has none (text
+ * completions, embeddings), or it cannot be read in full, which only a server then judges. */
+const struct chat *ask_neutral(struct ask *ask, struct arena *a);
+
 /* Anthropic's count_tokens request: *tokens is an estimate (chat_estimate_tokens), *model as the
  * client wrote it. Errors as ask_scan. */
 enum err ask_count_tokens(struct slice body, struct arena *a, struct slice *model, int64_t *tokens,
