@@ -44,7 +44,8 @@ struct cascade {
     int now;
     bool has_earlier;
     double earlier_score;
-    struct validate_run *checking; /* validators of the answer at hand; NULL: none run */
+    struct validate_run *checking;   /* validators of the answer at hand; NULL: none run */
+    enum confidence_verdict verdict; /* what they said */
     struct kept_answer kept;
 };
 
@@ -318,8 +319,7 @@ void cascade_end(struct request *r)
 /* ---- judging ---- */
 
 /* What the answer at hand says of itself, as features and as a score. */
-static double score_answer(struct request *r, struct cascade *c, bool whole,
-                           enum confidence_verdict verdict)
+static double score_answer(struct request *r, struct cascade *c, bool whole)
 {
     const struct answer_signals *s = &c->signals[c->now], *before = &c->signals[!c->now];
     const struct beliefs_context *b = c->plan.q.beliefs;
@@ -327,7 +327,7 @@ static double score_answer(struct request *r, struct cascade *c, bool whole,
     struct confidence_context ctx = {
         .output_tokens = at->usage.n[TOK_OUTPUT],
         .usual_tokens = b ? b->arm[c->arm].tokens_out : 0,
-        .verdict = verdict,
+        .verdict = c->verdict,
         .has_earlier = c->has_earlier,
         .earlier_score = c->earlier_score,
     };
@@ -400,7 +400,7 @@ static bool sure_enough(const struct request *r, const struct cascade *c)
            plan_chance(&c->plan, c->arm) >= accept;
 }
 
-static struct flow_event judge(struct request *r, enum confidence_verdict verdict)
+static struct flow_event judge(struct request *r)
 {
     static const enum plan_verdict checked[] = {[CONFIDENCE_UNKNOWN] = PLAN_UNCHECKED,
                                                 [CONFIDENCE_PASS] = PLAN_PASSED,
@@ -408,10 +408,11 @@ static struct flow_event judge(struct request *r, enum confidence_verdict verdic
     struct cascade *c = r->cascade;
     bool whole = r->flow.at_hand == FLOW_WHOLE;
     struct attempt *at = &r->attempts[r->hand];
-    double score = score_answer(r, c, whole, verdict);
+    double score = score_answer(r, c, whole);
     struct flow_event ev;
 
-    plan_answer(&c->plan, score, checked[verdict], whole ? (double)at->cost : c->plan.cost[c->arm]);
+    plan_answer(&c->plan, score, checked[c->verdict],
+                whole ? (double)at->cost : c->plan.cost[c->arm]);
     at->confidence = plan_chance(&c->plan, c->arm);
     ev = follow(r, c, plan_next(&c->plan, sure_enough(r, c) ? 0 : allowed_arms(r, c)), whole);
     c->earlier_score = score;
@@ -423,8 +424,9 @@ static void on_validated(void *ctx, const struct validate_result *result)
     struct request *r = ctx;
 
     r->cascade->checking = NULL;
+    r->cascade->verdict = result->verdict;
     if (r->flow.state == FLOW_AWAIT_VERDICT) /* else the deadline has decided */
-        request_step(r, judge(r, result->verdict));
+        request_step(r, judge(r));
 }
 
 bool cascade_judge(struct request *r, struct flow_event *ev)
@@ -443,7 +445,8 @@ bool cascade_judge(struct request *r, struct flow_event *ev)
     }
     if (c->checking)
         return false;
-    *ev = judge(r, result.verdict);
+    c->verdict = result.verdict;
+    *ev = judge(r);
     return true;
 }
 
@@ -494,8 +497,10 @@ void cascade_whole(struct request *r)
 
 void cascade_forget_answer(struct request *r)
 {
-    if (r->cascade)
-        answer_signals_clear(&r->cascade->signals[r->cascade->now]);
+    if (!r->cascade)
+        return;
+    answer_signals_clear(&r->cascade->signals[r->cascade->now]);
+    r->cascade->verdict = CONFIDENCE_UNKNOWN;
 }
 
 struct answer_signals *cascade_signals(const struct request *r)
