@@ -26,9 +26,10 @@ struct api_exchange {
     struct snapshot *snap;   /* owned reference, until on_finished */
     const struct policy_tenant *tenant;
     struct api_path path;
-    bool counted; /* in api->in_flight */
-    bool routed;  /* reply.summary is valid */
-    bool allow;   /* the reply names the path's methods */
+    objid feedback; /* that the learner has; 0: none */
+    bool counted;   /* in api->in_flight */
+    bool routed;    /* reply.summary is valid */
+    bool allow;     /* the reply names the path's methods */
     char id[REQUEST_ID_BYTES];
 };
 
@@ -37,11 +38,13 @@ void api_client_init(struct api_client *api, struct router_env *env, struct snap
 {
     *api = (struct api_client){.env = env, .snapshot = snapshot_ref(s), .in_flight = in_flight};
     access_log_writer_init(&api->log, log);
+    api_feedback_init(&api->feedback, env);
 }
 
 void api_client_clear(struct api_client *api)
 {
     access_log_writer_clear(&api->log);
+    api_feedback_clear(&api->feedback);
     snapshot_unref(api->snapshot);
 }
 
@@ -334,6 +337,7 @@ static void answer_inference(struct api_exchange *e)
     case API_COUNT_TOKENS:
     case API_MODELS:
     case API_MODEL:
+    case API_FEEDBACK:
     case API_PREFLIGHT:
         return;
     }
@@ -357,6 +361,9 @@ static void on_request(void *ctx, struct http_exchange *x)
         return;
     case API_COUNT_TOKENS:
         answer_count_tokens(e);
+        return;
+    case API_FEEDBACK:
+        e->feedback = api_feedback_take(&e->api->feedback, x, e->tenant);
         return;
     case API_CHAT:
     case API_COMPLETIONS:
@@ -383,6 +390,8 @@ static void on_gone(void *ctx, struct http_exchange *x)
     struct request *r = e ? e->request : NULL;
 
     (void)ctx;
+    if (e)
+        api_feedback_gone(&e->api->feedback, e->feedback);
     if (!r)
         return;
     e->request = NULL;

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 #include "gateway/access_log.h"
+#include "gateway/api_feedback.h"
 #include "gateway/http_server.h"
 #include "router/request.h"
 
@@ -13,6 +14,7 @@ struct api_client { /* embedded in its worker */
     struct router_env *env;
     struct snapshot *snapshot; /* that new requests use; owned reference */
     struct access_log_writer log;
+    struct api_feedback feedback;
     _Atomic int64_t *in_flight; /* of the process */
     bool draining;
 };

@@ -15,6 +15,7 @@ static const struct {
     {{"/messages/count_tokens", 22}, API_COUNT_TOKENS, "POST, OPTIONS"},
     {{"/responses", 10}, API_RESPONSES, "POST, OPTIONS"},
     {{"/models", 7}, API_MODELS, "GET, HEAD, OPTIONS"},
+    {{"/feedback", 9}, API_FEEDBACK, "POST, OPTIONS"},
 };
 
 static enum err find(struct slice path, struct arena *a, struct api_path *out)

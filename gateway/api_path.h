@@ -15,6 +15,7 @@ enum api_endpoint {
     API_COUNT_TOKENS,
     API_MODELS,
     API_MODEL,
+    API_FEEDBACK,
     API_PREFLIGHT
 };
 

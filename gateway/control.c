@@ -28,6 +28,7 @@
 #include "gateway/policy_store.h"
 #include "gateway/policy_watch.h"
 #include "gateway/worker.h"
+#include "router/learner.h"
 #include "router/ledger.h"
 #include "router/snapshot.h"
 
@@ -205,6 +206,7 @@ static bool start_workers(struct control *c)
                                      .host = s->listen.host,
                                      .port = i ? worker_port(c->workers[0]) : s->listen.port,
                                      .ledger = c->ledger,
+                                     .learner = c->learner,
                                      .access_log = c->access_log,
                                      .launcher = c->launcher,
                                      .connections = &c->connections,
@@ -494,6 +496,7 @@ static void clear(struct control *c)
     free(c->workers);
     if (c->access_log)
         access_log_close(c->access_log);
+    learner_close(c->learner); /* its last outcomes go to the ledger */
     if (c->ledger) {
         if (!ledger_flush(c->ledger, LEDGER_FLUSH_MS)) {
             log_line(LOG_ERROR, "control", "ledger not written out in time", "queued=%" PRId64,
@@ -643,10 +646,11 @@ static struct stats *endpoint_gauges(const struct control *c)
 enum err control_write_metrics(struct control *c, struct buf *out)
 {
     size_t workers = control_workers(c), n = 0;
-    struct stats **tables = mem_zalloc(workers + 4, sizeof *tables);
+    struct stats **tables = mem_zalloc(workers + 5, sizeof *tables);
     for (size_t i = 0; i < workers; i++)
         tables[n++] = worker_stats(c->workers[i]);
     tables[n++] = ledger_stats(c->ledger);
+    tables[n++] = learner_stats(c->learner);
     tables[n++] = c->stats;
     if (c->cache.stats)
         tables[n++] = c->cache.stats;

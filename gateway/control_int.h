@@ -44,6 +44,7 @@ struct control {
     /* the process */
     int lock_fd; /* flock on <state_dir>/lock: one process owns a state directory */
     struct ledger *ledger;
+    struct learner *learner; /* owned */
     struct access_log *access_log;
     struct stats *stats;
     struct stats_cell *stale, *loaded_at;

@@ -14,10 +14,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/control_learn.h"
 #include "gateway/model_list.h"
 #include "gateway/policy_store.h"
 #include "gateway/worker.h"
 #include "policies/policy_diff.h"
+#include "router/learner.h"
 #include "router/snapshot.h"
 
 static const struct policy_load_options load_options = {.resolve_secrets = true,
@@ -296,7 +298,9 @@ static void keep_version(struct control *c, const struct policy *p, const char *
 enum err control_serve(struct control *c, struct policy *p, const char *origin, struct err_text *t)
 {
     struct control_built built;
-    enum err e = control_encoder_build(&c->encoder, p, &built, t);
+    enum err e = control_learn_open(&c->learner, p, c->ledger, t);
+    if (e == ERR_OK)
+        e = control_encoder_build(&c->encoder, p, &built, t);
     if (e == ERR_OK && (e = control_cache_open(&c->cache, p, built.embedder, t)) != ERR_OK)
         classifier_unref(built.classifier);
     if (e != ERR_OK) {
@@ -312,6 +316,7 @@ enum err control_serve(struct control *c, struct policy *p, const char *origin, 
     c->snapshot = snapshot_new(p, c->registry, ++c->loads);
     control_encoder_use(&c->encoder, &built);
     control_cache_serve(&c->cache, c->snapshot);
+    learner_set_policy(c->learner, p);
     snapshot_set_classifier(c->snapshot, built.classifier, built.embedder);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);

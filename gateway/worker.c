@@ -233,6 +233,7 @@ static bool set_up(struct worker *w)
     w->upstream = upstream_new(w->base, w->stats);
     router_env_init(&w->env, w->base, w->upstream, w->opt.ledger, w->stats);
     w->env.launcher = w->opt.launcher;
+    w->env.learner = w->opt.learner;
     w->env.mailbox = &w->mailbox;
     meters_bind(w->env.meters, w->opt.snapshot);
     api_client_init(&w->api, &w->env, w->opt.snapshot, w->opt.access_log, w->opt.in_flight);

@@ -11,6 +11,7 @@
 #include "router/snapshot.h"
 
 struct launcher;
+struct learner;
 struct ledger;
 struct worker;
 struct access_log;
@@ -21,6 +22,7 @@ struct worker_options {
     const char *host;
     uint16_t port;                 /* of the shared listener; 0 only for the first worker */
     struct ledger *ledger;         /* borrowed for the worker's life */
+    struct learner *learner;       /* borrowed for the worker's life */
     struct access_log *access_log; /* borrowed; NULL: none */
     struct launcher *launcher;     /* borrowed for the worker's life; NULL: none */
     _Atomic int64_t *connections, *in_flight; /* of the process, borrowed */

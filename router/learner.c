@@ -195,6 +195,7 @@ static void on_written(void *ctx, enum err err)
     l->batch_full = false;
     learner_labels_retry(l);
     learner_send(l);
+    learner_serve_flush(l);
 }
 
 static void take_evidence(struct learner *l)
@@ -287,7 +288,7 @@ static void begin_read(struct learner *l)
 }
 
 /* A read that began after everything was written has seen it. */
-static void serve_flush(struct learner *l)
+void learner_serve_flush(struct learner *l)
 {
     uint64_t asked;
 
@@ -327,7 +328,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     }
     if (++l->ticks % READ_TICKS == 0)
         begin_read(l);
-    serve_flush(l);
+    learner_serve_flush(l);
 }
 
 static void on_mail(evutil_socket_t fd, short what, void *ctx)

@@ -60,6 +60,7 @@ struct learner {
 /* Takes what workers have posted, and sends a batch off if none is under way. */
 void learner_send(struct learner *l);
 bool learner_nothing_waits(const struct learner *l);
+void learner_serve_flush(struct learner *l); /* if somebody waits for one and all is written */
 
 /* ---- learner_label.c ---- */
 void learner_label_begin(struct message *m, void *ctx); /* a label's deliver */

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define AWAIT_REQUEST_US INT64_C(1000000)  /* four flushes of whoever has it */
+#define AWAIT_REQUEST_US INT64_C(1000000)  /* four flushes of whoever has it; a client waits */
 #define AWAIT_STORE_US   INT64_C(60000000) /* of labels that nobody waits for */
 #define MAX_JOBS         10000
 #define MAX_CONFLICTS    100
@@ -50,19 +50,20 @@ static void forget_try(struct label_job *j)
 static void finish(struct label_job *j, enum err err)
 {
     struct learner_label *label = j->label;
+    struct learner *l = j->l;
 
     label->err = err;
     count(j, err != ERR_OK ? err_name(err) : label->changed ? "counted" : "unchanged");
     list_remove(&j->link);
-    j->l->label_count--;
+    l->label_count--;
     forget_try(j);
     free(j);
-    if (!label->reply_to) {
-        label->msg.discard(&label->msg);
-        return;
-    }
     label->msg.deliver = label->on_done;
-    mailbox_post(label->reply_to, &label->msg);
+    if (label->reply_to)
+        mailbox_post(label->reply_to, &label->msg);
+    else
+        label->msg.discard(&label->msg);
+    learner_serve_flush(l);
 }
 
 /* How far the source is believed where the request went. */
@@ -96,6 +97,7 @@ static void book(const struct label_job *j)
 }
 
 static void look(struct label_job *j);
+static void on_failure(struct label_job *j, enum err err);
 
 static void on_relabelled(void *ctx, enum err err)
 {
@@ -105,11 +107,13 @@ static void on_relabelled(void *ctx, enum err err)
         look(j);
         return;
     }
-    if (err == ERR_OK && j->label->changed)
+    if (err != ERR_OK) {
+        on_failure(j, err == ERR_CONFLICT ? ERR_OVERLOADED : err);
+        return;
+    }
+    if (j->label->changed)
         book(j);
-    else
-        j->label->changed = false;
-    finish(j, err == ERR_CONFLICT ? ERR_OVERLOADED : err);
+    finish(j, ERR_OK);
 }
 
 /* A line that nobody of ours wrote stands for nothing. */
@@ -137,14 +141,16 @@ static bool may_still_come(const struct label_job *j)
            (!j->l->opt.path || !learner_nothing_waits(j->l));
 }
 
-static void on_missing(struct label_job *j, enum err err)
+/* Either it did not work now, and may in a moment, or that is the answer. */
+static void on_failure(struct label_job *j, enum err err)
 {
-    bool patient = !j->label->reply_to && !j->l->closing;
+    int64_t patience_us = j->label->reply_to ? AWAIT_REQUEST_US : AWAIT_STORE_US;
 
     if (err == ERR_NOT_FOUND && may_still_come(j)) {
         j->resting = true;
         learner_send(j->l);
-    } else if (err == ERR_OVERLOADED && patient && clock_mono_us() < j->begun_us + AWAIT_STORE_US) {
+    } else if (err == ERR_OVERLOADED && !j->l->closing &&
+               clock_mono_us() < j->begun_us + patience_us) {
         j->resting = true;
     } else {
         finish(j, err);
@@ -157,7 +163,7 @@ static void on_found(void *ctx, enum err err, const struct learn_found *found)
     struct learner_label *label = j->label;
 
     if (err != ERR_OK) {
-        on_missing(j, err);
+        on_failure(j, err);
         return;
     }
     if (!read_lines(j, found)) {

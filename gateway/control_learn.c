@@ -1,0 +1,34 @@
+/* Opens the learner. Called by control_policy.c; control.c closes it. */
+#include "gateway/control_learn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "router/learner.h"
+
+#define FILE_NAME "learn.sqlite"
+
+enum err control_learn_open(struct learner **l, const struct policy *p, struct ledger *ledger,
+                            struct err_text *t)
+{
+    const struct policy_cache *c = &p->cache;
+    bool redis = c->store == POLICY_STORE_REDIS && c->redis_address;
+    size_t n = strlen(p->server.state_dir) + sizeof "/" FILE_NAME;
+    struct learner_options opt = {.ledger = ledger};
+    char *path;
+    enum err err;
+
+    if (*l)
+        return ERR_OK;
+    path = mem_alloc(n);
+    snprintf(path, n, "%s/" FILE_NAME, p->server.state_dir);
+    opt.path = redis ? NULL : path;
+    opt.redis_url = redis ? c->redis_address : NULL;
+    opt.prefix = redis ? c->redis_prefix : NULL;
+    err = learner_open(&opt, l, t);
+    if (err == ERR_OK)
+        log_line(LOG_INFO, "learn", "open", "store=%s", redis ? "redis" : "embedded");
+    free(path);
+    return err;
+}

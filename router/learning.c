@@ -1,0 +1,102 @@
+/* Reads a request's plan and attempts, owns nothing. Called by account.c. */
+#include "router/learning.h"
+
+#include "router/confidence.h"
+#include "router/decide/curve.h"
+#include "router/evidence.h"
+#include "router/learner.h"
+#include "router/request_int.h"
+
+_Static_assert(CONFIDENCE_FEATURES <= EVIDENCE_FEATURES, "features are remembered whole");
+_Static_assert(PANDORA_BOXES <= EVIDENCE_ANSWERS, "so are the arms of a cascade");
+
+/* The entry of a model; made when it is not there yet. NULL: there are too many. */
+static struct evidence_answer *answer_of(struct evidence_answer *all, int *count, const char *model)
+{
+    for (int i = 0; i < *count; i++)
+        if (strcmp(all[i].model, model) == 0)
+            return &all[i];
+    if (*count == EVIDENCE_ANSWERS)
+        return NULL;
+    all[*count] = (struct evidence_answer){
+        .model = model, .bin = -1, .chance = -1, .failed = true, .verdict_milli = -1};
+    return &all[(*count)++];
+}
+
+/* Of several attempts on one model the answer is the last's, the cost is all of theirs. */
+static void add_attempt(const struct attempt *at, struct evidence_answer *a)
+{
+    a->cost = money_add(a->cost, at->cost);
+    a->served = a->served || at->served;
+    if (at->err != ERR_OK && !at->passed_over && !at->served)
+        return;
+    a->failed = false;
+    a->tokens_in =
+        at->usage.n[TOK_INPUT] + at->usage.n[TOK_CACHED_INPUT] + at->usage.n[TOK_CACHE_WRITE];
+    a->tokens_out = at->usage.n[TOK_OUTPUT] + at->usage.n[TOK_REASONING];
+    a->latency_ms = at->duration_us < 0 ? 0 : at->duration_us / 1000;
+    if (!at->features)
+        return;
+    a->bin = curve_bin(at->score);
+    a->chance = at->confidence;
+    a->verdict_milli = at->verdict_milli;
+    a->features = at->features;
+    a->feature_count = CONFIDENCE_FEATURES;
+}
+
+/* In which stage each arm was asked, as the plan has it. */
+static void add_stages(const struct request *r, struct evidence_answer *all, int count)
+{
+    const struct plan *p = cascade_plan(r);
+
+    for (int i = 0; p && i < p->log.count; i++) {
+        const struct plan_choice *c = &p->log.choice[i];
+
+        for (int j = 0; j < count && c->chosen >= 0; j++)
+            if (strcmp(all[j].model, cascade_arm_model(r, c->chosen)) == 0)
+                all[j].stage = c->stage;
+    }
+}
+
+static bool is_learned(const struct request *r)
+{
+    const struct policy_decide *d = &r->route->decide;
+
+    return r->cascade && d->mode != POLICY_DECIDE_ORDER && d->learn.mode == POLICY_LEARN_ON;
+}
+
+void learning_post(struct request *r)
+{
+    const struct policy *p = r->snap->policy;
+    struct evidence_answer all[EVIDENCE_ANSWERS];
+    int count = 0;
+
+    if (!r->env->learner || !r->route || r->background)
+        return;
+    if (r->cache.entry) { /* its words were another request's: an outcome is booked, not counted */
+        struct evidence_answer *a =
+            answer_of(all, &count, arena_strdup(&r->arena, r->cache.entry->f.model));
+        a->served = r->outcome == ERR_OK;
+        a->failed = false;
+    }
+    for (int i = 0; i < r->attempt_count; i++) {
+        const struct attempt *at = &r->attempts[i];
+        struct evidence_answer *a =
+            at->lost ? NULL : answer_of(all, &count, p->models[at->model].name);
+
+        if (a)
+            add_attempt(at, a);
+    }
+    add_stages(r, all, count);
+    if (count)
+        all[0].first = !r->cache.entry;
+    learner_post(r->env->learner,
+                 &(struct evidence){.tenant = r->tenant ? r->tenant->name : "",
+                                    .request_id = r->id,
+                                    .route = r->route->name,
+                                    .class_name = arena_strdup(&r->arena, r->class.is.label),
+                                    .decided_wall_us = r->received_wall_us,
+                                    .learn = is_learned(r) && !r->cache.entry,
+                                    .answers = all,
+                                    .count = count});
+}

@@ -1,0 +1,165 @@
+"""Replicas that share a Redis learn as one: the same traffic through three of them leaves the same counters as through one. When
+the Redis is away, requests go on."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import weirproc
+
+pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
+
+
+class Redis(weirproc.Process):
+    def __init__(self, folder):
+        self.socket = folder / "redis.sock"
+        self.folder = folder
+        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"],
+                         folder / "redis.log")
+        weirproc.wait_until(lambda: self.alive() and self.cli("ping") == "PONG", 10, "redis-server to answer")
+
+    def cli(self, *words):
+        done = subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    def counters(self):
+        """{(context, arm, kind): {field: sum over buckets}}, but for how long things took."""
+        sums = {}
+        for key in self.cli("keys", "weir:{learn}:u:*").splitlines():
+            context, arm, kind, _ = key.removeprefix("weir:{learn}:u:").split(" ")
+            cells = self.cli("hgetall", key).splitlines()
+            unit = sums.setdefault((context, arm, kind), {})
+            for field, value in zip(cells[::2], cells[1::2]):
+                unit[field] = unit.get(field, 0) + int(value)
+        return {name: {f: v for f, v in unit.items() if v and f != "latency_ms"} for name, unit in sums.items()}
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = Redis(tmp_path)
+    yield server
+    server.kill()
+
+
+def policy(url, redis, folder):
+    return f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{folder}/state", drain: 5s}}
+cache: {{store: redis, redis: {{url: "unix:{redis.socket}", prefix: "weir:"}}}}
+backends:
+  up: {{dialect: openai, url: "{url}"}}
+models:
+  small: {{backend: up, price: {{input: 1, output: 1}}}}
+  big: {{backend: up, price: {{input: 10, output: 10}}}}
+routes:
+  - {{name: ladder, match: {{model: auto}}, cascade: [small, big], accept: 0.01, cache: off}}
+  - {{name: top, match: {{model: top}}, cascade: [big, small], accept: 0.01, cache: off}}
+"""
+
+
+@pytest.fixture
+def replicas(start, upstream, redis, tmp_path):
+    """replicas(n): so many gateways on one Redis."""
+    made = []
+
+    def make(n):
+        for _ in range(n):
+            folder = tmp_path / f"replica{len(made)}"
+            folder.mkdir()
+            made.append(start(policy(upstream.url, redis, folder), folder=folder))
+        return made[-n:]
+    return make
+
+
+def ask(weir, model):
+    status, head, data = weirproc.http("POST", weir.base + "/v1/chat/completions",
+                                       {"model": model, "messages": [{"role": "user", "content": "hello"}]})
+    assert status == 200, data
+    return head["x-request-id"]
+
+
+def feed(weir, request_id, **body):
+    status, _, data = weirproc.http("POST", weir.base + "/v1/feedback", {"request_id": request_id, **body})
+    return status, json.loads(data)
+
+
+def traffic(gateways, redis, seed=3, requests=60):
+    """Answers labelled by whichever replica, late, twice, withdrawn, out of order; the same whatever the number of replicas."""
+    dice, ids = random.Random(seed), []
+    redis.cli("flushall")
+    for i in range(requests):
+        where = gateways[dice.randrange(3) % len(gateways)]
+        ids.append(ask(where, dice.choice(["auto", "auto", "top"])))
+    words = []
+    for i, one in enumerate(ids):
+        if dice.random() < 0.7:
+            for moment in range(dice.randrange(1, 4)):
+                words.append((one, 1000 + moment, dice.choice([{"success": True}, {"success": False}, {"score": 0.5}, {"success": None}])))
+    words += dice.sample(words, len(words) // 2)
+    dice.shuffle(words)
+    jobs = [(gateways[dice.randrange(3) % len(gateways)], w) for w in words]
+
+    def work(part):
+        for where, (one, moment, body) in part:
+            status, got = feed(where, one, time=moment, **body)
+            assert status == 200, got
+    threads = [threading.Thread(target=work, args=(jobs[i::4],)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    weirproc.wait_until(lambda: sum(u.get("asked", 0) for u in redis.counters().values()) == requests, 10, "everything is counted")
+    return redis.counters()
+
+
+def test_three_learn_as_one(replicas, redis):
+    alone = traffic(replicas(1), redis)
+    together = traffic(replicas(3), redis)
+    assert alone == together
+    slow = [u for (_, _, kind), u in together.items() if kind == "s"]
+    assert sum(u.get("resolved", 0) for u in slow) > 20
+    assert not any(v < 0 for u in together.values() for v in u.values())
+
+
+def test_a_redis_that_goes_away_and_comes_back_empty(replicas, redis, tmp_path):
+    (weir,) = replicas(1)
+    before = ask(weir, "auto")
+    assert feed(weir, before, success=True)[0] == 200
+    redis.kill()
+    during = [ask(weir, "auto") for _ in range(5)]
+    status, got = feed(weir, during[0], success=True)
+    assert (status, got["error"]["code"]) == (503, "overloaded")
+    weirproc.wait_until(lambda: weir.metric("weir_learn_store_up") == 0, 10, "it is noticed")
+    again = Redis(tmp_path)
+    try:
+        weirproc.wait_until(lambda: feed(weir, during[0], success=True)[0] == 200, 20, "learning goes on")
+        assert feed(weir, before, success=True)[0] == 404  # gone with the Redis
+        assert sum(u.get("asked", 0) for (_, _, kind), u in again.counters().items() if kind == "s") == 5
+        weirproc.wait_until(lambda: weir.metric("weir_learn_store_up") == 1, 10, "it is noticed")
+        assert weir.metric("weir_learn_dropped_total") == 0
+    finally:
+        weir.stop()
+        again.kill()
+
+
+def test_a_slow_redis_does_not_slow_requests(replicas, redis):
+    (weir,) = replicas(1)
+    ask(weir, "auto")
+    redis.child.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    ids = [ask(weir, "auto") for _ in range(10)]
+    assert time.monotonic() - began < 5
+    assert feed(weir, ids[0], success=True)[0] == 503
+    redis.child.send_signal(signal.SIGCONT)
+    for one in ids:
+        weirproc.wait_until(lambda: feed(weir, one, success=True)[0] == 200, 20, "it is counted")
+    assert sum(u.get("resolved", 0) for (_, _, kind), u in redis.counters().items() if kind == "s") == 10

@@ -1,0 +1,559 @@
+/* router/learner with its two stores, a file and a real redis-server: what is posted and labelled
+ * is counted once, whatever is killed, stalled or emptied; replicas learn as one. */
+#include <cmocka.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "router/decide/beliefs.h"
+#include "router/evidence.h"
+#include "router/learn_store.h"
+#include "router/learner.h"
+#include "tests/unit/cache/redis_server.h"
+#include "tests/unit/policies/policy_fixture.h"
+
+static char dir[64], path[96];
+static struct redis_server redis;
+
+static void remove_files(void)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        unlink(name);
+    }
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/weir_learner_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/learn.sqlite", dir);
+    if (redis_server_installed())
+        redis_server_start(&redis);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    remove_files();
+    if (redis.folder[0])
+        redis_server_remove(&redis);
+    return rmdir(dir);
+}
+
+static int each(void **state)
+{
+    (void)state;
+    remove_files();
+    if (redis.pid)
+        redis_server_do(&redis, "FLUSHALL");
+    return 0;
+}
+
+static struct learner *open_learner(bool shared)
+{
+    struct learner_options opt = {
+        .path = shared ? NULL : path, .redis_url = redis.url, .prefix = "w:"};
+    struct err_text t = {""};
+    struct learner *l;
+    if (shared && !redis.pid)
+        skip();
+    if (learner_open(&opt, &l, &t) != ERR_OK)
+        fail_msg("%s", t.s);
+    return l;
+}
+
+#define NOW (clock_wall_us())
+
+static void post(struct learner *l, const char *id, const char *model, int bin)
+{
+    static const float features[] = {1, 2};
+    struct evidence_answer a[] = {{.model = model,
+                                   .bin = bin,
+                                   .chance = 0.5,
+                                   .first = true,
+                                   .served = true,
+                                   .cost = 1000,
+                                   .verdict_milli = -1,
+                                   .features = features,
+                                   .feature_count = 2}};
+    learner_post(l, &(struct evidence){.tenant = "acme",
+                                       .request_id = id,
+                                       .route = "chat",
+                                       .class_name = "math",
+                                       .decided_wall_us = NOW,
+                                       .learn = true,
+                                       .answers = a,
+                                       .count = 1});
+}
+
+/* ---- labels ---- */
+
+struct asked {
+    struct learner_label label;
+    char id[64];
+    bool done;
+};
+
+static void on_done(struct message *m, void *ctx)
+{
+    (void)ctx;
+    CONTAINER_OF(CONTAINER_OF(m, struct learner_label, msg), struct asked, label)->done = true;
+}
+
+static void on_discard(struct message *m)
+{
+    (void)m;
+    fail_msg("a label was discarded");
+}
+
+static struct mailbox box;
+
+static void say(struct learner *l, struct asked *a, const char *tenant, const char *id, int value,
+                int64_t said_us)
+{
+    *a = (struct asked){.label = {.msg.discard = on_discard,
+                                  .reply_to = &box,
+                                  .on_done = on_done,
+                                  .tenant = tenant,
+                                  .model = "",
+                                  .source = TALLY_EXPLICIT,
+                                  .value_milli = value,
+                                  .said_us = said_us,
+                                  .note = ""}};
+    snprintf(a->id, sizeof a->id, "%s", id);
+    a->label.request_id = a->id;
+    learner_label(l, &a->label);
+}
+
+static void await(struct asked *a)
+{
+    struct pollfd p = {.fd = box.fd, .events = POLLIN};
+    for (int i = 0; !a->done && i < 1000; i++) {
+        (void)poll(&p, 1, 20);
+        mailbox_drain(&box, NULL);
+    }
+    assert_true(a->done);
+}
+
+static enum err label(struct learner *l, const char *id, int value, int64_t said_us)
+{
+    struct asked a;
+    say(l, &a, "acme", id, value, said_us);
+    await(&a);
+    return a.label.err;
+}
+
+/* ---- what the store has ---- */
+
+struct dump {
+    struct tally sum;
+    size_t units;
+    bool done;
+    struct event_base *base;
+};
+
+static void dump_unit(void *ctx, const struct learn_unit_name *name, const struct tally *t)
+{
+    struct dump *d = ctx;
+    d->units++;
+    for (int f = 0; f < TALLY_FIELDS; f++)
+        if (name->kind == TALLY_SLOW)
+            tally_add(&d->sum, f, t->count[f]);
+        else
+            assert_true(t->count[f] == 0 || tally_is_fast(f));
+}
+
+static void dump_reset(void *ctx)
+{
+    (void)ctx;
+}
+
+static void dump_done(void *ctx, enum err err)
+{
+    struct dump *d = ctx;
+    d->done = err == ERR_OK;
+    event_base_loopbreak(d->base);
+}
+
+/* All counters, summed over contexts, arms and buckets. */
+static struct dump dump(bool shared)
+{
+    struct dump d = {.base = event_base_new()};
+    struct learn_store *s;
+    struct err_text t = {""};
+    enum err err = shared ? learn_store_redis_open(redis.url, "w:", d.base, &s, &t)
+                          : learn_store_sqlite_open(path, d.base, &s, &t);
+    assert_int_equal(err, ERR_OK);
+    while (!d.done) {
+        s->ops->read(s, &(struct learn_read){dump_unit, dump_reset, dump_done, &d});
+        event_base_dispatch(d.base);
+    }
+    s->ops->close(s);
+    event_base_free(d.base);
+    return d;
+}
+
+static int64_t good(const struct dump *d)
+{
+    int64_t sum = 0;
+    for (int b = 0; b < TALLY_BINS; b++)
+        sum += d->sum.count[tally_label(TALLY_EXPLICIT, true, b)];
+    return sum;
+}
+
+static int64_t bad(const struct dump *d)
+{
+    int64_t sum = 0;
+    for (int b = 0; b < TALLY_BINS; b++)
+        sum += d->sum.count[tally_label(TALLY_EXPLICIT, false, b)];
+    return sum;
+}
+
+/* ---- one learner ---- */
+
+static void labels_come_and_go(bool shared)
+{
+    struct learner *l = open_learner(shared);
+    struct asked a;
+    struct dump d;
+
+    post(l, "r1", "small", 3);
+    post(l, "r2", "small", 3);
+    assert_int_equal(label(l, "r1", 1000, 10), ERR_OK); /* before it was flushed */
+    assert_int_equal(label(l, "r2", 0, 10), ERR_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(label(l, "r1", 1000, 11 + i), ERR_OK);
+    assert_true(learner_flush(l, 5000));
+    d = dump(shared);
+    assert_int_equal(d.sum.count[TALLY_ASKED], 2);
+    assert_int_equal(d.sum.count[TALLY_RESOLVED], 2);
+    assert_int_equal(good(&d), 1000);
+    assert_int_equal(bad(&d), 1000);
+    assert_int_equal(label(l, "r1", 250, 20), ERR_OK);  /* another mind */
+    assert_int_equal(label(l, "r1", 1000, 15), ERR_OK); /* late: an older word */
+    assert_int_equal(label(l, "r2", -1, 20), ERR_OK);   /* taken back */
+    d = dump(shared);
+    assert_int_equal(d.sum.count[TALLY_RESOLVED], 1);
+    assert_int_equal(good(&d), 250);
+    assert_int_equal(bad(&d), 750);
+    assert_int_equal(d.sum.count[TALLY_ASKED], 2);
+
+    int64_t begun_us = clock_mono_us();
+    assert_int_equal(label(l, "nobody", 0, 20), ERR_NOT_FOUND);
+    assert_true(clock_mono_us() - begun_us < 3000000);
+    say(l, &a, "other", "r1", 0, 99); /* not theirs */
+    await(&a);
+    assert_int_equal(a.label.err, ERR_NOT_FOUND);
+    say(l, &a, "acme", "r1", 500, 99);
+    await(&a);
+    assert_true(a.label.changed);
+    assert_string_equal(a.label.about, "small");
+    learner_close(l);
+
+    l = open_learner(shared); /* another process */
+    assert_int_equal(label(l, "r1", 1000, 100), ERR_OK);
+    learner_close(l);
+    d = dump(shared);
+    assert_int_equal(good(&d), 1000);
+    assert_int_equal(bad(&d), 0);
+}
+
+static void labels_in_a_file(void **state)
+{
+    (void)state;
+    labels_come_and_go(false);
+}
+
+static void labels_in_redis(void **state)
+{
+    (void)state;
+    labels_come_and_go(true);
+}
+
+/* Of a repeated id the newest request of that tenant is meant. */
+static void a_repeated_id(bool shared)
+{
+    struct learner *l = open_learner(shared);
+    struct asked a;
+    struct dump d;
+
+    post(l, "same", "small", 3);
+    assert_true(learner_flush(l, 5000));
+    post(l, "same", "big", 4);
+    assert_true(learner_flush(l, 5000));
+    say(l, &a, "acme", "same", 1000, 1);
+    await(&a);
+    assert_string_equal(a.label.about, "big");
+    d = dump(shared);
+    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, 4)], 1000);
+    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, 3)], 0);
+    learner_close(l);
+}
+
+static void repeated_ids(void **state)
+{
+    (void)state;
+    a_repeated_id(false);
+    a_repeated_id(true);
+}
+
+/* ---- kill -9 ---- */
+
+static void work_until_killed(bool shared)
+{
+    struct learner *l = open_learner(shared);
+    char id[64];
+    mailbox_init(&box);
+    for (int i = 0;; i++) {
+        snprintf(id, sizeof id, "%d_%d", (int)getpid(), i);
+        post(l, id, i % 2 ? "small" : "big", i % TALLY_BINS);
+        if (i % 5 == 0)
+            label(l, id, 1000, i);
+        if (i % 7 == 0)
+            usleep(1000);
+    }
+}
+
+/* Counters and what they count are written in one step: after any death they agree. */
+static void killed_at_any_time(bool shared)
+{
+    struct rng rng;
+    if (shared && !redis.pid)
+        skip();
+    rng_seed(&rng, 3);
+    for (int round = 0; round < 4; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            work_until_killed(shared);
+            _exit(1);
+        }
+        usleep(100000 + (useconds_t)rng_below(&rng, 300000));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    struct dump d = dump(shared);
+    int64_t answers = 0;
+    for (int b = 0; b < TALLY_BINS; b++)
+        answers += d.sum.count[tally_answers(0, b)];
+    assert_true(d.sum.count[TALLY_ASKED] > 0);
+    assert_int_equal(d.sum.count[TALLY_ASKED], answers);
+    assert_int_equal(d.sum.count[TALLY_COST_NANOUSD], 1000 * answers);
+    assert_int_equal(good(&d), 1000 * d.sum.count[TALLY_RESOLVED]);
+    assert_int_equal(d.sum.count[TALLY_REALISED_MILLI], good(&d));
+    assert_true(d.sum.count[TALLY_RESOLVED] <= answers);
+}
+
+static void a_killed_process(void **state)
+{
+    (void)state;
+    killed_at_any_time(false);
+    killed_at_any_time(true);
+}
+
+/* ---- a Redis in trouble ---- */
+
+static void a_stalled_redis(void **state)
+{
+    struct learner *l = open_learner(true);
+    struct dump d;
+    char id[32];
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        snprintf(id, sizeof id, "r%d", i);
+        post(l, id, "small", 1);
+        if (i == 100) { /* in the middle of a batch, longer than a call may take */
+            kill(redis.pid, SIGSTOP);
+            assert_false(learner_flush(l, 2500));
+            kill(redis.pid, SIGCONT);
+        }
+    }
+    assert_true(learner_flush(l, 20000));
+    d = dump(true);
+    assert_int_equal(d.sum.count[TALLY_ASKED], 300);
+    assert_int_equal(label(l, "r0", 1000, 1), ERR_OK);
+    assert_int_equal(label(l, "r299", 1000, 1), ERR_OK);
+    d = dump(true);
+    assert_int_equal(good(&d), 2000);
+    learner_close(l);
+}
+
+static void a_redis_that_is_away(void **state)
+{
+    struct learner *l = open_learner(true);
+    struct dump d;
+    (void)state;
+    post(l, "before", "small", 1);
+    assert_true(learner_flush(l, 5000));
+    redis_server_stop(&redis); /* and all that it had is lost */
+    assert_int_equal(label(l, "before", 1000, 1), ERR_OVERLOADED);
+    for (int i = 0; i < 70000; i++) { /* more than may wait */
+        char id[32];
+        snprintf(id, sizeof id, "r%d", i);
+        post(l, id, "small", 1);
+        if (i % 10000 == 0)
+            assert_false(learner_flush(l, 1)); /* they are taken, and go nowhere */
+    }
+    assert_false(learner_flush(l, 300));
+    redis_server_start(&redis);
+    assert_true(learner_flush(l, 30000));
+    d = dump(true);
+    assert_true(d.sum.count[TALLY_ASKED] > 60000);
+    assert_int_equal(label(l, "r69999", 1000, 1), ERR_OK);
+    assert_int_equal(label(l, "before", 1000, 1), ERR_NOT_FOUND);
+    assert_true(atomic_load(&stats_cell(learner_stats(l), STAT_LEARN_DROPPED, NULL)->value) > 0);
+    learner_close(l);
+}
+
+/* ---- replicas ---- */
+
+static struct policy *policy(void)
+{
+    return fixture_load(
+        "version: 1\n" FIXTURE_BACKEND "models:\n"
+        "  small: {backend: local, price: {input: 0.1, output: 0.4}}\n"
+        "  big: {backend: local, price: {input: 2, output: 8}}\n"
+        "routes:\n"
+        "  - {name: chat, match: {model: auto}, cascade: [small, big], objective: {floor: 0.8}}\n");
+}
+
+/* Waits until beliefs have seen so many answers of a model. */
+static struct beliefs *beliefs_of(struct learner *l, double asked)
+{
+    for (int i = 0; i < 100; i++) {
+        assert_true(learner_flush(l, 5000));
+        struct beliefs *b = learner_beliefs(l);
+        const struct beliefs_context *c = b ? beliefs_find(b, SLICE("chat"), SLICE("math")) : NULL;
+        if (c && c->arm[0].asked + c->arm[1].asked > asked - 0.5)
+            return b;
+        beliefs_unref(b);
+        usleep(20000);
+    }
+    fail_msg("beliefs never saw %.0f answers", asked);
+    return NULL;
+}
+
+#define REQUESTS 300
+
+/* The same traffic through n learners; each label goes to some replica, some twice. */
+static struct tally traffic(int n, struct beliefs **beliefs)
+{
+    struct learner *l[3];
+    struct asked *asked = mem_zalloc((size_t)REQUESTS * 2, sizeof *asked);
+    struct policy *p = policy();
+    struct rng rng;
+    char id[32];
+
+    redis_server_do(&redis, "FLUSHALL");
+    for (int i = 0; i < n; i++) {
+        l[i] = open_learner(true);
+        learner_set_policy(l[i], p);
+    }
+    policy_unref(p);
+    rng_seed(&rng, 11);
+    for (int i = 0; i < REQUESTS; i++) {
+        snprintf(id, sizeof id, "r%d", i);
+        post(l[(int)rng_below(&rng, 3) % n], id, i % 3 ? "small" : "big",
+             (int)rng_below(&rng, TALLY_BINS));
+    }
+    for (int i = 0; i < 2 * REQUESTS; i++) {
+        int r = (int)rng_below(&rng, REQUESTS);
+        snprintf(id, sizeof id, "r%d", r);
+        say(l[(int)rng_below(&rng, 3) % n], &asked[i], "acme", id, (int)rng_below(&rng, 3) * 500,
+            (int64_t)rng_below(&rng, 20));
+    }
+    for (int i = 0; i < 2 * REQUESTS; i++) {
+        await(&asked[i]);
+        assert_int_equal(asked[i].label.err, ERR_OK);
+    }
+    for (int i = 0; i < n; i++)
+        assert_true(learner_flush(l[i], 5000));
+    for (int i = 0; i < n; i++)
+        beliefs[i] = beliefs_of(l[i], REQUESTS);
+    for (int i = 0; i < n; i++)
+        learner_close(l[i]);
+    free(asked);
+    return dump(true).sum;
+}
+
+static void same_bits(const struct beliefs *a, const struct beliefs *b)
+{
+    assert_int_equal(beliefs_count(a), beliefs_count(b));
+    for (size_t i = 0; i < beliefs_count(a); i++) {
+        struct beliefs_context x = *beliefs_at(a, i), y = *beliefs_at(b, i);
+        assert_string_equal(x.label, y.label);
+        for (int j = 0; j < x.arms; j++)
+            x.arm[j].model = y.arm[j].model = NULL; /* names are each one's own copies */
+        for (int j = 0; j < x.arms; j++)
+            assert_memory_equal(&x.arm[j].p, &y.arm[j].p, sizeof x.arm[j].p);
+        assert_memory_equal(&x.propensity, &y.propensity, sizeof x.propensity);
+        assert_memory_equal(&x.draw, &y.draw, sizeof x.draw);
+        assert_memory_equal(&x.price.v, &y.price.v, sizeof x.price.v);
+    }
+}
+
+static void three_replicas_learn_as_one(void **state)
+{
+    struct beliefs *one[1], *three[3];
+    (void)state;
+    if (!redis.pid)
+        skip();
+    struct tally alone = traffic(1, one), together = traffic(3, three);
+    assert_memory_equal(&alone, &together, sizeof alone);
+    assert_int_equal(alone.count[TALLY_ASKED], REQUESTS);
+    for (int i = 0; i < 3; i++) {
+        same_bits(one[0], three[i]);
+        beliefs_unref(three[i]);
+    }
+    beliefs_unref(one[0]);
+}
+
+/* ---- opening ---- */
+
+static void what_cannot_be_opened(void **state)
+{
+    struct learner *l;
+    struct err_text t = {""};
+    (void)state;
+    assert_int_not_equal(learner_open(&(struct learner_options){.path = "/no/such/dir/x"}, &l, &t),
+                         ERR_OK);
+    assert_non_null(strstr(t.s, "/no/such/dir/x"));
+    FILE *f = fopen(path, "w");
+    fputs("no database at all, but long enough to be looked at as one: 0123456789 0123456789", f);
+    fclose(f);
+    assert_int_not_equal(learner_open(&(struct learner_options){.path = path}, &l, &t), ERR_OK);
+    assert_int_not_equal(
+        learner_open(&(struct learner_options){.redis_url = "http://x", .prefix = ""}, &l, &t),
+        ERR_OK);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup(f, each)
+    const struct CMUnitTest tests[] = {
+        TEST(labels_in_a_file),
+        TEST(labels_in_redis),
+        TEST(repeated_ids),
+        TEST(a_killed_process),
+        TEST(a_stalled_redis),
+        TEST(a_redis_that_is_away),
+        TEST(three_replicas_learn_as_one),
+        TEST(what_cannot_be_opened),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    mailbox_init(&box);
+    int failed = cmocka_run_group_tests(tests, begin, end);
+    mailbox_close(&box);
+    mailbox_clear(&box);
+    return failed;
+}
