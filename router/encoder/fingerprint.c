@@ -49,12 +49,18 @@ struct fingerprint fingerprint_shortened(struct fingerprint space, int max_token
     return cut(digest_of(slice_make(text, (size_t)n)));
 }
 
+/* Counts up when a precision's vectors come out different for the same weights. */
+static int way_of(enum encoder_precision precision)
+{
+    return precision == ENCODER_INT8 ? 2 : 1;
+}
+
 struct fingerprint fingerprint_full(struct fingerprint space, enum encoder_precision precision)
 {
     char hex[FINGERPRINT_TEXT_BYTES], text[128];
     fingerprint_text(space, hex);
-    int n = snprintf(text, sizeof text, "weir vectors 1\nspace %s\nprecision %s\n", hex,
-                     encoder_precision_name(precision));
+    int n = snprintf(text, sizeof text, "weir vectors %d\nspace %s\nprecision %s\n",
+                     way_of(precision), hex, encoder_precision_name(precision));
     return cut(digest_of(slice_make(text, (size_t)n)));
 }
 

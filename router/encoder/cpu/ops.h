@@ -3,7 +3,9 @@
  * else is written once, in bert_cpu.c.
  *
  * int8 follows one scheme everywhere: weights are signed, one scale per output column; activations
- * are signed -127..127, one scale per row (token), taken from that row's largest magnitude. Sums
+ * are signed -127..127, one scale per row (token), taken from that row's largest magnitude. Inputs
+ * that are known not to lie below a small -shift (what GELU gives) take all of -128..127 from there
+ * to the row's largest, which halves the steps; the bias makes up for the shift. Sums
  * are exact in 32 bits, so quantised products are equal to the last bit on every instruction set.
  *
  * Rows in memory are padded to CPU_ALIGN floats and the padding is zero; buffers are aligned to 64
@@ -32,7 +34,9 @@ struct cpu_matrix {
     const int8_t *s8;    /* or NULL */
     const float *bias;   /* [outputs] */
     const float *scale;  /* [outputs]: of the column's weights; int8 */
-    const int32_t *base; /* [outputs]: where sums begin, see cpu_ops.unsigned_rows; int8 */
+    const int32_t *base; /* [outputs]: where sums begin: what rows are stored with beside their
+                            inputs, times the column's weights, taken back; int8 */
+    float shift;         /* no input lies below -shift; 0: inputs of either sign; int8 */
     const float *smooth; /* [inputs] or NULL: inputs are multiplied by it before they are quantised;
                             the weights were divided by it (SmoothQuant, arXiv:2211.10438) */
 };
@@ -96,27 +100,46 @@ struct cpu_norm {
     float *row_max;      /* [rows][CPU_ROW_MAX_LANES]: magnitudes of x * smooth */
 };
 
-/* Quantises rows: out[r][i] = round(in[r][i] * smooth[i] * 127 / max_r), scale[r] = max_r / 127. */
+/* Quantises rows: out[r][i] = round(in[r][i] * smooth[i] * 127 / max_r), scale[r] = max_r / 127;
+ * with a shift, round((in[r][i] + shift) * 255 / (max_r + shift)) - 128 and (max_r + shift) / 255.
+ */
 struct cpu_quantize {
     const float *in; /* [rows][stride] */
     size_t stride;
     int rows, size; /* size: padded */
     const float *smooth;
+    float shift;
     const float *row_max; /* [rows][CPU_ROW_MAX_LANES] when known, else NULL */
     void *out;            /* [rows][size] */
     float *scale;         /* [rows] */
 };
+
+/* Of a row whose largest magnitude is max: its bytes are round(x * up + offset). */
+struct cpu_step {
+    float up, offset, scale;
+};
+static inline struct cpu_step cpu_step_of(float max, float shift)
+{
+    struct cpu_step s = {max > 0 ? 127.0f / max : 0, 0, max / 127.0f};
+    if (shift > 0) {
+        s.up = 255.0f / (max + shift);
+        s.offset = shift * s.up; /* rounded by itself: the same on every instruction set */
+        s.offset -= 128.0f;
+        s.scale = (max + shift) / 255.0f;
+    }
+    return s;
+}
 
 /* out[n] = halves[n] + add[n]; n padded. */
 typedef void cpu_add_halves_fn(const uint16_t *halves, const float *add, int n, float *out);
 
 struct cpu_ops {
     const char *isa;
-    int panel;          /* columns of a panel */
-    int group;          /* inputs of a group; int8 */
-    int row_bytes;      /* of one quantised activation */
-    bool unsigned_rows; /* rows are stored with 128 added: sums begin at -128 * sum(weights) */
-    int head_multiple;  /* attention takes heads of a multiple of this size */
+    int panel;                     /* columns of a panel */
+    int group;                     /* inputs of a group; int8 */
+    int row_bytes;                 /* of one quantised activation */
+    bool unsigned_rows;            /* rows are stored with 128 added */
+    int head_multiple;             /* attention takes heads of a multiple of this size */
     cpu_add_halves_fn *add_halves; /* binary16 */
     void (*product_f32)(const struct cpu_product *p);
     void (*product_s8)(const struct cpu_product *p);

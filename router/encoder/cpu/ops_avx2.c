@@ -140,7 +140,8 @@ INLINE void multiply_s8(const struct tile *t, const int rows, veci sum[TILE_ROWS
     __asm__("" : "+r"(in3));
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
-        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        for (int j = 0; j < VECTORS; j++)
+            sum[r][j] = _mm256_loadu_si256((const __m256i *)(const void *)(t->base + j * LANES));
     for (; panel != end; panel += 2 * PANEL, in += 2, in3 += 2) {
         __m256i b0 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)panel));
         __m256i b1 =
@@ -156,18 +157,19 @@ INLINE void multiply_s8(const struct tile *t, const int rows, veci sum[TILE_ROWS
     }
 }
 
-INLINE __m256i quantize_8(const float *row, const float *smooth, vec up)
+INLINE __m256i quantize_8(const float *row, const float *smooth, vec up, vec offset)
 {
     vec v = smooth ? vec_mul(vec_load(row), vec_load(smooth)) : vec_load(row);
-    return _mm256_cvtps_epi32(vec_mul(v, up));
+    return _mm256_cvtps_epi32(vec_fma(v, up, offset));
 }
 
-INLINE void quantize_run(const float *row, const float *smooth, int n, vec up, row_s8 *out)
+INLINE void quantize_run(const float *row, const float *smooth, int n, vec up, vec offset,
+                         row_s8 *out)
 {
     for (int i = 0; i < n; i += 2 * LANES) {
-        __m256i both =
-            _mm256_packs_epi32(quantize_8(row + i, smooth ? smooth + i : NULL, up),
-                               quantize_8(row + i + LANES, smooth ? smooth + i + LANES : NULL, up));
+        __m256i both = _mm256_packs_epi32(
+            quantize_8(row + i, smooth ? smooth + i : NULL, up, offset),
+            quantize_8(row + i + LANES, smooth ? smooth + i + LANES : NULL, up, offset));
         /* Packing works within halves: quarters 0 2 1 3 put it in order. */
         _mm256_storeu_si256((__m256i *)(void *)(out + i), _mm256_permute4x64_epi64(both, 0xd8));
     }

@@ -4,9 +4,9 @@
  * for weights and 1 for the broadcast activation; rows are split into tiles of nearly equal height.
  * A panel of 384 inputs is 24 KiB, so it stays in the first-level cache while the rows pass.
  *
- * vpdpbusd multiplies unsigned by signed bytes: rows are stored with 128 added, and sums begin at
- * -128 * sum(weights), which undoes it exactly. It is written in assembly because gcc 12 copies and
- * spills accumulators around the intrinsic. */
+ * vpdpbusd multiplies unsigned by signed bytes: rows are stored with 128 added, and where that does
+ * not stand for a shift sums begin at -128 * sum(weights), which undoes it exactly. It is written
+ * in assembly because gcc 12 copies and spills accumulators around the intrinsic. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -168,7 +168,8 @@ INLINE void multiply_s8(const struct tile *t, const int rows, veci sum[TILE_ROWS
 }
 
 /* 64 floats -> bytes with 128 added, in order. */
-INLINE void quantize_64(const float *row, const float *smooth, __m512 up, uint8_t *out)
+INLINE void quantize_64(const float *row, const float *smooth, __m512 up, __m512 offset,
+                        uint8_t *out)
 {
     __m512i q[4];
 #pragma GCC unroll 4
@@ -176,7 +177,7 @@ INLINE void quantize_64(const float *row, const float *smooth, __m512 up, uint8_
         __m512 v = _mm512_loadu_ps(row + i * LANES);
         if (smooth)
             v = _mm512_mul_ps(v, _mm512_loadu_ps(smooth + i * LANES));
-        q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(v, up));
+        q[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(v, up, offset));
     }
     /* Packing works within quarters of a vector: the result has them in the order 0 4 8 12 1 5 ..
      */
@@ -187,10 +188,11 @@ INLINE void quantize_64(const float *row, const float *smooth, __m512 up, uint8_
     _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, bytes));
 }
 
-INLINE void quantize_run(const float *row, const float *smooth, int n, vec up, row_s8 *out)
+INLINE void quantize_run(const float *row, const float *smooth, int n, vec up, vec offset,
+                         row_s8 *out)
 {
     for (int i = 0; i < n; i += 64)
-        quantize_64(row + i, smooth ? smooth + i : NULL, up, out + i);
+        quantize_64(row + i, smooth ? smooth + i : NULL, up, offset, out + i);
 }
 
 #include "router/encoder/cpu/vector_kernels.inc"

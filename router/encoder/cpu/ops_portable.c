@@ -72,7 +72,8 @@ static void product_s8(const struct cpu_product *p)
         const int8_t *panel = w->s8 + (size_t)column * (size_t)w->inputs;
         for (int r = 0; r < p->rows; r++) {
             const int8_t *in = (const int8_t *)p->in + (size_t)r * (size_t)w->inputs;
-            int32_t exact[PANEL] = {0};
+            int32_t exact[PANEL];
+            memcpy(exact, w->base + column, sizeof exact);
             for (int k = 0; k < w->inputs; k++)
                 for (int c = 0; c < PANEL; c++)
                     exact[c] += in[k] * panel[k * PANEL + c];
@@ -102,10 +103,11 @@ static void quantize(const struct cpu_quantize *q)
         int8_t *out = (int8_t *)q->out + (size_t)r * (size_t)q->size;
         float max =
             q->row_max ? q->row_max[r * CPU_ROW_MAX_LANES] : largest(row, q->smooth, q->size);
-        float up = max > 0 ? 127.0f / max : 0;
-        q->scale[r] = max / 127.0f;
+        struct cpu_step step = cpu_step_of(max, q->shift);
+        q->scale[r] = step.scale;
         for (int i = 0; i < q->size; i++)
-            out[i] = (int8_t)lrintf((q->smooth ? row[i] * q->smooth[i] : row[i]) * up);
+            out[i] = (int8_t)lrintf(
+                fmaf(q->smooth ? row[i] * q->smooth[i] : row[i], step.up, step.offset));
     }
 }
 

@@ -83,7 +83,9 @@ struct cpu_matrix cpu_pack_s8(const struct cpu_ops *ops, const struct cpu_linear
     float *factors = smooth ? cpu_block_take(b, (size_t)m.inputs * sizeof *factors) : NULL;
     if (smooth)
         memcpy(factors, smooth, (size_t)l->inputs * sizeof *factors);
-    float *row = mem_zalloc((size_t)l->inputs, sizeof *row);
+    float *row = mem_zalloc((size_t)l->inputs, sizeof *row), *bias = (float *)(uintptr_t)m.bias;
+    /* Sums of what rows are stored with, 128 or nothing, less what stands for an input of 0. */
+    int stored = (l->shift > 0 ? 128 : 0) - (ops->unsigned_rows ? 128 : 0);
     for (int o = 0; o < l->outputs; o++) {
         float max = 0;
         for (int i = 0; i < l->inputs; i++) {
@@ -93,17 +95,21 @@ struct cpu_matrix cpu_pack_s8(const struct cpu_ops *ops, const struct cpu_linear
             max = fmaxf(max, fabsf(row[i]));
         }
         scale[o] = max / 127.0f;
+        int32_t sum = 0;
         for (int i = 0; i < l->inputs; i++) {
             int8_t q = max > 0 ? (int8_t)lrintf(row[i] * (127.0f / max)) : 0;
             to[place(ops, &m, ops->group, o, i)] = q;
-            base[o] -= ops->unsigned_rows ? 128 * q : 0;
+            sum += q;
         }
+        base[o] = stored * sum;
+        bias[o] -= l->shift * scale[o] * (float)sum;
     }
     free(row);
     m.scale = scale;
     m.base = base;
     m.s8 = to;
     m.smooth = factors;
+    m.shift = l->shift;
     return m;
 }
 

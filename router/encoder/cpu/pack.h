@@ -19,6 +19,7 @@ void *cpu_block_take(struct cpu_block *b, size_t bytes);
 struct cpu_linear {
     const float *weight, *bias;
     int inputs, outputs;
+    float shift; /* see struct cpu_matrix */
 };
 /* What cpu_pack_* takes from a block, at most. */
 size_t cpu_pack_bytes(int inputs, int outputs, bool s8);

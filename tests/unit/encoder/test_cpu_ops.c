@@ -25,6 +25,7 @@ struct job {
     float *weight, *bias, *in;    /* in[rows][in_stride], padding zero */
     float *out;                   /* [rows][out_stride] */
     float *row_max;
+    float shift; /* of the inputs, see struct cpu_matrix */
 };
 
 static struct job job_new(int rows, int inputs, int outputs, struct rng *r)
@@ -70,7 +71,7 @@ static void run_s8(const struct cpu_ops *ops, struct job *j, const float *smooth
 {
     struct cpu_gelu gelu;
     struct cpu_block block;
-    const struct cpu_linear l = {j->weight, j->bias, j->inputs, j->outputs};
+    const struct cpu_linear l = {j->weight, j->bias, j->inputs, j->outputs, j->shift};
     cpu_gelu_init(&gelu, false);
     cpu_block_init(&block, cpu_pack_bytes(j->inputs, j->outputs, true) + 64 * 5);
     struct cpu_matrix w = cpu_pack_s8(ops, &l, smooth, &block);
@@ -81,6 +82,7 @@ static void run_s8(const struct cpu_ops *ops, struct job *j, const float *smooth
                                          .rows = j->rows,
                                          .size = (int)j->in_stride,
                                          .smooth = w.smooth,
+                                         .shift = w.shift,
                                          .out = rows,
                                          .scale = scale});
     ops->product_s8(&(struct cpu_product){.w = &w,
@@ -107,10 +109,31 @@ static float expected_s8(const struct job *j, int row, int column)
         in_max = fmaxf(in_max, fabsf(in[k]));
         weight_max = fmaxf(weight_max, fabsf(weight[k]));
     }
-    int64_t sum = 0;
+    int64_t sum = 0, weights = 0;
+    float bias = j->bias[column], unit = weight_max / 127.0f;
+    if (j->shift > 0) {
+        float up = 255.0f / (in_max + j->shift), offset = j->shift * up;
+        offset -= 128.0f;
+        for (int k = 0; k < j->inputs && weight_max > 0; k++) {
+            long q = lrintf(fmaf(in[k], up, offset)), w = lrintf(weight[k] * (127.0f / weight_max));
+            assert_in_range(q + 128, 0, 255);
+            sum += (q + 128) * w;
+            weights += w;
+        }
+        bias -= j->shift * unit * (float)weights;
+        return fmaf((float)sum * unit, (in_max + j->shift) / 255.0f, bias);
+    }
     for (int k = 0; k < j->inputs && in_max > 0 && weight_max > 0; k++)
         sum += lrintf(in[k] * (127.0f / in_max)) * lrintf(weight[k] * (127.0f / weight_max));
-    return fmaf((float)sum * (weight_max / 127.0f), in_max / 127.0f, j->bias[column]);
+    return fmaf((float)sum * unit, in_max / 127.0f, bias);
+}
+
+/* Nothing below -0.17, as after GELU. */
+static void shift_inputs(struct job *j)
+{
+    j->shift = 0.171f;
+    for (size_t i = 0; i < (size_t)j->rows * j->in_stride; i++)
+        j->in[i] = fmaxf(j->in[i], -0.17f);
 }
 
 static void check_s8(const struct cpu_ops *ops, struct job *j)
@@ -137,6 +160,9 @@ static void int8_products_are_exact(void **state)
     rng_seed(&r, 1);
     for (int rows = 1; rows <= 67; rows++) {
         struct job j = job_new(rows, inputs[rows % 4], outputs[rows / 4 % 4], &r);
+        for (size_t k = 0; k < n; k++)
+            check_s8(ops[k], &j);
+        shift_inputs(&j);
         for (size_t k = 0; k < n; k++)
             check_s8(ops[k], &j);
         job_free(&j);
@@ -214,7 +240,7 @@ static void int8_is_the_same_everywhere(void **state)
 static void check_f32(const struct cpu_ops *ops, struct job *j, bool add)
 {
     struct cpu_block block;
-    const struct cpu_linear l = {j->weight, j->bias, j->inputs, j->outputs};
+    const struct cpu_linear l = {j->weight, j->bias, j->inputs, j->outputs, 0};
     cpu_block_init(&block, cpu_pack_bytes(j->inputs, j->outputs, false) + 64 * 5);
     struct cpu_matrix w = cpu_pack_f32(ops, &l, &block);
     fill_out(j, 0.25f);
@@ -258,7 +284,7 @@ static void activation_is_near(const struct cpu_ops *ops, bool tanh_form)
     struct cpu_gelu gelu;
     struct cpu_block block;
     const float weight[1] = {1}, bias[1] = {0};
-    const struct cpu_linear l = {weight, bias, 1, 1};
+    const struct cpu_linear l = {weight, bias, 1, 1, 0};
     cpu_gelu_init(&gelu, tanh_form);
     cpu_block_init(&block, cpu_pack_bytes(1, 1, false) + 64 * 5);
     struct cpu_matrix w = cpu_pack_f32(ops, &l, &block);
