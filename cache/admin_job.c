@@ -349,7 +349,9 @@ static void start_get(struct admin_run *r)
 {
     const struct admin_job *j = r->job;
 
-    if (j->any_scope)
+    if (j->by_exact)
+        store_get_exact(r->c->store, j->filter.scope, j->exact, on_got, r);
+    else if (j->any_scope)
         store_find(r->c->store, j->ids[0].id, on_got, r);
     else
         store_get(r->c->store, j->ids, j->id_count, on_got, r);

@@ -47,7 +47,9 @@ struct admin_job {
     struct store_ref ids[STORE_MAX_IDS];
     size_t id_count;
     bool any_scope; /* of ADMIN_GET: ids[0] is all that is known */
-    bool expects;   /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
+    bool by_exact;  /* of ADMIN_GET: the one that answers `exact` in the filter's scope */
+    struct digest exact;
+    bool expects; /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
     uint8_t expected[CACHE_SUM_BYTES];
     enum admin_mark pin, quarantine;
     uint64_t after; /* of ADMIN_WATCH */

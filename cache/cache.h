@@ -83,6 +83,27 @@ struct cache_why {
     float features[RISK_FEATURES];
 };
 
+/* A question that is asked only to know what would become of it: nothing is counted, nobody is
+ * kept waiting by it, nothing is learned. */
+struct cache_neighbour {
+    struct cache_entry *entry; /* a reference */
+    double cosine;
+    int guard;          /* of enum guard that refuses it; -1: none */
+    double probability; /* -1: it is refused, or its answer is in quarantine */
+    bool admitted;      /* to that asker; false: of a shared scope, and nobody vouches for it yet */
+    float features[RISK_FEATURES];
+};
+struct cache_explained {
+    bool by_meaning; /* neighbours were looked for; else: no index, no vector, not allowed */
+    struct cache_neighbour near[RISK_NEIGHBOURS]; /* by falling cosine */
+    size_t count;
+    double cut;
+    int choice; /* the one that would be served, or would be if it were sure enough; -1 */
+    bool would_serve, serve;
+    unsigned budget;
+    struct risk_facts risk; /* of that budget */
+};
+
 /* One question on its way; heap, handed over whole, freed by whoever holds it with cache_ask_free.
  */
 struct cache_ask {
@@ -94,7 +115,8 @@ struct cache_ask {
     const uint16_t *vector;  /* [dim] halves, owned; NULL: exact tier only */
     int dim;
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES]; /* of the vector; the asker's to set */
-    bool lead; /* take part in coalescing: be the leader, or wait for one */
+    struct cache_explained *explain; /* owned; NULL: an ordinary question. Then all of the answer */
+    bool lead;                       /* take part in coalescing: be the leader, or wait for one */
     bool join; /* wait for a leader if there is one; whoever comes back may lead all the same */
     /* the answer */
     enum cache_verdict verdict;
@@ -106,6 +128,7 @@ struct cache_ask {
 };
 struct cache_ask *cache_ask_new(const struct cache_question *q, const uint16_t *vector, int dim);
 void cache_ask_free(struct cache_ask *a);
+void cache_ask_explain(struct cache_ask *a); /* it is one of those: before cache_lookup */
 
 enum err cache_open(const struct cache_options *opt, struct cache **out,
                     struct err_text *t) MUST_CHECK;

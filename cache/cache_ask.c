@@ -40,7 +40,16 @@ void cache_ask_free(struct cache_ask *a)
         return;
     cache_entry_unref(a->entry);
     cache_entry_unref(a->neighbour);
+    for (size_t i = 0; a->explain && i < a->explain->count; i++)
+        cache_entry_unref(a->explain->near[i].entry);
+    free(a->explain);
     free(a);
+}
+
+void cache_ask_explain(struct cache_ask *a)
+{
+    a->explain = mem_zalloc(1, sizeof *a->explain);
+    a->explain->choice = -1;
 }
 
 struct cache_order *cache_order_new(enum cache_order_kind kind, struct slice scope,

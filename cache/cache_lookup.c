@@ -181,6 +181,11 @@ static void on_exact(void *ctx, enum err err, struct cache_entry *const *e, size
 
 void cache_lookup_start(struct cache *c, struct cache_ask *a)
 {
+    if (a->explain) {
+        if (!cache_meaning_begin(c, a))
+            mailbox_post(a->reply_to, &a->msg);
+        return;
+    }
     c->facts.lookups += !a->join;
     if (c->closing || !a->q.rules.exact) {
         if (!cache_meaning_begin(c, a))

@@ -142,6 +142,7 @@ struct neighbour {
     double cosine;
     struct cache_entry *entry; /* a reference; NULL: not (or no longer) there */
     bool fits;                 /* the gates let it pass */
+    int guard;                 /* that did not; -1 */
 };
 
 struct search {
@@ -169,7 +170,9 @@ static void end_search(struct search *s, enum cache_verdict v, struct cache_entr
     struct cache *c = s->c;
     struct cache_ask *a = s->ask;
 
-    if (v == CACHE_HIT_SEMANTIC)
+    if (a->explain)
+        mailbox_post(a->reply_to, &a->msg);
+    else if (v == CACHE_HIT_SEMANTIC)
         cache_lookup_answer(c, a, v, e);
     else
         cache_lookup_miss(c, a);
@@ -221,6 +224,7 @@ static void compare_texts(struct search *s, struct guard_likeness *like)
         int refused = guard_refuses(&mine, &theirs, s->ask->q.rules.guards);
         guard_compare(&mine, &theirs, &like[i]);
         s->near[i].fits = refused < 0;
+        s->near[i].guard = refused;
         if (i == 0)
             s->ask->why.guard = refused;
     }
@@ -279,6 +283,43 @@ static bool is_admitted(const struct search *s, const struct cache_entry *best)
     return false;
 }
 
+/* What decide would have done, and why; nothing of it is done. */
+static void explain(struct search *s)
+{
+    struct cache_explained *x = s->ask->explain;
+    struct cache_budgets *budgets = s->c->meaning->budgets;
+    struct guard_likeness like[NEIGHBOURS];
+    struct risk_neighbour n[NEIGHBOURS];
+    size_t which[NEIGHBOURS];
+    double p[NEIGHBOURS];
+    struct risk_verdict v;
+
+    compare_texts(s, like);
+    int count = candidates(s, like, n, which);
+    x->by_meaning = true;
+    x->count = s->count;
+    for (size_t i = 0; i < s->count; i++)
+        x->near[i] = (struct cache_neighbour){.entry = cache_entry_ref(s->near[i].entry),
+                                              .cosine = s->near[i].cosine,
+                                              .guard = s->near[i].guard,
+                                              .probability = -1,
+                                              .admitted = is_admitted(s, s->near[i].entry)};
+    x->budget = cache_budgets_find(budgets, s->ask->q.scope, &s->ask->q.rules);
+    risk_peek(cache_budgets_risk(budgets, x->budget), n, count, p, &v);
+    for (int i = 0; i < count; i++) {
+        x->near[which[i]].probability = p[i];
+        risk_features(&n[i], x->near[which[i]].features);
+    }
+    risk_facts(cache_budgets_risk(budgets, x->budget), &x->risk);
+    x->cut = v.cut;
+    x->choice = v.choice < 0 ? -1 : (int)which[v.choice];
+    x->would_serve = v.would_serve;
+    x->serve = v.serve && !s->ask->q.rules.shadow && x->near[x->choice].admitted;
+    mailbox_post(s->ask->reply_to, &s->ask->msg);
+    drop_neighbours(s);
+    free(s);
+}
+
 static void decide(struct search *s)
 {
     struct cache *c = s->c;
@@ -327,6 +368,8 @@ static void look_at(struct search *s)
 
     if (!sift(s) && found == NEIGHBOURS && ++s->round < ROUNDS)
         find(s); /* all of them were of the past: what lies behind them? */
+    else if (s->ask->explain)
+        explain(s);
     else
         decide(s);
 }

@@ -266,23 +266,41 @@ static void choose_audit(struct risk *r, double uniform, struct risk_verdict *v)
     v->audit = uniform < v->audit_share;
 }
 
-void risk_consider(struct risk *r, const struct risk_neighbour *n, int count, double uniform,
+/* The surest. p (may be NULL): as in risk_peek. */
+static void choose(const struct risk *r, const struct risk_neighbour *n, int count, double *p,
                    struct risk_verdict *out)
 {
     *out = (struct risk_verdict){.choice = -1};
     for (int i = 0; i < count; i++) {
         float f[RISK_FEATURES];
-        double p;
-        if (risk_quarantined(r, n[i].answer))
-            continue;
-        risk_features(&n[i], f);
-        p = probability(r, n[i].answer, f);
-        if (out->choice < 0 || p > out->p) {
+        double right = -1;
+        if (!risk_quarantined(r, n[i].answer)) {
+            risk_features(&n[i], f);
+            right = probability(r, n[i].answer, f);
+        }
+        if (p)
+            p[i] = right;
+        if (right >= 0 && (out->choice < 0 || right > out->p)) {
             out->choice = i;
-            out->p = p;
+            out->p = right;
             memcpy(out->features, f, sizeof f);
         }
     }
+}
+
+void risk_peek(const struct risk *r, const struct risk_neighbour *n, int count, double *p,
+               struct risk_verdict *out)
+{
+    choose(r, n, count, p, out);
+    out->cut = r->cut;
+    out->would_serve = out->choice >= 0 && out->p >= r->cut;
+    out->serve = out->would_serve && is_warm(r) && !r->alarm;
+}
+
+void risk_consider(struct risk *r, const struct risk_neighbour *n, int count, double uniform,
+                   struct risk_verdict *out)
+{
+    choose(r, n, count, NULL, out);
     count_request(r, out->p);
     out->cut = r->cut;
     out->would_serve = out->choice >= 0 && out->p >= r->cut;

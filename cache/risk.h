@@ -93,6 +93,11 @@ struct risk_verdict {
 void risk_consider(struct risk *r, const struct risk_neighbour *n, int count, double uniform,
                    struct risk_verdict *out);
 
+/* What risk_consider would say, without counting a request: for those who want to know why. p[i] is
+ * the probability of each neighbour, -1: its answer is in quarantine. No audit is chosen. */
+void risk_peek(const struct risk *r, const struct risk_neighbour *n, int count, double *p,
+               struct risk_verdict *out);
+
 /* A comparison of the stored answer with a fresh one: of a miss, or of an audited hit. */
 struct risk_label {
     uint64_t answer;

@@ -57,6 +57,7 @@ json_t *cache_json_head(const struct cache_fields *f)
     put_id(o, "id", f->id);
     put_id(o, "answer", f->answer);
     json_put(o, "scope", json_put_slice(f->scope));
+    json_put(o, "owner", json_put_slice(f->owner));
     json_put(o, "text", json_put_slice(f->text));
     json_put(o, "dialect", json_put_slice(f->dialect));
     json_put(o, "api", json_put_slice(f->api));

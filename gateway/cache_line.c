@@ -43,9 +43,9 @@ json_t *cache_line_json(const struct cache_fields *f)
     const struct {
         const char *key;
         struct slice text;
-    } texts[] = {{"scope", f->scope},       {"text", f->text},   {"dialect", f->dialect},
-                 {"api", f->api},           {"model", f->model}, {"route", f->route},
-                 {"class", f->class_label}, {"body", f->body}};
+    } texts[] = {{"scope", f->scope},     {"owner", f->owner},       {"text", f->text},
+                 {"dialect", f->dialect}, {"api", f->api},           {"model", f->model},
+                 {"route", f->route},     {"class", f->class_label}, {"body", f->body}};
     char id[20], digest[DIGEST_HEX_BYTES], fingerprint[2 * CACHE_FINGERPRINT_BYTES + 1];
     json_t *o = json_object();
 
@@ -249,10 +249,10 @@ static bool take_body(struct reader *r)
 static bool is_known(const char *key)
 {
     static const char *const known[] = {
-        "weir_cache", "id",         "answer",       "exact",  "rest",   "scope",
-        "text",       "dialect",    "api",          "model",  "route",  "class",
-        "body",       "tags",       "pinned",       "usage",  "vector", "quarantined",
-        "created_ms", "expires_ms", "cost_nanousd", "encoder"};
+        "weir_cache",  "id",         "answer",     "exact",        "rest",   "scope",
+        "owner",       "text",       "dialect",    "api",          "model",  "route",
+        "class",       "body",       "tags",       "pinned",       "usage",  "vector",
+        "quarantined", "created_ms", "expires_ms", "cost_nanousd", "encoder"};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(key, known[i]) == 0)
@@ -284,12 +284,12 @@ static bool take(struct reader *r)
            (version == CACHE_LINE_VERSION || wrong(r, "weir_cache", "version 1")) &&
            only_known(r) && take_id(r, "id", &f->id) && take_id(r, "answer", &f->answer) &&
            take_digest(r, "exact", &f->exact) && take_digest(r, "rest", &f->rest) &&
-           take_text(r, "scope", &f->scope) && take_text(r, "text", &f->text) && take_wire(r) &&
-           take_text(r, "model", &f->model) && take_text(r, "route", &f->route) &&
-           take_text(r, "class", &f->class_label) && take_body(r) && take_tags(r) &&
-           take_bool(r, "pinned", &f->pinned) && take_bool(r, "quarantined", &f->quarantined) &&
-           take_times(r) && take_usage(r) && take_int(r, r->o, "cost_nanousd", &f->cost) &&
-           take_vector(r);
+           take_text(r, "scope", &f->scope) && take_text(r, "owner", &f->owner) &&
+           take_text(r, "text", &f->text) && take_wire(r) && take_text(r, "model", &f->model) &&
+           take_text(r, "route", &f->route) && take_text(r, "class", &f->class_label) &&
+           take_body(r) && take_tags(r) && take_bool(r, "pinned", &f->pinned) &&
+           take_bool(r, "quarantined", &f->quarantined) && take_times(r) && take_usage(r) &&
+           take_int(r, r->o, "cost_nanousd", &f->cost) && take_vector(r);
 }
 
 enum err cache_line_parse(struct slice line, struct cache_entry **out, struct err_text *why)

@@ -68,22 +68,19 @@ static void heed_caller(const struct http1_head *head, struct cache_rules *rules
 
 /* ---- who asks what ---- */
 
-/* What else can change an answer: the models that the route may ask, and the versions, betas and
- * projects that headers name. */
-static struct slice group_of(struct request *r)
+struct slice cache_allow_group(const struct policy *p, const struct policy_route *route,
+                               const struct http1_head *head, struct slice query, struct arena *a)
 {
-    const struct policy *p = r->snap->policy;
-    const char *group = r->route->name;
+    const char *group = route->name;
 
-    for (size_t i = 0; i < r->route->step_count; i++)
-        group = arena_printf(&r->arena, "%s\n%s", group, p->models[r->route->steps[i].model].name);
-    for (size_t i = 0; i < r->head->header_count; i++)
-        if (slice_istarts(r->head->headers[i].name, SLICE("anthropic-")) ||
-            slice_istarts(r->head->headers[i].name, SLICE("openai-")))
-            group = arena_printf(&r->arena, "%s\n%.*s: %.*s", group,
-                                 SLICE_ARG(r->head->headers[i].name),
-                                 SLICE_ARG(r->head->headers[i].value));
-    return slice_str(arena_printf(&r->arena, "%s\n?%.*s", group, SLICE_ARG(r->query)));
+    for (size_t i = 0; i < route->step_count; i++)
+        group = arena_printf(a, "%s\n%s", group, p->models[route->steps[i].model].name);
+    for (size_t i = 0; head && i < head->header_count; i++)
+        if (slice_istarts(head->headers[i].name, SLICE("anthropic-")) ||
+            slice_istarts(head->headers[i].name, SLICE("openai-")))
+            group = arena_printf(a, "%s\n%.*s: %.*s", group, SLICE_ARG(head->headers[i].name),
+                                 SLICE_ARG(head->headers[i].value));
+    return slice_str(arena_printf(a, "%s\n?%.*s", group, SLICE_ARG(query)));
 }
 
 /* Does the route lead to weir's own encoder? Asking it costs no more than asking here. */
@@ -94,45 +91,59 @@ static bool is_own_encoder(const struct request *r)
     return p->backends[p->models[r->route->steps[r->steps[0]].model].backend].encoder;
 }
 
-/* By meaning only where a text stands for the whole question, and somebody can say what it means.
- * In a shared scope a text that means to steer the model teaches others nothing. */
-static bool may_compare(const struct request *r, const struct ask_identity *id)
+const char *cache_allow_obstacle(const struct policy_route *route, bool encoder, struct slice scope,
+                                 const struct ask_identity *id)
 {
-    const struct policy_semantic *s = &r->route->cache.semantic;
-    bool first = id->turn.user_turns <= 1;
+    const struct policy_semantic *s = &route->cache.semantic;
 
-    return s->on && r->snap->embedder && id->comparable && id->text.n > 0 &&
-           (s->context == POLICY_CONTEXT_SAME || first) &&
-           (r->cache.scope.n > 0 || r->route->cache.scope == POLICY_SCOPE_TENANT ||
-            !suspect_text(id->text));
+    if (!s->on)
+        return "the route looks for repeats only (cache.semantic is off)";
+    if (!encoder)
+        return "there is no encoder";
+    if (!id->comparable || id->text.n == 0)
+        return "the user's last text does not stand for the whole question";
+    if (s->context != POLICY_CONTEXT_SAME && id->turn.user_turns > 1)
+        return "it is not the first turn of its conversation";
+    if (scope.n == 0 && route->cache.scope != POLICY_SCOPE_TENANT && suspect_text(id->text))
+        return "the text means to steer a model, and the scope is shared";
+    return NULL;
+}
+
+struct cache_rules cache_allow_rules(const struct policy_cache_use *allowed)
+{
+    const struct policy_semantic *s = &allowed->semantic;
+
+    return (struct cache_rules){.exact = true,
+                                .semantic = s->on,
+                                .store = true,
+                                .shadow = s->shadow,
+                                .max_error = s->max_error,
+                                .audit_min = s->audit_min,
+                                .guards = s->guards & GUARD_ALL,
+                                .ttl_ms = allowed->ttl_ms,
+                                .timely_ttl_ms = allowed->timely_ttl_ms,
+                                .max_age_ms = -1};
 }
 
 bool cache_allow(struct request *r)
 {
     struct cache_use *u = &r->cache;
     const struct policy_cache_use *allowed = &r->route->cache;
-    const struct policy_semantic *s = &allowed->semantic;
     struct ask_identity id;
 
-    u->rules = (struct cache_rules){.exact = true,
-                                    .semantic = s->on,
-                                    .store = true,
-                                    .shadow = s->shadow,
-                                    .max_error = s->max_error,
-                                    .audit_min = s->audit_min,
-                                    .guards = s->guards & GUARD_ALL,
-                                    .ttl_ms = allowed->ttl_ms,
-                                    .timely_ttl_ms = allowed->timely_ttl_ms,
-                                    .max_age_ms = -1};
+    u->rules = cache_allow_rules(allowed);
     heed_caller(r->head, &u->rules);
     if ((!u->rules.exact && !u->rules.store) || is_own_encoder(r))
         return false;
     u->scope =
         allowed->scope == POLICY_SCOPE_TENANT && r->tenant ? slice_str(r->tenant->name) : SLICE("");
-    ask_identity(&r->ask, u->scope, group_of(r), &r->arena, &id);
+    ask_identity(&r->ask, u->scope,
+                 cache_allow_group(r->snap->policy, r->route, r->head, r->query, &r->arena),
+                 &r->arena, &id);
     u->exact = id.exact;
     u->rest = id.rest;
     u->text = id.text;
-    u->rules.semantic = u->rules.semantic && may_compare(r, &id);
+    u->rules.semantic =
+        u->rules.semantic && !cache_allow_obstacle(r->route, r->snap->embedder, u->scope, &id);
     return !id.stateful && id.turn.speaker != ASK_BY_TOOL;
 }

@@ -281,7 +281,7 @@ def test_export_and_import_are_a_round_trip(clean, tmp_path):
 
 
 LINE = {"weir_cache": 1, "id": "0123456789abcdef", "answer": "0123456789abcdef", "exact": "ab" * 32, "rest": "cd" * 32,
-        "scope": "user", "text": "t", "dialect": "openai", "api": "chat", "model": "m", "route": "r", "class": "", "body": "{}",
+        "scope": "user", "owner": "user", "text": "t", "dialect": "openai", "api": "chat", "model": "m", "route": "r", "class": "", "body": "{}",
         "tags": [], "pinned": False, "quarantined": False, "created_ms": 1700000000000, "expires_ms": 1700000001000,
         "usage": {"input": 1, "cached_input": 0, "cache_write": 0, "output": 1, "reasoning": 0, "source": "reported"},
         "cost_nanousd": 5, "encoder": None, "vector": None}
@@ -290,7 +290,7 @@ HALVES = "ADwAPA=="  # 1, 1
 
 @pytest.mark.parametrize("change,says", [
     ({"weir_cache": 2}, "weir_cache"), ({"id": "xyz"}, "id"), ({"id": "0" * 16}, "id"), ({"answer": 5}, "answer"),
-    ({"exact": "ab"}, "exact"), ({"rest": None}, "rest"), ({"scope": 1}, "scope"), ({"dialect": "klingon"}, "dialect"),
+    ({"exact": "ab"}, "exact"), ({"rest": None}, "rest"), ({"scope": 1}, "scope"), ({"owner": 1}, "owner"), ({"dialect": "klingon"}, "dialect"),
     ({"api": "soap"}, "api"), ({"body": "not json"}, "body"), ({"body": "[]"}, "body"), ({"body": {}}, "body"),
     ({"tags": "x"}, "tags"), ({"tags": [""]}, "tags"), ({"tags": ["a\nb"]}, "tags"), ({"tags": ["x"] * 17}, "tags"),
     ({"pinned": "yes"}, "pinned"), ({"created_ms": -1}, "created_ms"), ({"created_ms": 1.5}, "created_ms"),
@@ -341,6 +341,46 @@ def test_an_export_waits_for_its_reader_and_ends_with_it(clean):
         while not data.endswith(b"0\r\n\r\n"):
             data += reader.recv(1 << 20)
     assert data.count(b'"weir_cache":1') == 40
+
+
+# ---- what would become of a question ----
+
+def test_explain_without_neighbours(clean):
+    clean.chat("is it known?", model="large")
+    entry = clean.entry("is it known?")
+    before = clean.good("GET", "")["lookups"]
+    said = clean.good("POST", "/explain", {"text": "is it known?", "model": "large", "tenant": "user"})
+    assert said["verdict"] == "exact" and said["exact"]["id"] == entry["id"] and said["route"] == "tagged" and said["scope"] == "user"
+    assert "repeats only" in said["semantic"]["why_not"] and said["near"] == []
+    for other in ({"tenant": "root"}, {"tenant": "user", "model": "m"}, {}):
+        assert clean.good("POST", "/explain", {"model": "large", "text": "is it known?", **other})["verdict"] == "miss"
+    request = {"model": "large", "stream": True, "messages": [{"role": "user", "content": "is it known?"}]}
+    assert clean.good("POST", "/explain", {"request": request, "tenant": "user"})["verdict"] == "exact"
+    request["messages"].insert(0, {"role": "system", "content": "be brief"})
+    assert clean.good("POST", "/explain", {"request": request, "tenant": "user"})["verdict"] == "miss"
+    assert clean.good("GET", "")["lookups"] == before  # it counts as nothing
+    shown = clean.cli("explain", "is it known?", "--model", "large", "--tenant", "user").stdout
+    assert shown.startswith("exact: route tagged, scope user\n") and entry["id"] in shown and "not looked for" in shown
+    assert "is quarantined" in clean.cli("wrong", "--keep", entry["id"]).stdout
+    assert clean.good("POST", "/explain", {"text": "is it known?", "model": "large", "tenant": "user"})["verdict"] == "miss"
+    assert "is removed" in clean.cli("wrong", "--yes", entry["id"]).stdout and clean.pages() == []
+
+
+@pytest.mark.parametrize("body,status,says", [
+    ({}, 400, "Either"), ({"text": "x", "request": {}}, 400, "Either"), ({"text": 1}, 400, "strings"), ({"request": []}, 400, "object"),
+    ({"request": {}, "model": "m"}, 400, "names its model"), ({"text": "x", "api": "chat"}, 400, "goes with"),
+    ({"request": {"model": "m"}, "api": "soap"}, 400, "api"), ({"text": "x", "tenant": "nobody"}, 400, "nobody"),
+    ({"text": "x", "model": "gpt-9"}, 404, "gpt-9"), ({"text": "x", "colour": 1}, 400, "colour"), ({"request": {"model": "m"}}, 400, ""),
+])
+def test_explain_refuses(admin, body, status, says):
+    assert says in admin.bad(status, "POST", "/explain", body)
+    assert says in admin.bad(status, "POST", "/label", {**body, "id": "0123456789abcdef", "right": False})
+
+
+def test_labels_want_a_neighbour(clean):
+    clean.bad(400, "POST", "/label", {"text": "x", "model": "m", "id": "xyz", "right": False})
+    clean.bad(400, "POST", "/label", {"text": "x", "model": "m", "id": "0123456789abcdef"})
+    assert "repeats only" in clean.bad(409, "POST", "/label", {"text": "x", "model": "m", "id": "0123456789abcdef", "right": False})
 
 
 # ---- how it is ----
@@ -560,7 +600,7 @@ def test_eval_says_what_pairs_would_hit(weir, tmp_path):
 
 
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval", "explain", "wrong"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout

@@ -124,3 +124,30 @@ def test_cold_then_warm(start, upstream, clerk, tmp_path):
     assert all(said != "semantic" for _, said, _ in got[:300])
     assert len(semantic) > 60
     assert sum(answer != f"Procedure {t + 10}." for t, answer in semantic) <= 0.05 * 560
+
+
+def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tmp_path, weir):
+    gateway = start(policy(upstream.url, tmp_path))
+    warm(gateway)
+    question = "Could you explain how I can reset my password?"
+
+    def explain(**more):
+        return gateway.request("POST", "/admin/cache/explain", json.dumps({"model": "m", **more}).encode(), Content_Type="application/json")[2]
+
+    hits = gateway.get("/admin/cache")["semantic"]["hits"]
+    said = explain(text=question)
+    near = said["near"]
+    assert len(near) == 5 and [n["cosine"] for n in near] == sorted((n["cosine"] for n in near), reverse=True)
+    assert said["semantic"]["why_not"] is None and said["semantic"]["warm"] and 0 < said["semantic"]["cut"] <= 1
+    best = [n for n in near if n["verdict"] in ("served", "below the cut")]
+    assert len(best) == 1 and (said["verdict"] == "semantic") == (best[0]["verdict"] == "served")
+    assert (best[0]["probability"] >= said["semantic"]["cut"]) == (said["verdict"] == "semantic")
+    assert any(n["guard"] for n in explain(text="How do I not reset my password 3 times?")["near"])
+    done = weir("cache", "explain", "--url", gateway.admin, "--model", "m", question)
+    assert done.returncode == 0 and best[0]["id"] in done.stdout and "NEAREST" in done.stdout, done
+    labels = gateway.get("/admin/cache")["semantic"]["labels"]
+    done = weir("cache", "wrong", "--url", gateway.admin, best[0]["id"], "--yes", "--question", question, "--model", "m")
+    assert done.returncode == 0 and "is learned" in done.stdout, done
+    gateway.until(lambda: gateway.get("/admin/cache")["semantic"]["labels"] == labels + 1, "the label to be learned from")
+    assert best[0]["id"] not in [n["id"] for n in explain(text=question)["near"]]
+    assert gateway.get("/admin/cache")["semantic"]["hits"] == hits  # explaining serves nothing
