@@ -515,6 +515,7 @@ static void clear(struct control *c)
     }
     control_policy_clear(c);
     control_cache_close(&c->cache);
+    audit_caps_clear(&c->audit_caps);
     if (c->registry)
         endpoint_registry_free(c->registry);
     policy_store_close(c->store);

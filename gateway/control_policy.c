@@ -317,6 +317,7 @@ enum err control_serve(struct control *c, struct policy *p, const char *origin, 
     control_encoder_use(&c->encoder, &built);
     control_cache_serve(&c->cache, c->snapshot);
     learner_set_policy(c->learner, p);
+    audit_caps_serve(&c->audit_caps, c->snapshot);
     snapshot_set_classifier(c->snapshot, built.classifier, built.embedder);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);

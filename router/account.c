@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "base/clock.h"
 #include "router/background.h"
+#include "router/cascade_audit.h"
 #include "router/decision.h"
 #include "router/learning.h"
 #include "router/ledger.h"
@@ -161,6 +162,7 @@ void account_request(struct request *r, struct reply *reply)
     post_to_ledger(r, served, duration_us);
     decision_count(r);
     learning_post(r);
+    cascade_audit_plan(r);
     if (r->cache.said != CACHE_SAID_NOTHING)
         meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,
                       r->cache.entry ? r->cache.entry->f.cost : 0);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "router/confidence.h"
 #include "router/recording.h"
 #include "router/request_int.h"
 
@@ -216,7 +217,17 @@ void background_take(struct request *r)
 {
     struct background *b = r->background;
 
-    b->answer.dialect = attempt_dialect(r, &r->attempts[r->hand]);
+    const struct attempt *at = &r->attempts[r->hand];
+
+    b->answer.api = r->api;
+    b->answer.dialect = attempt_dialect(r, at);
+    b->answer.duration_us = at->duration_us;
+    if (at->features) {
+        float *copy = ARENA_ARRAY(&b->arena, float, CONFIDENCE_FEATURES);
+
+        b->answer.features = memcpy(copy, at->features, CONFIDENCE_FEATURES * sizeof *copy);
+        b->answer.score = at->score;
+    }
     if (recording_end(r, &b->body) != ANSWER_GOOD)
         buf_reset(&b->body);
 }

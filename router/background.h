@@ -29,10 +29,14 @@ struct background_answer {
     /* As the server of that dialect would give it (backends/wire/answer_record.h), to a request of
      * the spec's API. */
     struct slice body;
+    enum wire_api api;
     enum wire_dialect dialect;
     const char *model; /* of the policy; "" when none answered */
     struct token_usage usage;
-    nanousd cost; /* of all attempts, also of those that failed */
+    nanousd cost;          /* of all attempts, also of those that failed */
+    int64_t duration_us;   /* of the attempt that answered */
+    const float *features; /* CONFIDENCE_FEATURES, where the route judges answers; else NULL */
+    double score;          /* of them */
 };
 
 struct background_spec {

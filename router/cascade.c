@@ -523,6 +523,17 @@ const struct plan *cascade_plan(const struct request *r)
     return r->cascade ? &r->cascade->plan : NULL;
 }
 
+bool cascade_said(const struct request *r, struct slice *out)
+{
+    const struct cascade *c = r->cascade;
+    const struct answer_signals *s = &c->signals[c->now];
+
+    if (r->hand != r->attempt_count - 1 || s->cut || s->call_count || !s->finished)
+        return false;
+    *out = answer_signals_text(s);
+    return out->n > 0;
+}
+
 bool cascade_is_holdout(const struct request *r)
 {
     return r->cascade->holdout;

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include "router/decide/plan.h"
+#include "base/slice.h"
 #include "router/flow.h"
 
 struct answer_signals;
@@ -46,7 +47,10 @@ bool cascade_holds(const struct request *r);
 /* ---- for the books ---- */
 
 const struct plan *cascade_plan(const struct request *r); /* NULL: nothing was planned */
-bool cascade_is_holdout(const struct request *r);         /* only with a plan; so the next */
+/* The text of the answer that was served, as it was read along; false: it is not known whole, or it
+ * calls tools. Until cascade_end. */
+bool cascade_said(const struct request *r, struct slice *out);
+bool cascade_is_holdout(const struct request *r); /* only with a plan; so the next */
 const char *cascade_arm_model(const struct request *r, int arm);
 
 #endif

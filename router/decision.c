@@ -120,8 +120,8 @@ const struct ledger_decision *decision_rows(struct request *r, size_t *count)
     const struct plan *p = cascade_plan(r);
     struct ledger_decision *rows;
 
-    *count = p ? (size_t)p->log.count : 0;
-    if (!p)
+    *count = p && !r->background ? (size_t)p->log.count : 0;
+    if (*count == 0)
         return NULL;
     rows = ARENA_ARRAY(&r->arena, struct ledger_decision, p->log.count);
     for (int i = 0; i < p->log.count; i++)
@@ -133,7 +133,7 @@ void decision_count(struct request *r)
 {
     const struct plan *p = cascade_plan(r);
 
-    for (int i = 0; p && i < p->log.count; i++) {
+    for (int i = 0; p && !r->background && i < p->log.count; i++) {
         const struct plan_choice *c = &p->log.choice[i];
 
         meters_decision(r->env->meters, r->route->name, chosen_name(r, c), reason_name(r, c));

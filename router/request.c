@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "cache/cache_hot.h"
 #include "router/background.h"
+#include "router/cascade_audit.h"
 #include "router/classify.h"
 #include "router/headers.h"
 #include "router/hold.h"
@@ -98,6 +99,7 @@ void request_release(struct request *r)
     classify_end(r);
     cache_use_end(r);
     recording_forget(r);
+    cascade_audit_begin(r);
     cascade_end(r);
     if (r->timer_made)
         event_del(&r->timer);

@@ -53,8 +53,9 @@ struct request {
     size_t forward_count;
     struct slice query; /* of the client's target; borrowed like its headers */
     struct flow flow;
-    struct cascade *cascade;  /* its answers are judged: router/cascade.h; NULL: they are not */
-    struct embed_call *embed; /* the attempt in flight is the encoder's: router/embed_call.h */
+    struct cascade *cascade;     /* its answers are judged: router/cascade.h; NULL: they are not */
+    struct cascade_audit *audit; /* planned, not begun; NULL: none */
+    struct embed_call *embed;    /* the attempt in flight is the encoder's: router/embed_call.h */
     struct cache_use cache;
     struct answer_record *record;  /* owned: the stream that is read along; router/recording.h */
     struct background *background; /* the request is weir's own; NULL: a client's */

@@ -15,6 +15,7 @@
 
 struct cache;
 struct cache_caps;
+struct daily_cap;
 struct classifier;
 struct embedder;
 struct validate_set;
@@ -42,7 +43,9 @@ struct snapshot {
     struct embedder *embedder;         /* held; NULL: no transformer */
     struct validate_set **validators;  /* owned; of each route; NULL: it has none */
     struct cache *cache;               /* borrowed from control; NULL: no route uses one */
-    struct cache_caps *cache_caps;     /* borrowed likewise: router/cache_audit.h */
+    struct daily_cap *
+        *audit_caps; /* [route], borrowed from control; NULL where nothing is audited */
+    struct cache_caps *cache_caps; /* borrowed likewise: router/cache_audit.h */
     /* private */
     _Atomic int refs;
     struct arena *arena;
