@@ -1,0 +1,210 @@
+"""A route with an objective: what outcomes teach decides which model is asked; pins, holdouts and budgets hold; every choice is in
+the ledger with its probability; audits ask the other models, and a judge labels what they say."""
+
+import hashlib
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from scripted import Upstream, error, whole
+
+import weirproc
+
+CHAT = "/v1/chat/completions"
+ACME = "sk-acme-0123456789"
+
+
+class Model(Upstream):
+    """Answers every request with its text; as a judge, with grades: good are the answers that hold `right`."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.fails, self.judged = text, False, 0
+
+    def reset(self):
+        super().reset()
+        self.script = self
+
+    def pop(self, _):  # the script: a step for any request
+        return self.step
+
+    def __bool__(self):
+        return True
+
+    def step(self, exchange):
+        body = exchange.json()
+        system = body["messages"][0]
+        if self.fails:
+            error(500)(exchange)
+        elif system["role"] == "system" and system["content"].startswith("You grade answers"):
+            self.judged += 1
+            answers = json.loads(body["messages"][1]["content"])["answers"]
+            whole(reply("Here: " + json.dumps({k: "right" in v for k, v in answers.items()})))(exchange)
+        else:
+            whole(reply(self.text))(exchange)
+
+
+def reply(text):
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}}
+
+
+@pytest.fixture
+def models():
+    servers = {"small": Model("a wrong answer"), "big": Model("the right answer")}
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture
+def search(start, models, tmp_path):
+    def make(route, more=""):
+        return start(f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{tmp_path}/state", drain: 2s}}
+backends:
+  s: {{dialect: openai, url: "{models["small"].url}"}}
+  b: {{dialect: openai, url: "{models["big"].url}"}}
+models:
+  small: {{backend: s, price: {{input: 1, output: 1}}}}
+  big: {{backend: b, price: {{input: 10, output: 10}}}}
+classes:
+  refunds: {{examples: [I want my money back, How do I return these shoes?, "The parcel arrived broken, refund me"]}}
+routes:
+  - name: search
+    match: {{model: auto}}
+    cascade: [small, big]
+    retry: {{per_model: 1}}
+    {route}
+{more}""")
+    return make
+
+
+def ask(weir, text="hello", key=None, **more):
+    body = {"model": "auto", "messages": [{"role": "user", "content": text}], **more}
+    status, head, data = weirproc.http("POST", weir.base + CHAT, body, {"Authorization": "Bearer " + key} if key else None)
+    assert status == 200, data
+    return head
+
+
+def feed(weir, head, success):
+    status, _, data = weirproc.http("POST", weir.base + "/v1/feedback", {"request_id": head["x-request-id"], "success": success})
+    assert status == 200, data
+
+
+def ledger(weir, sql, *values):
+    with sqlite3.connect(f"file:{weir.state_dir}/ledger.sqlite?mode=ro", uri=True, timeout=5) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(r) for r in db.execute(sql, values)]
+
+
+def decisions(weir, head):
+    found = weirproc.wait_until(lambda: ledger(weir, """SELECT d.* FROM decisions d JOIN requests r ON r.id = d.request
+        WHERE r.request_id = ? ORDER BY step""", head["x-request-id"]), 10, "the decisions")
+    for d in found:
+        d["candidates"] = {c["model"]: c for c in json.loads(d["candidates"])}
+    return found
+
+
+def searching(weir):
+    """Beliefs are built: decisions are the objective's."""
+    def one():
+        d = decisions(weir, ask(weir))
+        return "index_nanousd" in next(iter(d[0]["candidates"].values())) and d
+    return weirproc.wait_until(one, 15, "the learner's first beliefs")
+
+
+def test_every_choice_is_booked_with_its_probability(search):
+    weir = search("objective: {failure_price: 0.001}\n    explore: {share: 0.2}")
+    first = searching(weir)[0]
+    assert first["mode"] == "objective" and first["kind"] == "first" and first["context"].startswith("search/")
+    assert sum(c["propensity"] for c in first["candidates"].values()) == pytest.approx(1, abs=1e-4)
+    assert all(c["propensity"] > 0.01 for c in first["candidates"].values()), "both are explored"
+    assert first["propensity"] == pytest.approx(first["candidates"][first["chosen"]]["propensity"])
+    assert first["v_nanousd"] >= 1_000_000
+    last = decisions(weir, ask(weir))[-1]
+    assert last["chosen"] == "stop" and last["reason"].split(":")[0] in ("accepted", "exhausted", "explored")
+
+
+def test_outcomes_move_the_traffic(search):
+    weir = search("objective: {floor: 0.9, failure_price: 0.001}\n    explore: {share: 0.05, cold_start: 0.2}")
+    searching(weir)
+
+    def round_of(n):
+        served = []
+        with ThreadPoolExecutor(4) as pool:
+            for head in pool.map(lambda _: ask(weir), range(n)):
+                feed(weir, head, head["x-weir-model"] == "big")
+                served.append(head["x-weir-model"])
+        return served.count("big") / n
+    weirproc.wait_until(lambda: round_of(40) >= 0.9, 20, "the good model to serve nearly all")
+    assert ledger(weir, "SELECT count(*) AS n FROM outcomes WHERE source = 'explicit'")[0]["n"] > 40
+
+
+def test_a_request_stays_within_its_budget(search, models):
+    weir = search("objective: {failure_price: 1, budget: 0.0001}\n    explore: {share: 0, step_share: 0, cold_start: 0}")
+    searching(weir)
+    for head in [ask(weir) for _ in range(10)]:
+        assert float(head["x-weir-cost-usd"]) <= 0.0001 and head["x-weir-model"] == "small"
+
+
+def test_pins_hold(search):
+    weir = search("objective: {failure_price: 0.001}\n"
+                  "    explore: {pins: [{model: big, class: refunds}, {model: big, tenant: acme}, {model: small, tenant: zoo}]}",
+                  f"""
+tenants:
+  acme: {{keys: [{{sha256: "{hashlib.sha256(ACME.encode()).hexdigest()}"}}]}}
+  zoo: {{keys: [{{sha256: "{hashlib.sha256(b'sk-zoo-0123456789').hexdigest()}"}}]}}
+""")
+    for _ in range(5):
+        assert ask(weir, key=ACME)["x-weir-decision"].startswith("big ")
+        head = ask(weir, key="sk-zoo-0123456789")
+        assert head["x-weir-model"] == "small"
+    head = ask(weir, "I want my money back for these shoes", key="sk-zoo-0123456789")
+    assert head["x-weir-class"] == "refunds" and head["x-weir-model"] == "big"
+    d = decisions(weir, head)[0]
+    assert d["reason"] == "pinned" and d["context"] == "search/refunds" and list(d["candidates"]) == ["big"]
+
+
+def test_a_pinned_model_that_fails_is_not_replaced(search, models):
+    weir = search("objective: {failure_price: 0.001}\n    holdout: {share: 1, model: big}")
+    head = ask(weir)
+    assert head["x-weir-model"] == "big" and decisions(weir, head)[0]["reason"] == "holdout"
+    models["big"].fails = True
+    status, _, _ = weirproc.http("POST", weir.base + CHAT, {"model": "auto", "messages": [{"role": "user", "content": "x"}]})
+    assert status == 500
+
+
+def test_accept_ends_a_search(search, models):
+    weir = search("objective: {failure_price: 1000}\n    accept: 0.01\n    explore: {share: 0, step_share: 0, cold_start: 0}")
+    searching(weir)
+    for head in [ask(weir) for _ in range(10)]:
+        assert head["x-weir-attempts"] == "1", "a failure is dear, but any answer is sure enough"
+
+
+def test_audits_ask_the_others_and_a_judge_labels(search, models):
+    weir = search("accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 1}")
+    head = ask(weir, "what is right?")
+    request_id = head["x-request-id"]
+    assert head["x-weir-model"] == "small" and head["x-weir-attempts"] == "1"
+    rows = weirproc.wait_until(lambda: len(r := ledger(weir, "SELECT * FROM requests WHERE request_id = ? ORDER BY id", request_id)) == 3
+                               and r, 10, "the audit's rows")
+    assert sorted(r["purpose"] for r in rows) == ["audit", "judge", "serve"]
+    attempts = ledger(weir, "SELECT role, model, served FROM attempts WHERE request_id = ?", request_id)
+    assert sorted((a["role"], a["model"]) for a in attempts) == [("audit", "big"), ("judge", "big"), ("serve", "small")]
+    outcomes = weirproc.wait_until(lambda: len(o := ledger(weir, "SELECT * FROM outcomes WHERE source = 'judge' ORDER BY request_id")) == 2
+                                   and o, 10, "the judge's outcomes")
+    assert [(o["request_id"], o["model"], o["value_milli"]) for o in outcomes] == \
+        [(request_id, "small", 0), (request_id + "/audit", "big", 1000)]
+    assert models["big"].judged == 1
+
+
+def test_audits_end_with_their_budget(search, models):
+    weir = search("accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 0.0003}")
+    for _ in range(8):  # a fresh answer and a grade cost 0.0004
+        ask(weir)
+    weirproc.wait_until(lambda: len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8, 10, "the ledger")
+    spent = ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
+    assert 0 < spent < 8 * 400_000
