@@ -123,7 +123,7 @@ def test_every_choice_is_booked_with_its_probability(search):
     assert sum(c["propensity"] for c in first["candidates"].values()) == pytest.approx(1, abs=1e-4)
     assert all(c["propensity"] > 0.01 for c in first["candidates"].values()), "both are explored"
     assert first["propensity"] == pytest.approx(first["candidates"][first["chosen"]]["propensity"])
-    assert first["v_nanousd"] >= 1_000_000
+    assert first["success_nanousd"] >= 1_000_000
     last = decisions(weir, ask(weir))[-1]
     assert last["chosen"] == "stop" and last["reason"].split(":")[0] in ("accepted", "exhausted", "explored")
 
