@@ -108,6 +108,7 @@ void confidence_features(const struct answer_signals *s, const struct confidence
                                                             : 0;
     if (!c->has_earlier)
         return;
+    out[CONFIDENCE_LATER] = 1;
     out[CONFIDENCE_AGREE] = within(c->agreement, -1, 1);
     out[CONFIDENCE_EARLIER] = within(logit(c->earlier_score), -3, 3);
 }

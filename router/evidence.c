@@ -127,11 +127,11 @@ static void add_labels(const struct place *p, const struct evidence_answer *a,
         if (labels[s].value_milli < 0)
             continue;
         if (p->slow)
-            tally_add_label(p->slow, (enum tally_source)s, a->bin, (int)labels[s].value_milli,
-                            sign);
+            tally_add_label(p->slow, (enum tally_source)s, a->stage, a->bin,
+                            (int)labels[s].value_milli, sign);
         if (p->quick)
-            tally_add_label(p->quick, (enum tally_source)s, a->bin, (int)labels[s].value_milli,
-                            sign);
+            tally_add_label(p->quick, (enum tally_source)s, a->stage, a->bin,
+                            (int)labels[s].value_milli, sign);
     }
     if (p->slow)
         add_resolution(p->slow, a, resolved_value(labels), sign);

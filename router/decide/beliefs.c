@@ -72,7 +72,7 @@ void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
     assert(stage >= 0 && stage < TALLY_STAGES);
     out->cost = cost_nanousd;
     memcpy(out->share, a->share[stage], sizeof out->share);
-    memcpy(out->p, a->p, sizeof out->p);
+    memcpy(out->p, a->tempered[stage > 0], sizeof out->p);
 }
 
 /* ---- propensities ---- */

@@ -69,7 +69,8 @@ struct beliefs_in {
 struct beliefs_arm {
     const char *model;
     double share[TALLY_STAGES][TALLY_BINS]; /* of bins, by what the answer came after */
-    double p[TALLY_BINS];                   /* ascending */
+    double p[2][TALLY_BINS];                /* of first and of later answers; ascending */
+    double tempered[2][TALLY_BINS];         /* the same for comparing (curve_temper) */
     double cost_nanousd;                    /* mean, without the price of latency */
     double tokens_out, latency_ms;          /* means; 0: not seen yet */
     double success, low, high;              /* when asked first, with an 80 % interval */
@@ -109,7 +110,8 @@ const struct beliefs_context *beliefs_find(const struct beliefs *b, struct slice
 size_t beliefs_count(const struct beliefs *b);
 const struct beliefs_context *beliefs_at(const struct beliefs *b, size_t i);
 
-/* The arm as a box when it is asked in that stage (tally_stage), with this cost. */
+/* The arm as a box when it is asked in that stage (tally_stage), with this cost; its chances are
+ * the tempered ones, which decisions compare. */
 void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
                  struct pandora_box *out);
 

@@ -27,6 +27,8 @@
 /* Success that is expected of the cheapest and of the dearest arm before anything was seen. */
 #define PRIOR_CHEAPEST 0.6
 #define PRIOR_DEAREST  0.85
+/* How far differences between answers of one arm are believed where answers are compared. */
+#define TEMPER 0.5
 /* One model is best when a cascade gains less than this share of its cost. */
 #define SINGLE_GAIN 0.01
 
@@ -34,14 +36,14 @@
 struct pool {
     const char *model;
     struct tally_view slow;
-    struct curve curve;
+    struct curve curve[2]; /* of first and of later answers */
     struct curve_residual residual;
 };
 
 /* Work on one context that its result does not keep. */
 struct work {
     struct pool *pool[PANDORA_BOXES];
-    struct curve curve[PANDORA_BOXES];
+    struct curve curve[PANDORA_BOXES][2];
     double cost_error[PANDORA_BOXES];
 };
 
@@ -90,8 +92,10 @@ static void pool_models(struct builder *k)
     }
     curve_identity(&identity);
     for (int i = 0; i < k->pools; i++) {
-        tally_view_labels(&k->pool[i].slow, &k->in->trust, good, bad);
-        curve_fit(&k->pool[i].curve, &identity, good, bad, MODEL_LEVEL);
+        for (int later = 0; later < 2; later++) {
+            tally_view_labels(&k->pool[i].slow, &k->in->trust, later, good, bad);
+            curve_fit(&k->pool[i].curve[later], &identity, good, bad, MODEL_LEVEL);
+        }
     }
 }
 
@@ -192,60 +196,77 @@ static double believe_cost(struct beliefs_arm *a, const struct tally_view *slow,
     return sqrt(variance / (n + 1) + list_error * list_error) / a->cost_nanousd;
 }
 
+/* One of the arm's curves, and what the last hours say about it. */
+static void believe_curve(struct builder *k, const struct tally_view *slow,
+                          const struct tally_view *fast, struct pool *pool, int later,
+                          struct curve *out)
+{
+    double good[TALLY_BINS], bad[TALLY_BINS], drawn;
+
+    tally_view_labels(slow, &k->in->trust, later, good, bad);
+    curve_fit(out, &pool->curve[later], good, bad, CONTEXT_LEVEL);
+    /* what is not known of the model is not known here, as far as the level hangs on it */
+    drawn = CONTEXT_LEVEL * out->level_var;
+    out->level_var += drawn * drawn * pool->curve[later].level_var;
+    tally_view_labels(fast, &k->in->trust, later, good, bad);
+    curve_residual_add(&pool->residual, out, good, bad);
+}
+
 static void believe_arm(struct builder *k, const struct beliefs_route_in *route, int g, int j,
                         struct beliefs_context *c, struct work *w)
 {
     const struct tally_view *slow = view_or_nothing(route->class[g].slow, j);
+    const struct tally_view *fast = view_or_nothing(route->class[g].fast, j);
     const struct beliefs_arm_in *in = &route->arm[j];
     struct beliefs_arm *a = &c->arm[j];
-    double good[TALLY_BINS], bad[TALLY_BINS], drawn;
-    struct pool *pool = pool_of(k, in->model);
 
     a->model = arena_strdup(&k->out->names, slice_str(in->model));
     a->cap = in->cap;
     a->explorable = in->explorable;
     a->asked = slow->x[TALLY_ASKED];
-    w->pool[j] = pool;
+    w->pool[j] = pool_of(k, in->model);
     w->cost_error[j] = believe_cost(a, slow, in->cost_nanousd);
-    believe_shares(a, pool, slow, prior_success(route, j));
-    tally_view_labels(slow, &k->in->trust, good, bad);
-    curve_fit(&w->curve[j], &pool->curve, good, bad, CONTEXT_LEVEL);
-    a->labels = w->curve[j].labels;
-    /* what is not known of the model is not known here, as far as the level hangs on it */
-    drawn = CONTEXT_LEVEL * w->curve[j].level_var;
-    w->curve[j].level_var += drawn * drawn * pool->curve.level_var;
-    tally_view_labels(view_or_nothing(route->class[g].fast, j), &k->in->trust, good, bad);
-    curve_residual_add(&pool->residual, &w->curve[j], good, bad);
+    believe_shares(a, w->pool[j], slow, prior_success(route, j));
+    for (int later = 0; later < 2; later++) {
+        believe_curve(k, slow, fast, w->pool[j], later, &w->curve[j][later]);
+        a->labels += w->curve[j][later].labels;
+    }
     c->traffic += slow->x[TALLY_FIRST];
 }
 
 /* ---- the last hours ---- */
 
 static void shift_arm(struct builder *k, const struct tally_view *fast, struct beliefs_arm *a,
-                      const struct pool *pool, struct curve *curve)
+                      const struct pool *pool, struct curve curve[2])
 {
     struct curve_residual own = {0};
     double good[TALLY_BINS], bad[TALLY_BINS], model = curve_shift_of(&pool->residual, MODEL_SHIFT);
 
-    curve_shift(curve, model);
-    tally_view_labels(fast, &k->in->trust, good, bad);
-    curve_residual_add(&own, curve, good, bad);
+    for (int later = 0; later < 2; later++) {
+        curve_shift(&curve[later], model);
+        tally_view_labels(fast, &k->in->trust, later, good, bad);
+        curve_residual_add(&own, &curve[later], good, bad);
+    }
     double here = curve_shift_of(&own, CONTEXT_SHIFT);
-    curve_shift(curve, here);
+    for (int later = 0; later < 2; later++)
+        curve_shift(&curve[later], here);
     a->shift = model + here;
 }
 
-static void finish_arm(struct beliefs_arm *a, struct curve *curve)
+static void finish_arm(struct beliefs_arm *a, struct curve curve[2])
 {
-    double mean = 0, sd = sqrt(curve->level_var);
+    double mean = 0, sd = sqrt(curve[0].level_var);
 
-    a->auroc = curve_auroc(curve, a->share[0]);
+    a->auroc = curve_auroc(&curve[0], a->share[0]);
     a->informative = a->auroc >= CURVE_INFORMATIVE;
-    if (!a->informative)
-        curve_flatten(curve, a->share[0]);
-    memcpy(a->p, curve->p, sizeof a->p);
+    for (int later = 0; later < 2; later++) {
+        if (!a->informative)
+            curve_flatten(&curve[later], a->share[later]);
+        memcpy(a->p[later], curve[later].p, sizeof a->p[later]);
+        curve_temper(&curve[later], TEMPER, a->tempered[later]);
+    }
     for (int b = 0; b < TALLY_BINS; b++)
-        mean += a->share[0][b] * a->p[b];
+        mean += a->share[0][b] * a->p[0][b];
     a->success = mean;
     a->low = logistic(logit(mean) - 1.2816 * sd); /* the 10 % and 90 % points of a normal */
     a->high = logistic(logit(mean) + 1.2816 * sd);
@@ -336,13 +357,16 @@ static void decide_context(struct builder *k, const struct beliefs_route_in *rou
                            struct beliefs_context *c, struct work *w)
 {
     struct pandora_box boxes[PANDORA_BOXES];
+    struct curve first[PANDORA_BOXES];
 
     box_arms(c, boxes);
     for (int j = 0; j < c->arms; j++)
         c->arm[j].index = pandora_index(&boxes[j], c->price.v);
     pandora_expect(boxes, c->arms, c->price.v, &c->outlook);
     c->single = single_best(c, boxes);
-    beliefs_draw(c, w->curve, w->cost_error, &route->objective, k->in->seed);
+    for (int j = 0; j < c->arms; j++)
+        first[j] = w->curve[j][0];
+    beliefs_draw(c, first, w->cost_error, &route->objective, k->in->seed);
 }
 
 /* ---- all of it ---- */
@@ -367,8 +391,8 @@ static void finish_route(struct builder *k, const struct beliefs_route_in *route
     for (int g = 0; g < route->classes; g++)
         for (int j = 0; j < route->arms; j++) {
             shift_arm(k, view_or_nothing(route->class[g].fast, j), &c[g].arm[j], w[g].pool[j],
-                      &w[g].curve[j]);
-            finish_arm(&c[g].arm[j], &w[g].curve[j]);
+                      w[g].curve[j]);
+            finish_arm(&c[g].arm[j], w[g].curve[j]);
         }
     set_prices(route, c);
     for (int g = 0; g < route->classes; g++)

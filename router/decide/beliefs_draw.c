@@ -44,7 +44,7 @@ static void prepare(struct drawn_arm *d, const struct beliefs_arm *a, const stru
 {
     beliefs_box(a, 0, cost, &d->box);
     for (int b = 0; b < TALLY_BINS; b++)
-        d->log_odds[b] = logit(a->p[b]) - curve->center;
+        d->log_odds[b] = logit(a->tempered[0][b]) - curve->center;
     d->level_sd = sqrt(curve->level_var);
     d->tilt_on_level = curve->level_tilt / d->level_sd;
     d->tilt_sd = sqrt(fmax(0, curve->tilt_var - d->tilt_on_level * d->tilt_on_level));
@@ -63,7 +63,7 @@ static double draw_index(const struct drawn_arm *d, const struct beliefs_arm *a,
     tilt = fmax(tilt, -0.9); /* a curve that would fall is none */
     factor = exp(level);
     for (int b = 0; b < TALLY_BINS; b++) {
-        double odds = factor * a->p[b] / (1 - a->p[b]);
+        double odds = factor * a->tempered[0][b] / (1 - a->tempered[0][b]);
         if (tilt != 0)
             odds *= exp(tilt * d->log_odds[b]);
         box.p[b] = odds / (1 + odds);

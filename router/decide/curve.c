@@ -136,6 +136,12 @@ void curve_shift(struct curve *c, double log_odds)
     c->center += log_odds;
 }
 
+void curve_temper(const struct curve *c, double factor, double p[TALLY_BINS])
+{
+    for (int b = 0; b < TALLY_BINS; b++)
+        p[b] = logistic(c->center + factor * (logit(c->p[b]) - c->center));
+}
+
 /* ---- what it tells ---- */
 
 double curve_auroc(const struct curve *c, const double share[TALLY_BINS])

@@ -49,6 +49,11 @@ static int first_of(unsigned candidates)
     return candidates ? __builtin_ctz(candidates) : -1;
 }
 
+static double with_odds(double p, double odds)
+{
+    return p * odds / (1 - p + p * odds);
+}
+
 /* The arm as this request sees it: its stage, cost, and how hard the question is. */
 static double index_of(const struct plan *p, int arm, int stage)
 {
@@ -58,7 +63,7 @@ static double index_of(const struct plan *p, int arm, int stage)
     beliefs_box(a, stage, p->cost[arm], &box);
     if (p->odds[arm] != 1)
         for (int b = 0; b < TALLY_BINS; b++)
-            box.p[b] = box.p[b] * p->odds[arm] / (1 - box.p[b] + box.p[b] * p->odds[arm]);
+            box.p[b] = with_odds(box.p[b], p->odds[arm]);
     return pandora_index(&box, p->q.beliefs->price.v);
 }
 
@@ -246,9 +251,27 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
 
 /* ---- what came of it ---- */
 
+/* The chance as calibrated, and as it is compared with others. */
+static double chance_of(const struct plan *p, int arm, double score, double *compared)
+{
+    const struct beliefs_arm *a;
+    bool later = p->best >= 0;
+    int bin;
+
+    if (!p->q.beliefs)
+        return *compared = isnan(score) ? 1 : fmin(fmax(score, 0), 1);
+    a = &p->q.beliefs->arm[arm];
+    if (isnan(score))
+        return *compared = with_odds(a->success, p->odds[arm]);
+    bin = curve_bin(score);
+    *compared = with_odds(a->tempered[later][bin], p->odds[arm]);
+    return with_odds(a->p[later][bin], p->odds[arm]);
+}
+
 void plan_answer(struct plan *p, double score, enum plan_verdict verdict, double cost_nanousd)
 {
     int arm = p->arm;
+    double compared;
 
     assert(arm >= 0);
     p->arm = -1;
@@ -256,19 +279,15 @@ void plan_answer(struct plan *p, double score, enum plan_verdict verdict, double
     p->answered |= 1u << arm;
     p->spent_nanousd += cost_nanousd;
     p->refuted[arm] = verdict == PLAN_REFUTED;
-    if (p->refuted[arm]) {
-        p->p[arm] = 0;
-    } else if (p->q.beliefs) {
-        const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
-        double c = isnan(score) ? a->success : a->p[curve_bin(score)];
-        p->p[arm] = c * p->odds[arm] / (1 - c + c * p->odds[arm]);
-    } else {
-        p->p[arm] = isnan(score) ? 1 : fmin(fmax(score, 0), 1);
-    }
+    p->p[arm] = chance_of(p, arm, score, &compared);
+    if (p->refuted[arm])
+        p->p[arm] = compared = 0;
+    if (p->q.mode != PLAN_OBJECTIVE)
+        compared = p->p[arm];
     /* of equals the later one: it comes from the model that was asked because of the earlier one */
-    if (p->best < 0 || p->p[arm] >= p->best_p) {
+    if (p->best < 0 || compared >= p->best_p) {
         p->best = arm;
-        p->best_p = p->p[arm];
+        p->best_p = compared;
     }
 }
 

@@ -59,10 +59,10 @@ int tally_answers(int stage, int bin)
     return TALLY_ANSWERS + stage * TALLY_BINS + bin;
 }
 
-int tally_label(enum tally_source s, bool good, int bin)
+int tally_label(enum tally_source s, bool good, bool later, int bin)
 {
     assert(bin >= 0 && bin < TALLY_BINS);
-    return TALLY_LABELS + (2 * (int)s + !good) * TALLY_BINS + bin;
+    return TALLY_LABELS + (4 * (int)s + 2 * later + !good) * TALLY_BINS + bin;
 }
 
 int tally_stage(double best_p)
@@ -91,8 +91,8 @@ void tally_field_name(int field, char out[TALLY_NAME_BYTES])
         snprintf(out, TALLY_NAME_BYTES, "n.%d.%d", i / TALLY_BINS, i % TALLY_BINS);
     } else {
         int i = field - TALLY_LABELS, kind = i / TALLY_BINS;
-        snprintf(out, TALLY_NAME_BYTES, "%s.%s.%d", kind % 2 ? "bad" : "good",
-                 source_names[kind / 2], i % TALLY_BINS);
+        snprintf(out, TALLY_NAME_BYTES, "%s.%s.%s%d", kind % 2 ? "bad" : "good",
+                 source_names[kind / 4], kind % 4 >= 2 ? "later." : "", i % TALLY_BINS);
     }
 }
 
@@ -131,16 +131,16 @@ bool tally_field_parse(struct slice name, int *field)
             *field = i;
             return true;
         }
-    if (!small_number(rest, TALLY_BINS, &bin))
-        return false;
-    if (slice_eq(head, SLICE("n")) && small_number(middle, TALLY_STAGES, &stage)) {
+    if (slice_eq(head, SLICE("n")) && small_number(middle, TALLY_STAGES, &stage) &&
+        small_number(rest, TALLY_BINS, &bin)) {
         *field = tally_answers(stage, bin);
         return true;
     }
-    bool good = slice_eq(head, SLICE("good"));
-    if ((!good && !slice_eq(head, SLICE("bad"))) || !tally_source_parse(middle, &source))
+    bool good = slice_eq(head, SLICE("good")), later = slice_starts(rest, SLICE("later."));
+    if ((!good && !slice_eq(head, SLICE("bad"))) || !tally_source_parse(middle, &source) ||
+        !small_number(slice_from(rest, later ? 6 : 0), TALLY_BINS, &bin))
         return false;
-    *field = tally_label(source, good, bin);
+    *field = tally_label(source, good, later, bin);
     return true;
 }
 
@@ -188,11 +188,12 @@ void tally_add(struct tally *t, int field, int64_t by)
     t->count[field] = sum;
 }
 
-void tally_add_label(struct tally *t, enum tally_source s, int bin, int value_milli, int sign)
+void tally_add_label(struct tally *t, enum tally_source s, int stage, int bin, int value_milli,
+                     int sign)
 {
     assert(value_milli >= 0 && value_milli <= 1000);
-    tally_add(t, tally_label(s, true, bin), (int64_t)sign * value_milli);
-    tally_add(t, tally_label(s, false, bin), (int64_t)sign * (1000 - value_milli));
+    tally_add(t, tally_label(s, true, stage > 0, bin), (int64_t)sign * value_milli);
+    tally_add(t, tally_label(s, false, stage > 0, bin), (int64_t)sign * (1000 - value_milli));
 }
 
 void tally_view_add(struct tally_view *v, int field, int64_t count, double weight)
@@ -219,14 +220,15 @@ void tally_view_merge(struct tally_view *into, const struct tally_view *from, do
         into->x[i] += from->x[i] * weight;
 }
 
-void tally_view_labels(const struct tally_view *v, const struct tally_trust *trust,
+void tally_view_labels(const struct tally_view *v, const struct tally_trust *trust, bool later,
                        double good[TALLY_BINS], double bad[TALLY_BINS])
 {
     for (int b = 0; b < TALLY_BINS; b++)
         good[b] = bad[b] = 0;
-    for (int s = 0; s < TALLY_SOURCES; s++)
+    for (int i = 0; i < TALLY_SOURCES; i++)
         for (int b = 0; b < TALLY_BINS; b++) {
-            good[b] += trust->source[s] * v->x[tally_label((enum tally_source)s, true, b)] / 1000;
-            bad[b] += trust->source[s] * v->x[tally_label((enum tally_source)s, false, b)] / 1000;
+            enum tally_source s = (enum tally_source)i;
+            good[b] += trust->source[s] * v->x[tally_label(s, true, later, b)] / 1000;
+            bad[b] += trust->source[s] * v->x[tally_label(s, false, later, b)] / 1000;
         }
 }

@@ -34,8 +34,9 @@ enum tally_source {
 const char *tally_source_name(enum tally_source s);
 bool tally_source_parse(struct slice name, enum tally_source *out);
 
-/* Fields are numbers below TALLY_FIELDS: the table below, then answers by stage and bin, then label
- * sums (thousandths of an answer) by source and bin, good and bad. */
+/* Fields are numbers below TALLY_FIELDS: the table below; answers by stage and bin; then label sums
+ * (thousandths of an answer) by source, good or bad, first or later, and bin: the same score means
+ * another chance after another answer than on its own. */
 enum tally_scalar {
     TALLY_FIRST,        /* times asked as the first arm of a request */
     TALLY_ASKED,        /* times asked */
@@ -53,15 +54,16 @@ enum tally_scalar {
 };
 #define TALLY_ANSWERS (TALLY_SCALARS)
 #define TALLY_LABELS  (TALLY_ANSWERS + TALLY_STAGES * TALLY_BINS)
-#define TALLY_FIELDS  (TALLY_LABELS + 2 * TALLY_SOURCES * TALLY_BINS)
+#define TALLY_FIELDS  (TALLY_LABELS + 4 * TALLY_SOURCES * TALLY_BINS)
 
 int tally_answers(int stage, int bin);
-int tally_label(enum tally_source s, bool good, int bin);
+int tally_label(enum tally_source s, bool good, bool later, int bin);
 /* 0: nothing to compare with (best_p < 0), else 1..5. */
 int tally_stage(double best_p);
 
-/* "cost_nanousd", "n.0.11" (stage, bin), "good.explicit.7": what stores call the field. */
-#define TALLY_NAME_BYTES 32
+/* "cost_nanousd", "n.0.11" (stage, bin), "good.explicit.7", "good.explicit.later.7": what
+ * stores call the field. */
+#define TALLY_NAME_BYTES 40
 void tally_field_name(int field, char out[TALLY_NAME_BYTES]);
 bool tally_field_parse(struct slice name, int *field);
 /* Label sums: the only fields that the fast buckets keep. */
@@ -79,9 +81,10 @@ struct tally {
 #define TALLY_LIMIT (INT64_C(1) << 62)
 void tally_add(struct tally *t, int field, int64_t by); /* saturates at +-TALLY_LIMIT */
 
-/* The increments of one label. value_milli 0..1000: a success for so many thousandths; sign -1
- * takes it back. */
-void tally_add_label(struct tally *t, enum tally_source s, int bin, int value_milli, int sign);
+/* The increments of one label, of an answer in that stage and bin. value_milli 0..1000: a success
+ * for so many thousandths; sign -1 takes it back. */
+void tally_add_label(struct tally *t, enum tally_source s, int stage, int bin, int value_milli,
+                     int sign);
 
 /* What is left of all buckets at `now`, each weighing 2^(-age / half-life); the age is that of the
  * bucket's start, whole buckets, so that replicas that read at slightly different times agree for
@@ -102,8 +105,8 @@ struct tally_trust {
     double source[TALLY_SOURCES];
 };
 extern const struct tally_trust tally_trust_default;
-/* Successes and failures per bin, in answers. */
-void tally_view_labels(const struct tally_view *v, const struct tally_trust *trust,
+/* Successes and failures per bin, in answers, of first or of later answers. */
+void tally_view_labels(const struct tally_view *v, const struct tally_trust *trust, bool later,
                        double good[TALLY_BINS], double bad[TALLY_BINS]);
 
 #endif

@@ -1,5 +1,5 @@
 /* Reads rows. A line is validated whole, then its few members are picked out; what is wrong is said
- * with file and line. Called by cmd_train and cmd_eval. */
+ * with file and line. Called by cmd_train, cmd_eval and cmd_bench. */
 #include "router/encoder/train/rows.h"
 
 #include <errno.h>
@@ -26,6 +26,8 @@ struct source {
     size_t cap;
     size_t *model; /* of the header, in the rows' arena */
     size_t models;
+    double cost_unit_nanousd; /* of the header; 0: it names none */
+    bool log_confidence;      /* "p" is a log-probability */
     struct err_text *t;
 };
 
@@ -128,12 +130,29 @@ static enum err read_models(struct source *s, struct json_value list)
     return ERR_OK;
 }
 
+static bool mentions(struct json_value line, const char *key, struct slice what)
+{
+    struct json_value v;
+    return get(line, key, &v) && memmem(v.text.p, v.text.n, what.p, what.n);
+}
+
+/* Units are told to people, in a sentence that always has these words. */
+static void read_units(struct source *s, struct json_value line)
+{
+    if (mentions(line, "cost", SLICE("USD x 1e6")) || mentions(line, "row", SLICE("USD x 1e6")))
+        s->cost_unit_nanousd = 1000;
+    if (mentions(line, "cost", SLICE("USD x 1e9")) || mentions(line, "row", SLICE("USD x 1e9")))
+        s->cost_unit_nanousd = 1;
+    s->log_confidence = mentions(line, "conf", SLICE("log-prob"));
+}
+
 static enum err read_header(struct source *s, struct json_value line, struct json_value format)
 {
     struct json_value models;
     if (format.type != JSON_STRING || !slice_eq(format.text, SLICE("\"" ROWS_FORMAT "\"")))
         return refuse(s, "the format is %.*s, not \"%s\"",
                       (int)(format.text.n < 60 ? format.text.n : 60), format.text.p, ROWS_FORMAT);
+    read_units(s, line);
     return get(line, "models", &models) ? read_models(s, models) : ERR_OK;
 }
 
@@ -163,7 +182,13 @@ static enum err read_label(struct source *s, struct json_value line, struct row 
 {
     const char *key = s->opt->class_key ? s->opt->class_key : "class";
     struct json_value v;
+    struct rows *r = s->rows;
     row->label = ROWS_NO_CLASS;
+    if (s->opt->class_name) {
+        struct slice given = slice_str(s->opt->class_name);
+        row->label = (int)intern(r, &r->class_name, &r->classes, &r->class_cap, given);
+        return ERR_OK;
+    }
     if (!get(line, key, &v)) {
         key = "label";
         if (s->opt->class_key || !get(line, key, &v))
@@ -178,7 +203,6 @@ static enum err read_label(struct source *s, struct json_value line, struct row 
         row->label = ROWS_OUT_OF_SCOPE;
         return ERR_OK;
     }
-    struct rows *r = s->rows;
     row->label = (int)intern(r, &r->class_name, &r->classes, &r->class_cap, name);
     return ERR_OK;
 }
@@ -213,13 +237,114 @@ static enum err read_scores(struct source *s, struct json_value line, struct row
     return ERR_OK;
 }
 
+/* ---- recorded answers ---- */
+
+typedef enum err (*outcome_fn)(struct source *s, struct json_value v, struct row_outcome *out);
+
+static enum err take_cost(struct source *s, struct json_value v, struct row_outcome *out)
+{
+    double d;
+    if (s->cost_unit_nanousd <= 0)
+        return refuse(s, "there are costs, but the header does not say in which unit");
+    if (!json_number(v, &d) || !(d >= 0))
+        return refuse(s, "a cost of 'c' is neither null nor a number of at least 0");
+    out->cost_nanousd = d * s->cost_unit_nanousd;
+    return ERR_OK;
+}
+
+static enum err take_confidence(struct source *s, struct json_value v, struct row_outcome *out)
+{
+    double d;
+    if (!json_number(v, &d) || (s->log_confidence ? d > 0 : d < 0 || d > 1))
+        return refuse(s, "a confidence of 'p' is neither null nor a %s",
+                      s->log_confidence ? "log-probability" : "number in 0..1");
+    out->confidence = s->log_confidence ? exp(d) : d;
+    return ERR_OK;
+}
+
+/* The last number: [in, out], or out alone. */
+static enum err take_tokens(struct source *s, struct json_value v, struct row_outcome *out)
+{
+    struct json_iter it;
+    struct json_member m = {.value = v};
+    if (v.type == JSON_ARRAY)
+        for (json_iter_init(&it, v); json_iter_next(&it, &m);)
+            ;
+    if (!json_number(m.value, &out->tokens_out) || !(out->tokens_out >= 0))
+        return refuse(s, "tokens of 'n' are neither null nor numbers of at least 0");
+    return ERR_OK;
+}
+
+static enum err take_answer(struct source *s, struct json_value v, struct row_outcome *out)
+{
+    if (v.type != JSON_STRING)
+        return refuse(s, "an answer of 'a' is neither null nor a string");
+    out->answer = decode(s->rows, v);
+    return ERR_OK;
+}
+
+/* One member of a row: an array with a value or null for each model. */
+static enum err read_outcome(struct source *s, struct json_value line, const char *key,
+                             outcome_fn take, struct row_outcome *out)
+{
+    struct json_value list;
+    struct json_iter it;
+    struct json_member m;
+    size_t n = 0;
+    enum err e = ERR_OK;
+    if (!get(line, key, &list))
+        return ERR_OK;
+    if (list.type != JSON_ARRAY)
+        return refuse(s, "'%s' is not an array", key);
+    for (json_iter_init(&it, list); e == ERR_OK && json_iter_next(&it, &m); n++) {
+        if (n == s->models)
+            return refuse(s, "there are more values of '%s' than the %zu models of the header", key,
+                          s->models);
+        if (m.value.type != JSON_NULL)
+            e = take(s, m.value, &out[n]);
+    }
+    if (e == ERR_OK && n != s->models)
+        return refuse(s, "there are %zu values of '%s' for the %zu models of the header", n, key,
+                      s->models);
+    return e;
+}
+
+/* One letter per model. */
+static void read_letters(struct source *s, struct json_value text, struct row_outcome *out)
+{
+    struct slice letters = decode(s->rows, text);
+    for (size_t i = 0; i < s->models && i < letters.n; i++)
+        if (letters.p[i] != '-')
+            out[i].answer = slice_make(letters.p + i, 1);
+}
+
+static enum err read_outcomes(struct source *s, struct json_value line, struct row *row)
+{
+    struct json_value answers;
+    struct row_outcome *out = ARENA_ARRAY(&s->rows->arena, struct row_outcome, s->models + 1);
+    enum err e;
+    for (size_t i = 0; i < s->models; i++)
+        out[i].cost_nanousd = out[i].confidence = out[i].tokens_out = (double)NAN;
+    if ((e = read_outcome(s, line, "c", take_cost, out)) != ERR_OK ||
+        (e = read_outcome(s, line, "p", take_confidence, out)) != ERR_OK ||
+        (e = read_outcome(s, line, "n", take_tokens, out)) != ERR_OK)
+        return e;
+    row->outcome = out;
+    if (get(line, "a", &answers) && answers.type == JSON_STRING) {
+        read_letters(s, answers, out);
+        return ERR_OK;
+    }
+    return read_outcome(s, line, "a", take_answer, out);
+}
+
 static enum err read_row(struct source *s, struct json_value line)
 {
     struct rows *r = s->rows;
     struct row row = {.label = ROWS_NO_CLASS};
     enum err e = read_text(s, line, &row);
     if (e != ERR_OK || (e = read_label(s, line, &row)) != ERR_OK ||
-        (e = read_scores(s, line, &row)) != ERR_OK)
+        (e = read_scores(s, line, &row)) != ERR_OK ||
+        (s->opt->outcomes && (e = read_outcomes(s, line, &row)) != ERR_OK))
         return e;
     if (r->count == r->row_cap) {
         r->row_cap = r->row_cap ? 2 * r->row_cap : 1024;

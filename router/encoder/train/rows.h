@@ -2,15 +2,28 @@
  * text ("prompt" or "text"), its class ("class" or "label", a string) and each model's score ("s",
  * 0..1, null: not run). The first line may be a header, {"format": "routing-rows/1", "models":
  * [{"name": ...} or "name", ...]}: it names what the scores of "s" belong to. Other members are
- * ignored. Classes and models of several files are joined by their names. One thread. */
+ * ignored, but for those of recorded answers where they are asked for (rows_options.outcomes), each
+ * an array like "s": "c" costs, in the unit that the header's "cost" or "row" names as "USD x 1e6"
+ * or "USD x 1e9"; "p" the answers' confidence, log-probabilities where the header's "conf" says so,
+ * else 0..1; "n" [tokens in, tokens out]; "a" short answers (or one string with a letter each).
+ * Classes and models of several files are joined by their names. One thread. */
 #ifndef ROUTER_ENCODER_TRAIN_ROWS_H
 #define ROUTER_ENCODER_TRAIN_ROWS_H
 
+#include <stdbool.h>
 #include "base/arena.h"
 #include "base/err.h"
 
 #define ROWS_NO_CLASS     (-1)
 #define ROWS_OUT_OF_SCOPE (-2)
+
+/* What was recorded of one model's answer. */
+struct row_outcome {
+    double cost_nanousd; /* NAN: not known; so the next two */
+    double confidence;   /* probability, 0..1 */
+    double tokens_out;
+    struct slice answer; /* short or normalised; "" when not known */
+};
 
 struct row {
     struct slice text;
@@ -18,6 +31,7 @@ struct row {
     const float *score;  /* [score_count], NAN: not run; NULL: the row has none */
     const size_t *model; /* [score_count]: what the scores belong to, of model_name */
     size_t score_count;
+    const struct row_outcome *outcome; /* [score_count]; NULL unless asked for */
 };
 
 struct rows {
@@ -31,9 +45,11 @@ struct rows {
 };
 
 struct rows_options {
-    const char *class_key; /* NULL: "class", or "label" where there is none */
+    const char *class_key;  /* NULL: "class", or "label" where there is none */
+    const char *class_name; /* all rows are of this class, whatever they say; NULL: they say it */
     const char
         *out_of_scope; /* the class whose rows belong to none; NULL: there is no such class */
+    bool outcomes;     /* costs, confidences, tokens and answers, too */
 };
 
 void rows_init(struct rows *r);

@@ -1,0 +1,36 @@
+/* Results of replays as figures with intervals: 200 resamples of the rows (every figure of a
+ * resample from the same rows, so that shares are paired), the 2.5 % and 97.5 % points. */
+#ifndef GATEWAY_CLI_BENCH_FIGURES_H
+#define GATEWAY_CLI_BENCH_FIGURES_H
+
+#include "gateway/cli/bench_run.h"
+#include "router/decide/evaluate.h"
+
+#define BENCH_TARGETS 3
+extern const double bench_targets[BENCH_TARGETS]; /* shares of the best single's success */
+
+struct bench_figure {
+    double value, low, high; /* NAN: it cannot be had */
+};
+
+struct bench_family_figures {
+    struct evaluate_point point[BENCH_PRICES];     /* by price */
+    struct bench_figure cost_share[BENCH_TARGETS]; /* of the best single's cost */
+    struct bench_figure apgr, cpt50, cpt80, aiq;
+};
+
+struct bench_figures {
+    int best, cheapest, dearest; /* arms: most success; least and most cost */
+    struct evaluate_point single[PANDORA_BOXES];
+    struct bench_figure success[PANDORA_BOXES];
+    struct bench_figure mix_share[BENCH_TARGETS]; /* random mix of single models */
+    double mix_aiq;
+    struct bench_family_figures family[BENCH_FAMILIES];
+    struct evaluate_point oracle; /* the cheapest arm that succeeds; else the cheapest */
+    struct bench_figure regret;   /* at the 97 % point: success that the oracle has more */
+    int prices;
+};
+void bench_figures(const struct bench_set *s, const struct bench_results *r,
+                   struct bench_figures *out);
+
+#endif

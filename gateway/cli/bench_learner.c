@@ -1,0 +1,250 @@
+/* The learner of weir bench. Called by bench_run. */
+#include "gateway/cli/bench_learner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "backends/wire/answer_signals.h"
+#include "base/mem.h"
+
+#define PARTS   5 /* of rows, for scores by scorers that have not seen them */
+#define HOUR_MS INT64_C(3600000)
+
+void bench_learner_init(struct bench_learner *l, const struct bench_set *set)
+{
+    double prior[CONFIDENCE_FEATURES];
+
+    *l = (struct bench_learner){
+        .set = set, .half_life_ms = 7 * 24 * HOUR_MS, .fast_half_life_ms = 2 * HOUR_MS};
+    for (int i = 0; i < CONFIDENCE_FEATURES; i++)
+        prior[i] = (double)confidence_prior()[i];
+    for (int j = 0; j < set->arms; j++)
+        scorer_set(&l->scorer[j], prior, CONFIDENCE_FEATURES, 0);
+    l->signals = mem_zalloc(1, sizeof *l->signals);
+    answer_signals_init(l->signals, 64);
+    /* an answer that came whole and says something */
+    l->signals->finished = true;
+    l->signals->finish = CHAT_FINISH_STOP;
+    if (buf_append_slice(&l->signals->text, SLICE("answer")) != ERR_OK)
+        mem_need(NULL);
+}
+
+void bench_learner_clear(struct bench_learner *l)
+{
+    answer_signals_clear(l->signals);
+    free(l->signals);
+    free(l->answer);
+}
+
+/* 1 the same, -1 another answer, 0 not known (or no earlier one). */
+static double agreement(const struct bench_set *s, size_t row, int arm, int earlier)
+{
+    int own = bench_cell(s, row, arm)->answer, other;
+
+    if (earlier < 0 || own < 0)
+        return 0;
+    other = bench_cell(s, row, earlier)->answer;
+    return other < 0 ? 0 : own == other ? 1 : -1;
+}
+
+void bench_features(struct bench_learner *l, size_t row, int arm, int earlier, double earlier_score,
+                    float out[CONFIDENCE_FEATURES])
+{
+    const struct bench_cell *c = bench_cell(l->set, row, arm);
+    struct confidence_context x = {.has_earlier = earlier >= 0, .earlier_score = earlier_score};
+
+    l->signals->tokens = (struct token_logprobs){0};
+    if (!isnan(c->confidence))
+        token_logprobs_add(&l->signals->tokens, log(c->confidence), NULL, 0);
+    x.agreement = agreement(l->set, row, arm, earlier);
+    confidence_features(l->signals, &x, out);
+}
+
+struct bench_answer *bench_learner_add(struct bench_learner *l)
+{
+    if (l->answers == l->cap) {
+        l->cap = l->cap ? 2 * l->cap : 4096;
+        l->answer = mem_resize(l->answer, l->cap, sizeof *l->answer);
+    }
+    struct bench_answer *a = &l->answer[l->answers++];
+    *a = (struct bench_answer){
+        .score = (double)NAN, .label = (double)NAN, .believed = (double)NAN, .weight = 1};
+    return a;
+}
+
+/* ---- labels to scorers ---- */
+
+static bool labelled(const struct bench_answer *a, int64_t now_us)
+{
+    return !isnan(a->label) && a->known_us <= now_us;
+}
+
+/* part: answers whose row falls into it are left out; -1: none. */
+static bool fit_scorer(const struct bench_learner *l, int arm, int part, int64_t now_us,
+                       struct scorer *out)
+{
+    enum { F = CONFIDENCE_FEATURES };
+    float *x = mem_zalloc(SCORER_MAX_ROWS, F * sizeof *x);
+    float *y = mem_zalloc(SCORER_MAX_ROWS, sizeof *y), *w = mem_zalloc(SCORER_MAX_ROWS, sizeof *w);
+    size_t n = 0;
+
+    for (size_t i = l->answers; i-- > 0 && n < SCORER_MAX_ROWS;) {
+        const struct bench_answer *a = &l->answer[i];
+        if (a->arm != arm || !labelled(a, now_us) || (part >= 0 && a->row % PARTS == (size_t)part))
+            continue;
+        memcpy(x + n * F, a->feature, sizeof a->feature);
+        y[n] = (float)a->label;
+        w[n++] = (float)a->weight;
+    }
+    struct scorer_rows rows = {x, y, w, n, F};
+    bool fitted = scorer_fit(out, &rows);
+    free(w);
+    free(y);
+    free(x);
+    return fitted;
+}
+
+/* The arm's scorer on all labels; its labelled answers are counted by scorers that did not see
+ * them: what was fitted on a label is too sure of it. */
+static void fit_arm(struct bench_learner *l, int arm, int64_t now_us)
+{
+    for (int part = 0; part < PARTS; part++) {
+        struct scorer other = l->scorer[arm];
+        if (!fit_scorer(l, arm, part, now_us, &other))
+            continue;
+        for (size_t i = 0; i < l->answers; i++) {
+            struct bench_answer *a = &l->answer[i];
+            if (a->arm == arm && a->row % PARTS == (size_t)part && labelled(a, now_us))
+                a->score = scorer_score(&other, a->feature);
+        }
+    }
+    fit_scorer(l, arm, -1, now_us, &l->scorer[arm]);
+}
+
+void bench_learner_fit(struct bench_learner *l, int64_t now_us)
+{
+    for (int j = 0; j < l->set->arms; j++)
+        fit_arm(l, j, now_us);
+}
+
+/* ---- everything known ---- */
+
+/* earlier: an arm whose scorer is fitted, or -1; its score goes into the features, the chance
+ * behind it decides the stage once there are curves: the score is near enough. */
+static void study_one(struct bench_learner *l, size_t row, int arm, int earlier, double weight)
+{
+    float before[CONFIDENCE_FEATURES];
+    struct bench_answer *a = bench_learner_add(l);
+    double score = 0;
+
+    if (earlier >= 0) {
+        bench_features(l, row, earlier, -1, 0, before);
+        score = scorer_score(&l->scorer[earlier], before);
+    }
+    a->row = row;
+    a->arm = arm;
+    a->first = a->served = earlier < 0;
+    a->stage = tally_stage(earlier < 0 ? -1 : score);
+    a->label = bench_cell(l->set, row, arm)->success;
+    a->weight = weight;
+    bench_features(l, row, arm, earlier, score, a->feature);
+}
+
+void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t count)
+{
+    int arms = l->set->arms;
+    double alone = arms > 1 ? 0.5 : 1;
+
+    for (int j = 0; j < arms; j++)
+        for (size_t i = 0; i < count; i++)
+            study_one(l, rows[i], j, -1, alone);
+    bench_learner_fit(l, 0);
+    for (int j = 0; j < arms; j++)
+        for (int e = 0; e < arms; e++)
+            for (size_t i = 0; e != j && i < count; i++)
+                study_one(l, rows[i], j, e, (1 - alone) / (arms - 1));
+    bench_learner_fit(l, 0);
+}
+
+/* ---- answers to counters to beliefs ---- */
+
+struct counted {
+    struct tally_view *slow, *fast; /* [classes][arms] */
+};
+
+static void count_label(const struct bench_answer *a, int bin, double weight,
+                        struct tally_view *slow, struct tally_view *fast, double fast_weight)
+{
+    struct tally t = {{0}};
+
+    tally_add_label(&t, TALLY_EXPLICIT, a->stage, bin, (int)lround(1000 * a->label), 1);
+    for (int good = 0; good < 2; good++) {
+        int field = tally_label(TALLY_EXPLICIT, good, a->stage > 0, bin);
+        tally_view_add(slow, field, t.count[field], weight);
+        tally_view_add(fast, field, t.count[field], fast_weight);
+    }
+}
+
+static void count_answer(const struct bench_learner *l, const struct bench_answer *a,
+                         int64_t now_us, const struct counted *out)
+{
+    const struct bench_set *s = l->set;
+    const struct bench_cell *c = bench_cell(s, a->row, a->arm);
+    size_t at = (size_t)s->class_of[a->row] * (size_t)s->arms + (size_t)a->arm;
+    struct tally_view *slow = &out->slow[at];
+    int bin = curve_bin(isnan(a->score) ? scorer_score(&l->scorer[a->arm], a->feature) : a->score);
+    double w = a->weight * tally_weight(TALLY_SLOW, tally_bucket_start(TALLY_SLOW, a->when_us),
+                                        now_us, l->half_life_ms);
+    double quick =
+        a->weight * tally_weight(TALLY_QUICK, tally_bucket_start(TALLY_QUICK, a->when_us), now_us,
+                                 l->fast_half_life_ms);
+    double micro = c->cost_nanousd / 1000;
+
+    tally_view_add(slow, TALLY_FIRST, a->first, w);
+    tally_view_add(slow, TALLY_ASKED, 1, w);
+    tally_view_add(slow, TALLY_SERVED, a->served, w);
+    tally_view_add(slow, TALLY_COST_NANOUSD, (int64_t)c->cost_nanousd, w);
+    tally_view_add(slow, TALLY_COST_SQUARE, (int64_t)(micro * micro), w);
+    tally_view_add(slow, tally_answers(a->stage, bin), 1, w);
+    if (!labelled(a, now_us))
+        return;
+    count_label(a, bin, w, slow, &out->fast[at], quick);
+    if (isnan(a->believed))
+        return;
+    tally_view_add(slow, TALLY_RESOLVED, 1, w);
+    tally_view_add(slow, TALLY_PREDICTED_MILLI, lround(1000 * a->believed), w);
+    tally_view_add(slow, TALLY_REALISED_MILLI, lround(1000 * a->label), w);
+}
+
+struct beliefs *bench_learner_believe(const struct bench_learner *l,
+                                      const struct beliefs_objective *o, int64_t now_us,
+                                      uint64_t seed)
+{
+    const struct bench_set *s = l->set;
+    size_t n = (size_t)s->classes * (size_t)s->arms;
+    struct counted c = {mem_zalloc(n, sizeof *c.slow), mem_zalloc(n, sizeof *c.fast)};
+    const struct tally_view **slow = mem_zalloc(n, sizeof *slow);
+    const struct tally_view **fast = mem_zalloc(n, sizeof *fast);
+    struct beliefs_class_in *class = mem_zalloc((size_t)s->classes, sizeof *class);
+    struct beliefs_arm_in arm[PANDORA_BOXES];
+
+    for (size_t i = 0; i < l->answers; i++)
+        count_answer(l, &l->answer[i], now_us, &c);
+    for (size_t i = 0; i < n; i++) {
+        slow[i] = &c.slow[i];
+        fast[i] = &c.fast[i];
+    }
+    for (int g = 0; g < s->classes; g++)
+        class[g] = (struct beliefs_class_in){s->label[g], slow + (size_t)(g * s->arms),
+                                             fast + (size_t)(g * s->arms)};
+    for (int j = 0; j < s->arms; j++) /* listed prices: a mean that operators know */
+        arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true};
+    struct beliefs_route_in route = {BENCH_ROUTE, *o, arm, s->arms, class, s->classes};
+    struct beliefs *b = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed});
+    free(class);
+    free(fast);
+    free(slow);
+    free(c.fast);
+    free(c.slow);
+    return b;
+}

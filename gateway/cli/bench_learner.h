@@ -1,0 +1,60 @@
+/* What weir bench learns while it replays: labelled and unlabelled answers become scorers, counters
+ * and beliefs, by the same code that the gateway runs. Answers are kept as features, so that new
+ * scorers count them afresh. Single-threaded. */
+#ifndef GATEWAY_CLI_BENCH_LEARNER_H
+#define GATEWAY_CLI_BENCH_LEARNER_H
+
+#include "gateway/cli/bench_set.h"
+#include "router/confidence.h"
+#include "router/decide/beliefs.h"
+#include "router/decide/scorer.h"
+
+/* One answer that was given. */
+struct bench_answer {
+    size_t row;
+    int arm, stage;
+    bool first, served;
+    float feature[CONFIDENCE_FEATURES];
+    double score;    /* by a scorer that had not seen its label; NAN: the arm's scorer says */
+    double label;    /* 0..1; NAN: none (yet) */
+    double believed; /* the chance that was believed of it; NAN: not noted */
+    double weight;   /* of the answer among those that stand for one; 1 when it was really given */
+    int64_t when_us, known_us; /* given; label known from then on */
+};
+
+struct answer_signals;
+
+struct bench_learner {
+    const struct bench_set *set;
+    struct scorer scorer[PANDORA_BOXES];
+    struct bench_answer *answer; /* owned: in order of time */
+    size_t answers, cap;
+    int64_t half_life_ms, fast_half_life_ms;
+    struct answer_signals *signals; /* owned: scratch of bench_features */
+};
+
+void bench_learner_init(struct bench_learner *l, const struct bench_set *set);
+void bench_learner_clear(struct bench_learner *l);
+
+/* What the gateway would see of a row's answer by an arm, after `earlier` (an arm, or -1) answered
+ * with that score. */
+void bench_features(struct bench_learner *l, size_t row, int arm, int earlier, double earlier_score,
+                    float out[CONFIDENCE_FEATURES]);
+
+struct bench_answer *bench_learner_add(struct bench_learner *l); /* zeroed, label NAN, weight 1 */
+
+/* As if every arm had been asked about the row and judged (an audit), first and after each cheaper
+ * arm. Scores of earlier answers come from the scorers as they are: fit between arms, cheapest
+ * first (bench_learner_study). */
+void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t count);
+
+/* Fits each arm's scorer on labels that are known by now. */
+void bench_learner_fit(struct bench_learner *l, int64_t now_us);
+
+/* Beliefs of one route with the set's classes. */
+struct beliefs *bench_learner_believe(const struct bench_learner *l,
+                                      const struct beliefs_objective *o, int64_t now_us,
+                                      uint64_t seed);
+#define BENCH_ROUTE "bench"
+
+#endif
