@@ -21,7 +21,7 @@ static void write_rows(const char *text, size_t n)
 static enum err read_text(struct rows *r, const char *text, const struct rows_options *opt,
                           struct err_text *t)
 {
-    const struct rows_options none = {NULL, NULL};
+    const struct rows_options none = {.class_key = NULL};
     write_rows(text, strlen(text));
     rows_init(r);
     return rows_read(r, path, opt ? opt : &none, t);
@@ -51,7 +51,7 @@ static void scores_belong_to_the_models_of_their_header(void **state)
     (void)state;
     struct rows r;
     struct err_text t = {""};
-    const struct rows_options opt = {NULL, NULL};
+    const struct rows_options opt = {.class_key = NULL};
     const char *first = "{\"format\":\"routing-rows/1\",\"models\":[{\"name\":\"m\"},\"n\"]}\n"
                         "{\"prompt\":\"p\",\"s\":[1,null]}\n";
     const char *second = "{\"format\":\"routing-rows/1\",\"models\":[\"o\",\"m\"]}\n"
@@ -71,7 +71,7 @@ static void options_name_the_class(void **state)
     (void)state;
     struct rows r;
     struct err_text t = {""};
-    const struct rows_options opt = {"cls", "none"};
+    const struct rows_options opt = {.class_key = "cls", .out_of_scope = "none"};
     const char *text = "{\"text\":\"a\",\"cls\":\"x\",\"class\":\"y\"}\n{\"text\":\"b\",\"cls\":"
                        "\"none\"}\n{\"text\":\"c\",\"label\":\"z\"}\n";
     assert_int_equal(read_text(&r, text, &opt, &t), ERR_OK);
@@ -130,7 +130,7 @@ static void mistakes_have_a_line(void **state)
     }
     struct rows r;
     struct err_text t = {""};
-    const struct rows_options opt = {NULL, NULL};
+    const struct rows_options opt = {.class_key = NULL};
     rows_init(&r);
     assert_int_equal(rows_read(&r, "/no/such/file", &opt, &t), ERR_BAD_REQUEST);
     assert_non_null(strstr(t.s, "/no/such/file: No such file"));
@@ -158,7 +158,7 @@ static void compressed_rows(void **state)
     (void)state;
     static char text[40000], packed[40000];
     struct err_text t = {""};
-    const struct rows_options opt = {NULL, NULL};
+    const struct rows_options opt = {.class_key = NULL};
     struct rows r;
     size_t n = 0;
     for (int i = 0; i < 500; i++)

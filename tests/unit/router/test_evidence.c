@@ -174,7 +174,7 @@ static void what_is_counted(void **state)
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_COST_SQUARE), 1600);
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_RESOLVED), 0); /* not served */
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, tally_answers(0, 2)), 1);
-    int bad = tally_label(TALLY_VALIDATOR, false, 2);
+    int bad = tally_label(TALLY_VALIDATOR, false, false, 2);
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, bad), 1000);
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_QUICK, bad), 1000);
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_QUICK, TALLY_ASKED), 0);
@@ -189,7 +189,7 @@ static void what_is_counted(void **state)
     assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_RESOLVED), 1);
     assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_PREDICTED_MILLI), 900);
     assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_REALISED_MILLI), 1000);
-    int judged = tally_label(TALLY_JUDGE, true, 11);
+    int judged = tally_label(TALLY_JUDGE, true, true, 11);
     assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, judged), 400);
     l = after; /* the explicit word goes: the judge's is what is known */
     assert_true(evidence_label(&after, 2, TALLY_EXPLICIT, EVIDENCE_WITHDRAWN, NOW + 6));

@@ -208,7 +208,7 @@ static int64_t good(const struct dump *d)
 {
     int64_t sum = 0;
     for (int b = 0; b < TALLY_BINS; b++)
-        sum += d->sum.count[tally_label(TALLY_EXPLICIT, true, b)];
+        sum += d->sum.count[tally_label(TALLY_EXPLICIT, true, false, b)];
     return sum;
 }
 
@@ -216,7 +216,7 @@ static int64_t bad(const struct dump *d)
 {
     int64_t sum = 0;
     for (int b = 0; b < TALLY_BINS; b++)
-        sum += d->sum.count[tally_label(TALLY_EXPLICIT, false, b)];
+        sum += d->sum.count[tally_label(TALLY_EXPLICIT, false, false, b)];
     return sum;
 }
 
@@ -296,8 +296,8 @@ static void a_repeated_id(bool shared)
     await(&a);
     assert_string_equal(a.label.about, "big");
     d = dump(shared);
-    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, 4)], 1000);
-    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, 3)], 0);
+    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, false, 4)], 1000);
+    assert_int_equal(d.sum.count[tally_label(TALLY_EXPLICIT, true, false, 3)], 0);
     learner_close(l);
 }
 

@@ -1,0 +1,274 @@
+/* Requests' ways through their arms, on beliefs built from counters. */
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "router/decide/plan.h"
+
+enum { ARMS = 3 };
+
+/* A world in which the cheap arm's score tells good answers from bad ones, the middle one's does
+ * not, and the dear one is nearly always right. */
+struct world {
+    struct tally_view slow[ARMS];
+    struct beliefs *beliefs;
+    const struct beliefs_context *context;
+};
+
+static void answers(struct tally_view *v, int bin, double n, double success, double cost)
+{
+    v->x[tally_answers(0, bin)] += n;
+    v->x[tally_label(TALLY_EXPLICIT, true, false, bin)] += 1000 * n * success;
+    v->x[tally_label(TALLY_EXPLICIT, false, false, bin)] += 1000 * n * (1 - success);
+    v->x[TALLY_ASKED] += n;
+    v->x[TALLY_FIRST] += n;
+    v->x[TALLY_COST_NANOUSD] += n * cost;
+    v->x[TALLY_COST_SQUARE] += n * cost * cost / 1e6;
+}
+
+static void build(struct world *w, const struct beliefs_objective *o, double cap)
+{
+    const struct beliefs_arm_in arms[ARMS] = {
+        {"small", 1000, 1, true}, {"middle", 5000, 1, true}, {"big", 20000, cap, true}};
+    const struct tally_view *slow[ARMS] = {&w->slow[0], &w->slow[1], &w->slow[2]};
+    const struct beliefs_class_in class = {"", slow, NULL};
+    const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1};
+
+    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1});
+    w->context = beliefs_find(w->beliefs, SLICE("r"), SLICE("anything"));
+    assert_non_null(w->context);
+}
+
+static void world_init(struct world *w, const struct beliefs_objective *o, double cap)
+{
+    memset(w, 0, sizeof *w);
+    answers(&w->slow[0], 11, 600, 0.97, 1000);
+    answers(&w->slow[0], 1, 400, 0.1, 1000);
+    answers(&w->slow[1], 5, 1000, 0.7, 5000);
+    answers(&w->slow[2], 11, 1000, 0.95, 20000);
+    build(w, o, cap);
+}
+
+static struct plan_question question(const struct world *w)
+{
+    return (struct plan_question){.mode = PLAN_OBJECTIVE,
+                                  .arms = ARMS,
+                                  .allowed = 7,
+                                  .beliefs = w->context,
+                                  .budget_nanousd = -1,
+                                  .pin = -1};
+}
+
+static struct beliefs_objective worth(double failure_price)
+{
+    struct beliefs_objective o = beliefs_objective_default;
+
+    o.price.failure_price_nanousd = failure_price;
+    return o;
+}
+
+static void good_enough_stops_and_poor_escalates(void **state)
+{
+    struct beliefs_objective o = worth(200000);
+    struct world w;
+    struct plan p;
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    struct plan_step s = plan_begin(&p, &q);
+    assert_int_equal(s.verb, PLAN_ASK);
+    assert_int_equal(s.arm, 0);
+    plan_answer(&p, 0.99, PLAN_UNCHECKED, 1000);
+    assert_true(plan_chance(&p, 0) > 0.9);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 0);
+    assert_int_equal(p.log.choice[1].reason, PLAN_ACCEPTED);
+
+    plan_begin(&p, &q);
+    plan_answer(&p, 0.15, PLAN_UNCHECKED, 1000);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_ASK);
+    assert_int_equal(s.arm, 2);
+    assert_int_equal(p.log.choice[1].reason, PLAN_ESCALATED);
+    /* the big one's answer is poor too: the better of the two is served */
+    plan_answer(&p, 0.99, PLAN_REFUTED, 20000);
+    s = plan_next(&p, 0);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 0);
+    assert_int_equal(p.log.choice[2].reason, PLAN_EXHAUSTED);
+    assert_true(plan_chance(&p, 2) == 0);
+    beliefs_unref(w.beliefs);
+}
+
+static void a_failed_arm_is_replaced(void **state)
+{
+    struct beliefs_objective o = worth(200000);
+    struct world w;
+    struct plan p;
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    unsigned asked = 0;
+    struct plan_step s = plan_begin(&p, &q);
+    for (int i = 0; i < ARMS; i++) {
+        assert_int_equal(s.verb, PLAN_ASK);
+        assert_false(asked & 1u << s.arm);
+        asked |= 1u << s.arm;
+        plan_failed(&p, 0);
+        s = plan_next(&p, ~0u);
+    }
+    assert_int_equal(s.verb, PLAN_FAIL);
+    assert_int_equal(p.log.choice[ARMS].reason, PLAN_NO_ANSWER);
+    beliefs_unref(w.beliefs);
+}
+
+static void pins_masks_and_budgets_hold(void **state)
+{
+    struct beliefs_objective o = worth(1e9);
+    struct world w;
+    struct plan p;
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    q.pin = 1;
+    q.explore = true;
+    assert_int_equal(plan_begin(&p, &q).arm, 1);
+    assert_int_equal(p.log.choice[0].propensity[1], BELIEFS_UNIT);
+    plan_answer(&p, 0.01, PLAN_UNCHECKED, 5000);
+    assert_int_equal(plan_next(&p, ~0u).verb, PLAN_SERVE);
+
+    q = question(&w);
+    q.allowed = 2;
+    assert_int_equal(plan_begin(&p, &q).arm, 1);
+    q.allowed = 0;
+    assert_int_equal(plan_begin(&p, &q).verb, PLAN_FAIL);
+
+    q = question(&w);
+    q.budget_nanousd = 7000; /* not the big one, not after the others */
+    assert_int_not_equal(plan_begin(&p, &q).arm, 2);
+    plan_answer(&p, 0.01, PLAN_UNCHECKED, 6900);
+    assert_int_equal(plan_next(&p, ~0u).verb, PLAN_SERVE);
+    q.budget_nanousd = 1; /* somebody is waiting: the cheapest */
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    beliefs_unref(w.beliefs);
+}
+
+static void the_same_seed_decides_the_same(void **state)
+{
+    struct beliefs_objective o = worth(30000);
+    struct world w;
+    struct plan a, b;
+    double share[ARMS + 1] = {0}, propensity[ARMS] = {0};
+    enum { RUNS = 20000 };
+
+    (void)state;
+    o.explore = 0.3;
+    o.explore_spend = 1;
+    o.flip = 0.1;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    q.explore = true;
+    for (int i = 0; i < RUNS; i++) {
+        q.seed = (uint64_t)i;
+        struct plan_step s = plan_begin(&a, &q);
+        assert_int_equal(s.arm, plan_begin(&b, &q).arm);
+        share[s.arm] += 1.0 / RUNS;
+        uint32_t sum = 0;
+        for (int j = 0; j < ARMS; j++) {
+            sum += a.log.choice[0].propensity[j];
+            propensity[j] = a.log.choice[0].propensity[j] / (double)BELIEFS_UNIT;
+        }
+        assert_int_equal(sum, BELIEFS_UNIT);
+        plan_answer(&a, 0.99, PLAN_UNCHECKED, 1000);
+        plan_answer(&b, 0.99, PLAN_UNCHECKED, 1000);
+        struct plan_step x = plan_next(&a, ~0u), y = plan_next(&b, ~0u);
+        assert_int_equal(x.verb, y.verb);
+        assert_int_equal(x.arm, y.arm);
+        sum = a.log.choice[1].stop_propensity;
+        for (int j = 0; j < ARMS; j++)
+            sum += a.log.choice[1].propensity[j];
+        assert_int_equal(sum, BELIEFS_UNIT);
+    }
+    /* what was logged is what happens: within five standard errors */
+    for (int j = 0; j < ARMS; j++) {
+        assert_true(propensity[j] >= 0.0999);
+        assert_true(fabs(share[j] - propensity[j]) < 5 * sqrt(0.25 / RUNS));
+    }
+    beliefs_unref(w.beliefs);
+}
+
+static void order_and_thresholds_keep_the_written_order(void **state)
+{
+    const double accept[ARMS] = {0.8, 0.8, 0};
+    struct plan_question q = {.mode = PLAN_ACCEPT,
+                              .arms = ARMS,
+                              .allowed = 7,
+                              .accept = accept,
+                              .budget_nanousd = -1,
+                              .pin = -1};
+    struct plan p;
+    struct plan_step s;
+
+    (void)state;
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    plan_answer(&p, 0.6, PLAN_UNCHECKED, 1);
+    assert_int_equal(plan_next(&p, ~0u).arm, 1);
+    plan_answer(&p, 0.5, PLAN_UNCHECKED, 1);
+    s = plan_next(&p, 3); /* the third may not be asked any more */
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 0); /* recall: the first was better */
+
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    plan_answer(&p, 0.95, PLAN_REFUTED, 1);
+    assert_int_equal(plan_next(&p, ~0u).arm, 1);
+    plan_answer(&p, 0.81, PLAN_PASSED, 1);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 1);
+
+    q.mode = PLAN_ORDER;
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    plan_failed(&p, 0);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.arm, 1);
+    assert_int_equal(p.log.choice[1].reason, PLAN_FELL_BACK);
+    plan_answer(&p, (double)NAN, PLAN_UNCHECKED, 1);
+    assert_int_equal(plan_next(&p, ~0u).verb, PLAN_SERVE);
+}
+
+static void an_easy_query_stays_with_the_small_one(void **state)
+{
+    struct beliefs_objective o = worth(100000);
+    struct world w;
+    struct plan p;
+    double easy[ARMS] = {3, 0, 0}, hard[ARMS] = {-6, 0, 0}, dear[ARMS] = {1e6, 5000, 20000};
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    q.shift = easy;
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    q.shift = hard;
+    assert_int_not_equal(plan_begin(&p, &q).arm, 0);
+    q.shift = NULL;
+    q.cost_nanousd = dear; /* this request has a very long prompt for it */
+    assert_int_not_equal(plan_begin(&p, &q).arm, 0);
+    beliefs_unref(w.beliefs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_enough_stops_and_poor_escalates),
+        cmocka_unit_test(a_failed_arm_is_replaced),
+        cmocka_unit_test(pins_masks_and_budgets_hold),
+        cmocka_unit_test(the_same_seed_decides_the_same),
+        cmocka_unit_test(order_and_thresholds_keep_the_written_order),
+        cmocka_unit_test(an_easy_query_stays_with_the_small_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
