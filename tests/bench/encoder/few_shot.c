@@ -186,7 +186,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: few_shot MODEL_FOLDER|static ROWS FOREIGN_ROWS\n");
         return 2;
     }
-    const struct rows_options opt = {NULL, "oos"};
+    const struct rows_options opt = {.out_of_scope = "oos"};
     struct source s = {0};
     struct err_text t = {""};
     struct rows rows, foreign;
