@@ -7,6 +7,7 @@
  *   GET     get or find
  *   PUT     what is there? -> put -> (pause) -> the next ...
  *   WATCH   out of the trail, at once
+ *   TUNE    out of the budgets, at once
  *   INSPECT the store is asked
  *   FLUSH   the scope's next generation, in the store and in memory
  *   DELETE  find -> remove
@@ -15,6 +16,7 @@
 
 #include <stdlib.h>
 #include "base/mem.h"
+#include "cache/cache_budgets.h"
 #include "cache/cache_int.h"
 
 #define PAGES    16   /* of the store for one job; then the cursor goes back to the asker */
@@ -61,6 +63,7 @@ void admin_job_free(struct admin_job *j)
         cache_entry_unref(j->entries[i]);
     free(j->entries);
     free(j->events);
+    free(j->prospects);
     arena_clear(&j->arena);
     free(j);
 }
@@ -369,6 +372,26 @@ static void start_watch(struct admin_run *r)
     finish(r, ERR_OK);
 }
 
+/* A few sorts of RISK_WINDOW numbers for each budget: some milliseconds for the 257 there can be.
+ */
+static void start_tune(struct admin_run *r)
+{
+    const struct cache_budgets *budgets = cache_meaning_budgets(r->c);
+    struct admin_job *j = r->job;
+    struct cache_budget_facts f;
+
+    for (size_t i = 0; budgets && cache_budgets_at(budgets, i, &f); i++) {
+        j->prospects = mem_resize(j->prospects, i + 1, sizeof *j->prospects);
+        struct admin_prospect *p = &j->prospects[j->prospect_count++];
+        *p = (struct admin_prospect){.scope = arena_dup(&j->arena, f.scope),
+                                     .max_error = f.max_error};
+        risk_facts(f.risk, &p->now);
+        for (size_t k = 0; k < j->bound_count; k++)
+            risk_prospect(f.risk, j->bounds[k], &p->then[k]);
+    }
+    finish(r, ERR_OK);
+}
+
 static void on_inspected(void *ctx, enum err err, const struct store_inspection *about)
 {
     struct admin_run *r = ctx;
@@ -508,6 +531,9 @@ void admin_job_start(struct cache *c, struct admin_job *j)
         break;
     case ADMIN_WATCH:
         start_watch(r);
+        break;
+    case ADMIN_TUNE:
+        start_tune(r);
         break;
     case ADMIN_INSPECT:
         start_inspect(r);

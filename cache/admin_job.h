@@ -19,6 +19,7 @@ enum admin_job_kind {
     ADMIN_REMOVE,  /* as ADMIN_PAGE, and what it matched is gone */
     ADMIN_PUT,     /* `entries` are stored, but where something as new is there already */
     ADMIN_WATCH,   /* the look-ups after number `after` */
+    ADMIN_TUNE,    /* what bounds would give, budget by budget */
     ADMIN_INSPECT, /* how the store is */
     ADMIN_FLUSH,   /* nothing of the filter's scope is served any more */
     ADMIN_DELETE,  /* the entry `ids[0]` is gone */
@@ -28,8 +29,18 @@ enum admin_job_kind {
 /* Dead is what has expired or was flushed, and waits to be swept away. */
 enum admin_life { ADMIN_LIVING, ADMIN_DEAD, ADMIN_BOTH };
 
+#define ADMIN_BOUNDS 8
+
 /* A mark is left as it is, set, or taken away. */
 enum admin_mark { ADMIN_LEAVE, ADMIN_SET, ADMIN_UNSET };
+
+/* Of one scope and the bound that holds for it. */
+struct admin_prospect {
+    struct slice scope; /* in the job's arena */
+    double max_error;
+    struct risk_facts now;
+    struct risk_prospect then[ADMIN_BOUNDS]; /* of each of the job's bounds */
+};
 
 struct admin_job {
     struct message msg; /* the asker sets deliver and discard */
@@ -52,7 +63,9 @@ struct admin_job {
     bool expects; /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
     uint8_t expected[CACHE_SUM_BYTES];
     enum admin_mark pin, quarantine;
-    uint64_t after; /* of ADMIN_WATCH */
+    uint64_t after;              /* of ADMIN_WATCH */
+    double bounds[ADMIN_BOUNDS]; /* of ADMIN_TUNE: values of max_error */
+    size_t bound_count;
 
     /* the answer. ERR_PRECONDITION_FAILED: it is not as expected; ERR_BAD_REQUEST: the cursor is
      * none of this cache; ERR_NOT_FOUND; ERR_CONFLICT: the entry was replaced meanwhile;
@@ -71,6 +84,8 @@ struct admin_job {
     struct admin_event *events; /* of ADMIN_WATCH, owned */
     size_t event_count;
     uint64_t lost; /* events that were overwritten before anybody asked for them */
+    struct admin_prospect *prospects; /* of ADMIN_TUNE, owned */
+    size_t prospect_count;
     /* of ADMIN_INSPECT */
     struct store_stat store;
     bool inspected; /* the store answered: */

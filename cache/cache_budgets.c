@@ -205,6 +205,19 @@ void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct 
     tell_turns(x);
 }
 
+bool cache_budgets_at(const struct cache_budgets *b, size_t i, struct cache_budget_facts *out)
+{
+    const struct budget *x = i < b->count ? b->own[i] : i == b->count ? b->own[MAX_BUDGETS] : NULL;
+
+    if (!x)
+        return false;
+    *out = (struct cache_budget_facts){.scope = slice_make(x->scope, x->scope_bytes),
+                                       .max_error = x->max_error,
+                                       .audit_min = x->audit_min,
+                                       .risk = x->risk};
+    return true;
+}
+
 void cache_budgets_facts(const struct cache_budgets *b, struct risk_facts *out,
                          uint64_t *quarantined)
 {

@@ -32,6 +32,14 @@ void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct 
 void cache_budgets_facts(const struct cache_budgets *b, struct risk_facts *out,
                          uint64_t *quarantined);
 
+/* One of them, in no order, for operators; i from 0. false: there is none. scope: borrowed. */
+struct cache_budget_facts {
+    struct slice scope;
+    double max_error, audit_min;
+    const struct risk *risk;
+};
+bool cache_budgets_at(const struct cache_budgets *b, size_t i, struct cache_budget_facts *out);
+
 /* Asks for notes that have not been read, and writes one that is due. current: the store is up. */
 void cache_budgets_tick(struct cache_budgets *b, bool current, int64_t now_us);
 void cache_budgets_save(struct cache_budgets *b); /* all that is newer than its note */

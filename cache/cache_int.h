@@ -12,6 +12,8 @@
 #include "cache/cache_residents.h"
 #include "cache/store.h"
 
+struct cache_budgets;
+
 struct cache_cells {
     struct stats_cell *lookups[4], *puts, *refused_puts, *entries, *bytes, *store_up, *failed,
         *late, *indexed, *labels, *right, *wrong, *warm, *alarm, *quarantined;
@@ -74,6 +76,8 @@ void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id); /* a
 void cache_meaning_lost(struct cache *c);
 void cache_meaning_learn(struct cache *c, const struct cache_label *l);
 void cache_meaning_tick(struct cache *c);
+/* NULL: there are none. */
+const struct cache_budgets *cache_meaning_budgets(const struct cache *c);
 void cache_meaning_change(struct cache *c, int dim, const uint8_t *fingerprint);
 
 void cache_heed_change(void *c, const struct store_change *change);

@@ -494,6 +494,11 @@ void cache_meaning_learn(struct cache *c, const struct cache_label *l)
         join(c, l->key, l->answer);
 }
 
+const struct cache_budgets *cache_meaning_budgets(const struct cache *c)
+{
+    return c->meaning ? c->meaning->budgets : NULL;
+}
+
 /* ---- its life ---- */
 
 /* Holds all that the store has; else a snapshot of it would be one of a part. */

@@ -205,23 +205,44 @@ static int downwards(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+/* The longest prefix of the last requests, surest first, whose expected errors fit the budget (in
+ * requests). */
+static void fill_budget(const struct risk *r, double budget, struct risk_prospect *out)
+{
+    size_t n = r->requests < RISK_WINDOW ? (size_t)r->requests : RISK_WINDOW;
+    float sorted[RISK_WINDOW];
+    double spent = 0, next;
+
+    memcpy(sorted, r->window, n * sizeof sorted[0]);
+    qsort(sorted, n, sizeof sorted[0], downwards);
+    *out = (struct risk_prospect){.requests = n, .cut = NO_CUT};
+    for (size_t i = 0; i < n && sorted[i] > 0; i++) {
+        next = spent + r->correction * (1 - (double)sorted[i]);
+        if (next > budget)
+            break;
+        spent = next;
+        out->cut = (double)sorted[i];
+        out->hits = (double)(i + 1) / (double)n;
+        out->error = spent / (double)n;
+    }
+}
+
+void risk_prospect(const struct risk *r, double max_error, struct risk_prospect *out)
+{
+    size_t n = r->requests < RISK_WINDOW ? (size_t)r->requests : RISK_WINDOW;
+
+    fill_budget(r, RISK_AIM * max_error * (double)n, out);
+}
+
 static void place_cut(struct risk *r)
 {
     size_t n = r->requests < RISK_WINDOW ? (size_t)r->requests : RISK_WINDOW;
-    double aim = RISK_AIM * r->opt.max_error, budget = aim * (double)n, spent = 0;
+    double aim = RISK_AIM * r->opt.max_error;
     double debt = r->correction * r->risked - aim * r->seen.requests;
-    float sorted[RISK_WINDOW];
+    struct risk_prospect p;
 
-    budget -= fmax(0, debt);
-    memcpy(sorted, r->window, n * sizeof sorted[0]);
-    qsort(sorted, n, sizeof sorted[0], downwards);
-    r->cut = NO_CUT;
-    for (size_t i = 0; i < n && sorted[i] > 0; i++) {
-        spent += r->correction * (1 - (double)sorted[i]);
-        if (spent > budget)
-            break;
-        r->cut = (double)sorted[i];
-    }
+    fill_budget(r, aim * (double)n - fmax(0, debt), &p);
+    r->cut = p.cut;
 }
 
 /* Old audits weigh less: after RISK_MEMORY requests about a third. */

@@ -98,6 +98,16 @@ void risk_consider(struct risk *r, const struct risk_neighbour *n, int count, do
 void risk_peek(const struct risk *r, const struct risk_neighbour *n, int count, double *p,
                struct risk_verdict *out);
 
+/* What a bound would give, by the last requests (RISK_WINDOW of them at most) and by what is known
+ * now of their neighbours; without the debt of the bound that holds. */
+struct risk_prospect {
+    size_t requests;
+    double cut;   /* above 1: nothing would be served */
+    double hits;  /* share of the requests */
+    double error; /* expected wrong answers, share of the requests, as audits correct it */
+};
+void risk_prospect(const struct risk *r, double max_error, struct risk_prospect *out);
+
 /* A comparison of the stored answer with a fresh one: of a miss, or of an audited hit. */
 struct risk_label {
     uint64_t answer;

@@ -121,6 +121,7 @@ const struct admin_route api_cache_routes[] = {
     {"POST", "/admin/cache/import", ADMIN_ONLY, api_cache_post_import},
     {"GET", "/admin/cache/doctor", ADMIN_ONLY, api_cache_get_doctor},
     {"GET", "/admin/cache/events", ADMIN_ONLY, api_cache_get_events},
+    {"GET", "/admin/cache/prospects", ADMIN_ONLY, api_cache_get_prospects},
     {"POST", "/admin/cache/explain", ADMIN_ONLY, api_cache_post_explain},
     {"POST", "/admin/cache/label", ADMIN_ONLY, api_cache_post_label},
     {"GET", "/admin/cache/changes", ADMIN_ONLY, get_changes},

@@ -1,5 +1,5 @@
-/* /admin/cache/doctor and /events: how the cache is, and what it does now. Owns nothing; control
- * thread. */
+/* /admin/cache/doctor, /events and /prospects: how the cache is, what it does now, what it could do
+ * under another bound. Owns nothing; control thread. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,4 +130,79 @@ void api_cache_get_events(struct api_admin *admin, struct http_exchange *x, stru
     j->after = (uint64_t)after;
     j->limit = (size_t)limit;
     cache_task_ask(admin, x, j, reply_events, NULL);
+}
+
+/* ---- prospects ---- */
+
+static json_t *then_json(double max_error, const struct risk_prospect *p)
+{
+    json_t *o = json_object();
+
+    json_put(o, "max_error", json_real(max_error));
+    json_put(o, "cut", p->cut <= 1 ? json_real(p->cut) : NULL);
+    json_put(o, "hits", json_real(p->hits));
+    json_put(o, "error", json_real(p->error));
+    return o;
+}
+
+static json_t *prospect_json(const struct admin_job *j, const struct admin_prospect *p)
+{
+    json_t *o = json_object(), *now = json_object(), *then = json_array();
+
+    json_put_bool(now, "warm", p->now.warm);
+    json_put_bool(now, "alarm", p->now.alarm);
+    json_put(now, "cut", p->now.cut <= 1 ? json_real(p->now.cut) : NULL);
+    json_put_int(now, "requests", (int64_t)p->now.requests);
+    json_put_int(now, "served", (int64_t)p->now.served);
+    json_put_int(now, "labels", (int64_t)p->now.labels);
+    json_put_int(now, "audits", (int64_t)p->now.audits);
+    json_put_int(now, "audited_wrong", (int64_t)p->now.audited_wrong);
+    json_put(now, "error_low", json_real(p->now.error_low));
+    json_put(now, "error_high", json_real(p->now.error_high));
+    for (size_t i = 0; i < j->bound_count; i++)
+        json_array_append_new(then, then_json(j->bounds[i], &p->then[i]));
+    json_put(o, "scope", json_put_slice(p->scope));
+    json_put(o, "max_error", json_real(p->max_error));
+    json_put_int(o, "looked_at", j->bound_count ? (int64_t)p->then[0].requests : 0);
+    json_put(o, "now", now);
+    json_put(o, "then", then);
+    return o;
+}
+
+static void reply_prospects(struct http_exchange *x, struct admin_job *j)
+{
+    json_t *o = json_object(), *scopes = json_array();
+
+    for (size_t i = 0; i < j->prospect_count; i++)
+        json_array_append_new(scopes, prospect_json(j, &j->prospects[i]));
+    json_put(o, "scopes", scopes);
+    admin_reply_json(x, 200, NULL, o);
+}
+
+void api_cache_get_prospects(struct api_admin *admin, struct http_exchange *x, struct slice rest)
+{
+    static const double usual[] = {0.001, 0.005, 0.01, 0.02, 0.05};
+    struct slice query = http_exchange_query(x), key, value;
+    struct admin_job *j = admin_job_new(ADMIN_TUNE);
+    const char *wrong, *hint;
+
+    (void)rest;
+    while (http_target_next(&query, &j->arena, &key, &value, &wrong)) {
+        double *to = &j->bounds[j->bound_count];
+        if (!slice_eq(key, SLICE("max_error")) || j->bound_count == ADMIN_BOUNDS ||
+            value_fraction(value, to, &hint) || *to <= 0 || *to >= 0.5)
+            wrong = "max_error: a number between 0 and 0.5, eight times at most; nothing else";
+        if (wrong)
+            break;
+        j->bound_count++;
+    }
+    if (wrong) {
+        admin_reply_error(x, ERR_BAD_REQUEST, wrong);
+        admin_job_free(j);
+        return;
+    }
+    if (j->bound_count == 0)
+        for (; j->bound_count < sizeof usual / sizeof *usual; j->bound_count++)
+            j->bounds[j->bound_count] = usual[j->bound_count];
+    cache_task_ask(admin, x, j, reply_prospects, NULL);
 }

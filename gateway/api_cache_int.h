@@ -20,6 +20,7 @@ API_CACHE_HANDLER(api_cache_get_export);
 API_CACHE_HANDLER(api_cache_post_import);
 API_CACHE_HANDLER(api_cache_get_doctor);
 API_CACHE_HANDLER(api_cache_get_events);
+API_CACHE_HANDLER(api_cache_get_prospects);
 API_CACHE_HANDLER(api_cache_post_explain);
 API_CACHE_HANDLER(api_cache_post_label);
 

@@ -62,9 +62,12 @@ static size_t write_headers(const struct fetch_ask *ask, struct http1_header *he
 {
     size_t n = 0;
 
-    headers[n++] = (struct http1_header){SLICE("Accept"), SLICE("application/json")};
+    headers[n++] = (struct http1_header){SLICE("Accept"),
+                                         slice_str(ask->accept ? ask->accept : "application/json")};
     if (ask->content_type)
         headers[n++] = (struct http1_header){SLICE("Content-Type"), slice_str(ask->content_type)};
+    if (ask->if_match)
+        headers[n++] = (struct http1_header){SLICE("If-Match"), slice_str(ask->if_match)};
     if (ask->api_key)
         headers[n++] = (struct http1_header){SLICE("Authorization"),
                                              slice_str(arena_printf(a, "Bearer %s", ask->api_key))};
@@ -81,7 +84,7 @@ static enum err run(struct fetch *f, const struct policy_endpoint *e, struct are
                                            .port = e->port,
                                            .authority = e->authority,
                                            .tls_verify = true};
-    struct http1_header headers[3];
+    struct http1_header headers[4];
     bool patient = ask->total_ms != 0;
     const struct upstream_request request = {
         .target = &target,

@@ -15,9 +15,10 @@ struct fetch_ask {
     const char *path;     /* appended to it */
     const char *api_key;  /* NULL: none */
     const char *method;   /* NULL: GET */
-    const char *content_type;
-    struct slice body; /* goes with content_type */
-    int64_t total_ms;  /* 0: half a minute; -1: as long as it takes */
+    const char *accept;   /* NULL: application/json */
+    const char *content_type, *if_match; /* NULL: none */
+    struct slice body;                   /* goes with content_type */
+    int64_t total_ms;                    /* 0: half a minute; -1: as long as it takes */
     /* Takes the body of an answer with status 200 instead of fetch's `body`; false ends it. */
     bool (*on_data)(void *ctx, struct slice data);
     void (*on_header)(void *ctx, struct slice name, struct slice value); /* NULL: not wanted */

@@ -383,6 +383,13 @@ def test_labels_want_a_neighbour(clean):
     assert "repeats only" in clean.bad(409, "POST", "/label", {"text": "x", "model": "m", "id": "0123456789abcdef", "right": False})
 
 
+def test_tuning_wants_something_to_tune(clean):
+    assert "nothing to go by" in clean.cli("tune").stdout
+    assert "in 0 places" in clean.cli("tune", "--max-error", "0.01", "--apply", "--yes", code=1).stderr
+    clean.cli("tune", "--max-error", "1", code=2)
+    clean.cli("tune", "--apply", code=2)
+
+
 # ---- how it is ----
 
 def checks(admin):
@@ -484,6 +491,9 @@ def test_confirmation_is_wanted(clean):
     ("GET", "/events?limit=513", None, 400, "limit"),
     ("GET", "/events?after=-1", None, 400, "after"),
     ("GET", "/events?since=1", None, 400, "nothing else"),
+    ("GET", "/prospects?max_error=0.5", None, 400, "max_error"),
+    ("GET", "/prospects?max_error=0", None, 400, "max_error"),
+    ("GET", "/prospects?" + "max_error=0.1&" * 9, None, 400, "eight times"),
 ])
 def test_bad_questions_get_clear_answers(admin, method, path, body, status, says):
     assert says in admin.bad(status, method, path, body)
@@ -600,7 +610,7 @@ def test_eval_says_what_pairs_would_hit(weir, tmp_path):
 
 
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval", "explain", "wrong"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval", "explain", "wrong", "tune"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout

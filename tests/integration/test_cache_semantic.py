@@ -128,13 +128,12 @@ def test_cold_then_warm(start, upstream, clerk, tmp_path):
 
 def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tmp_path, weir):
     gateway = start(policy(upstream.url, tmp_path))
-    warm(gateway)
+    hits = sum(said == "semantic" for _, said, _ in warm(gateway))
     question = "Could you explain how I can reset my password?"
 
     def explain(**more):
         return gateway.request("POST", "/admin/cache/explain", json.dumps({"model": "m", **more}).encode(), Content_Type="application/json")[2]
 
-    hits = gateway.get("/admin/cache")["semantic"]["hits"]
     said = explain(text=question)
     near = said["near"]
     assert len(near) == 5 and [n["cosine"] for n in near] == sorted((n["cosine"] for n in near), reverse=True)
@@ -145,9 +144,17 @@ def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tm
     assert any(n["guard"] for n in explain(text="How do I not reset my password 3 times?")["near"])
     done = weir("cache", "explain", "--url", gateway.admin, "--model", "m", question)
     assert done.returncode == 0 and best[0]["id"] in done.stdout and "NEAREST" in done.stdout, done
+    tune = gateway.get("/admin/cache/prospects?max_error=0.01&max_error=0.2")["scopes"]
+    assert len(tune) == 1 and tune[0]["max_error"] == 0.05 and tune[0]["looked_at"] > 300
+    strict, loose = tune[0]["then"]
+    assert 0 < strict["hits"] <= loose["hits"] and strict["error"] <= 0.01 and loose["error"] <= 0.2
     labels = gateway.get("/admin/cache")["semantic"]["labels"]
     done = weir("cache", "wrong", "--url", gateway.admin, best[0]["id"], "--yes", "--question", question, "--model", "m")
     assert done.returncode == 0 and "is learned" in done.stdout, done
     gateway.until(lambda: gateway.get("/admin/cache")["semantic"]["labels"] == labels + 1, "the label to be learned from")
     assert best[0]["id"] not in [n["id"] for n in explain(text=question)["near"]]
     assert gateway.get("/admin/cache")["semantic"]["hits"] == hits  # explaining serves nothing
+    done = weir("cache", "tune", "--url", gateway.admin, "--max-error", "0.02", "--apply", "--yes")
+    assert done.returncode == 0 and "max_error is 0.02" in done.stdout and "2.00 %" in done.stdout, done
+    text = gateway.get("/admin/policy").decode()
+    assert "semantic: {max_error: 0.02, audit: 0.2}" in text and gateway.policy_file.read_text() == text
