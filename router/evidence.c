@@ -36,6 +36,20 @@ bool evidence_label(struct evidence_labels *l, int answer, enum tally_source sou
     return true;
 }
 
+/* Has any source but silence said something that stands? */
+static bool is_spoken_of(const struct evidence_label labels[TALLY_SOURCES])
+{
+    for (int s = 0; s < TALLY_SILENCE; s++)
+        if (labels[s].value_milli >= 0)
+            return true;
+    return false;
+}
+
+bool evidence_is_labelled(const struct evidence_labels *l, int answer)
+{
+    return is_spoken_of(l->of[answer]);
+}
+
 enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out)
 {
     enum err err = ERR_OK;
@@ -124,7 +138,7 @@ static void add_labels(const struct place *p, const struct evidence_answer *a,
                        const struct evidence_label labels[TALLY_SOURCES], int sign)
 {
     for (int s = 0; s < TALLY_SOURCES; s++) {
-        if (labels[s].value_milli < 0)
+        if (labels[s].value_milli < 0 || (s == TALLY_SILENCE && is_spoken_of(labels)))
             continue;
         if (p->slow)
             tally_add_label(p->slow, (enum tally_source)s, a->stage, a->bin,

@@ -16,6 +16,7 @@
 #include "base/money.h"
 #include "router/decide/tally.h"
 #include "router/learn_sheet.h"
+#include "router/outcome_signals.h"
 
 #define EVIDENCE_ANSWERS    16
 #define EVIDENCE_FEATURES   64
@@ -38,7 +39,8 @@ struct evidence_answer {
 
 struct evidence {
     const char *tenant, *request_id, *route, *class_name;
-    int64_t decided_wall_us;
+    int64_t decided_wall_us, ended_wall_us;
+    struct outcome_print print; /* is it asked again? All 0: nobody can tell */
     bool learn; /* false: remembered for its outcome's sake, but nothing is counted */
     const struct evidence_answer *answers;
     int count;
@@ -63,7 +65,9 @@ void evidence_labels_init(struct evidence_labels *l, const struct evidence *e);
  * worse one stands. */
 bool evidence_label(struct evidence_labels *l, int answer, enum tally_source source,
                     int value_milli, int64_t said_us);
-/* "0 explicit 1000 1795000000000000;..." and back. false: that is not such a line. */
+/* Has any source but silence said something that stands? */
+bool evidence_is_labelled(const struct evidence_labels *l, int answer);
+/* "0 explicit 1000 1795000000000000 ..." and back. false: that is not such a line. */
 enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out) MUST_CHECK;
 bool evidence_labels_read(struct slice text, struct evidence_labels *out);
 
@@ -79,7 +83,8 @@ void evidence_relabel(const struct evidence *e, const struct evidence_labels *be
 
 /* ---- remembering ---- */
 
-/* All but tenant, request id, costs, tokens and verdicts, in one line without control characters.
+/* All but tenant, request id, print, costs, tokens and verdicts, in one line without control
+ * characters.
  */
 enum err evidence_write(const struct evidence *e, struct buf *out) MUST_CHECK;
 /* Strings and arrays in the arena. false: that is not such a line. */

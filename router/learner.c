@@ -127,6 +127,7 @@ static void deliver_evidence(struct message *msg, void *ctx)
     buf_init(&text, EVIDENCE_TEXT_BYTES);
     buf_init(&label_text, EVIDENCE_TEXT_BYTES);
     evidence_count(&m->evidence, &labels, &l->sheet);
+    learner_signals_note(l, &m->evidence);
     if (evidence_write(&m->evidence, &text) == ERR_OK &&
         evidence_labels_write(&labels, &label_text) == ERR_OK)
         keep_memory(l, new_memory(&m->evidence, buf_slice(&text), buf_slice(&label_text)));
@@ -321,6 +322,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     (void)fd, (void)what;
     learner_send(l);
     learner_labels_retry(l);
+    learner_signals_due(l);
     stats_set(l->up, l->store->ops->up(l->store));
     if (l->closing && (learner_nothing_waits(l) || clock_mono_us() >= l->close_until_us)) {
         end_loop(l);
@@ -474,6 +476,7 @@ static void free_learner(struct learner *l)
     LIST_FOREACH_SAFE (it, &l->memories)
         free(CONTAINER_OF(it, struct learn_memory, link));
     learned_clear(&l->learned);
+    outcome_signals_free(l->signals);
     beliefs_unref(l->beliefs);
     policy_unref(l->policy);
     event_free(l->mail);
@@ -495,6 +498,7 @@ static struct learner *new_learner(const struct learner_options *opt)
     init_progress(l);
     list_init(&l->memories);
     list_init(&l->labels);
+    l->signals = outcome_signals_new();
     list_init(&l->batch.memories);
     learn_sheet_init(&l->sheet, MAX_UNITS);
     learn_sheet_init(&l->batch.sheet, LEARN_BATCH_UNITS);

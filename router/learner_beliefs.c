@@ -36,13 +36,18 @@ static struct tally_trust trust_of(const struct policy_sources *s)
     }};
 }
 
-struct tally_trust learner_trust(const struct policy *p, struct slice route)
+const struct policy_learn *learner_learn(const struct policy *p, struct slice route)
 {
     const struct policy_route *r = find_route(p, route);
 
-    return r   ? trust_of(&r->decide.learn.sources)
-           : p ? trust_of(&p->decide.learn.sources)
-               : tally_trust_default;
+    return r ? &r->decide.learn : p ? &p->decide.learn : NULL;
+}
+
+struct tally_trust learner_trust(const struct policy *p, struct slice route)
+{
+    const struct policy_learn *learn = learner_learn(p, route);
+
+    return learn ? trust_of(&learn->sources) : tally_trust_default;
 }
 
 /* ---- which classes a route has seen ---- */

@@ -47,7 +47,8 @@ struct learner {
     int ticks;
     uint64_t flush_reading; /* the read under way serves that flush; 0: none */
 
-    struct list labels; /* of struct label_job */
+    struct outcome_signals *signals; /* owned */
+    struct list labels;              /* of struct label_job */
     size_t label_count;
     struct policy *policy;   /* owned reference; NULL */
     int64_t built_bucket_us; /* quick bucket of the last build */
@@ -64,12 +65,21 @@ void learner_serve_flush(struct learner *l); /* if somebody waits for one and al
 
 /* ---- learner_label.c ---- */
 void learner_label_begin(struct message *m, void *ctx); /* a label's deliver */
-void learner_labels_retry(struct learner *l);           /* with each tick, and after a batch */
-void learner_labels_end(struct learner *l);             /* fails all that are open */
+/* One that nobody waits for. Copies. */
+void learner_label_own(struct learner *l, const struct learner_label *label);
+void learner_labels_retry(struct learner *l); /* with each tick, and after a batch */
+void learner_labels_end(struct learner *l);   /* fails all that are open */
+
+/* ---- learner_signals.c ---- */
+/* A request that has ended: is it one asked again, and will its silence mean something? */
+void learner_signals_note(struct learner *l, const struct evidence *e);
+void learner_signals_due(struct learner *l); /* with each tick */
 
 /* ---- learner_beliefs.c ---- */
 /* From the counters as they are now; a reference. NULL: no route decides by them. */
 struct beliefs *learner_build(struct learner *l, int64_t now_us);
+/* What a route has of `learn`, else the policy's own; NULL: there is no policy yet. */
+const struct policy_learn *learner_learn(const struct policy *p, struct slice route);
 /* How far sources are believed on that route; p may be NULL. */
 struct tally_trust learner_trust(const struct policy *p, struct slice route);
 

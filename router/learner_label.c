@@ -129,6 +129,8 @@ static bool work_out(struct label_job *j)
     const struct learner_label *label = j->label;
 
     j->after = j->before;
+    if (label->source == TALLY_SILENCE && evidence_is_labelled(&j->before, j->answer))
+        return false;
     if (!evidence_label(&j->after, j->answer, label->source, label->value_milli, label->said_us))
         return false;
     evidence_relabel(&j->evidence, &j->before, &j->after, &j->sheet);
@@ -218,6 +220,29 @@ void learner_label_begin(struct message *m, void *ctx)
         finish(j, ERR_OVERLOADED);
     else
         look(j);
+}
+
+/* Its strings lie behind it. */
+static void free_own(struct message *m)
+{
+    free(CONTAINER_OF(m, struct learner_label, msg));
+}
+
+void learner_label_own(struct learner *l, const struct learner_label *label)
+{
+    size_t tenant = strlen(label->tenant) + 1, id = strlen(label->request_id) + 1,
+           note = strlen(label->note) + 1;
+    struct learner_label *own = mem_alloc(sizeof *own + tenant + id + note);
+    char *p = (char *)(own + 1);
+
+    *own = *label;
+    own->msg = (struct message){.discard = free_own};
+    own->reply_to = NULL;
+    own->model = "";
+    own->tenant = memcpy(p, label->tenant, tenant);
+    own->request_id = memcpy(p + tenant, label->request_id, id);
+    own->note = memcpy(p + tenant + id, label->note, note);
+    learner_label_begin(&own->msg, l);
 }
 
 void learner_labels_retry(struct learner *l)

@@ -1,6 +1,7 @@
 /* Reads a request's plan and attempts, owns nothing. Called by account.c. */
 #include "router/learning.h"
 
+#include "base/clock.h"
 #include "router/confidence.h"
 #include "router/decide/curve.h"
 #include "router/evidence.h"
@@ -65,6 +66,16 @@ static bool is_learned(const struct request *r)
     return r->cascade && d->mode != POLICY_DECIDE_ORDER && d->learn.mode == POLICY_LEARN_ON;
 }
 
+/* The request's bytes before what the user said last. */
+static void make_print(const struct request *r, struct outcome_print *p)
+{
+    struct slice body = r->ask.body, said = r->ask.last_user_text;
+    bool inside = said.n && said.p >= body.p && said.p < body.p + body.n;
+
+    outcome_print_make(p, slice_str(r->tenant ? r->tenant->name : ""),
+                       slice_make(body.p, inside ? (size_t)(said.p - body.p) : 0), said);
+}
+
 void learning_post(struct request *r)
 {
     const struct policy *p = r->snap->policy;
@@ -90,13 +101,16 @@ void learning_post(struct request *r)
     add_stages(r, all, count);
     if (count)
         all[0].first = !r->cache.entry;
-    learner_post(r->env->learner,
-                 &(struct evidence){.tenant = r->tenant ? r->tenant->name : "",
-                                    .request_id = r->id,
-                                    .route = r->route->name,
-                                    .class_name = arena_strdup(&r->arena, r->class.is.label),
-                                    .decided_wall_us = r->received_wall_us,
-                                    .learn = is_learned(r) && !r->cache.entry,
-                                    .answers = all,
-                                    .count = count});
+    struct evidence e = {.tenant = r->tenant ? r->tenant->name : "",
+                         .request_id = r->id,
+                         .route = r->route->name,
+                         .class_name = arena_strdup(&r->arena, r->class.is.label),
+                         .decided_wall_us = r->received_wall_us,
+                         .ended_wall_us = clock_wall_us(),
+                         .learn = is_learned(r) && !r->cache.entry,
+                         .answers = all,
+                         .count = count};
+    if (e.learn && r->outcome == ERR_OK) /* else the client may be gone, and its bytes with it */
+        make_print(r, &e.print);
+    learner_post(r->env->learner, &e);
 }

@@ -194,3 +194,29 @@ def test_answers_given_again(start, upstream, tmp_path):
     assert said(weir, head["x-request-id"], success=False)["changed"] is False
     assert weir.metric('weir_learn_outcomes_total{source="explicit",result="counted"}') == 1
     assert weir.metric('weir_learn_outcomes_total{source="explicit",result="unchanged"}') == 1
+
+
+def test_asked_again_and_silence(start, upstream, tmp_path):
+    learn = "accept: 0.01, learn: {silence: {after: 2s, as: success}}"
+    weir = start(policy(upstream.url, tmp_path, tenants=False).replace("accept: 0.01", learn))
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"},
+                {"role": "user", "content": "What is the capital of France?"}]
+
+    def turn(text):
+        messages[-1]["content"] = text
+        status, head, _ = weirproc.http("POST", weir.base + "/v1/chat/completions", {"model": "auto", "messages": messages})
+        assert status == 200
+        return head["x-request-id"]
+    first = turn("What is the capital of France?")
+    spoken_of = ask_id(weir)
+    said(weir, spoken_of, success=False)
+    time.sleep(1.1)  # so soon nobody asks again
+    again = turn("what's the capital of france")
+    weirproc.wait_until(lambda: len(ledger(tmp_path, "SELECT 1 FROM outcomes")) == 3, 20, "what was not said is booked")
+    assert sorted(ledger(tmp_path, "SELECT request_id, source, value_milli, weight_milli, note FROM outcomes")) == sorted([
+        (first, "implicit", 0, 300, "asked again"), (spoken_of, "explicit", 0, 1000, ""), (again, "silence", 1000, 300, "silence")])
+    sums = counts(tmp_path)
+    assert {f: v for f, v in sums.items() if f.startswith(("good", "bad"))} == {
+        f: 1000 for f in sums if f.startswith(("bad.implicit", "bad.explicit", "good.silence"))}
+    said(weir, again, success=False)  # who speaks at last ends the silence
+    assert not any(f.startswith("good.silence") for f in counts(tmp_path))
