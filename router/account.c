@@ -38,14 +38,16 @@ static const char *purpose_of(const struct request *r)
     return r->background ? background_purpose(r->background) : "serve";
 }
 
-static const char *verdict_of(const struct attempt *at)
+static const char *verdict_of(struct request *r, const struct attempt *at)
 {
+    if (at->refuted)
+        return arena_printf(&r->arena, "refuted: %s", at->refuted);
     if (at->passed_over)
         return "passed over";
     return at->served && at->confidence >= 0 ? "served" : "";
 }
 
-static void fill_attempt(const struct request *r, int i, struct ledger_attempt *row)
+static void fill_attempt(struct request *r, int i, struct ledger_attempt *row)
 {
     const struct policy *p = r->snap->policy;
     const struct attempt *at = &r->attempts[i];
@@ -70,7 +72,7 @@ static void fill_attempt(const struct request *r, int i, struct ledger_attempt *
         .duration_us = at->duration_us,
         .served = at->served,
         .confidence = at->confidence,
-        .verdict = verdict_of(at),
+        .verdict = verdict_of(r, at),
     };
 }
 

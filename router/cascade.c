@@ -397,7 +397,7 @@ static bool sure_enough(const struct request *r, const struct cascade *c)
     double accept = r->route->steps[c->arm].accept;
 
     return c->plan.q.mode == PLAN_OBJECTIVE && accept != POLICY_OFF &&
-           plan_chance(&c->plan, c->arm) >= accept;
+           !r->attempts[r->hand].refuted && plan_chance(&c->plan, c->arm) >= accept;
 }
 
 static struct flow_event judge(struct request *r)
@@ -419,12 +419,24 @@ static struct flow_event judge(struct request *r)
     return ev;
 }
 
+static void note_verdict(struct request *r, const struct validate_result *result)
+{
+    struct attempt *at = &r->attempts[r->hand];
+
+    r->cascade->verdict = result->verdict;
+    if (result->verdict == CONFIDENCE_UNKNOWN)
+        return;
+    at->verdict_milli = (int)lround(1000 * result->score);
+    if (result->verdict == CONFIDENCE_FAIL)
+        at->refuted = arena_strdup(&r->arena, slice_str(result->why.s));
+}
+
 static void on_validated(void *ctx, const struct validate_result *result)
 {
     struct request *r = ctx;
 
     r->cascade->checking = NULL;
-    r->cascade->verdict = result->verdict;
+    note_verdict(r, result);
     if (r->flow.state == FLOW_AWAIT_VERDICT) /* else the deadline has decided */
         request_step(r, judge(r));
 }
@@ -445,7 +457,7 @@ bool cascade_judge(struct request *r, struct flow_event *ev)
     }
     if (c->checking)
         return false;
-    c->verdict = result.verdict;
+    note_verdict(r, &result);
     *ev = judge(r);
     return true;
 }

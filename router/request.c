@@ -196,9 +196,11 @@ static struct flow_event take_route(struct request *r);
 
 static void keep_answer(struct request *r)
 {
+    bool refuted = r->hand >= 0 && r->attempts[r->hand].refuted;
+
     if (r->background)
         background_take(r);
-    else
+    else if (!refuted)
         cache_use_keep(r);
 }
 

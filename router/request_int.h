@@ -32,6 +32,7 @@ struct attempt {
     double score;        /* that this was made of; only with features */
     float *features;     /* CONFIDENCE_FEATURES, in the request's arena; NULL: it was not judged */
     int verdict_milli;   /* of validators, 0..1000; -1: none knew */
+    const char *refuted; /* why they refused it; NULL: they did not */
     bool lost; /* a copy on a pooled connection that was closing: most likely never read */
 };
 

@@ -31,7 +31,7 @@
 struct job {
     struct list link; /* in runner->jobs */
     struct validate_runner *runner;
-    struct validate_run *run; /* NULL: nobody waits for it */
+    struct validate_run *run;         /* NULL: nobody waits for it */
     const struct validate_rule *rule; /* borrowed as long as there is a run */
     /* command */
     struct child child;

@@ -200,6 +200,23 @@ def test_tools_are_judged_like_any_answer(cascade, small, big):
     assert status == 200 and json.loads(data)["choices"][0]["message"]["tool_calls"] == [call]
 
 
+def test_a_refuted_answer_is_never_accepted_nor_cached(cascade, small, big):
+    weir = cascade("accept: 0\n    confidence: {validators: [{kind: regex, pattern: '^Paris'}]}\n    cache: on")
+    small.play(whole(reply("London.")))
+    big.play(whole(reply("Rome.")))
+    status, head, data = ask(weir)
+    assert status == 200 and text_of(data) == "Rome." and head["x-weir-cache"] == "miss", "of equals the later one"
+    _, attempts, _ = books(weir, head["x-request-id"])
+    assert [a["verdict"].split(":")[0] for a in attempts] == ["refuted", "refuted"]
+    assert [a["confidence"] for a in attempts] == [0, 0]
+    big.play(whole(reply("Paris.")))
+    small.play(whole(reply("London.")))
+    _, head, data = ask(weir)
+    assert text_of(data) == "Paris." and head["x-weir-cache"] == "miss" and head["x-weir-model"] == "big"
+    _, head, data = ask(weir)
+    assert text_of(data) == "Paris." and head["x-weir-cache"] == "hit", "what passed is kept"
+
+
 # ---- streams ----
 
 def test_a_stream_is_held_until_its_first_tokens_are_judged(cascade, small, big):
