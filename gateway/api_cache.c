@@ -119,6 +119,7 @@ const struct admin_route api_cache_routes[] = {
     {"GET", "/admin/cache/usage", ADMIN_ONLY, api_cache_get_usage},
     {"GET", "/admin/cache/export", ADMIN_ONLY, api_cache_get_export},
     {"POST", "/admin/cache/import", ADMIN_ONLY, api_cache_post_import},
+    {"POST", "/admin/cache/warm", ADMIN_ONLY, api_cache_post_warm},
     {"GET", "/admin/cache/doctor", ADMIN_ONLY, api_cache_get_doctor},
     {"GET", "/admin/cache/events", ADMIN_ONLY, api_cache_get_events},
     {"GET", "/admin/cache/prospects", ADMIN_ONLY, api_cache_get_prospects},

@@ -18,6 +18,7 @@ API_CACHE_HANDLER(api_cache_post_flush);
 API_CACHE_HANDLER(api_cache_get_usage);
 API_CACHE_HANDLER(api_cache_get_export);
 API_CACHE_HANDLER(api_cache_post_import);
+API_CACHE_HANDLER(api_cache_post_warm);
 API_CACHE_HANDLER(api_cache_get_doctor);
 API_CACHE_HANDLER(api_cache_get_events);
 API_CACHE_HANDLER(api_cache_get_prospects);

@@ -343,6 +343,66 @@ def test_an_export_waits_for_its_reader_and_ends_with_it(clean):
     assert data.count(b'"weir_cache":1') == 40
 
 
+# ---- warming ----
+
+def jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_known_answers_are_there_before_anybody_asks(clean, tmp_path):
+    rows = [{"prompt": f"question {i}", "answer": f"answer {i}"} for i in range(70)]
+    rows.append({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "model": "large", "answer": "deep"})
+    file = jsonl(tmp_path / "faq.jsonl", *rows)
+    assert json.loads(clean.cli("warm", file, "--dry-run", "--json").stdout) == {"rows": 71, "to_ask": 0}
+    done = json.loads(clean.cli("warm", file, "--tenant", "user", "--model", "m", "--json").stdout)
+    assert done["stored"] == 71 and done["asked"] == done["failed"] == 0 and done["spent_usd"] == "0.00"
+    for i in (0, 31, 32, 69):
+        assert clean.chat(f"question {i}", said="fresh") == (f"answer {i}", "hit")
+    assert clean.chat("question 1", key=ROOT_KEY, said="fresh")[0] == "fresh"
+    assert {e["source"] for e in clean.pages("scope=user")} == {"warming"} and len(clean.pages("tag=prices")) == 1
+    jsonl(tmp_path / "faq.jsonl", {"prompt": "question 1", "answer": "better", "model": "m"})
+    clean.cli("warm", file, "--tenant", "user")
+    assert clean.chat("question 1") == ("better", "hit")
+
+
+def test_the_fleet_answers_within_a_budget(clean, tmp_path):
+    file = jsonl(tmp_path / "ask.jsonl", *({"prompt": f"fleet {i}", "model": "m"} for i in range(5)))
+    api = ["--api", clean.gateway.base + "/v1", "--json"]
+    assert "--max-usd" in clean.cli("warm", file, *api, code=2).stderr
+    clean.up.reset()  # every answer costs USD 0.000018
+    done = json.loads(clean.cli("warm", file, *api, "--max-usd", "0.00004", code=1).stdout)
+    assert done["asked"] == 2 and done["left"] == 3 and done["spent_usd"] == "0.000036" and len(clean.up.seen) == 2
+    done = json.loads(clean.cli("warm", file, *api, "--max-usd", "1").stdout)
+    assert done["asked"] == 5 and done["hits"] == 2 and done["spent_usd"] == "0.000054" and len(clean.up.seen) == 5
+    assert clean.chat("fleet 4", key=ROOT_KEY)[1] == "hit"
+
+
+@pytest.mark.parametrize("row,says", [
+    ({}, "messages"), ({"prompt": 1}, "prompt"), ({"prompt": "x", "messages": []}, "messages"), ({"prompt": "x", "answer": ""}, "answer"),
+    ({"prompt": "x", "model": 1}, "model"),
+])
+def test_warming_checks_the_whole_file_first(clean, tmp_path, row, says):
+    file = jsonl(tmp_path / "bad.jsonl", {"prompt": "good", "answer": "good", "model": "m"}, row)
+    said = clean.cli("warm", file, "--tenant", "user", code=1).stderr
+    assert f"{file}:2: " in said and says in said and clean.pages() == []
+
+
+@pytest.mark.parametrize("row,says", [
+    ({"request": {"model": "m"}, "answer": "x"}, "Line 2"), ({"request": [], "answer": "x"}, "request"), ({"answer": "x"}, "request"),
+    ({"request": {"model": "m", "messages": [{"role": "user", "content": "u"}]}, "answer": ""}, "answer"),
+    ({"request": {"model": "gpt-9", "messages": [{"role": "user", "content": "u"}]}, "answer": "x"}, "gpt-9"),
+    ({"request": {"model": "m", "n": 2, "messages": [{"role": "user", "content": "u"}]}, "answer": "x"}, "several"),
+    ({"request": {"model": "m", "messages": [{"role": "user", "content": "u"}]}, "answer": "x", "tenant": "nobody"}, "nobody"),
+    ({"request": {"model": "m", "messages": [{"role": "user", "content": "u"}]}, "answer": "x", "colour": 1}, "nothing else"),
+])
+def test_a_row_that_is_wrong_is_named(clean, row, says):
+    good = {"request": {"model": "m", "messages": [{"role": "user", "content": "u"}]}, "answer": "x"}
+    body = (json.dumps(good) + "\n" + json.dumps(row)).encode()
+    said = clean.bad(400, "POST", "/warm", body, Content_Type="application/x-ndjson")
+    assert said.startswith("Line 2: ") and says in said and clean.pages() == []
+
+
 # ---- what would become of a question ----
 
 def test_explain_without_neighbours(clean):
@@ -610,7 +670,7 @@ def test_eval_says_what_pairs_would_hit(weir, tmp_path):
 
 
 def test_the_command_line_explains_itself(weir):
-    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval", "explain", "wrong", "tune"):
+    for part in ("ls", "get", "stats", "rm", "pin", "quarantine", "changes", "export", "import", "doctor", "watch", "eval", "explain", "wrong", "tune", "warm"):
         assert f"weir cache {part}" in weir("help", "cache", part).stdout
         assert f"weir cache {part}" in weir("cache", part, "--help").stdout
     assert "cache rm" in weir("help", "cache").stdout

@@ -144,6 +144,11 @@ def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tm
     assert any(n["guard"] for n in explain(text="How do I not reset my password 3 times?")["near"])
     done = weir("cache", "explain", "--url", gateway.admin, "--model", "m", question)
     assert done.returncode == 0 and best[0]["id"] in done.stdout and "NEAREST" in done.stdout, done
+    rows = tmp_path / "warm.jsonl"
+    rows.write_text(json.dumps({"prompt": "Which lunar phases are there?", "model": "m", "answer": "Eight."}) + "\n")
+    done = weir("cache", "warm", "--url", gateway.admin, rows, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["without_vector"] == 0, done
+    assert explain(text="What lunar phases are there?")["near"][0]["text"] == "Which lunar phases are there?"
     tune = gateway.get("/admin/cache/prospects?max_error=0.01&max_error=0.2")["scopes"]
     assert len(tune) == 1 and tune[0]["max_error"] == 0.05 and tune[0]["looked_at"] > 300
     strict, loose = tune[0]["then"]
