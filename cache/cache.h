@@ -11,8 +11,10 @@
  *
  * A shared scope holds what several tenants asked, and one of them may have asked it to mislead the
  * others. An answer is served by meaning to a tenant that did not pay for it only when the
- * questions of two tenants lead to it, or an audit found it right: among the neighbours at hand,
- * two owners, or one entry that came from an audit. (A repeat is served at once: it is what that
+ * questions of two tenants lead to it (they got answers that say the same, in traffic or in an
+ * audit), or the operator put it there: among the neighbours at hand, two owners, or one that was
+ * warmed or imported. An audit of the owner's own hit is no second word: it asks the owner's
+ * question again. (A repeat is served at once: it is what that
  * tenant's own question gives.)
  *
  * threads: cache_open and cache_close from control; the rest from any thread. */

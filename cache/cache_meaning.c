@@ -276,8 +276,9 @@ static bool is_admitted(const struct search *s, const struct cache_entry *best)
         return true;
     for (size_t i = 0; i < s->count; i++) {
         const struct cache_fields *f = &s->near[i].entry->f;
-        if (f->answer == best->f.answer &&
-            (f->source != CACHE_FROM_TRAFFIC || !slice_eq(f->owner, best->f.owner)))
+        bool other = !slice_eq(f->owner, best->f.owner);
+        bool operators = f->source == CACHE_FROM_WARMING || f->source == CACHE_FROM_IMPORT;
+        if (f->answer == best->f.answer && (other || operators))
             return true;
     }
     return false;

@@ -75,7 +75,7 @@ void cache_audit_label(struct cache *c, const struct cache_why *why, bool right,
 }
 
 /* A fresh answer that was asked for because of an audit: kept in any case, for it answers this very
- * question. Only one that agrees counts as an audit's word (cache.h, shared scopes). */
+ * question. One that agrees becomes a key of the answer that was served. */
 static void keep_fresh(struct cache_audit *x, enum judge_verdict v)
 {
     struct cache_fields f = x->fresh->f;
