@@ -22,7 +22,8 @@
 #define NEIGHBOURS  RISK_NEIGHBOURS
 #define ROUNDS      4  /* of searches, while all that is found turns out to be gone */
 #define MAKE_ROOM   16 /* entries given up for one that does not fit */
-#define TEND_ROUNDS 4  /* of a tick */
+#define ADMITTED    16384
+#define TEND_ROUNDS 4 /* of a tick */
 
 struct cache_meaning {
     struct vindex_options index_options;
@@ -31,6 +32,9 @@ struct cache_meaning {
     struct cache_budgets *budgets;   /* owned */
     struct cache_snapshot *snapshot; /* owned */
     bool scan_wanted, scanning;
+    /* Answers that two tenants were seen to lead to, each at its number's place: a later one may
+     * take it, and is to be seen again then. */
+    uint64_t admitted[ADMITTED];
     struct cache *c;
     struct cache_meaning *next; /* of the retired */
 };
@@ -238,6 +242,45 @@ static bool is_first_of_its_answer(const struct search *s, size_t i)
     return s->near[i].fits;
 }
 
+static void admit(struct cache *c, uint64_t answer)
+{
+    c->meaning->admitted[answer % ADMITTED] = answer;
+}
+
+/* Of a shared scope: may this tenant be given that answer? The head of cache.h says why. */
+static bool is_admitted(const struct search *s, const struct cache_entry *best)
+{
+    struct slice asker = s->ask->q.asker;
+
+    if (best->f.scope.n > 0 || slice_eq(best->f.owner, asker) ||
+        s->c->meaning->admitted[best->f.answer % ADMITTED] == best->f.answer)
+        return true;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct cache_fields *f = &s->near[i].entry->f;
+        bool other = !slice_eq(f->owner, best->f.owner);
+        bool operators = f->source == CACHE_FROM_WARMING || f->source == CACHE_FROM_IMPORT;
+        if (f->answer == best->f.answer && (other || operators)) {
+            admit(s->c, best->f.answer);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What may not be served stands back where there is something that may; alone it is there to be
+ * learned about. */
+static int prefer_admitted(const struct search *s, struct risk_neighbour *out, size_t *which, int n)
+{
+    int kept = 0;
+
+    for (int i = 0; i < n; i++)
+        if (is_admitted(s, s->near[which[i]].entry)) {
+            out[kept] = out[i];
+            which[kept++] = which[i];
+        }
+    return kept > 0 ? kept : n;
+}
+
 /* One candidate for each answer that passed the gates; which[]: its neighbour. */
 static int candidates(const struct search *s, const struct guard_likeness *like,
                       struct risk_neighbour *out, size_t *which)
@@ -264,24 +307,7 @@ static int candidates(const struct search *s, const struct guard_likeness *like,
                                            .keys = keys,
                                            .like = like[i]};
     }
-    return n;
-}
-
-/* Of a shared scope: may this tenant be given that answer? The head of cache.h says why. */
-static bool is_admitted(const struct search *s, const struct cache_entry *best)
-{
-    struct slice asker = s->ask->q.asker;
-
-    if (best->f.scope.n > 0 || slice_eq(best->f.owner, asker))
-        return true;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct cache_fields *f = &s->near[i].entry->f;
-        bool other = !slice_eq(f->owner, best->f.owner);
-        bool operators = f->source == CACHE_FROM_WARMING || f->source == CACHE_FROM_IMPORT;
-        if (f->answer == best->f.answer && (other || operators))
-            return true;
-    }
-    return false;
+    return prefer_admitted(s, out, which, n);
 }
 
 /* What decide would have done, and why; nothing of it is done. */
@@ -459,15 +485,18 @@ static void on_joined(void *ctx, enum err err, uint64_t replaced)
 
 /* The entry's question leads to `answer` as well: one more key of it. In its place comes the same
  * entry under a new id, for entries do not change. */
-static void join(struct cache *c, uint64_t key, uint64_t answer)
+static void join(struct cache *c, uint64_t key, uint64_t answer, uint64_t stored)
 {
     struct cache_entry *e = cache_residents_id(&c->residents, key);
+    const struct cache_entry *first = cache_residents_id(&c->residents, stored);
     bool whole = e && e->f.body.n > 0 && e->f.answer != answer &&
                  cache_entry_serves(e, cache_now_ms(c)) &&
                  e->f.generation == store_generation(c->store, e->f.scope);
 
     if (!whole)
         return;
+    if (first && !slice_eq(first->f.owner, e->f.owner))
+        admit(c, answer);
     struct cache_fields f = e->f;
     f.id = 0;
     f.answer = answer;
@@ -492,7 +521,7 @@ void cache_meaning_learn(struct cache *c, const struct cache_label *l)
     memcpy(label.features, l->features, sizeof label.features);
     cache_budgets_learn(c->meaning->budgets, l->budget, &label);
     if (l->right && l->key)
-        join(c, l->key, l->answer);
+        join(c, l->key, l->answer, l->entry);
 }
 
 const struct cache_budgets *cache_meaning_budgets(const struct cache *c)

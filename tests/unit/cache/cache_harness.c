@@ -63,8 +63,12 @@ void cache_harness_now(struct cache_fields *f, int64_t life_ms)
 void cache_harness_ask(struct cache_harness *h, uint64_t id, const struct cache_fields *f,
                        const struct cache_rules *rules, bool lead)
 {
-    struct cache_question q = {
-        .exact = f->exact, .rest = f->rest, .scope = f->scope, .text = f->text, .rules = *rules};
+    struct cache_question q = {.exact = f->exact,
+                               .rest = f->rest,
+                               .scope = f->scope,
+                               .text = f->text,
+                               .asker = f->owner,
+                               .rules = *rules};
     struct cache_ask *a = cache_ask_new(&q, f->vector, f->dim);
 
     memcpy(a->fingerprint, f->fingerprint, sizeof a->fingerprint);
