@@ -52,6 +52,7 @@ struct learner {
     size_t label_count;
     struct policy *policy;   /* owned reference; NULL */
     int64_t built_bucket_us; /* quick bucket of the last build */
+    int64_t built_us, build_took_us;
 
     struct stats *stats;
     struct stats_cell *waiting, *dropped, *lost_units, *up, *build_us;

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import scripted
 import weirproc
 
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
@@ -29,7 +30,8 @@ class Redis(weirproc.Process):
         return done.stdout.strip()
 
     def counters(self):
-        """{(context, arm, kind): {field: sum over buckets}}, but for how long things took."""
+        """{(context, arm, kind): {field: sum over buckets}}, but for what hangs on time: how long answers took, and what was believed
+        of them when they came."""
         sums = {}
         for key in self.cli("keys", "weir:{learn}:u:*").splitlines():
             context, arm, kind, _ = key.removeprefix("weir:{learn}:u:").split(" ")
@@ -37,7 +39,7 @@ class Redis(weirproc.Process):
             unit = sums.setdefault((context, arm, kind), {})
             for field, value in zip(cells[::2], cells[1::2]):
                 unit[field] = unit.get(field, 0) + int(value)
-        return {name: {f: v for f, v in unit.items() if v and f != "latency_ms"} for name, unit in sums.items()}
+        return {name: {f: v for f, v in unit.items() if v and f not in ("latency_ms", "predicted_milli")} for name, unit in sums.items()}
 
     def kill(self):
         self.child.kill()
@@ -163,3 +165,39 @@ def test_a_slow_redis_does_not_slow_requests(replicas, redis):
     for one in ids:
         weirproc.wait_until(lambda: feed(weir, one, success=True)[0] == 200, 20, "it is counted")
     assert sum(u.get("resolved", 0) for (_, _, kind), u in redis.counters().items() if kind == "s") == 10
+
+
+def test_traffic_follows_what_is_learned(start, tmp_path):
+    """One process: the small model is good enough, then fails in silence, which only feedback tells."""
+    small, big = scripted.Upstream(), scripted.Upstream()
+    weir = start(f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{tmp_path}/state", drain: 1s}}
+backends:
+  s: {{dialect: openai, url: "{small.url}"}}
+  b: {{dialect: openai, url: "{big.url}"}}
+models:
+  small: {{backend: s, price: {{input: 1, output: 1}}}}
+  big: {{backend: b, price: {{input: 10, output: 10}}}}
+routes:
+  - {{name: r, match: {{model: auto}}, cascade: [small, big], objective: {{floor: 0.8}}}}
+""")
+    dice = random.Random(5)
+
+    def served_by_small(requests, good):
+        """Share of the last third."""
+        models = []
+        for i in range(requests):
+            status, head, data = weirproc.http("POST", weir.base + "/v1/chat/completions",
+                                               {"model": "auto", "messages": [{"role": "user", "content": f"question {i}"}]})
+            assert status == 200, data
+            models.append(head["x-weir-model"])
+            assert feed(weir, head["x-request-id"], success=dice.random() < good[models[-1]])[0] == 200
+            time.sleep(0.01)  # as long as a fast model takes: beliefs follow within half a second
+        return sum(m == "small" for m in models[-requests // 3:]) / (requests // 3)
+    try:
+        assert served_by_small(150, {"small": 0.95, "big": 0.95}) > 0.6
+        assert served_by_small(300, {"small": 0.0, "big": 0.95}) < 0.2
+    finally:
+        weir.stop()
+        small.close()
+        big.close()
