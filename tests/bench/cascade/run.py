@@ -6,7 +6,8 @@ usage: run.py [--build build/release] [--turns 5] [--seconds 2]
 CPU: weir (one worker) in front of `weir-fleet --echo` (two models), weir-load on 8 connections; user and system time of the whole
 weir process (worker, ledger's and learner's threads) over the requests it served, read from /proc. Routes take turns, so that a
 machine that changes speed does so for all of them; what is printed are medians over the turns with the least and the most, and
-the difference to the plain route turn by turn.
+the difference, turn by turn, to the plain route and to one that is classified: a route that judges its answers learns class by
+class, so each of its requests is classified, here by the static tier.
 
 Time to first token: the same upstream with --chunk-interval-us, 64 chunks, one connection at a time; from the request sent to
 the first byte of content that the client gets."""
@@ -27,6 +28,8 @@ sys.path.insert(0, str(ROOT / "tests" / "conformance"))
 
 ROUTES = """
   - {name: plain, match: {model: plain}, cascade: [echo, other]}
+  - {name: refunds, match: {model: classed, class: refunds}, cascade: [echo, other]}
+  - {name: classed, match: {model: classed}, cascade: [echo, other]}
   - {name: accept, match: {model: accept}, cascade: [echo, other], accept: 0.01}
   - {name: objective, match: {model: objective}, cascade: [echo, other], objective: {failure_price: 0.00001}, explore: {share: 0, step_share: 0}}
   - {name: held24, match: {model: held24}, cascade: [echo, other], accept: 0.01, confidence: {hold_tokens: 24}}
@@ -42,6 +45,7 @@ backends: {{up: {{dialect: openai, url: "{url}"}}}}
 models:
   echo: {{backend: up, price: {{input: 1, output: 2}}}}
   other: {{backend: up, price: {{input: 10, output: 20}}}}
+classes: {{refunds: {{examples: [I want my money back, How do I return these shoes?]}}}}
 routes:{ROUTES}"""
 
 
@@ -76,7 +80,7 @@ def requests_of(report):
 
 
 def measure_cpu(build, weir, turns, seconds):
-    for stream, routes in ((False, ("plain", "accept", "objective")), (True, ("plain", "accept", "whole"))):
+    for stream, routes in ((False, ("plain", "classed", "accept", "objective")), (True, ("plain", "classed", "held24", "whole"))):
         used = {r: [] for r in routes}
         more = ("--stream",) if stream else ()
         for route in routes:
@@ -86,10 +90,12 @@ def measure_cpu(build, weir, turns, seconds):
                 before = cpu_us(weir.child.pid)
                 report = load(build, weir.base, route, seconds, *more)
                 used[route].append((cpu_us(weir.child.pid) - before) / requests_of(report))
-        print(f"\nCPU per request, us, {'streamed (64 chunks)' if stream else 'whole answers'}: median [least, most]; more than plain")
+        print(f"\nCPU per request, us, {'streamed (64 chunks)' if stream else 'whole answers'}: median [least, most]; "
+              "more than plain; more than classed")
         for route in routes:
-            over = statistics.median(u - p for u, p in zip(used[route], used["plain"]))
-            print(f"  {route:10} {statistics.median(used[route]):7.1f} [{min(used[route]):.1f}, {max(used[route]):.1f}]   {over:+.1f}")
+            over = [statistics.median(u - p for u, p in zip(used[route], used[other])) for other in ("plain", "classed")]
+            print(f"  {route:10} {statistics.median(used[route]):7.1f} [{min(used[route]):.1f}, {max(used[route]):.1f}]   "
+                  f"{over[0]:+.1f}   {over[1]:+.1f}")
 
 
 def first_token_ms(address, route):
