@@ -172,9 +172,11 @@ bool cache_current(const struct cache *c, int64_t *now_ms)
 
 struct errand {
     struct cache *c;
-    struct cache_order *order; /* owned */
-    uint64_t count;            /* removed so far */
-    uint64_t open;             /* removals of this page that are not answered */
+    struct cache_order *order;   /* owned */
+    uint64_t count;              /* removed so far */
+    uint64_t open;               /* removals of this page that are not answered */
+    uint64_t ids[STORE_MAX_IDS]; /* of this page */
+    size_t id_count;
     bool more;
     enum err err;
 };
@@ -200,6 +202,8 @@ static void on_removed(void *ctx, enum err err, uint64_t was_there)
 {
     struct errand *x = ctx;
 
+    /* Whoever asked meanwhile may have fetched it once more. */
+    cache_drop_entry(x->c, x->order->id);
     x->err = err;
     x->count = was_there;
     end_errand(x);
@@ -216,6 +220,8 @@ static void on_tagged_removed(void *ctx, enum err err, uint64_t was_there)
     x->err = x->err ? x->err : err;
     if (--x->open > 0)
         return;
+    for (size_t i = 0; i < x->id_count; i++)
+        cache_drop_entry(x->c, x->ids[i]);
     if (x->more && x->err == ERR_OK)
         store_tagged(x->c->store, x->order->scope, x->order->name, on_tagged, x);
     else
@@ -236,6 +242,9 @@ static void on_tagged(void *ctx, enum err err, const struct cache_fields *f, siz
     x->err = err;
     x->more = next.n > 0;
     x->open = n;
+    x->id_count = 0;
+    for (size_t i = 0; i < n && i < STORE_MAX_IDS; i++)
+        x->ids[x->id_count++] = f[i].id;
     if (n == 0)
         end_errand(x);
     for (size_t i = 0; i < n; i++)

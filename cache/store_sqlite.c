@@ -170,6 +170,7 @@ struct store_sqlite {
     int64_t log_seq; /* newest record, in the open transaction too */
     int64_t resume_from;
     bool resuming;
+    bool in_turn;            /* calls are being answered; new ones wait for the next turn */
     uint64_t entries, bytes; /* as in totals */
     size_t writes;           /* in the open transaction; 0: none is open */
     struct store_stat stat;
@@ -700,14 +701,21 @@ static void on_turn(evutil_socket_t fd, short what, void *ctx)
     (void)fd, (void)what;
     if (s->resuming)
         replay_log(s);
+    s->in_turn = true;
     for (int i = 0; i < TURN_CALLS && !list_empty(&s->calls); i++) {
         struct call *c = CONTAINER_OF(s->calls.next, struct call, link);
+        bool is_page = c->kind == CALL_SCAN;
         list_remove(&c->link);
         perform(s, c);
         free_call(c);
+        if (is_page)
+            break; /* hundreds of rows: others first */
     }
+    s->in_turn = false;
+    /* By the clock: an event that is made active here would run before the loop looks at anything
+     * else, mail included. */
     if (!list_empty(&s->calls))
-        event_active(s->turn, EV_TIMEOUT, 0);
+        event_add(s->turn, &(struct timeval){0});
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *ctx)
@@ -748,7 +756,8 @@ static struct call *new_call(struct store *st, enum call_kind kind, struct slice
     c->kind = kind;
     c->ctx = ctx;
     list_push_back(&s->calls, &c->link);
-    event_active(s->turn, EV_TIMEOUT, 0);
+    if (!s->in_turn)
+        event_active(s->turn, EV_TIMEOUT, 0);
     return c;
 }
 

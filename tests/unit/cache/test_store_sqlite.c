@@ -358,10 +358,64 @@ static void killed_while_writing(void **state)
     }
 }
 
+/* ---- a long walk ---- */
+
+struct walk {
+    int pages, pages_when_heard; /* -1: nobody was heard yet */
+    bool ended;
+};
+
+static void on_walked(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                      struct slice next)
+{
+    struct walk *w = ctx;
+
+    (void)f, (void)n;
+    assert_int_equal(err, ERR_OK);
+    w->pages++;
+    w->ended = next.n == 0;
+    if (!w->ended)
+        store_scan(h.store, next, on_walked, w);
+}
+
+static void on_heard(evutil_socket_t fd, short what, void *ctx)
+{
+    struct walk *w = ctx;
+
+    (void)fd, (void)what;
+    w->pages_when_heard = w->pages;
+}
+
+/* Whoever asks for page after page keeps nobody else waiting. */
+static void a_walk_leaves_the_loop_its_turns(void **state)
+{
+    struct walk w = {.pages_when_heard = -1};
+    int ends[2];
+
+    (void)state;
+    for (int n = 0; n < 1200; n++) {
+        struct cache_fields f = sample_fields("acme", n);
+        assert_int_not_equal(store_harness_put(&h, &f), 0);
+    }
+    assert_int_equal(pipe(ends), 0);
+    struct event *e = event_new(h.base, ends[0], EV_READ, on_heard, &w);
+    event_add(e, NULL);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    store_scan(h.store, SLICE(""), on_walked, &w);
+    while (!w.ended)
+        event_base_loop(h.base, EVLOOP_ONCE);
+    assert_true(w.pages > 5);
+    assert_in_range(w.pages_when_heard, 0, 2);
+    event_free(e);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(a_walk_leaves_the_loop_its_turns),
         TEST(keeps_over_a_restart),
         TEST(the_last_writer_wins),
         TEST(a_flush_stays),
