@@ -216,7 +216,7 @@ static void fill_budget(const struct risk *r, double budget, struct risk_prospec
     memcpy(sorted, r->window, n * sizeof sorted[0]);
     qsort(sorted, n, sizeof sorted[0], downwards);
     *out = (struct risk_prospect){.requests = n, .cut = NO_CUT};
-    for (size_t i = 0; i < n && sorted[i] > 0; i++) {
+    for (size_t i = 0; i < n && (double)sorted[i] >= RISK_FLOOR; i++) {
         next = spent + r->correction * (1 - (double)sorted[i]);
         if (next > budget)
             break;

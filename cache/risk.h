@@ -2,23 +2,29 @@
  * share of requests that may get a wrong answer out of the cache. Everything here serves to spend
  * that budget on the surest hits and to notice when it is overspent.
  *
- *   P(right)  a ridge logistic regression, pooled over all answers, on what is known of question
- * and neighbour, with a random offset per stored answer (some are hit by many near misses): z =
- * w.f,  u ~ N(0, RISK_OFFSET_VARIANCE) by Newton from that answer's labels, p = sigmoid((z + u) /
+ * P(right): a ridge logistic regression, pooled over all answers, on what is known of question and
+ * neighbour, with a random offset per stored answer (some are hit by many near misses): z = w.f,
+ * u ~ N(0, RISK_OFFSET_VARIANCE) by Newton from that answer's labels, p = sigmoid((z + u) /
  * sqrt(1 + pi v / 8)) where v adds the curvature at u and that of the weights (Laplace): few
- * labels, less sure. the cut   every RISK_CUT_EVERY requests, over the last RISK_WINDOW of them
- * sorted by p downwards, the longest prefix whose expected errors fit the budget: r * sum(1 - p) <=
- * RISK_AIM * max_error * window - debt A hit is served when p reaches the last p of that prefix.
- * The debt is what was overspent so far by what is known now. audits    a share of the hits is
- * served and, in the background, answered afresh and compared; most of it where the outcome is
- * least certain (Neyman's allocation, shares proportional to sqrt(p (1 - p))), weighted
- * accordingly. The correction r = (wrong + 2 + sqrt(wrong + 2)) / (expected wrong + 2) multiplies
- * the model's own estimate: a model that is too sure tightens its own cut. Both sums fade over
- * RISK_MEMORY requests. stops     Nothing is served (shadow) before RISK_WARM_LABELS labels and
- * RISK_PROBATION labelled would-be hits. Audited errors above twice max_error with one-sided 95 %
- * confidence: shadow and an alarm; would-be hits go on being labelled, and end it when their
- * estimate is within the bound again. An answer that was wrong in RISK_QUARANTINE audits is never
- *             served again.
+ * labels, less sure.
+ *
+ * The cut: every RISK_CUT_EVERY requests, over the last RISK_WINDOW of them sorted by p downwards,
+ * the longest prefix whose expected errors fit the budget: r * sum(1 - p) <= RISK_AIM * max_error *
+ * window - debt. A hit is served when p reaches the last p of that prefix. The debt is what was
+ * overspent so far by what is known now. Below RISK_FLOOR nothing is served, however much of the
+ * budget is left: where few neighbours are right, as in a young cache, it would buy hardly any
+ * right answers.
+ *
+ * Audits: a share of the hits is served and, in the background, answered afresh and compared; most
+ * of it where the outcome is least certain (Neyman's allocation, shares proportional to
+ * sqrt(p (1 - p))), weighted accordingly. The correction r = (wrong + 2 + sqrt(wrong + 2)) /
+ * (expected wrong + 2) multiplies the model's own estimate: a model that is too sure tightens its
+ * own cut. Both sums fade over RISK_MEMORY requests.
+ *
+ * Stops: nothing is served (shadow) before RISK_WARM_LABELS labels and RISK_PROBATION labelled
+ * would-be hits. Audited errors above twice max_error with one-sided 95 % confidence: shadow and an
+ * alarm; would-be hits go on being labelled, and end it when their estimate is within the bound
+ * again. An answer that was wrong in RISK_QUARANTINE audits is never served again.
  *
  * What is promised: the average over traffic stays below max_error as far as audits and their judge
  * can tell. Not promised: anything about a single request, or about traffic that changes faster
@@ -42,6 +48,7 @@
 #define RISK_FEATURES        14
 #define RISK_OFFSET_VARIANCE 1.0
 #define RISK_AIM             0.92
+#define RISK_FLOOR           0.5 /* what is likelier wrong than right is not served */
 #define RISK_WINDOW          2000
 #define RISK_CUT_EVERY       100
 #define RISK_REFIT_EVERY     250

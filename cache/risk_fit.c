@@ -1,14 +1,18 @@
-/* The regression: Newton's method on the ridge-penalised likelihood, started from where it was.
- * 15,000 labels of 14 features take some 3 ms a step. */
+/* The regression: Newton's method on the ridge-penalised likelihood, started from where it was. The
+ * objective is convex, but a whole step may overshoot where labels are rare or separable, and from
+ * there the next one even further: a step is halved until it gains. 15,000 labels of 14 features
+ * take some 3 ms a step. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "cache/risk_int.h"
 
 #define F            RISK_FEATURES
 #define RIDGE        1.0  /* on every weight but the constant */
 #define RIDGE_FREE   1e-3 /* on the constant: the system stays solvable with labels of one kind */
-#define NEWTON_STEPS 4    /* per fit: it starts close */
-#define LONGEST_STEP 5.0  /* of a weight: separable labels would send it far */
+#define NEWTON_STEPS 8    /* at most, per fit: it starts close */
+#define HALVINGS     12   /* of a step, at most */
+#define GAIN         0.01 /* of log likelihood: with less it is there */
 
 static double sigmoid(double x)
 {
@@ -90,18 +94,57 @@ static void derive(const struct risk_fit *fit, double h[F][F], double g[F])
     }
 }
 
+/* log(1 + exp(z)) for any z. */
+static double softplus(double z)
+{
+    return z > 0 ? z + log1p(exp(-z)) : log1p(exp(z));
+}
+
+/* The negative of the penalised log likelihood. */
+static double loss_of(const struct risk_fit *fit)
+{
+    size_t n = fit->count < RISK_KEPT_LABELS ? (size_t)fit->count : RISK_KEPT_LABELS;
+    double loss = 0;
+
+    for (size_t s = 0; s < n; s++) {
+        const struct risk_sample *x = &fit->samples[s];
+        double z = risk_fit_logit(fit, x->f);
+        loss += (double)x->weight * softplus(x->right ? -z : z);
+    }
+    for (int i = 0; i < F; i++)
+        loss += 0.5 * (i ? RIDGE : RIDGE_FREE) * fit->w[i] * fit->w[i];
+    return loss;
+}
+
+/* Goes along step as far as it gains; by how much it did. */
+static double walk(struct risk_fit *fit, const double step[F])
+{
+    double from[F], before = loss_of(fit), length = 1;
+
+    memcpy(from, fit->w, sizeof from);
+    for (int halved = 0; halved < HALVINGS; halved++, length /= 2) {
+        for (int i = 0; i < F; i++)
+            fit->w[i] = from[i] + length * step[i];
+        double after = loss_of(fit);
+        if (after < before)
+            return before - after;
+    }
+    memcpy(fit->w, from, sizeof from);
+    return 0;
+}
+
 static void refit(struct risk_fit *fit)
 {
-    for (int step = 0; step < NEWTON_STEPS; step++) {
-        double h[F][F] = {{0}}, g[F] = {0};
-        derive(fit, h, g);
-        if (!solve(h, g))
+    for (int n = 0; n < NEWTON_STEPS; n++) {
+        double h[F][F] = {{0}}, step[F] = {0};
+        derive(fit, h, step);
+        if (!solve(h, step))
             return;
-        for (int i = 0; i < F; i++) {
-            fit->w[i] += fmax(-LONGEST_STEP, fmin(LONGEST_STEP, g[i]));
+        for (int i = 0; i < F; i++)
             for (int j = 0; j <= i; j++)
                 fit->factor[i][j] = h[i][j];
-        }
+        if (walk(fit, step) < GAIN)
+            return;
     }
 }
 
