@@ -15,4 +15,4 @@ add_executable(weir main.c
 target_compile_definitions(weir PRIVATE WEIR_VERSION="${PROJECT_VERSION}")
 target_link_libraries(weir PRIVATE weir_process weir_models weir_train)
 install(TARGETS weir RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-target_sources(weir PRIVATE cli/cmd_why.c cli/story.c)
+target_sources(weir PRIVATE cli/cmd_feedback.c cli/cmd_why.c cli/story.c)

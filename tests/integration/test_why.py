@@ -102,3 +102,22 @@ def test_what_is_not_there(gateway, why, weir, tmp_path):
     (tmp_path / "text").write_text("no database, but long enough to be looked at as the head of one, by all means")
     assert weir("why", "--ledger", tmp_path / "text").returncode == 5
     assert weir("why", "a", "b").returncode == 2
+
+
+def test_feedback_from_a_shell(gateway, why, weir):
+    def say(*argv, **more):
+        return weir("feedback", "--url", gateway.base + "/v1", *argv, **more)
+    one = ask(gateway, why)
+    assert say(one, "--success").stdout == "small's answer: 1\n"
+    assert say(one, "--success").stdout == "small's answer: 1, as was known\n"
+    assert say(one, "--score", "0.25", "--reason", "meh").stdout == "small's answer: 0.25\n"
+    told = json.loads(say(one, "--withdraw", "--json").stdout)
+    assert (told["score"], told["changed"]) == (None, True)
+    assert json.loads(say(one, "--correction", "better", "--json").stdout)["source"] == "correction"
+    unknown = say("req_nobody", "--failure")
+    assert unknown.returncode == 1 and "req_nobody" in unknown.stderr
+    for words in [[], ["--success", "--failure"], ["--score", "2"], ["--score", "0.5x"], ["--score", ""], ["--score", "nan"]]:
+        wrong = say(one, *words)
+        assert wrong.returncode == 2 and wrong.stderr, words
+    assert "source" in say(one, "--success", "--source", "me").stderr
+    assert weir("feedback", one, "--success", "--url", "http://127.0.0.1:1/v1").returncode == 5
