@@ -114,11 +114,24 @@ static unsigned able_arms(const struct cascade *c)
     return bits;
 }
 
+/* Canaries that the learner took out of use: none of their requests, unless nothing else is left.
+ */
+static unsigned without_barred(const struct cascade *c, unsigned arms)
+{
+    const struct beliefs_context *b = c->plan.q.beliefs;
+    unsigned left = arms;
+
+    for (int j = 0; b && j < c->arms; j++)
+        if (b->arm[j].cap <= 0)
+            left &= ~(1u << j);
+    return left ? left : arms;
+}
+
 /* Of those, arms that are expected to answer before the deadline; all, if none is. */
 static unsigned allowed_arms(const struct request *r, const struct cascade *c)
 {
     const struct beliefs_context *b = c->plan.q.beliefs;
-    unsigned able = able_arms(c), in_time = 0;
+    unsigned able = without_barred(c, able_arms(c)), in_time = 0;
     double left_ms;
 
     if (r->deadline_us < 0 || !b)

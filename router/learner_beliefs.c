@@ -5,7 +5,9 @@
 
 #include <stdlib.h>
 #include "base/digest.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "router/decide/alarm.h"
 #include "router/learn_key.h"
 
 #define MAX_LABELS 65 /* of one route: classes and none */
@@ -186,13 +188,77 @@ static void fill_class(struct building *b, const struct policy_route *r, const c
     *out = (struct beliefs_class_in){label, slow, fast};
 }
 
+/* ---- canaries ---- */
+
+/* What is labelled of an arm, over all classes of its route. */
+static struct alarm_group group_of(const struct policy_route *r,
+                                   const struct beliefs_class_in *classes, int count, size_t arm)
+{
+    struct tally_trust trust = trust_of(&r->decide.learn.sources);
+    struct alarm_group g = {0, 0};
+    double good[TALLY_BINS], bad[TALLY_BINS];
+
+    for (int i = 0; i < count; i++)
+        for (int later = 0; later < 2 && classes[i].slow[arm]; later++) {
+            tally_view_labels(classes[i].slow[arm], &trust, later, good, bad);
+            for (int bin = 0; bin < TALLY_BINS; bin++) {
+                g.failures += bad[bin];
+                g.answers += good[bin] + bad[bin];
+            }
+        }
+    return g;
+}
+
+/* Was it out of use already? Then it need not be said again. */
+static bool is_out(struct learner *l, const struct policy_route *r, size_t arm)
+{
+    const struct beliefs_context *c =
+        l->beliefs ? beliefs_find(l->beliefs, slice_str(r->name), SLICE("")) : NULL;
+
+    return c && (int)arm < c->arms && c->arm[arm].cap <= 0;
+}
+
+/* A canary that fails more often than the others is taken out of use, until its failures have
+ * faded. */
+static void check_canary(struct learner *l, const struct policy_route *r,
+                         const struct beliefs_class_in *classes, int count,
+                         const struct policy_canary *canary, struct beliefs_arm_in *arms)
+{
+    struct alarm_group own = {0, 0}, rest = {0, 0};
+    size_t arm = 0;
+
+    for (size_t i = 0; i < r->cascade_count; i++) {
+        struct alarm_group g = group_of(r, classes, count, i);
+
+        if (r->steps[i].model == canary->model) {
+            own = g;
+            arm = i;
+        } else {
+            rest.failures += g.failures;
+            rest.answers += g.answers;
+        }
+    }
+    if (!alarm_is_worse(own, rest, canary->alpha))
+        return;
+    if (!is_out(l, r, arm))
+        log_line(
+            LOG_WARN, "learner", "canary out of use",
+            "route=%s model=%s failed=%.0f answers=%.0f others_failed=%.0f others_answers=%.0f",
+            r->name, arms[arm].model, own.failures, own.answers, rest.failures, rest.answers);
+    arms[arm].cap = 0;
+    arms[arm].explorable = false;
+}
+
 static void fill_route(struct building *b, const struct policy_route *r,
                        struct beliefs_route_in *out)
 {
     const struct policy *p = b->l->policy;
     struct beliefs_arm_in *arms = ARENA_ARRAY(&b->arena, struct beliefs_arm_in, r->cascade_count);
     struct beliefs_class_in *classes;
+    struct tally_trust *trust = ARENA_NEW(&b->arena, struct tally_trust);
     struct labels labels;
+
+    *trust = trust_of(&r->decide.learn.sources);
 
     for (size_t i = 0; i < r->cascade_count; i++) {
         size_t model = r->steps[i].model;
@@ -207,12 +273,15 @@ static void fill_route(struct building *b, const struct policy_route *r,
     classes = ARENA_ARRAY(&b->arena, struct beliefs_class_in, labels.count);
     for (int i = 0; i < labels.count; i++)
         fill_class(b, r, labels.of[i], &classes[i]);
+    for (size_t i = 0; i < r->decide.explore.canary_count; i++)
+        check_canary(b->l, r, classes, labels.count, &r->decide.explore.canaries[i], arms);
     *out = (struct beliefs_route_in){.name = r->name,
                                      .objective = objective_of(&r->decide),
                                      .arm = arms,
                                      .arms = (int)r->cascade_count,
                                      .class = classes,
-                                     .classes = labels.count};
+                                     .classes = labels.count,
+                                     .trust = trust};
 }
 
 static uint64_t seed_of(const struct policy *p)

@@ -54,7 +54,8 @@ struct beliefs_route_in {
     const struct beliefs_arm_in *arm;
     int arms; /* 1..PANDORA_BOXES */
     const struct beliefs_class_in *class;
-    int classes; /* >= 1; one of them "" */
+    int classes;                     /* >= 1; one of them "" */
+    const struct tally_trust *trust; /* of this route's labels; NULL: as of all */
 };
 
 struct beliefs_in {

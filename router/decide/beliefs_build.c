@@ -196,19 +196,25 @@ static double believe_cost(struct beliefs_arm *a, const struct tally_view *slow,
     return sqrt(variance / (n + 1) + list_error * list_error) / a->cost_nanousd;
 }
 
+static const struct tally_trust *trust_of(const struct builder *k,
+                                          const struct beliefs_route_in *route)
+{
+    return route->trust ? route->trust : &k->in->trust;
+}
+
 /* One of the arm's curves, and what the last hours say about it. */
-static void believe_curve(struct builder *k, const struct tally_view *slow,
+static void believe_curve(const struct tally_trust *trust, const struct tally_view *slow,
                           const struct tally_view *fast, struct pool *pool, int later,
                           struct curve *out)
 {
     double good[TALLY_BINS], bad[TALLY_BINS], drawn;
 
-    tally_view_labels(slow, &k->in->trust, later, good, bad);
+    tally_view_labels(slow, trust, later, good, bad);
     curve_fit(out, &pool->curve[later], good, bad, CONTEXT_LEVEL);
     /* what is not known of the model is not known here, as far as the level hangs on it */
     drawn = CONTEXT_LEVEL * out->level_var;
     out->level_var += drawn * drawn * pool->curve[later].level_var;
-    tally_view_labels(fast, &k->in->trust, later, good, bad);
+    tally_view_labels(fast, trust, later, good, bad);
     curve_residual_add(&pool->residual, out, good, bad);
 }
 
@@ -228,7 +234,7 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
     w->cost_error[j] = believe_cost(a, slow, in->cost_nanousd);
     believe_shares(a, w->pool[j], slow, prior_success(route, j));
     for (int later = 0; later < 2; later++) {
-        believe_curve(k, slow, fast, w->pool[j], later, &w->curve[j][later]);
+        believe_curve(trust_of(k, route), slow, fast, w->pool[j], later, &w->curve[j][later]);
         a->labels += w->curve[j][later].labels;
     }
     c->traffic += slow->x[TALLY_FIRST];
@@ -236,15 +242,15 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
 
 /* ---- the last hours ---- */
 
-static void shift_arm(struct builder *k, const struct tally_view *fast, struct beliefs_arm *a,
-                      const struct pool *pool, struct curve curve[2])
+static void shift_arm(const struct tally_trust *trust, const struct tally_view *fast,
+                      struct beliefs_arm *a, const struct pool *pool, struct curve curve[2])
 {
     struct curve_residual own = {0};
     double good[TALLY_BINS], bad[TALLY_BINS], model = curve_shift_of(&pool->residual, MODEL_SHIFT);
 
     for (int later = 0; later < 2; later++) {
         curve_shift(&curve[later], model);
-        tally_view_labels(fast, &k->in->trust, later, good, bad);
+        tally_view_labels(fast, trust, later, good, bad);
         curve_residual_add(&own, &curve[later], good, bad);
     }
     double here = curve_shift_of(&own, CONTEXT_SHIFT);
@@ -390,8 +396,8 @@ static void finish_route(struct builder *k, const struct beliefs_route_in *route
 {
     for (int g = 0; g < route->classes; g++)
         for (int j = 0; j < route->arms; j++) {
-            shift_arm(k, view_or_nothing(route->class[g].fast, j), &c[g].arm[j], w[g].pool[j],
-                      w[g].curve[j]);
+            shift_arm(trust_of(k, route), view_or_nothing(route->class[g].fast, j), &c[g].arm[j],
+                      w[g].pool[j], w[g].curve[j]);
             finish_arm(&c[g].arm[j], w[g].curve[j]);
         }
     set_prices(route, c);

@@ -208,3 +208,16 @@ def test_audits_end_with_their_budget(search, models):
     weirproc.wait_until(lambda: len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8, 10, "the ledger")
     spent = ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
     assert 0 < spent < 8 * 400_000
+
+
+def test_a_canary_that_fails_is_taken_out(search):
+    weir = search("objective: {failure_price: 0.00001}\n    explore: {canary: [{model: small, cap: 0.5, alpha: 0.05}], cold_start: 0.5}")
+    searching(weir)
+
+    def canary_is_out():
+        with ThreadPoolExecutor(4) as pool:
+            for head in pool.map(lambda _: ask(weir), range(30)):
+                feed(weir, head, head["x-weir-model"] == "big")
+        return "canary out of use" in weir.tail(1 << 20)
+    weirproc.wait_until(canary_is_out, 20, "the alarm")
+    weirproc.wait_until(lambda: "small" not in decisions(weir, ask(weir))[0]["candidates"], 10, "no request for it")
