@@ -408,7 +408,7 @@ def test_a_row_that_is_wrong_is_named(clean, row, says):
 def test_explain_without_neighbours(clean):
     clean.chat("is it known?", model="large")
     entry = clean.entry("is it known?")
-    before = clean.good("GET", "")["lookups"]
+    before = clean.good("GET", "/events?limit=512")["last"]
     said = clean.good("POST", "/explain", {"text": "is it known?", "model": "large", "tenant": "user"})
     assert said["verdict"] == "exact" and said["exact"]["id"] == entry["id"] and said["route"] == "tagged" and said["scope"] == "user"
     assert "repeats only" in said["semantic"]["why_not"] and said["near"] == []
@@ -418,7 +418,7 @@ def test_explain_without_neighbours(clean):
     assert clean.good("POST", "/explain", {"request": request, "tenant": "user"})["verdict"] == "exact"
     request["messages"].insert(0, {"role": "system", "content": "be brief"})
     assert clean.good("POST", "/explain", {"request": request, "tenant": "user"})["verdict"] == "miss"
-    assert clean.good("GET", "")["lookups"] == before  # it counts as nothing
+    assert clean.good("GET", "/events?limit=512")["last"] == before  # nothing was looked up
     shown = clean.cli("explain", "is it known?", "--model", "large", "--tenant", "user").stdout
     assert shown.startswith("exact: route tagged, scope user\n") and entry["id"] in shown and "not looked for" in shown
     assert "is quarantined" in clean.cli("wrong", "--keep", entry["id"]).stdout
