@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""The whole of it: weir with its encoder, its stores and its learner, against the fleet that answers from the record.
+
+usage: run.py [--chain L|Q] [--floor F] [--requests N] [--replicas R] [--feedback SHARE] [--delay N] [--noise SHARE]
+              [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--json]
+
+Plays N requests over R replicas of weir (they share a redis-server when R > 1), posts feedback on a SHARE of them, N requests
+late, with a share of the labels turned round and a share posted twice, in part to another replica than the one that served.
+With --regress one model gets silently worse after half of the requests. Prequential: nothing is known in advance.
+
+Prints cost, success and cost per success, over all requests, over the last half, and in windows of 1,000, beside the
+straw men: each single model, the random mix and the best model of each source, chosen knowing the record. Checks that the
+ledgers' sum is what the fleet charged. Exit status 1 when it is not.
+"""
+
+import argparse
+import json
+import os
+import queue
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "tests" / "conformance"), str(Path(__file__).parent)]
+import world  # noqa: E402
+from weirproc import Fleet, Process, Weir, http, wait_until  # noqa: E402
+
+WINDOW = 1000
+
+POLICY = """version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state}"}}
+backends:
+  fleet: {{dialect: openai, url: "{fleet}", max_in_flight: 64}}
+models:
+{models}
+{shared}
+routes:
+  - name: live
+    match: {{model: auto}}
+    cascade: [{cascade}]
+    objective: {{floor: {floor}}}
+"""
+
+
+def policy(args, folder, fleet, redis):
+    models = world.CHAINS[args.chain]
+    shared = f'learn: {{store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
+    lines = "\n".join(f"  {m}: {{backend: fleet, price: {{input: {world.PRICES[m][0]}, output: {world.PRICES[m][1]}}}}}" for m in models)
+    return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=args.floor, shared=shared)
+
+
+class Redis(Process):
+    def __init__(self, folder):
+        folder.mkdir()
+        socket = folder / "redis.sock"
+        super().__init__(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder], folder / "redis.log")
+        self.url = f"unix:{socket}"
+        wait_until(lambda: self.alive() and socket.exists(), 10, "redis-server")
+
+
+class FeedbackAgent(threading.Thread):
+    """Says of answers, some requests late, whether they were right; not of all, not always truly, and some twice."""
+
+    def __init__(self, args, replicas):
+        super().__init__(daemon=True)
+        self.args, self.replicas, self.rng = args, replicas, random.Random(args.seed + 1)
+        self.waiting, self.told, self.refused = queue.Queue(), 0, 0
+
+    def run(self):
+        late = []
+        while True:
+            item = self.waiting.get()
+            if item is None:
+                break
+            late.append(item)
+            if len(late) > self.args.delay:
+                self.tell(*late.pop(0))
+        for item in late:
+            self.tell(*item)
+
+    def tell(self, request_id, right):
+        if self.rng.random() >= self.args.feedback:
+            return
+        if self.rng.random() < self.args.noise:
+            right = not right
+        for _ in range(2 if self.rng.random() < self.args.duplicates else 1):
+            weir = self.rng.choice(self.replicas)
+            status, _, body = http("POST", weir.base + "/v1/feedback", {"request_id": request_id, "success": bool(right)})
+            self.told += status == 200
+            if status != 200:
+                self.refused += 1
+                self.last_refusal = (status, body[:300])
+
+
+def stream(args, questions):
+    """The questions in seeded order, as often as it takes; those after the half with one model worse."""
+    rng, out = random.Random(args.seed), []
+    while len(out) < args.requests:
+        turn = list(questions)
+        rng.shuffle(turn)
+        out += turn
+    return out[:args.requests]
+
+
+def ask(weir, prompt):
+    status, headers, body = http("POST", weir.base + "/v1/chat/completions",
+                                 {"model": "auto", "messages": [{"role": "user", "content": prompt}]}, timeout_s=60)
+    if status != 200:
+        raise RuntimeError(f"status {status}: {body[:400]}")
+    return headers
+
+
+def play(args, replicas, order, agent):
+    """[(question, model that served, cost of all attempts in nano-dollars)], in the order of the stream."""
+    out, lock, todo = [None] * len(order), threading.Lock(), iter(range(len(order)))
+
+    def client(weir):
+        while True:
+            with lock:
+                i = next(todo, None)
+            if i is None:
+                return
+            headers = ask(weir, order[i].prompt)
+            model = headers["x-weir-model"]
+            out[i] = (order[i], model, round(float(headers["x-weir-cost-usd"]) * 1e9), int(headers["x-weir-attempts"]))
+            agent.waiting.put((headers["x-request-id"], order[i].right[model] >= 0.5))
+
+    threads = [threading.Thread(target=client, args=(replicas[k % len(replicas)],)) for k in range(max(2, len(replicas)))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return out
+
+
+def figures(rows):
+    cost = world.mean(r[2] for r in rows)
+    success = world.mean(r[0].right[r[1]] for r in rows)
+    return {"requests": len(rows), "cost_nanousd": cost, "success": success, "cost_per_success_nanousd": cost / success if success else None,
+            "attempts": world.mean(r[3] for r in rows)}
+
+
+def compare(rows, chain):
+    """The figures of rows beside what would have been had with the same questions by those who know the record."""
+    questions = [r[0] for r in rows]
+    f, single = figures(rows), world.singles(questions, chain)
+    best = max(single.values(), key=lambda cs: (cs[1], -cs[0]))
+    f["quality"] = f["success"] / best[1]
+    f["share_of_best_single_cost"] = f["cost_nanousd"] / best[0]
+    for name, frontier in (("random_mix", world.random_mix(questions, chain)), ("class_routing", world.class_routing(questions, chain))):
+        at = world.cost_at(frontier, f["success"])
+        f[f"share_of_{name}_cost"] = f["cost_nanousd"] / at if at else None
+    f["singles"] = {m: {"cost_nanousd": c, "success": s} for m, (c, s) in single.items()}
+    f["oracle"] = dict(zip(("cost_nanousd", "success"), world.oracle(questions, chain)))
+    f["served"] = {m: sum(r[1] == m for r in rows) / len(rows) for m in world.CHAINS[chain]}
+    return f
+
+
+def ledger_cost(replicas):
+    total = 0
+    for weir in replicas:
+        with sqlite3.connect(f"file:{weir.state_dir}/ledger.sqlite?mode=ro", uri=True, timeout=10) as db:
+            total += db.execute("SELECT coalesce(sum(cost_nanousd), 0) FROM attempts").fetchone()[0]
+    return total
+
+
+def report(out):
+    print(f"chain {out['chain']}, floor {out['floor']}, {out['replicas']} replica(s), feedback on {out['feedback']:.0%}, "
+          f"{out['told']} labels taken, {out['refused']} refused, {out['seconds']:.0f} s")
+    print(f"{'':14}{'success':>9}{'of best':>9}{'cost nUSD':>12}{'of best':>9}{'of mix':>9}{'of class':>9}{'CPS nUSD':>12}{'attempts':>10}")
+    for name in ("all", "second half"):
+        f = out[name]
+        share = {k: f"{f[k]:.2f}" if f[k] is not None else "-" for k in ("share_of_random_mix_cost", "share_of_class_routing_cost")}
+        print(f"{name:14}{f['success']:9.3f}{f['quality']:9.3f}{f['cost_nanousd']:12.0f}{f['share_of_best_single_cost']:9.2f}"
+              f"{share['share_of_random_mix_cost']:>9}{share['share_of_class_routing_cost']:>9}{f['cost_per_success_nanousd']:12.0f}{f['attempts']:10.2f}")
+    for m, f in out["second half"]["singles"].items():
+        print(f"  {m:28}{f['success']:.3f}  {f['cost_nanousd']:10.0f}   served {out['second half']['served'][m]:.1%}")
+    print("windows of 1,000 under the floor:", out["windows_under_floor"], "of", out["windows"])
+    print(f"ledger {out['ledger_nanousd']} nUSD, fleet {out['fleet_nanousd']} nUSD: {'equal' if out['equal'] else 'NOT EQUAL'}")
+
+
+def run(args, folder):
+    questions = world.with_single_tokens(world.read(args.data, args.chain))
+    order = stream(args, questions)
+    rows = folder / "rows.jsonl.gz"
+    world.write_rows(rows, questions, args.chain)
+    fleet = Fleet(folder / "fleet", "--rows", rows)
+    redis = Redis(folder / "redis") if args.replicas > 1 else None
+    replicas = [Weir(folder / f"weir{i}", policy(args, folder / f"weir{i}", fleet.url, redis.url if redis else None))
+                for i in range(args.replicas)]
+    agent = FeedbackAgent(args, replicas)
+    agent.start()
+    began = time.monotonic()
+    half = len(order) // 2
+    played = play(args, replicas, order[:half], agent)
+    if args.regress:
+        model, share = args.regress.split(":")
+        world.regress(questions, model, float(share), args.seed)
+        world.write_rows(rows, questions, args.chain)
+        changed = Fleet(folder / "changed", "--rows", rows)
+        for weir in replicas:
+            weir.policy_file.write_text(weir.policy_file.read_text().replace(fleet.url, changed.url))
+            wait_until(lambda: changed.url in http("GET", weir.admin + "/admin/policy")[2].decode(), 30, "the other fleet")
+    played += play(args, replicas, order[half:], agent)
+    agent.waiting.put(None)
+    agent.join()
+    wait_until(lambda: all(http("GET", w.admin + "/metrics")[2].find(b"weir_ledger_queue 0") >= 0 for w in replicas), 10, "the ledger")
+    charged = fleet.get("/fleet/stats")["total"]["cost_nanousd"]
+    if args.regress:
+        charged += changed.get("/fleet/stats")["total"]["cost_nanousd"]
+        changed.stop()
+    booked = ledger_cost(replicas)
+    windows = [played[i:i + WINDOW] for i in range(WINDOW, len(played) - WINDOW + 1, WINDOW)]
+    out = {"chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback, "told": agent.told,
+           "refused": agent.refused, "seconds": time.monotonic() - began, "all": compare(played, args.chain),
+           "second half": compare(played[half:], args.chain), "windows": len(windows),
+           "windows_under_floor": sum(figures(w)["success"] < args.floor for w in windows),
+           "window_success": [figures(w)["success"] for w in windows],
+           "ledger_nanousd": booked, "fleet_nanousd": charged, "equal": booked == charged}
+    if agent.refused:
+        print("feedback refused, last:", agent.last_refusal, file=sys.stderr)
+    for p in [*replicas, fleet, *([redis] if redis else [])]:
+        p.stop()
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chain", choices=list(world.CHAINS), default="Q")
+    parser.add_argument("--floor", type=float, default=0.80)
+    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--feedback", type=float, default=0.30)
+    parser.add_argument("--delay", type=int, default=200)
+    parser.add_argument("--noise", type=float, default=0.05)
+    parser.add_argument("--duplicates", type=float, default=0.05)
+    parser.add_argument("--regress")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data" / "routing"))
+    parser.add_argument("--build", default=str(ROOT / "build" / "release"))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    os.environ["WEIR_BUILD"] = args.build
+    with tempfile.TemporaryDirectory(prefix="weir-live-") as folder:
+        out = run(args, Path(folder))
+    print(json.dumps(out, indent=1)) if args.json else report(out)
+    sys.exit(0 if out["equal"] else 1)
+
+
+if __name__ == "__main__":
+    main()
