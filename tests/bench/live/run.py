@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The whole of it: weir with its encoder, its stores and its learner, against the fleet that answers from the record.
 
-usage: run.py [--chain L|Q] [--floor F] [--requests N] [--replicas R] [--feedback SHARE] [--delay N] [--noise SHARE]
-              [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--json]
+usage: run.py [--chain L|Q] [--floor F] [--requests N] [--rate N] [--replicas R] [--feedback SHARE] [--delay N]
+              [--noise SHARE] [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--keep FOLDER] [--json]
 
-Plays N requests over R replicas of weir (they share a redis-server when R > 1), posts feedback on a SHARE of them, N requests
+Plays N requests, --rate a second (beliefs are renewed every few seconds), over R replicas of weir (they share a redis-server when R > 1), posts feedback on a SHARE of them, N requests
 late, with a share of the labels turned round and a share posted twice, in part to another replica than the one that served.
 With --regress one model gets silently worse after half of the requests. Prequential: nothing is known in advance.
 
@@ -118,7 +118,7 @@ def ask(weir, prompt):
 
 def play(args, replicas, order, agent):
     """[(question, model that served, cost of all attempts in nano-dollars)], in the order of the stream."""
-    out, lock, todo = [None] * len(order), threading.Lock(), iter(range(len(order)))
+    out, lock, todo, began = [None] * len(order), threading.Lock(), iter(range(len(order))), time.monotonic()
 
     def client(weir):
         while True:
@@ -126,6 +126,7 @@ def play(args, replicas, order, agent):
                 i = next(todo, None)
             if i is None:
                 return
+            time.sleep(max(0.0, began + i / args.rate - time.monotonic()))
             headers = ask(weir, order[i].prompt)
             model = headers["x-weir-model"]
             out[i] = (order[i], model, round(float(headers["x-weir-cost-usd"]) * 1e9), int(headers["x-weir-attempts"]))
@@ -236,6 +237,7 @@ def main():
     parser.add_argument("--chain", choices=list(world.CHAINS), default="Q")
     parser.add_argument("--floor", type=float, default=0.80)
     parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--feedback", type=float, default=0.30)
     parser.add_argument("--delay", type=int, default=200)
@@ -245,11 +247,12 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data" / "routing"))
     parser.add_argument("--build", default=str(ROOT / "build" / "release"))
+    parser.add_argument("--keep", help="where policies, ledgers and logs are left")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     os.environ["WEIR_BUILD"] = args.build
     with tempfile.TemporaryDirectory(prefix="weir-live-") as folder:
-        out = run(args, Path(folder))
+        out = run(args, Path(args.keep or folder))
     print(json.dumps(out, indent=1)) if args.json else report(out)
     sys.exit(0 if out["equal"] else 1)
 
