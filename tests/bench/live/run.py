@@ -117,7 +117,7 @@ def ask(weir, prompt):
 
 
 def play(args, replicas, order, agent):
-    """[(question, model that served, cost of all attempts in nano-dollars)], in the order of the stream."""
+    """[(question, model that served, cost of all attempts in nano-dollars, attempts, request id)], in the order of the stream."""
     out, lock, todo, began = [None] * len(order), threading.Lock(), iter(range(len(order))), time.monotonic()
 
     def client(weir):
@@ -129,7 +129,8 @@ def play(args, replicas, order, agent):
             time.sleep(max(0.0, began + i / args.rate - time.monotonic()))
             headers = ask(weir, order[i].prompt)
             model = headers["x-weir-model"]
-            out[i] = (order[i], model, round(float(headers["x-weir-cost-usd"]) * 1e9), int(headers["x-weir-attempts"]))
+            out[i] = (order[i], model, round(float(headers["x-weir-cost-usd"]) * 1e9), int(headers["x-weir-attempts"]),
+                      headers["x-request-id"])
             agent.waiting.put((headers["x-request-id"], order[i].right[model] >= 0.5))
 
     threads = [threading.Thread(target=client, args=(replicas[k % len(replicas)],)) for k in range(max(2, len(replicas)))]
@@ -225,6 +226,10 @@ def run(args, folder):
            "windows_under_floor": sum(figures(w)["success"] < args.floor for w in windows),
            "window_success": [figures(w)["success"] for w in windows],
            "ledger_nanousd": booked, "fleet_nanousd": charged, "equal": booked == charged}
+    with open(folder / "played.jsonl", "w") as f:
+        for q, model, cost, attempts, request_id in played:
+            f.write(json.dumps({"request_id": request_id, "source": q.source, "model": model, "cost_nanousd": cost,
+                                "attempts": attempts, "right": q.right}) + "\n")
     if agent.refused:
         print("feedback refused, last:", agent.last_refusal, file=sys.stderr)
     for p in [fleet, *([redis] if redis else [])]:

@@ -32,6 +32,12 @@ class Question:
     nanousd: dict                # model -> cost of one answer at the list prices
     tokens: dict                 # model -> (input, output)
     logprob: dict = field(default_factory=dict)
+    answer: dict = field(default_factory=dict)  # model -> the first four letters of what it said; "" where the record has none
+
+
+def first_letters(answer):
+    """What the fleet sends as one token: up to four bytes, cut between characters."""
+    return (answer or "").strip().lower().encode()[:4].decode(errors="ignore") or "none"
 
 
 def cost_nanousd(model, tokens):
@@ -53,7 +59,8 @@ def read(folder, chain):
                 tokens = {m: tuple(row["n"][i]) for m, i in at.items()}
                 out.append(Question(source, row["prompt"], {m: row["s"][i] for m, i in at.items()},
                                     {m: cost_nanousd(m, tokens[m]) for m in models}, tokens,
-                                    {m: row["p"][i] for m, i in at.items()}))
+                                    {m: row["p"][i] for m, i in at.items()},
+                                    {m: first_letters(row["a"][i]) for m, i in at.items()}))
     return out
 
 
@@ -69,7 +76,7 @@ def write_rows(path, questions, chain):
                 "id": f"live/{i}", "class": q.source, "grp": q.source, "prompt": q.prompt,
                 "s": [q.right[m] for m in models], "p": [q.logprob[m] for m in models],
                 "c": [q.nanousd[m] for m in models], "n": [[q.tokens[m][0], 1] for m in models],
-                "a": ["yes" if q.right[m] >= 0.5 else "no" for m in models]}) + "\n")
+                "a": [q.answer[m] for m in models]}) + "\n")
 
 
 def with_single_tokens(questions):
