@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "gateway/admin_reply.h"
 #include "gateway/admin_route.h"
+#include "gateway/api_beliefs.h"
 #include "gateway/api_cache.h"
 #include "gateway/auth.h"
 #include "gateway/control.h"
@@ -676,7 +677,8 @@ static const struct admin_route routes[] = {
     {"POST", "/admin/policy/rollback", ADMIN_ONLY, post_rollback},
     {0},
 };
-static const struct admin_route *const tables[] = {routes, api_cache_routes, NULL};
+static const struct admin_route *const tables[] = {routes, api_cache_routes, api_beliefs_routes,
+                                                   NULL};
 
 /* "localhost", 127.0.0.0/8 or ::1, with or without a port. A name that an attacker made resolve to
  * us is none of them. */
@@ -808,6 +810,11 @@ void api_admin_free(struct api_admin *a)
     idtable_clear(&a->queries);
     api_cache_free(a->cache);
     free(a);
+}
+
+struct control *api_admin_control(const struct api_admin *a)
+{
+    return a->control;
 }
 
 struct api_cache *api_admin_cache(const struct api_admin *a)

@@ -15,6 +15,7 @@
  *   GET  /admin/policy/versions/{serial}  one as YAML
  *   POST /admin/policy/rollback           {"serial": N}, If-Match needed: as PUT with that text
  *        /admin/cache...                  see api_cache.h
+ *   GET  /admin/beliefs                   see api_beliefs.h
  *
  * HEAD works like GET. Every change needs If-Match, which a browser does not send across origins
  * without asking first, and no CORS header is ever given. With tenants all but /healthz and /readyz
@@ -31,6 +32,7 @@ struct http_handler;
 
 struct api_admin *api_admin_new(struct control *c);
 struct api_cache *api_admin_cache(const struct api_admin *a);
+struct control *api_admin_control(const struct api_admin *a);
 void api_admin_free(struct api_admin *a); /* after the server whose handler it was; NULL allowed */
 const struct http_handler *api_admin_handler(void); /* ctx is the struct api_admin */
 /* For http_server_options.error_body: OpenAI's shape. */

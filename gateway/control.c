@@ -578,6 +578,11 @@ const struct prober *control_prober(const struct control *c)
     return c->prober;
 }
 
+struct learner *control_learner(const struct control *c)
+{
+    return c->learner;
+}
+
 const struct catalog *control_catalog(const struct control *c)
 {
     return c->catalog;

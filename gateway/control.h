@@ -31,6 +31,7 @@ int control_run(const struct control_options *opt);
 
 struct control;
 struct launcher;
+struct learner;
 struct catalog;
 struct prober;
 struct event_base;
@@ -74,6 +75,7 @@ control_snapshot(const struct control *c); /* serving; borrowed until the next l
 struct launcher *control_launcher(const struct control *c);
 const struct prober *control_prober(const struct control *c);
 const struct catalog *control_catalog(const struct control *c);
+struct learner *control_learner(const struct control *c); /* NULL: no route learns yet */
 const struct policy_store *control_store(const struct control *c);
 void control_describe(const struct control *c, struct control_status *out);
 enum err control_write_metrics(struct control *c, struct buf *out) MUST_CHECK;

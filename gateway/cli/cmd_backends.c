@@ -1,10 +1,7 @@
 /* weir backends: the fleet of a running weir: endpoints with load and health, and the servers that
  * weir started itself. */
-#include <stdlib.h>
 #include <string.h>
-#include "gateway/cli/cli.h"
-#include "gateway/cli/exit.h"
-#include "gateway/cli/fetch.h"
+#include "gateway/cli/admin_get.h"
 #include "gateway/cli/out.h"
 
 static long long number(const json_t *o, const char *key)
@@ -68,9 +65,9 @@ static void print_endpoint(const json_t *e, const json_t *server)
     print_models(json_object_get(e, "models"));
 }
 
-/* false when the answer is not what /admin/backends gives. */
-static bool print_backends(const json_t *answer, bool with_log)
+static bool print_backends(const json_t *answer, const struct cli_args *a)
 {
+    bool with_log = cli_flag(a, "log");
     const json_t *list = json_object_get(answer, "backends");
     if (!json_is_array(list))
         return false;
@@ -87,37 +84,9 @@ static bool print_backends(const json_t *answer, bool with_log)
     return true;
 }
 
-static int complain(const char *url, const char *why)
-{
-    fprintf(stderr, "weir backends: %s: %s\n", url, why);
-    return EXIT_CODE_RUNTIME;
-}
-
 static int backends(const struct cli_args *a)
 {
-    const char *url = cli_value(a, "url");
-    struct buf body;
-    struct err_text t = {""};
-    json_t *answer = NULL;
-    int status, code = EXIT_CODE_OK;
-    if (!url)
-        url = "http://127.0.0.1:8081";
-    buf_init(&body, FETCH_BYTES);
-    if (fetch_get(url, "/admin/backends", getenv("WEIR_API_KEY"), &body, &status, &t) != ERR_OK) {
-        code = complain(url, t.s);
-    } else if (status != 200) {
-        err_say(&t, "HTTP status %d%s", status, status == 401 ? "; set WEIR_API_KEY" : "");
-        code = complain(url, t.s);
-    } else if (!(answer = json_loadb(buf_slice(&body).p, buf_len(&body), 0, NULL))) {
-        code = complain(url, "the answer is not JSON");
-    } else if (cli_flag(a, "json")) {
-        out_json(json_incref(answer));
-    } else if (!print_backends(answer, cli_flag(a, "log"))) {
-        code = complain(url, "the answer is no list of backends");
-    }
-    json_decref(answer);
-    buf_clear(&body);
-    return code;
+    return admin_get_print(a, "backends", "/admin/backends", print_backends);
 }
 
 const struct cli_command cmd_backends = {
@@ -132,11 +101,8 @@ const struct cli_command cmd_backends = {
         "listener.",
     .options =
         (const struct cli_option[]){
-            {.name = "url",
-             .argument = "URL",
-             .help = "The admin listener; http://127.0.0.1:8081 when not given."},
+            ADMIN_GET_OPTIONS,
             {.name = "log", .help = "Also print the end of what each started server wrote."},
-            {.name = "json", .help = "Write the admin API's answer as JSON."},
             {0},
         },
     .examples =

@@ -183,7 +183,9 @@ def report(out):
               f"{share['share_of_random_mix_cost']:>9}{share['share_of_class_routing_cost']:>9}{f['cost_per_success_nanousd']:12.0f}{f['attempts']:10.2f}")
     for m, f in out["second half"]["singles"].items():
         print(f"  {m:28}{f['success']:.3f}  {f['cost_nanousd']:10.0f}   served {out['second half']['served'][m]:.1%}")
-    print("windows of 1,000 under the floor:", out["windows_under_floor"], "of", out["windows"])
+    print("windows of 1,000, success / share of the best single's cost: " +
+          "  ".join(f"{s:.3f} / {c:.2f}" for s, c in out["window"]))
+    print("windows under the floor, the first left out:", out["windows_under_floor"], "of", out["windows"])
     print(f"ledger {out['ledger_nanousd']} nUSD, fleet {out['fleet_nanousd']} nUSD: {'equal' if out['equal'] else 'NOT EQUAL'}")
 
 
@@ -213,6 +215,7 @@ def run(args, folder):
     agent.waiting.put(None)
     agent.join()
     for weir in replicas:
+        (folder / f"{weir.policy_file.parent.name}.beliefs.json").write_bytes(http("GET", weir.admin + "/admin/beliefs")[2])
         weir.stop()  # its ledger is complete then
     charged = fleet.get("/fleet/stats")["total"]["cost_nanousd"]
     if args.regress:
@@ -224,7 +227,8 @@ def run(args, folder):
            "refused": agent.refused, "seconds": time.monotonic() - began, "all": compare(played, args.chain),
            "second half": compare(played[half:], args.chain), "windows": len(windows),
            "windows_under_floor": sum(figures(w)["success"] < args.floor for w in windows),
-           "window_success": [figures(w)["success"] for w in windows],
+           "window": [(f["success"], f["share_of_best_single_cost"]) for f in
+                      (compare(played[i:i + WINDOW], args.chain) for i in range(0, len(played) - WINDOW + 1, WINDOW))],
            "ledger_nanousd": booked, "fleet_nanousd": charged, "equal": booked == charged}
     with open(folder / "played.jsonl", "w") as f:
         for q, model, cost, attempts, request_id in played:

@@ -1,0 +1,97 @@
+/* Beliefs (router/decide/beliefs.h) as JSON. Owns nothing. Control thread; called by api_admin.c.
+ */
+#include "gateway/api_beliefs.h"
+
+#include "gateway/admin_reply.h"
+#include "gateway/api_admin.h"
+#include "gateway/control.h"
+#include "gateway/json_put.h"
+#include "router/decide/beliefs.h"
+#include "router/learner.h"
+
+static void put_nanousd(json_t *o, const char *key, double amount)
+{
+    json_put_int(o, key, (int64_t)amount);
+}
+
+static void put_share(json_t *o, const char *key, double x)
+{
+    json_put(o, key, x < 0 ? NULL : json_real(x));
+}
+
+/* Why v is what it is: v = (failure_price + ratio + floor_adds) / (1 + budget_takes). */
+static json_t *price_json(const struct price *p)
+{
+    json_t *o = json_object();
+
+    put_nanousd(o, "success_nanousd", p->v);
+    put_nanousd(o, "failure_price_nanousd", p->failure_price);
+    put_nanousd(o, "ratio_nanousd", p->theta);
+    put_nanousd(o, "floor_adds_nanousd", p->mu);
+    json_put(o, "budget_takes", json_real(p->beta));
+    put_share(o, "floor", p->floor);
+    json_put_bool(o, "floor_reachable", p->floor_reachable);
+    return o;
+}
+
+static json_t *arm_json(const struct beliefs_context *c, int j)
+{
+    const struct beliefs_arm *a = &c->arm[j];
+    json_t *o = json_object();
+
+    json_put_text(o, "model", a->model);
+    json_put(o, "success", json_real(a->success));
+    json_put(o, "success_low", json_real(a->low));
+    json_put(o, "success_high", json_real(a->high));
+    json_put(o, "asked", json_real(a->asked));
+    json_put(o, "labels", json_real(a->labels));
+    put_nanousd(o, "cost_nanousd", a->cost_nanousd);
+    json_put(o, "latency_ms", json_real(a->latency_ms));
+    put_nanousd(o, "index_nanousd", a->index);
+    json_put(o, "propensity", json_real((double)c->propensity[j] / BELIEFS_UNIT));
+    json_put(o, "auroc", json_real(a->auroc));
+    json_put_bool(o, "gated_on_confidence", a->informative);
+    json_put(o, "shift", json_real(a->shift));
+    return o;
+}
+
+static json_t *context_json(const struct beliefs_context *c)
+{
+    json_t *o = json_object(), *arms = json_array();
+
+    for (int j = 0; j < c->arms; j++)
+        json_array_append_new(arms, arm_json(c, j));
+    json_put_text(o, "route", c->route);
+    json_put_text(o, "class", c->label);
+    json_put(o, "requests", json_real(c->traffic));
+    json_put(o, "price", price_json(&c->price));
+    json_put(o, "expected_success", json_real(c->outlook.success));
+    put_nanousd(o, "expected_cost_nanousd", c->outlook.cost);
+    json_put(o, "bias", json_real(c->bias));
+    json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
+    json_put(o, "models", arms);
+    return o;
+}
+
+static void get_beliefs(struct api_admin *admin, struct http_exchange *x, struct slice rest)
+{
+    struct learner *l = control_learner(api_admin_control(admin));
+    struct beliefs *b;
+    json_t *o, *contexts;
+
+    (void)rest;
+    b = l ? learner_beliefs(l) : NULL;
+    o = json_object();
+    contexts = json_array();
+    for (size_t i = 0; b && i < beliefs_count(b); i++)
+        json_array_append_new(contexts, context_json(beliefs_at(b, i)));
+    json_put_bool(o, "learning", l != NULL);
+    json_put(o, "contexts", contexts);
+    beliefs_unref(b);
+    admin_reply_json(x, 200, NULL, o);
+}
+
+const struct admin_route api_beliefs_routes[] = {
+    {"GET", "/admin/beliefs", ADMIN_ONLY, get_beliefs},
+    {0},
+};
