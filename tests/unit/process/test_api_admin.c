@@ -47,6 +47,12 @@ struct launcher *control_launcher(const struct control *c)
     return NULL;
 }
 
+struct learner *control_learner(const struct control *c)
+{
+    (void)c;
+    return NULL;
+}
+
 const struct prober *control_prober(const struct control *c)
 {
     (void)c;
