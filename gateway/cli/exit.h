@@ -10,7 +10,9 @@
       "ended.")                                                                                    \
     X(EXIT_CODE_FOUND, 1,                                                                          \
       "check found an error; diff found differences; explain: no route answers the request; "      \
-      "model: it is not there, or not what it should be; why, feedback: no such request.")         \
+      "model: it is not there, or not what it should be; why, feedback: no such request; "         \
+      "cache: what was named is not there, a line is wrong, a problem was found, or nobody "       \
+      "agreed.")                                                                                   \
     X(EXIT_CODE_USAGE, 2,                                                                          \
       "The command line is not understood; diff: also a policy that cannot be loaded.")            \
     X(EXIT_CODE_POLICY, 3, "The policy file is missing or not valid (serve, explain, models).")    \
