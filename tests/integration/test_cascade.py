@@ -217,6 +217,44 @@ def test_a_refuted_answer_is_never_accepted_nor_cached(cascade, small, big):
     assert text_of(data) == "Paris." and head["x-weir-cache"] == "hit", "what passed is kept"
 
 
+SLEEPER = "confidence: {hold: whole, validators: [{kind: command, argv: [sleep, '20'], timeout: 30s}]}"
+
+
+@pytest.mark.parametrize("streamed_reply", [False, True])
+def test_an_operator_sees_a_verdict_awaited_and_a_client_may_leave(cascade, small, big, streamed_reply):
+    weir = cascade("accept: 0.6\n    " + SLEEPER)
+    small.play(stream(*answer("Par", "is.")) if streamed_reply else whole(reply("Paris.")))
+    client = Client(weir.address)
+    client.send(request("POST", CHAT, json.dumps({"model": "auto", "stream": streamed_reply,
+                                                  "messages": [{"role": "user", "content": "x"}]}).encode()))
+    weirproc.wait_until(lambda: [r["state"] for r in weir.get("/admin/requests")["requests"]] == ["AWAIT_VERDICT"], 10, "the verdict's wait")
+    client.socket.close()
+    booked, attempts, _ = books(weir)
+    assert booked["status"] == 499 and [a["outcome"] for a in attempts] == ["ok"]
+    assert booked["cost_nanousd"] == attempts[0]["cost_nanousd"] > 0
+
+
+def test_the_deadline_serves_an_answer_that_is_being_judged(cascade, small, big):
+    weir = cascade("accept: 0.6\n    deadline: 500ms\n    " + SLEEPER)
+    small.play(whole(reply("Paris.")), stream(*answer("Ro", "me.")))
+    status, head, data = ask(weir)
+    assert status == 200 and text_of(data) == "Paris."
+    status, head, data = ask(weir, stream=True)
+    assert status == 200 and streamed(data) == "Rome." and data.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_drain_serves_an_answer_that_is_being_judged(cascade, small, big):
+    weir = cascade("accept: 0.6\n    " + SLEEPER)
+    small.play(whole(reply("Paris.")))
+    got = []
+    thread = threading.Thread(target=lambda: got.append(ask(weir, timeout_s=30)))
+    thread.start()
+    weirproc.wait_until(lambda: [r["state"] for r in weir.get("/admin/requests")["requests"]] == ["AWAIT_VERDICT"], 10, "the verdict's wait")
+    weir.stop()
+    thread.join(20)
+    assert got and got[0][0] == 200 and text_of(got[0][2]) == "Paris."
+
+
 # ---- streams ----
 
 def test_a_stream_is_held_until_its_first_tokens_are_judged(cascade, small, big):

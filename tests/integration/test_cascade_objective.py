@@ -143,6 +143,23 @@ def test_outcomes_move_the_traffic(search):
     assert ledger(weir, "SELECT count(*) AS n FROM outcomes WHERE source = 'explicit'")[0]["n"] > 40
 
 
+def test_an_operator_sees_what_is_believed(search):
+    weir = search("objective: {floor: 0.6, failure_price: 0.001}\n    explore: {share: 0.5}")
+    searching(weir)
+    for _ in range(10):
+        head = ask(weir)
+        feed(weir, head, head["x-weir-model"] == "big")
+
+    def learnt():
+        contexts = weir.get("/admin/beliefs")["contexts"]
+        return sum(m["labels"] for c in contexts for m in c["models"]) >= 9 and contexts
+    context = weirproc.wait_until(learnt, 15, "the outcomes to be believed")[0]
+    assert context["route"] == "search" and context["price"]["success_nanousd"] >= context["price"]["failure_price_nanousd"] == 1e6
+    assert sum(m["propensity"] for m in context["models"]) == pytest.approx(1, abs=1e-3)
+    for m in context["models"]:
+        assert 0 <= m["success_low"] <= m["success"] <= m["success_high"] <= 1 and m["cost_nanousd"] > 0
+
+
 def test_a_request_stays_within_its_budget(search, models):
     weir = search("objective: {failure_price: 1, budget: 0.0001}\n    explore: {share: 0, step_share: 0, cold_start: 0}")
     searching(weir)
