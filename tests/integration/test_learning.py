@@ -186,16 +186,16 @@ routes:
     def served_by_small(requests, good):
         """Share of the last third."""
         models = []
-        for i in range(requests):
+        for _ in range(requests):
             status, head, data = weirproc.http("POST", weir.base + "/v1/chat/completions",
-                                               {"model": "auto", "messages": [{"role": "user", "content": f"question {i}"}]})
+                                               {"model": "auto", "messages": [{"role": "user", "content": "hello"}]})
             assert status == 200, data
             models.append(head["x-weir-model"])
             assert feed(weir, head["x-request-id"], success=dice.random() < good[models[-1]])[0] == 200
             time.sleep(0.01)  # as long as a fast model takes: beliefs follow within half a second
         return sum(m == "small" for m in models[-requests // 3:]) / (requests // 3)
     try:
-        assert served_by_small(150, {"small": 0.95, "big": 0.95}) > 0.6
+        assert served_by_small(200, {"small": 0.95, "big": 0.95}) > 0.5
         assert served_by_small(300, {"small": 0.0, "big": 0.95}) < 0.2
     finally:
         weir.stop()
