@@ -25,10 +25,10 @@ void evidence_labels_init(struct evidence_labels *l, const struct evidence *e)
 bool evidence_label(struct evidence_labels *l, int answer, enum tally_source source,
                     int value_milli, int64_t said_us)
 {
+    assert(answer >= 0 && answer < EVIDENCE_ANSWERS && value_milli >= EVIDENCE_WITHDRAWN);
     struct evidence_label *old = &l->of[answer][source];
     bool first = old->value_milli == EVIDENCE_NO_LABEL;
 
-    assert(answer >= 0 && answer < EVIDENCE_ANSWERS && value_milli >= EVIDENCE_WITHDRAWN);
     if (!first &&
         (said_us < old->said_us || (said_us == old->said_us && value_milli >= old->value_milli)))
         return false;

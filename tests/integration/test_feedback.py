@@ -220,3 +220,10 @@ def test_asked_again_and_silence(start, upstream, tmp_path):
         f: 1000 for f in sums if f.startswith(("bad.implicit", "bad.explicit", "good.silence"))}
     said(weir, again, success=False)  # who speaks at last ends the silence
     assert not any(f.startswith("good.silence") for f in counts(tmp_path))
+
+
+def test_a_route_that_learns_nothing(start, upstream, tmp_path):
+    weir = start(policy(upstream.url, tmp_path, tenants=False).replace("accept: 0.01", "accept: 0.01, learn: off"))
+    assert said(weir, ask_id(weir), success=False)["changed"] is True
+    assert counts(tmp_path) == {}
+    weirproc.wait_until(lambda: ledger(tmp_path, "SELECT 1 FROM request_outcomes"), 10, "the outcome is booked")
