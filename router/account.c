@@ -139,9 +139,9 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         fill_replay(r, duration_us, &rows[n++]);
     }
     if (r->class.bill.price)
-        encoder_bill_row(&r->class.bill, r, "classify", &rows[n++]);
+        encoder_bill_row(&r->class.bill, &p->encoder, "classify", &rows[n++]);
     if (r->cache.vector.bill.price)
-        encoder_bill_row(&r->cache.vector.bill, r, "embed", &rows[n++]);
+        encoder_bill_row(&r->cache.vector.bill, &p->encoder, "embed", &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
         fill_attempt(r, i, &rows[n++]);
     for (size_t i = 0; i < n; i++)

@@ -48,7 +48,9 @@ static void deliver(struct message *m, void *ctx)
     if (r) {
         cache_vector_end(r);
         if (err == ERR_OK) {
-            encoder_bill_take(&r->cache.vector.bill, r, q);
+            meters_classify_cost(
+                env->meters, r->snap->policy->encoder.model, r->tenant,
+                encoder_bill_take(&r->cache.vector.bill, &r->snap->policy->encoder, q));
             cache_vector_take(r, q, r->cache.text);
         } else {
             meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));

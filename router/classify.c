@@ -62,7 +62,8 @@ static void deliver(struct message *m, void *ctx)
     (void)ctx;
     env->owed--;
     if (r && err == ERR_OK) {
-        encoder_bill_take(&r->class.bill, r, q);
+        meters_classify_cost(env->meters, r->snap->policy->encoder.model, r->tenant,
+                             encoder_bill_take(&r->class.bill, &r->snap->policy->encoder, q));
         cache_vector_take(r, q, r->class.text);
     }
     if (r)

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "router/background.h"
 #include "router/embedder.h"
+#include "router/encoder_bill.h"
 #include "router/meters.h"
 #include "router/request.h"
 
@@ -36,6 +37,7 @@ struct judge {
     struct slice said[2];
     float *vectors[2]; /* in the arena; NULL: none came */
     int vectors_due, dim;
+    struct encoder_bill bill;
     enum judge_verdict verdict;
     enum judge_by by;
 };
@@ -56,6 +58,8 @@ static void tell(struct message *m, void *ctx)
 
     (void)ctx;
     j->env->owed--;
+    encoder_bill_post(&j->bill, j->env->ledger, j->snap->policy, j->spec.cause,
+                      j->spec.tenant ? j->spec.tenant->name : "", "judge");
     meters_judged(j->env->meters, judge_by_name(j->by), judge_verdict_name(j->verdict));
     j->spec.done(j->spec.ctx, j->verdict, j->by);
     judge_free(j);
@@ -190,9 +194,13 @@ static void on_vector(struct message *m, void *ctx)
 {
     struct encoder_query *q = CONTAINER_OF(m, struct encoder_query, msg);
     struct judge *j = q->owner;
+    const struct policy_encoder *e = &j->snap->policy->encoder;
 
     (void)ctx;
     j->env->owed--;
+    if (q->err == ERR_OK)
+        meters_classify_cost(j->env->meters, e->model, j->spec.tenant,
+                             encoder_bill_take(&j->bill, e, q));
     if (q->err == ERR_OK && !q->counts.truncated) {
         j->vectors[q->index] = ARENA_ARRAY(&j->arena, float, j->dim);
         memcpy(j->vectors[q->index], q->embedding, sizeof(float) * (size_t)j->dim);
