@@ -222,6 +222,7 @@ void background_take(struct request *r)
     b->answer.api = r->api;
     b->answer.dialect = attempt_dialect(r, at);
     b->answer.duration_us = at->duration_us;
+    b->answer.verdict_milli = at->verdict_milli;
     if (at->features) {
         float *copy = ARENA_ARRAY(&b->arena, float, CONFIDENCE_FEATURES);
 

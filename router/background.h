@@ -37,6 +37,7 @@ struct background_answer {
     int64_t duration_us;   /* of the attempt that answered */
     const float *features; /* CONFIDENCE_FEATURES, where the route judges answers; else NULL */
     double score;          /* of them */
+    int verdict_milli;     /* of the route's validators, 0..1000; -1: none knew */
 };
 
 struct background_spec {

@@ -248,7 +248,7 @@ static void fill_evidence(struct audited *a, const struct background_answer *fro
         .tokens_in = from->usage.n[TOK_INPUT] + from->usage.n[TOK_CACHED_INPUT],
         .tokens_out = from->usage.n[TOK_OUTPUT] + from->usage.n[TOK_REASONING],
         .latency_ms = from->duration_us / 1000,
-        .verdict_milli = -1,
+        .verdict_milli = from->verdict_milli,
     };
     if (!from->features)
         return;
@@ -309,8 +309,7 @@ static void ask_fresh(struct cascade_audit *x, const struct request *r, size_t s
     struct audited *a = new_answer(x, x->snap->policy->models[model].name);
     struct policy_confidence confidence = r->route->decide.confidence;
 
-    confidence.hold = POLICY_HOLD_OFF;
-    confidence.validator_count = 0;
+    confidence.hold = POLICY_HOLD_OFF; /* nobody waits for its first byte */
     a->step = (struct policy_step){.model = model, .accept = POLICY_OFF};
     a->route = *r->route;
     a->route.steps = &a->step;

@@ -108,9 +108,11 @@ const struct validate_set *snapshot_validators(const struct snapshot *s,
                                                const struct policy_route *route)
 {
     const struct policy *p = s->policy;
-    bool own = route >= p->routes && route < p->routes + p->route_count;
 
-    return own ? s->validators[route - p->routes] : NULL; /* else of a request of weir's own */
+    for (size_t i = 0; i < p->route_count; i++)
+        if (p->routes[i].name == route->name) /* a copy shares the name */
+            return s->validators[i];
+    return NULL;
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)

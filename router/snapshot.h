@@ -56,7 +56,7 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
 /* Before it is shared. Takes over the caller's reference to c (may be NULL), and holds e (may be
  * NULL). */
 void snapshot_set_classifier(struct snapshot *s, struct classifier *c, struct embedder *e);
-/* NULL: that route has none. */
+/* Of a route of its policy, or a copy of one. NULL: it has none. */
 const struct validate_set *snapshot_validators(const struct snapshot *s,
                                                const struct policy_route *route);
 struct snapshot *snapshot_ref(struct snapshot *s);

@@ -238,3 +238,16 @@ def test_a_canary_that_fails_is_taken_out(search):
         return "canary out of use" in weir.tail(1 << 20)
     weirproc.wait_until(canary_is_out, 20, "the alarm")
     weirproc.wait_until(lambda: "small" not in decisions(weir, ask(weir))[0]["candidates"], 10, "no request for it")
+
+
+def test_audits_need_no_judge_where_validators_know(search, tmp_path):
+    weir = search("accept: 0.01\n    audit: {share: 1}\n    confidence: {validators: [{kind: regex, pattern: answer}]}")
+    ask(weir)
+
+    def counted():
+        with sqlite3.connect(f"file:{tmp_path}/state/learn.sqlite?mode=ro", uri=True, timeout=5) as db:
+            text = "\n".join(db.iterdump())
+        return "good.validator" in text and text
+    weirproc.wait_until(counted, 10, "the validators' labels")
+    weirproc.wait_until(lambda: any(all(m["labels"] >= 0.5 for m in c["models"]) for c in weir.get("/admin/beliefs")["contexts"]),
+                        10, "labels of both models")
