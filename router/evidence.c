@@ -149,6 +149,8 @@ static void add_labels(const struct place *p, const struct evidence_answer *a,
     }
     if (p->slow)
         add_resolution(p->slow, a, resolved_value(labels), sign);
+    if (p->quick)
+        add_resolution(p->quick, a, resolved_value(labels), sign);
 }
 
 static int64_t cost_square(nanousd cost)

@@ -28,7 +28,7 @@ struct evidence_answer {
     unsigned scorer; /* version of the scorer; scores of different ones are counted apart */
     int bin;   /* of the score, 0..TALLY_BINS - 1; -1: it was not scored, nor is a label counted */
     int stage; /* 0..TALLY_STAGES - 1 */
-    double chance; /* of success, as it was believed then; below 0: nobody said */
+    double chance; /* of the request's success, as its decision expected; below 0: nobody said */
     bool first, served, failed;
     nanousd cost;
     int64_t tokens_in, tokens_out, latency_ms;

@@ -16,7 +16,6 @@
 #define USUAL_OUTPUT_TOKENS 300
 #define USUAL_US            2000000
 #define COLD_LABELS         50
-#define FLOOR_MARGIN        0.003
 
 static const struct policy_route *find_route(const struct policy *p, struct slice name)
 {
@@ -130,7 +129,8 @@ static struct beliefs_objective objective_of(const struct policy_decide *d)
                   .floor_of_best = PRICE_NONE,
                   .failure_price_nanousd = (double)o->failure_price,
                   .budget_nanousd = or_none(o->budget),
-                  .margin = FLOOR_MARGIN},
+                  .margin = beliefs_objective_default.price.margin,
+                  .window = beliefs_objective_default.price.window},
         .per_class = o->floor.scope == POLICY_FLOOR_CLASS,
         .class_floor = o->floor.min_class == POLICY_OFF ? PRICE_NONE : o->floor.min_class,
         .latency_nanousd_per_s = (double)o->latency_price,

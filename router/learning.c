@@ -45,7 +45,7 @@ static void add_attempt(const struct attempt *at, struct evidence_answer *a)
     a->feature_count = CONFIDENCE_FEATURES;
 }
 
-/* In which stage each arm was asked, as the plan has it. */
+/* In which stage each arm was asked, and what was expected, as the plan has it. */
 static void add_stages(const struct request *r, struct evidence_answer *all, int count)
 {
     const struct plan *p = cascade_plan(r);
@@ -57,6 +57,8 @@ static void add_stages(const struct request *r, struct evidence_answer *all, int
             if (strcmp(all[j].model, cascade_arm_model(r, c->chosen)) == 0)
                 all[j].stage = c->stage;
     }
+    for (int j = 0; p && p->log.expected >= 0 && j < count; j++)
+        all[j].chance = all[j].failed ? -1 : p->log.expected;
 }
 
 static bool is_learned(const struct request *r)

@@ -68,7 +68,7 @@ struct bench_answer *bench_learner_add(struct bench_learner *l)
     }
     struct bench_answer *a = &l->answer[l->answers++];
     *a = (struct bench_answer){
-        .score = (double)NAN, .label = (double)NAN, .believed = (double)NAN, .weight = 1};
+        .score = (double)NAN, .label = (double)NAN, .expected = (double)NAN, .weight = 1};
     return a;
 }
 
@@ -209,11 +209,15 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     if (!labelled(a, now_us))
         return;
     count_label(a, bin, w, slow, &out->fast[at], quick);
-    if (isnan(a->believed))
+    if (isnan(a->expected))
         return;
-    tally_view_add(slow, TALLY_RESOLVED, 1, w);
-    tally_view_add(slow, TALLY_PREDICTED_MILLI, lround(1000 * a->believed), w);
-    tally_view_add(slow, TALLY_REALISED_MILLI, lround(1000 * a->label), w);
+    for (int recent = 0; recent < 2; recent++) {
+        struct tally_view *v = recent ? &out->fast[at] : slow;
+        double weight = recent ? quick : w;
+        tally_view_add(v, TALLY_RESOLVED, 1, weight);
+        tally_view_add(v, TALLY_PREDICTED_MILLI, lround(1000 * a->expected), weight);
+        tally_view_add(v, TALLY_REALISED_MILLI, lround(1000 * a->label), weight);
+    }
 }
 
 struct beliefs *bench_learner_believe(const struct bench_learner *l,

@@ -17,7 +17,7 @@ struct bench_answer {
     float feature[CONFIDENCE_FEATURES];
     double score;    /* by a scorer that had not seen its label; NAN: the arm's scorer says */
     double label;    /* 0..1; NAN: none (yet) */
-    double believed; /* the chance that was believed of it; NAN: not noted */
+    double expected; /* success that the decision expected of the request; NAN: not noted */
     double weight;   /* of the answer among those that stand for one; 1 when it was really given */
     int64_t when_us, known_us; /* given; label known from then on */
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/mem.h"
 #include "base/rng.h"
+#include "router/decide/exante.h"
 #include "router/decide/logistic.h"
 
 const char *bench_family_name(enum bench_family f)
@@ -56,6 +57,12 @@ static void give_answer(struct bench_learner *l, const struct bench_ask *q, stru
         a->feature[i] = feature[i];
 }
 
+static const struct beliefs_context *context_of(const struct bench_set *s, const struct beliefs *b,
+                                                size_t row)
+{
+    return beliefs_find(b, SLICE(BENCH_ROUTE), slice_str(s->label[s->class_of[row]]));
+}
+
 void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_result *out)
 {
     const struct bench_set *s = l->set;
@@ -65,8 +72,7 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
         .mode = PLAN_OBJECTIVE,
         .arms = s->arms,
         .allowed = (1u << s->arms) - 1,
-        .beliefs =
-            beliefs_find(q->beliefs, SLICE(BENCH_ROUTE), slice_str(s->label[s->class_of[q->row]])),
+        .beliefs = context_of(s, q->beliefs, q->row),
         .shift = q->shift,
         .budget_nanousd = -1,
         .pin = -1,
@@ -82,12 +88,11 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
         give_answer(l, q, &p, step.arm, score, out);
     }
     out->served = step.arm;
-    out->believed = plan_chance(&p, step.arm);
     out->success = bench_cell(s, q->row, step.arm)->success;
     for (size_t i = l->answers; q->remember && i-- > 0 && l->answer[i].when_us == q->now_us;)
         if (l->answer[i].arm == step.arm && l->answer[i].row == q->row) {
             l->answer[i].served = true;
-            l->answer[i].believed = out->believed;
+            l->answer[i].expected = p.log.expected;
         }
 }
 
@@ -112,7 +117,7 @@ static void send_to(const struct bench_set *s, size_t row, int arm, struct bench
 {
     const struct bench_cell *c = bench_cell(s, row, arm);
 
-    *out = (struct bench_result){c->cost_nanousd, c->success, (double)NAN, 1u << arm, arm, arm};
+    *out = (struct bench_result){c->cost_nanousd, c->success, 1u << arm, arm, arm};
 }
 
 /* Means per class, drawn to the arm's over all by a few rows. */
@@ -230,28 +235,66 @@ static void split_rows(struct fold *f, const int *fold, int held_out)
     free(order);
 }
 
+/* Labelled queries of the other folds; NULL where queries have no vectors. */
+static struct exante *remember_queries(const struct fold *f)
+{
+    double label[PANDORA_BOXES];
+    struct exante *e;
+
+    if (!f->o->vector)
+        return NULL;
+    e = exante_new(f->o->dim, f->s->arms, f->trains + 1);
+    for (size_t i = 0; i < f->trains; i++) {
+        for (int j = 0; j < f->s->arms; j++)
+            label[j] = bench_cell(f->s, f->train[i], j)->success;
+        exante_add(e, f->o->vector + f->train[i] * (size_t)f->o->dim, label);
+    }
+    return e;
+}
+
+/* lift[tests][arms]; what is believed of classes does not hang on the price. */
+static double *estimate(const struct fold *f, const struct beliefs *b)
+{
+    struct exante *e = remember_queries(f);
+    double believed[PANDORA_BOXES], *lift;
+
+    if (!e)
+        return NULL;
+    lift = mem_zalloc(f->tests + 1, (size_t)f->s->arms * sizeof *lift);
+    for (size_t i = 0; i < f->tests; i++) {
+        const struct beliefs_context *c = context_of(f->s, b, f->test[i]);
+        for (int j = 0; j < f->s->arms; j++)
+            believed[j] = c->arm[j].success;
+        exante_lift(e, f->o->vector + f->test[i] * (size_t)f->o->dim, believed,
+                    lift + i * (size_t)f->s->arms);
+    }
+    exante_free(e);
+    return lift;
+}
+
 static void run_weir(struct fold *f)
 {
     struct bench_learner l;
     struct beliefs_objective o = f->o->objective;
+    double *lift = NULL;
 
     bench_learner_init(&l, f->s);
     bench_learner_study(&l, f->train, f->trains);
     for (int k = 0; k < f->o->prices; k++) {
         o.price.failure_price_nanousd = f->o->price[k];
         struct beliefs *b = bench_learner_believe(&l, &o, 0, (uint64_t)f->seed);
-        for (size_t i = 0; i < f->tests; i++) {
-            size_t row = f->test[i];
+        if (k == 0)
+            lift = estimate(f, b);
+        for (size_t i = 0; i < f->tests; i++)
             bench_ask(&l,
-                      &(struct bench_ask){
-                          .beliefs = b,
-                          .row = row,
-                          .shift = f->o->lift ? f->o->lift + row * (size_t)f->s->arms : NULL},
-                      &bench_results_of(f->out, BENCH_WEIR, k, f->seed)[row]);
-        }
+                      &(struct bench_ask){.beliefs = b,
+                                          .row = f->test[i],
+                                          .shift = lift ? lift + i * (size_t)f->s->arms : NULL},
+                      &bench_results_of(f->out, BENCH_WEIR, k, f->seed)[f->test[i]]);
         beliefs_unref(b);
     }
     bench_learner_clear(&l);
+    free(lift);
 }
 
 static void run_class_mean(struct fold *f)
@@ -323,24 +366,25 @@ static void give_feedback(struct bench_learner *l, const struct bench_stream *ho
         }
 }
 
-void bench_stream(const struct bench_set *s, const struct bench_options *o, double failure_price,
+void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
                   const struct bench_stream *how, struct bench_result *out)
 {
     struct bench_learner l;
-    struct beliefs_objective objective = o->objective;
     struct beliefs *b = NULL;
+    size_t fit_at = 250;
     struct rng r;
 
-    objective.price.failure_price_nanousd = failure_price;
     rng_seed(&r, how->seed);
     bench_learner_init(&l, s);
     for (size_t i = 0; i < how->requests; i++) {
         int64_t now_us = (int64_t)((double)(i + 1) * how->request_s * 1e6);
-        if (i && i % how->fit_every == 0)
+        if (i == fit_at) {
             bench_learner_fit(&l, now_us);
+            fit_at *= 2;
+        }
         if (i % how->believe_every == 0) {
             beliefs_unref(b);
-            b = bench_learner_believe(&l, &objective, now_us, how->seed);
+            b = bench_learner_believe(&l, o, now_us, how->seed);
         }
         size_t row = (size_t)rng_below(&r, s->rows);
         bench_ask(&l,
@@ -349,10 +393,10 @@ void bench_stream(const struct bench_set *s, const struct bench_options *o, doub
                                       .explore = true,
                                       .remember = true,
                                       .seed = rng_u64(&r),
-                                      .now_us = now_us,
-                                      .shift = o->lift ? o->lift + row * (size_t)s->arms : NULL},
+                                      .now_us = now_us},
                   &out[i]);
-        if (out[i].served == how->broken && i >= how->broken_from && rng_unit(&r) < 0.5)
+        if (out[i].served == how->broken && i >= how->broken_from &&
+            rng_unit(&r) < how->broken_share)
             out[i].success = 0;
         give_feedback(&l, how, out[i].success, &r, now_us);
     }

@@ -24,8 +24,7 @@ const char *bench_family_name(enum bench_family f);
 /* What came of one request. */
 struct bench_result {
     double cost_nanousd, success;
-    double believed; /* chance of success that was believed of the served answer */
-    unsigned asked;  /* arms, bits */
+    unsigned asked; /* arms, bits */
     int first, served;
 };
 
@@ -35,9 +34,10 @@ struct bench_options {
     double price[BENCH_PRICES];         /* of a failure, nano-dollars, ascending */
     int prices;
     int folds, seeds;
-    size_t labels;      /* rows of each class that are learnt from, at most; 0: all */
-    const double *lift; /* [rows][arms]: estimates before the answer, as log-odds above an arm's
-                           mean; NULL: none */
+    size_t labels;       /* rows of each class that are learnt from, at most; 0: all */
+    const float *vector; /* [rows][dim]: what the queries mean; estimates before the answer come
+                            from their neighbours (exante.h); NULL: none */
+    int dim;
 };
 
 /* results[BENCH_FAMILIES][prices][seeds][rows]. */
@@ -67,14 +67,15 @@ struct bench_stream {
     double feedback;      /* share of requests whose served answer gets a label */
     size_t delay;         /* requests until a label is known */
     double request_s;     /* time between requests: what half-lives see */
-    size_t believe_every; /* requests between two builds of beliefs */
-    size_t fit_every;     /* ... between two fits of the scorers */
+    size_t believe_every; /* requests between two builds of beliefs; scorers are fitted after 250
+                             requests, then each time that these have doubled */
     int broken;           /* an arm that regresses silently, -1: none */
-    size_t broken_from;   /* at that request: from then on half of its successes are none */
+    size_t broken_from;   /* at that request */
+    double broken_share;  /* of its successes that are none from then on */
     uint64_t seed;
 };
 /* out[requests]. */
-void bench_stream(const struct bench_set *s, const struct bench_options *o, double failure_price,
+void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
                   const struct bench_stream *how, struct bench_result *out);
 
 /* ---- one request ---- */

@@ -147,6 +147,13 @@ enum err bench_set_init(struct bench_set *s, const struct rows *r, const struct 
     return ERR_BAD_REQUEST;
 }
 
+void bench_set_level_costs(struct bench_set *s)
+{
+    for (size_t i = 0; i < s->rows; i++)
+        for (int j = 0; j < s->arms; j++)
+            s->cell[i * (size_t)s->arms + (size_t)j].cost_nanousd = s->mean_cost[j];
+}
+
 void bench_set_clear(struct bench_set *s)
 {
     free(s->cell);

@@ -42,6 +42,9 @@ struct bench_arms {
 /* ERR_BAD_REQUEST + t: an arm that the rows do not have, or no row that has all arms. */
 enum err bench_set_init(struct bench_set *s, const struct rows *r, const struct bench_arms *arms,
                         struct err_text *t) MUST_CHECK;
+/* Makes a call of an arm cost the same for every query, its mean: shares of cost between two arms
+ * are then shares of calls, as RouteLLM counts them. */
+void bench_set_level_costs(struct bench_set *s);
 void bench_set_clear(struct bench_set *s);
 
 static inline const struct bench_cell *bench_cell(const struct bench_set *s, size_t row, int arm)

@@ -1,5 +1,4 @@
 /* weir bench: recorded results of many models through the decision code. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,10 +6,12 @@
 #include "base/mem.h"
 #include "gateway/cli/bench_figures.h"
 #include "gateway/cli/bench_run.h"
+#include "gateway/cli/bench_stream.h"
 #include "gateway/cli/bench_svg.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
 #include "gateway/cli/training.h"
+#include "router/encoder/features.h"
 
 struct bench {
     const struct cli_args *args;
@@ -18,6 +19,7 @@ struct bench {
     struct rows rows;
     struct bench_set set;
     struct bench_options options;
+    float *vector; /* owned: of the queries; NULL: not asked for */
 };
 
 static enum err read_rows(struct bench *k, struct err_text *t)
@@ -137,6 +139,55 @@ static enum err cross_validate(struct bench *k, struct err_text *t)
     return svg ? bench_svg(svg, &k->set, &f, t) : ERR_OK;
 }
 
+/* The arm that --break names, or -1. */
+static enum err broken_arm(const struct bench *k, int *arm, struct err_text *t)
+{
+    const char *name = cli_value(k->args, "break");
+
+    *arm = -1;
+    for (int j = 0; name && j < k->set.arms; j++)
+        if (strcmp(name, k->set.arm[j]) == 0)
+            *arm = j;
+    if (!name || *arm >= 0)
+        return ERR_OK;
+    err_say(t, "--break: no model '%s' takes part", name);
+    return ERR_BAD_REQUEST;
+}
+
+static enum err stream(struct bench *k, struct err_text *t)
+{
+    const struct cli_args *a = k->args;
+    struct beliefs_objective *o = &k->options.objective;
+    double requests = 12000, feedback = 0.3, delay = 500, at = -1, share = 0.5, floor = PRICE_NONE,
+           failure = 0, best = 0, every = 10;
+    struct bench_stream how = {.believe_every = 100};
+
+    if (!training_number(a, "requests", 2000, 1e6, &requests) ||
+        !training_number(a, "feedback", 0, 1, &feedback) ||
+        !training_number(a, "delay", 0, 1e6, &delay) ||
+        !training_number(a, "interval", 0.001, 86400, &every) ||
+        !training_number(a, "break-at", 0, 1e6, &at) ||
+        !training_number(a, "break-share", 0, 1, &share) ||
+        !training_number(a, "floor", 0, 1, &floor) ||
+        !training_number(a, "floor-of-best", 0, 1, &best) ||
+        !training_number(a, "failure-price", 0, 1e6, &failure))
+        return ERR_BAD_REQUEST;
+    for (int j = 0; best > 0 && j < k->set.arms; j++)
+        floor = fmax(floor, best * k->set.mean_success[j]);
+    o->price.floor = floor;
+    o->price.failure_price_nanousd = failure * 1e9;
+    how.requests = (size_t)requests;
+    how.feedback = feedback;
+    how.delay = (size_t)delay;
+    how.request_s = every;
+    how.broken_from = at >= 0 ? (size_t)at : how.requests / 2;
+    how.broken_share = share;
+    enum err e = broken_arm(k, &how.broken, t);
+    if (e == ERR_OK)
+        bench_stream_report(&k->set, o, &how, k->options.seeds, floor);
+    return e;
+}
+
 static enum err open_set(struct bench *k, struct err_text *t)
 {
     struct bench_arms arms = {.count = 0};
@@ -146,7 +197,46 @@ static enum err open_set(struct bench *k, struct err_text *t)
 
     if (e == ERR_OK)
         e = bench_set_init(&k->set, &k->rows, &arms, t);
+    if (e == ERR_OK && cli_flag(k->args, "per-call"))
+        bench_set_level_costs(&k->set);
     free(names);
+    return e;
+}
+
+static void scale_to_one(const float *x, int dim, float *out)
+{
+    double square = 0;
+
+    for (int i = 0; i < dim; i++)
+        square += (double)x[i] * (double)x[i];
+    for (int i = 0; i < dim; i++)
+        out[i] = square > 0 ? (float)((double)x[i] / sqrt(square)) : 0;
+}
+
+/* What the queries mean, by the encoder of --estimate; vectors of length 1. */
+static enum err encode(struct bench *k, struct err_text *t)
+{
+    struct training w;
+    const char *model = cli_value(k->args, "estimate");
+
+    if (!model)
+        return ERR_OK;
+    training_init(&w);
+    enum err e = training_open(&w, model, NULL, t);
+    size_t width = e == ERR_OK ? feature_source_width(&w.source) : 0;
+    /* the first vector of a transformer's features is the mean of its tokens */
+    int dim = w.encoder ? encoder_facts(w.encoder).dim : (int)(width - FEATURES_SCALARS);
+    if (e == ERR_OK) {
+        float *x = mem_zalloc(k->set.rows, width * sizeof *x);
+        e = row_features(&w.source, k->set.text, k->set.rows, x, w.threads, NULL, NULL, t);
+        k->vector = mem_zalloc(k->set.rows, (size_t)dim * sizeof *k->vector);
+        for (size_t i = 0; i < k->set.rows; i++)
+            scale_to_one(x + i * width, dim, k->vector + i * (size_t)dim);
+        free(x);
+    }
+    k->options.vector = k->vector;
+    k->options.dim = dim;
+    training_clear(&w);
     return e;
 }
 
@@ -155,9 +245,9 @@ static enum err bench(struct bench *k, struct err_text *t)
     double seeds = 5, folds = 5, labels = 0;
     enum err e = read_rows(k, t);
 
-    if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK)
+    if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK || (e = encode(k, t)) != ERR_OK)
         return e;
-    if (!training_number(k->args, "seeds", 1, 100, &seeds) ||
+    if (!training_number(k->args, "seeds", 1, 64, &seeds) ||
         !training_number(k->args, "folds", 2, 20, &folds) ||
         !training_number(k->args, "labels", 0, 1e6, &labels))
         return ERR_BAD_REQUEST;
@@ -168,7 +258,13 @@ static enum err bench(struct bench *k, struct err_text *t)
     spread_prices(k);
     printf("%zu rows, %d arms, %d classes; %zu rows left out\n\n", k->set.rows, k->set.arms,
            k->set.classes - 1, k->set.dropped);
-    return cross_validate(k, t);
+    const char *split = cli_value(k->args, "split");
+    if (!split || strcmp(split, "cv") == 0)
+        return cross_validate(k, t);
+    if (strcmp(split, "prequential") == 0)
+        return stream(k, t);
+    err_say(t, "--split: '%s' is neither cv nor prequential", split);
+    return ERR_BAD_REQUEST;
 }
 
 static int run(const struct cli_args *a)
@@ -178,6 +274,7 @@ static int run(const struct cli_args *a)
 
     rows_init(&k.rows);
     enum err e = bench(&k, &t);
+    free(k.vector);
     bench_set_clear(&k.set);
     rows_clear(&k.rows);
     if (e == ERR_OK)
@@ -201,6 +298,11 @@ const struct cli_command cmd_bench = {
             {.name = "models",
              .argument = "NAME,NAME...",
              .help = "The models that take part. Default: all of the rows."},
+            {.name = "split",
+             .argument = "cv|prequential",
+             .help = "cv (the default): learn from all models' results on the other folds, decide, "
+                     "frozen, over a range of prices of a success. prequential: a stream of "
+                     "requests, each decided on what was known before."},
             {.name = "folds", .argument = "N", .help = "Of cross-validation. Default: 5."},
             {.name = "seeds", .argument = "N", .help = "Repetitions. Default: 5."},
             {.name = "labels",
@@ -210,6 +312,41 @@ const struct cli_command cmd_bench = {
              .argument = "KEY",
              .help = "The member that holds the class. Default: class, or label."},
             {.name = "class-by-file", .help = "Each file is a class of its own."},
+            {.name = "requests", .argument = "N", .help = "Of the stream. Default: 12000."},
+            {.name = "feedback",
+             .argument = "SHARE",
+             .help = "Requests of the stream whose served answer gets a label. Default: 0.3."},
+            {.name = "delay",
+             .argument = "N",
+             .help = "Requests until a label is known. Default: 500."},
+            {.name = "interval",
+             .argument = "SECONDS",
+             .help = "Between two requests: what half-lives of 7 days and 2 hours see. Default: "
+                     "10."},
+            {.name = "floor", .argument = "SHARE", .help = "The stream's least success."},
+            {.name = "floor-of-best",
+             .argument = "SHARE",
+             .help = "The same as a share of the best model's success."},
+            {.name = "failure-price",
+             .argument = "USD",
+             .help = "What a failed answer costs the operator. Default: 0."},
+            {.name = "break",
+             .argument = "NAME",
+             .help = "A model that silently gets worse within the stream."},
+            {.name = "break-at",
+             .argument = "N",
+             .help = "... at that request. Default: half-way."},
+            {.name = "break-share",
+             .argument = "SHARE",
+             .help = "... by that share of its successes. Default: 0.5."},
+            {.name = "per-call",
+             .help =
+                 "A call of a model costs its mean, whatever the query: shares of cost are then "
+                 "shares of calls."},
+            {.name = "estimate",
+             .argument = "NAME|FOLDER|static",
+             .help = "Estimate each model's success before it answers, from queries that mean "
+                     "something similar to this encoder."},
             {.name = "svg", .argument = "FILE", .help = "Draw the quality-cost frontier there."},
             {0},
         },

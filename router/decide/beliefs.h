@@ -45,7 +45,8 @@ struct beliefs_objective {
     double cold_labels;
     double flip; /* chance that continue/stop is decided at random instead */
 };
-/* explore 0.01, spend 0.02, cold 0.02 until 50, flip 0.005, margin 0.003, no floor, L 0. */
+/* explore 0.01, spend 0.02, cold 0.02 until 50, flip 0.005, margin 0.003, window 1000, no floor, L
+ * 0. */
 extern const struct beliefs_objective beliefs_objective_default;
 
 struct beliefs_route_in {

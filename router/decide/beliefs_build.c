@@ -23,7 +23,10 @@
 /* Information that a shift of the last hours must outweigh. */
 #define MODEL_SHIFT   4.0
 #define CONTEXT_SHIFT 16.0
-#define BIAS_PSEUDO   50.0 /* labels */
+/* Labels that a bias must outweigh: none, that of the last days, that of the route. */
+#define BIAS_PSEUDO       50.0
+#define FAST_BIAS_PSEUDO  100.0
+#define CLASS_BIAS_PSEUDO 200.0
 /* Success that is expected of the cheapest and of the dearest arm before anything was seen. */
 #define PRIOR_CHEAPEST 0.6
 #define PRIOR_DEAREST  0.85
@@ -261,7 +264,11 @@ static void shift_arm(const struct tally_trust *trust, const struct tally_view *
 
 static void finish_arm(struct beliefs_arm *a, struct curve curve[2])
 {
-    double mean = 0, sd = sqrt(curve[0].level_var);
+    double mean = 0, sd = sqrt(curve[0].level_var), after[TALLY_BINS] = {0};
+
+    for (int stage = 1; stage < TALLY_STAGES; stage++)
+        for (int b = 0; b < TALLY_BINS; b++)
+            after[b] += a->share[stage][b] / (TALLY_STAGES - 1);
 
     a->auroc = curve_auroc(&curve[0], a->share[0]);
     a->informative = a->auroc >= CURVE_INFORMATIVE;
@@ -269,7 +276,7 @@ static void finish_arm(struct beliefs_arm *a, struct curve curve[2])
         if (!a->informative)
             curve_flatten(&curve[later], a->share[later]);
         memcpy(a->p[later], curve[later].p, sizeof a->p[later]);
-        curve_temper(&curve[later], TEMPER, a->tempered[later]);
+        curve_temper(&curve[later], TEMPER, later ? after : a->share[0], a->tempered[later]);
     }
     for (int b = 0; b < TALLY_BINS; b++)
         mean += a->share[0][b] * a->p[0][b];
@@ -278,16 +285,45 @@ static void finish_arm(struct beliefs_arm *a, struct curve curve[2])
     a->high = logistic(logit(mean) + 1.2816 * sd);
 }
 
-static double bias_of(const struct beliefs_route_in *route, int g)
-{
-    double over = 0, labels = 0;
+/* What decisions expected beyond what came true, and how many labels say so. */
+struct surplus {
+    double over, labels;
+};
 
+static void add_surplus(struct surplus *s, const struct beliefs_route_in *route,
+                        const struct tally_view *const *views)
+{
     for (int j = 0; j < route->arms; j++) {
-        const struct tally_view *v = view_or_nothing(route->class[g].slow, j);
-        over += (v->x[TALLY_PREDICTED_MILLI] - v->x[TALLY_REALISED_MILLI]) / 1000;
-        labels += v->x[TALLY_RESOLVED];
+        const struct tally_view *v = view_or_nothing(views, j);
+        s->over += (v->x[TALLY_PREDICTED_MILLI] - v->x[TALLY_REALISED_MILLI]) / 1000;
+        s->labels += v->x[TALLY_RESOLVED];
     }
-    return over / (labels + BIAS_PSEUDO);
+}
+
+static double bias_of(const struct surplus *s, double pseudo, double prior)
+{
+    return (s->over + pseudo * prior) / (s->labels + pseudo);
+}
+
+/* By how much success is over-estimated: closed forms take answers' chances for independent, and
+ * the best of several for as good as it was thought. The last days of the route, moved by its last
+ * hours; a class's own by its own labels. */
+static double find_biases(const struct beliefs_route_in *route, struct beliefs_context *c)
+{
+    struct surplus slow = {0}, fast = {0};
+    double all;
+
+    for (int g = 0; g < route->classes; g++) {
+        add_surplus(&slow, route, route->class[g].slow);
+        add_surplus(&fast, route, route->class[g].fast);
+    }
+    all = bias_of(&fast, FAST_BIAS_PSEUDO, bias_of(&slow, BIAS_PSEUDO, 0));
+    for (int g = 0; g < route->classes; g++) {
+        struct surplus own = {0};
+        add_surplus(&own, route, route->class[g].slow);
+        c[g].bias = bias_of(&own, CLASS_BIAS_PSEUDO, all);
+    }
+    return all;
 }
 
 /* ---- the objective ---- */
@@ -301,23 +337,20 @@ static void box_arms(const struct beliefs_context *c, struct pandora_box *boxes)
 }
 
 /* v of the route's contexts c[0..classes). */
-static void set_prices(const struct beliefs_route_in *route, struct beliefs_context *c)
+static void set_prices(const struct beliefs_route_in *route, double bias, struct beliefs_context *c)
 {
     const struct beliefs_objective *o = &route->objective;
     size_t n = (size_t)route->classes;
     struct pandora_box *boxes = mem_zalloc(n * PANDORA_BOXES, sizeof *boxes);
     const struct pandora_box **of = mem_zalloc(n, sizeof *of);
-    double *traffic = mem_zalloc(n, sizeof *traffic), bias = 0, all = 0;
+    double *traffic = mem_zalloc(n, sizeof *traffic);
 
     for (size_t g = 0; g < n; g++) {
         box_arms(&c[g], boxes + g * PANDORA_BOXES);
         of[g] = boxes + g * PANDORA_BOXES;
         traffic[g] = c[g].traffic;
-        bias += c[g].traffic * c[g].bias;
-        all += c[g].traffic;
     }
-    struct price_traffic whole = {of, traffic, route->classes, route->arms,
-                                  all > 0 ? bias / all : 0};
+    struct price_traffic whole = {of, traffic, route->classes, route->arms, bias};
     struct price price;
     if (!o->per_class)
         price_solve(&whole, &o->price, &price);
@@ -388,7 +421,6 @@ static void begin_context(struct builder *k, const struct beliefs_route_in *rout
     c->flip = route->objective.flip;
     for (int j = 0; j < route->arms; j++)
         believe_arm(k, route, g, j, c, w);
-    c->bias = bias_of(route, g);
 }
 
 static void finish_route(struct builder *k, const struct beliefs_route_in *route,
@@ -400,7 +432,7 @@ static void finish_route(struct builder *k, const struct beliefs_route_in *route
                       w[g].pool[j], w[g].curve[j]);
             finish_arm(&c[g].arm[j], w[g].curve[j]);
         }
-    set_prices(route, c);
+    set_prices(route, find_biases(route, c), c);
     for (int g = 0; g < route->classes; g++)
         decide_context(k, route, &c[g], &w[g]);
 }

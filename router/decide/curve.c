@@ -136,10 +136,22 @@ void curve_shift(struct curve *c, double log_odds)
     c->center += log_odds;
 }
 
-void curve_temper(const struct curve *c, double factor, double p[TALLY_BINS])
+void curve_temper(const struct curve *c, double factor, const double share[TALLY_BINS],
+                  double p[TALLY_BINS])
 {
+    double shift = 0;
+
+    for (int step = 0; step < 4; step++) { /* Newton's method on the mean */
+        double missing = 0, slope = 1e-9;
+        for (int b = 0; b < TALLY_BINS; b++) {
+            p[b] = logistic(c->center + shift + factor * (logit(c->p[b]) - c->center));
+            missing += share[b] * (c->p[b] - p[b]);
+            slope += share[b] * p[b] * (1 - p[b]);
+        }
+        shift += fmin(fmax(missing / slope, -2), 2);
+    }
     for (int b = 0; b < TALLY_BINS; b++)
-        p[b] = logistic(c->center + factor * (logit(c->p[b]) - c->center));
+        p[b] = logistic(c->center + shift + factor * (logit(c->p[b]) - c->center));
 }
 
 /* ---- what it tells ---- */

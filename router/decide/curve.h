@@ -50,11 +50,12 @@ void curve_residual_add(struct curve_residual *r, const struct curve *c,
 double curve_shift_of(const struct curve_residual *r, double prior);
 void curve_shift(struct curve *c, double log_odds);
 
-/* The same with log-odds drawn to the center by `factor`. Out of several answers the one of the
- * best chance is chosen, and with it what was estimated too high (winner's curse); who decides by
- * smaller differences than were estimated loses less. Measured on recorded cascades
- * (tests/bench/decide). */
-void curve_temper(const struct curve *c, double factor, double p[TALLY_BINS]);
+/* The same with log-odds drawn to the center by `factor`, shifted so that the mean under share[]
+ * stays. Out of several answers the one of the best chance is chosen, and with it what was
+ * estimated too high (winner's curse); who decides by smaller differences than were estimated loses
+ * less. Measured on recorded cascades (tests/bench/decide). */
+void curve_temper(const struct curve *c, double factor, const double share[TALLY_BINS],
+                  double p[TALLY_BINS]);
 
 /* Area under the ROC curve that the curve implies when answers fall into bins as share[] says; 0.5
  * when it tells nothing. */

@@ -228,6 +228,7 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
     p->q.cost_nanousd = p->q.shift = NULL; /* borrowed for this call alone */
     rng_seed(&p->rng, q->seed);
     p->log.v = q->beliefs ? q->beliefs->price.v : 0;
+    p->log.expected = q->mode == PLAN_OBJECTIVE ? q->beliefs->outlook.success : -1;
     p->log.count = 0;
     p->asked = p->answered = 0;
     p->arm = p->last = p->best = -1;

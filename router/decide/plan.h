@@ -84,6 +84,7 @@ struct plan_choice {
 /* What is written to the ledger. */
 struct plan_log {
     double v;
+    double expected; /* success of requests of this class as decided now, OBJECTIVE; else -1 */
     int count;
     struct plan_choice choice[PANDORA_BOXES + 3]; /* each arm once, one again, and the stops */
 };

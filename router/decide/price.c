@@ -117,6 +117,12 @@ static double for_ratio(const struct price_traffic *t, double failure_price)
     return theta;
 }
 
+/* 1.645 standard errors of a share of successes in a window. */
+static double window_margin(const struct price_objective *o, double floor)
+{
+    return o->window > 0 ? 1.645 * sqrt(floor * (1 - floor) / o->window) : 0;
+}
+
 void price_solve(const struct price_traffic *t, const struct price_objective *o, struct price *out)
 {
     double floor = o->floor;
@@ -128,7 +134,8 @@ void price_solve(const struct price_traffic *t, const struct price_objective *o,
     out->theta = for_ratio(t, o->failure_price_nanousd);
     out->v = o->failure_price_nanousd + out->theta;
     if (floor >= 0) {
-        double least = for_floor(t, fmin(floor + o->margin, 1), &out->floor_reachable);
+        double least = for_floor(t, fmin(floor + o->margin + window_margin(o, floor), 1),
+                                 &out->floor_reachable);
         out->mu = fmax(0, least - out->v);
         out->v = fmax(out->v, least);
     }

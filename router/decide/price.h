@@ -21,7 +21,9 @@ struct price_objective {
     double floor_of_best;         /* the same as a share of the best single model's; PRICE_NONE */
     double failure_price_nanousd; /* L >= 0 */
     double budget_nanousd;        /* most per request on average; PRICE_NONE */
-    double margin;                /* added to the floor, against its own uncertainty: 0.003 */
+    double margin;                /* added to the floor: 0.003 */
+    double window;                /* requests after which somebody looks whether it is kept: as much
+                                     more is aimed at that 19 of 20 such windows keep it; 0: on average */
 };
 
 struct price {

@@ -78,7 +78,8 @@ int tally_stage(double best_p)
 
 bool tally_is_fast(int field)
 {
-    return field >= TALLY_LABELS;
+    return field >= TALLY_LABELS || field == TALLY_RESOLVED || field == TALLY_PREDICTED_MILLI ||
+           field == TALLY_REALISED_MILLI;
 }
 
 void tally_field_name(int field, char out[TALLY_NAME_BYTES])

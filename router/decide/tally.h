@@ -48,7 +48,7 @@ enum tally_scalar {
     TALLY_TOKENS_IN,    /* of answered attempts */
     TALLY_TOKENS_OUT,
     TALLY_LATENCY_MS,      /* start to end of answered attempts */
-    TALLY_PREDICTED_MILLI, /* chances that were believed of served answers with a label */
+    TALLY_PREDICTED_MILLI, /* success that decisions expected of requests that got a label later */
     TALLY_REALISED_MILLI,  /* ... and their labels */
     TALLY_SCALARS
 };
@@ -66,7 +66,7 @@ int tally_stage(double best_p);
 #define TALLY_NAME_BYTES 40
 void tally_field_name(int field, char out[TALLY_NAME_BYTES]);
 bool tally_field_parse(struct slice name, int *field);
-/* Label sums: the only fields that the fast buckets keep. */
+/* What the fast buckets keep: labels, and what they resolve. */
 bool tally_is_fast(int field);
 
 enum tally_kind { TALLY_SLOW, TALLY_QUICK, TALLY_KINDS }; /* 6 hours for 60 days; 5 min for a day */

@@ -116,10 +116,15 @@ static void what_a_score_tells(void **state)
     curve_identity(&c);
     assert_true(curve_auroc(&c, even) > 0.8);
     assert_true(curve_auroc(&c, one) == 0.5);
-    curve_temper(&c, 0, tempered);
+    curve_temper(&c, 0, even, tempered);
     assert_true(fabs(tempered[0] - tempered[11]) < 1e-12);
-    curve_temper(&c, 1, tempered);
+    curve_temper(&c, 1, even, tempered);
     assert_true(fabs(tempered[3] - c.p[3]) < 1e-9);
+    double before = 0, after = 0;
+    curve_temper(&c, 0.5, even, tempered);
+    for (int b = 0; b < TALLY_BINS; b++)
+        before += even[b] * c.p[b], after += even[b] * tempered[b];
+    assert_true(fabs(before - after) < 1e-3 && tempered[0] > c.p[0] && tempered[11] < c.p[11]);
     curve_flatten(&c, even);
     assert_true(fabs(c.p[0] - c.p[11]) < 1e-12 && curve_auroc(&c, even) < 0.5 + 1e-9);
 }

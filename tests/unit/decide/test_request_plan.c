@@ -69,7 +69,7 @@ static struct beliefs_objective worth(double failure_price)
 
 static void good_enough_stops_and_poor_escalates(void **state)
 {
-    struct beliefs_objective o = worth(200000);
+    struct beliefs_objective o = worth(100000);
     struct world w;
     struct plan p;
 
@@ -104,7 +104,7 @@ static void good_enough_stops_and_poor_escalates(void **state)
 
 static void a_failed_arm_is_replaced(void **state)
 {
-    struct beliefs_objective o = worth(200000);
+    struct beliefs_objective o = worth(100000);
     struct world w;
     struct plan p;
 

@@ -1,0 +1,276 @@
+/* Beliefs: what counters lead to; the price of a success; the same bits from the same counts. */
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "router/decide/beliefs.h"
+
+enum { ARMS = 2, CLASSES = 3 };
+
+struct world {
+    struct tally_view slow[CLASSES][ARMS], fast[CLASSES][ARMS];
+    struct beliefs_objective objective;
+    double cap;
+    bool explorable;
+    struct beliefs *beliefs;
+};
+
+static void count(struct tally_view *v, int bin, double n, double success, double cost)
+{
+    v->x[tally_answers(0, bin)] += n;
+    v->x[tally_label(TALLY_EXPLICIT, true, false, bin)] += 1000 * n * success;
+    v->x[tally_label(TALLY_EXPLICIT, false, false, bin)] += 1000 * n * (1 - success);
+    v->x[TALLY_FIRST] += n;
+    v->x[TALLY_ASKED] += n;
+    v->x[TALLY_COST_NANOUSD] += n * cost;
+    v->x[TALLY_COST_SQUARE] += n * cost * cost / 1e6;
+}
+
+static void world_init(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    w->objective = beliefs_objective_default;
+    w->cap = 1;
+    w->explorable = true;
+}
+
+static void build(struct world *w)
+{
+    static const char *const labels[CLASSES] = {"", "easy", "hard"};
+    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, w->explorable},
+                                              {"big", 20000, w->cap, w->explorable}};
+    const struct tally_view *slow[CLASSES][ARMS], *fast[CLASSES][ARMS];
+    struct beliefs_class_in class[CLASSES];
+    const struct beliefs_route_in route = {"r", w->objective, arms, ARMS, class, CLASSES, NULL};
+
+    for (int g = 0; g < CLASSES; g++) {
+        for (int j = 0; j < ARMS; j++) {
+            slow[g][j] = &w->slow[g][j];
+            fast[g][j] = &w->fast[g][j];
+        }
+        class[g] = (struct beliefs_class_in){labels[g], slow[g], fast[g]};
+    }
+    beliefs_unref(w->beliefs);
+    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 7});
+}
+
+static const struct beliefs_context *context(const struct world *w, const char *label)
+{
+    return beliefs_find(w->beliefs, SLICE("r"), slice_str(label));
+}
+
+static void nothing_known_is_survivable(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    w.objective.price.floor_of_best = 0.97;
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    uint32_t sum = 0;
+    for (int j = 0; j < ARMS; j++) {
+        assert_true(isfinite(c->arm[j].index) && c->arm[j].success > 0.3 && c->arm[j].success < 1);
+        assert_true(c->arm[j].low < c->arm[j].success && c->arm[j].success < c->arm[j].high);
+        assert_true(c->propensity[j] > 0); /* what is not known is tried */
+        sum += c->propensity[j];
+    }
+    assert_int_equal(sum, BELIEFS_UNIT);
+    /* dearer models are expected to be better */
+    assert_true(c->arm[1].success > c->arm[0].success);
+    assert_null(beliefs_find(w.beliefs, SLICE("other"), SLICE("")));
+    assert_string_equal(context(&w, "never heard of")->label, "");
+    beliefs_unref(w.beliefs);
+}
+
+static void classes_differ_and_share(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    for (int bin = 4; bin < 12; bin += 7) {
+        count(&w.slow[1][0], bin, 400, 0.97, 1000);
+        count(&w.slow[2][0], bin, 400, 0.2, 1000);
+    }
+    build(&w);
+    assert_true(context(&w, "easy")->arm[0].success > 0.93);
+    assert_true(context(&w, "hard")->arm[0].success < 0.25);
+    /* a class without labels lies between, as the model does over all */
+    double other = context(&w, "")->arm[0].success;
+    assert_true(other > 0.4 && other < 0.8);
+    assert_true(fabs(context(&w, "easy")->arm[0].cost_nanousd - 1000) < 1);
+    assert_true(context(&w, "easy")->arm[0].labels == 800);
+    beliefs_unref(w.beliefs);
+}
+
+/* Where the small model does as well, it is the one; where a score tells nothing, it is not gated
+ * on. */
+static void one_model_may_be_best(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    w.objective.price.failure_price_nanousd = 50000;
+    count(&w.slow[1][0], 6, 1000, 0.95, 1000);
+    count(&w.slow[1][1], 6, 1000, 0.95, 20000);
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    assert_int_equal(c->single, 0);
+    assert_false(c->arm[0].informative);
+    assert_true(c->arm[0].p[0][0] == c->arm[0].p[0][11]);
+    assert_true(c->propensity[0] > 0.9 * BELIEFS_UNIT);
+    beliefs_unref(w.beliefs);
+}
+
+static void the_last_hours_move_it(void **state)
+{
+    struct world w;
+    double before;
+
+    (void)state;
+    world_init(&w);
+    count(&w.slow[1][0], 10, 2000, 0.95, 1000);
+    build(&w);
+    before = context(&w, "easy")->arm[0].success;
+    count(&w.fast[1][0], 10, 60, 0.3, 1000);
+    build(&w);
+    assert_true(before > 0.9 && context(&w, "easy")->arm[0].success < 0.5);
+    assert_true(context(&w, "easy")->arm[0].shift < -2);
+    /* a model that fails in one class is doubted in the others, too */
+    assert_true(context(&w, "hard")->arm[0].shift < -1);
+    beliefs_unref(w.beliefs);
+}
+
+static void floors_budgets_and_what_failed_costs(void **state)
+{
+    struct world w;
+    double cheap, kept;
+
+    (void)state;
+    world_init(&w);
+    for (int g = 0; g < CLASSES; g++) {
+        count(&w.slow[g][0], 11, 600, 0.95, 1000);
+        count(&w.slow[g][0], 1, 400, 0.3, 1000);
+        count(&w.slow[g][1], 11, 1000, 0.95, 20000);
+    }
+    build(&w);
+    cheap = context(&w, "easy")->price.v;
+    assert_true(context(&w, "easy")->price.floor == PRICE_NONE);
+    w.objective.price.floor = 0.85;
+    build(&w);
+    const struct price *p = &context(&w, "easy")->price;
+    assert_true(p->floor_reachable && p->v > cheap && p->mu > 0 && p->success >= 0.85);
+    kept = p->v;
+    w.objective.price.floor = 0.999;
+    build(&w);
+    assert_false(context(&w, "easy")->price.floor_reachable);
+    assert_true(isfinite(context(&w, "easy")->price.v));
+    w.objective.price.floor = 0.85;
+    w.objective.price.budget_nanousd = 1500; /* the floor cannot be had for that */
+    build(&w);
+    p = &context(&w, "easy")->price;
+    assert_true(p->v < kept && p->beta > 0 && p->cost <= 1501);
+    w.objective.price = beliefs_objective_default.price;
+    w.objective.price.failure_price_nanousd = 1e6;
+    build(&w);
+    assert_true(context(&w, "easy")->price.v >= 1e6);
+    beliefs_unref(w.beliefs);
+}
+
+/* What was promised and did not come true is aimed higher the next time. */
+static void a_promise_not_kept_raises_the_price(void **state)
+{
+    struct world w;
+    double before;
+
+    (void)state;
+    world_init(&w);
+    w.objective.price.floor = 0.6;
+    for (int g = 0; g < CLASSES; g++) {
+        count(&w.slow[g][0], 11, 600, 0.95, 1000);
+        count(&w.slow[g][0], 1, 400, 0.3, 1000);
+        count(&w.slow[g][1], 11, 1000, 0.97, 20000);
+    }
+    build(&w);
+    before = context(&w, "easy")->price.v;
+    w.slow[1][0].x[TALLY_RESOLVED] = 1000;
+    w.slow[1][0].x[TALLY_PREDICTED_MILLI] = 690000;
+    w.slow[1][0].x[TALLY_REALISED_MILLI] = 610000;
+    build(&w);
+    assert_true(context(&w, "easy")->bias > 0.05);
+    assert_true(context(&w, "easy")->price.v > before);
+    beliefs_unref(w.beliefs);
+}
+
+static void caps_and_floors_of_propensities(void **state)
+{
+    struct world w;
+    double index[PANDORA_BOXES] = {0};
+    uint32_t share[PANDORA_BOXES];
+
+    (void)state;
+    world_init(&w);
+    w.cap = 0.05;
+    w.objective.explore_spend = 1;
+    count(&w.slow[1][0], 6, 1000, 0.2, 1000);
+    count(&w.slow[1][1], 11, 1000, 0.99, 1100);
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    assert_true(c->propensity[1] <= 0.05 * BELIEFS_UNIT + 1); /* better, but a canary */
+    assert_true(c->propensity[0] >= 0.94 * BELIEFS_UNIT);
+    index[0] = c->arm[0].index;
+    index[1] = c->arm[1].index;
+    beliefs_propensities(c, index, 2, true, share); /* it alone may answer */
+    assert_int_equal(share[1], BELIEFS_UNIT);
+    beliefs_propensities(c, index, 0, true, share);
+    assert_int_equal(share[0] + share[1], 0);
+    beliefs_propensities(c, index, 3, false, share);
+    assert_int_equal(share[0], BELIEFS_UNIT);
+    beliefs_unref(w.beliefs);
+}
+
+static void equal_counts_give_equal_bits(void **state)
+{
+    struct world a, b;
+
+    (void)state;
+    world_init(&a);
+    world_init(&b);
+    for (int g = 0; g < CLASSES; g++)
+        for (int j = 0; j < ARMS; j++) {
+            count(&a.slow[g][j], 3 + g + j, 37 + g, 0.6 + 0.1 * j, 1000 + 5000 * j);
+            count(&b.slow[g][j], 3 + g + j, 37 + g, 0.6 + 0.1 * j, 1000 + 5000 * j);
+        }
+    a.objective.price.floor = b.objective.price.floor = 0.8;
+    build(&a);
+    build(&b);
+    for (size_t i = 0; i < beliefs_count(a.beliefs); i++) {
+        const struct beliefs_context *x = beliefs_at(a.beliefs, i), *y = beliefs_at(b.beliefs, i);
+        assert_memory_equal(x->draw, y->draw, sizeof x->draw);
+        assert_memory_equal(x->propensity, y->propensity, sizeof x->propensity);
+        assert_memory_equal(&x->price, &y->price, sizeof x->price);
+    }
+    struct beliefs *again = beliefs_ref(a.beliefs);
+    beliefs_unref(a.beliefs);
+    assert_int_equal(beliefs_count(again), CLASSES);
+    beliefs_unref(again);
+    beliefs_unref(b.beliefs);
+    beliefs_unref(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_known_is_survivable),
+        cmocka_unit_test(classes_differ_and_share),
+        cmocka_unit_test(one_model_may_be_best),
+        cmocka_unit_test(the_last_hours_move_it),
+        cmocka_unit_test(floors_budgets_and_what_failed_costs),
+        cmocka_unit_test(a_promise_not_kept_raises_the_price),
+        cmocka_unit_test(caps_and_floors_of_propensities),
+        cmocka_unit_test(equal_counts_give_equal_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
