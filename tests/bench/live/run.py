@@ -50,7 +50,7 @@ routes:
 
 def policy(args, folder, fleet, redis):
     models = world.CHAINS[args.chain]
-    shared = f'learn: {{store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
+    shared = f'cache: {{mode: off, store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
     lines = "\n".join(f"  {m}: {{backend: fleet, price: {{input: {world.PRICES[m][0]}, output: {world.PRICES[m][1]}}}}}" for m in models)
     return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=args.floor, shared=shared)
 
@@ -205,8 +205,8 @@ def run(args, folder):
     played = play(args, replicas, order[:half], agent)
     if args.regress:
         model, share = args.regress.split(":")
-        world.regress(questions, model, float(share), args.seed)
-        world.write_rows(rows, questions, args.chain)
+        order[half:] = world.regress(order[half:], model, float(share), args.seed)
+        world.write_rows(rows, list({q.prompt: q for q in order[half:]}.values()), args.chain)
         changed = Fleet(folder / "changed", "--rows", rows)
         for weir in replicas:
             weir.policy_file.write_text(weir.policy_file.read_text().replace(fleet.url, changed.url))

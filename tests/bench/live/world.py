@@ -9,7 +9,7 @@ format, to a temporary folder only: its licence does not allow more.
 import gzip
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PRICES = {  # model: (input, output)
@@ -88,12 +88,13 @@ def with_single_tokens(questions):
 
 
 def regress(questions, model, share, seed):
-    """The same questions with that model silently worse: a share of its right answers is wrong, with no less confidence."""
-    rng = random.Random(seed)
+    """The same questions, copied, with that model silently worse: a share of its right answers is wrong, with no less
+    confidence. The same question fares the same each time."""
+    rng, worse = random.Random(seed), {}
     for q in questions:
-        if rng.random() < share:
-            q.right[model] = 0
-    return questions
+        if q.prompt not in worse:
+            worse[q.prompt] = replace(q, right={**q.right, model: 0} if rng.random() < share else q.right)
+    return [worse[q.prompt] for q in questions]
 
 
 # ---- policies that know the record ----
