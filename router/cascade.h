@@ -32,9 +32,6 @@ void cascade_recall(struct request *r);
 /* FLOW_END: a stream is whole; what its beginning could not tell is added for the books. */
 void cascade_whole(struct request *r);
 
-/* FLOW_END: a stream is whole; what its beginning could not tell is added for the books. */
-void cascade_whole(struct request *r);
-
 /* ---- the attempt under way ---- */
 
 /* Another attempt begins: what its answer says of itself is read afresh. */
