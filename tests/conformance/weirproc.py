@@ -4,8 +4,10 @@ WEIR_BUILD names the build folder (default: the first of build/dev, build/asan, 
 A program that ends with anything but status 0 when asked to stop (a leak report, a crash) fails the test that used it.
 """
 
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -26,9 +28,18 @@ def build_dir():
     raise FileNotFoundError(f"no gateway/weir in {', '.join(map(str, candidates))}: build first, or set WEIR_BUILD")
 
 
+@functools.cache
+def slowness():
+    """How many times longer things may take in this build: sanitizers slow programs down, the thread sanitizer most."""
+    cache = build_dir() / "CMakeCache.txt"
+    found = re.search(r"^WEIR_SANITIZE:[A-Z]+=(.*)$", cache.read_text(), re.MULTILINE) if cache.exists() else None
+    return 1 if not found or not found[1] else 4 if "thread" in found[1] else 2
+
+
 def wait_until(condition, timeout_s, what):
-    """Polls condition() until it is true; its value. AssertionError with `what` when it never is."""
-    deadline = time.monotonic() + timeout_s
+    """Polls condition() until it is true; its value. AssertionError with `what` when it never is, in timeout_s seconds of a
+    plain build."""
+    deadline = time.monotonic() + timeout_s * slowness()
     while True:
         value = condition()
         if value:
@@ -71,7 +82,7 @@ class Process:
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
         try:
-            status = self.child.wait(timeout_s)
+            status = self.child.wait(timeout_s * slowness())
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
