@@ -9,7 +9,7 @@ import pytest
 
 from matrix import covers
 from test_dialects import gateway, over_anthropic, over_gateway  # noqa: F401
-from weirproc import ROOT, build_dir
+from weirproc import ROOT, build_dir, http
 
 README = (ROOT / "README.md").read_text()
 
@@ -36,15 +36,17 @@ def test_the_policy_is_valid(tmp_path, excerpt):
 
 # A command of the README by a word of it, and what its answer must hold.
 ANSWERS = {"/chat/completions": '"finish_reason":"stop"', '"stream": true': "event: message_stop", "/count_tokens": '{"input_tokens":',
-           "/responses": '"status":"completed"', "/models": '"id":"gpt-4o-mini"'}
+           "/responses": '"status":"completed"', "/models": '"id":"gpt-4o-mini"', "/feedback": '"object":"feedback"'}
 
 
 @covers("chat", "stream", "count", "responses", client="curl")
 def test_curl_commands_are_answered(gateway):
     commands = [c for block in blocks("sh") for c in re.findall(r"^curl .*?(?<!\\)$", block, re.S | re.M)]
     unseen = dict(ANSWERS)
+    _, headers, _ = http("POST", gateway.base + "/v1/chat/completions", {"model": "auto", "messages": [{"role": "user", "content": "hello"}]})
     for command in commands:
-        words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", gateway.base))
+        words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", gateway.base)
+                            .replace("req_019a...", headers["x-request-id"]))
         done = subprocess.run([*words, "-s", "-w", "\n%{http_code}"], capture_output=True, text=True)
         body, _, status = done.stdout.rpartition("\n")
         assert status == "200", (command, done.stdout, done.stderr)
