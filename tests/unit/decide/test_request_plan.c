@@ -125,6 +125,69 @@ static void a_failed_arm_is_replaced(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* Streams that were cancelled before their end: their answers are gone, but may be had again. */
+static void a_dropped_answer_is_not_served(void **state)
+{
+    static const double accept[ARMS] = {0.9, 0.9, 0.9};
+    struct plan_question q = {.mode = PLAN_ACCEPT,
+                              .arms = ARMS,
+                              .allowed = 7,
+                              .accept = accept,
+                              .budget_nanousd = -1,
+                              .pin = -1};
+    struct plan p;
+
+    (void)state;
+    assert_int_equal(plan_begin(&p, &q).arm, 0);
+    plan_answer(&p, 0.8, PLAN_UNCHECKED, 1);
+    assert_int_equal(plan_next(&p, ~0u).arm, 1);
+    plan_drop(&p, 0);
+    plan_answer(&p, 0.5, PLAN_UNCHECKED, 1);
+    assert_int_equal(plan_next(&p, ~0u).arm, 2);
+    plan_failed(&p, 1);
+    struct plan_step s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 1); /* 0 was better, and is gone */
+    assert_true(plan_chance(&p, 0) == 0.8);
+
+    plan_begin(&p, &q);
+    plan_answer(&p, 0.8, PLAN_UNCHECKED, 1);
+    plan_next(&p, ~0u);
+    plan_drop(&p, 0);
+    plan_failed(&p, 1);
+    plan_next(&p, ~0u);
+    plan_failed(&p, 1);
+    assert_int_equal(plan_next(&p, ~0u).verb, PLAN_FAIL);
+    plan_ask_again(&p, 0);
+    plan_answer(&p, 0.7, PLAN_UNCHECKED, 1);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 0);
+}
+
+/* Each answer is held against its own arm's threshold. */
+static void a_lower_threshold_takes_a_worse_answer(void **state)
+{
+    static const double accept[ARMS] = {0.9, 0.6, 0.5};
+    struct plan_question q = {.mode = PLAN_ACCEPT,
+                              .arms = ARMS,
+                              .allowed = 7,
+                              .accept = accept,
+                              .budget_nanousd = -1,
+                              .pin = -1};
+    struct plan p;
+    struct plan_step s;
+
+    (void)state;
+    plan_begin(&p, &q);
+    plan_answer(&p, 0.8, PLAN_UNCHECKED, 1);
+    assert_int_equal(plan_next(&p, ~0u).arm, 1);
+    plan_answer(&p, 0.65, PLAN_UNCHECKED, 1);
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    assert_int_equal(s.arm, 1);
+}
+
 static void pins_masks_and_budgets_hold(void **state)
 {
     struct beliefs_objective o = worth(1e9);
@@ -266,6 +329,8 @@ int main(void)
         cmocka_unit_test(good_enough_stops_and_poor_escalates),
         cmocka_unit_test(a_failed_arm_is_replaced),
         cmocka_unit_test(pins_masks_and_budgets_hold),
+        cmocka_unit_test(a_dropped_answer_is_not_served),
+        cmocka_unit_test(a_lower_threshold_takes_a_worse_answer),
         cmocka_unit_test(the_same_seed_decides_the_same),
         cmocka_unit_test(order_and_thresholds_keep_the_written_order),
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
