@@ -898,8 +898,9 @@ static const struct spec_key encoder_keys[] = {
      .min = 1,
      .max = 10 * SECOND,
      .also = "timeout deadline",
-     .help = "How long a request waits for it; then the static tier decides, and at once where that "
-             "can be foreseen."},
+     .help =
+         "How long a request waits for it; then the static tier decides, and at once where that "
+         "can be foreseen."},
     {.name = "static_first",
      .type = SPEC_FRACTION,
      AT(policy_encoder, static_first),
@@ -1148,7 +1149,8 @@ static const struct spec_key cache_keys[] = {
      .deflt = "embedded",
      .words = cache_store_words,
      .also = "backend type",
-     .help = "Where answers are kept: a file in `state_dir`, or a Redis. Needs a restart."},
+     .help = "Where answers are kept, and what is learned of models: files in `state_dir`, or a "
+             "Redis. Needs a restart."},
     {.name = "redis",
      .type = SPEC_OBJECT,
      .object = &cache_redis,
