@@ -15,6 +15,8 @@
 #define TICK_MS      100
 #define EXPIRE_TICKS 50  /* between sweeps over what is resident */
 #define HITS_TICKS   100 /* between reports of hits to the store */
+/* At the end, for the store to take what was learned. */
+#define SAVE_MAX_US INT64_C(1000000)
 
 /* ---- messages ---- */
 
@@ -356,6 +358,8 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     struct cache *c = ctx;
 
     (void)fd, (void)what;
+    if (c->closing)
+        return; /* it only wakes the loop */
     tell_workers(c);
     tell_facts(c);
     cache_release_overdue(c);
@@ -388,12 +392,16 @@ static void on_mail(evutil_socket_t fd, short what, void *ctx)
 static void *run(void *ctx)
 {
     struct cache *c = ctx;
+    int64_t until_us;
 
     pthread_setname_np(pthread_self(), "cache");
     event_base_dispatch(c->base);
     c->closing = true;
     cache_residents_hits(&c->residents, report_hits, c);
     cache_meaning_save(c);
+    until_us = clock_mono_us() + SAVE_MAX_US;
+    while (cache_meaning_saving(c) && clock_mono_us() < until_us) /* the tick wakes it */
+        event_base_loop(c->base, EVLOOP_ONCE);
     store_close(c->store); /* calls that are open are answered, as misses */
     admin_job_stop_all(c);
     cache_release_all(c);

@@ -38,7 +38,8 @@ struct cache_budgets {
     struct budget *own[MAX_BUDGETS + 1]; /* owned; the last is shared by all further scopes */
     size_t count;                        /* of own, but for the shared one */
     uint64_t quarantined;
-    size_t turn; /* of the next one that may write its note */
+    size_t writing; /* notes that the store has not confirmed */
+    size_t turn;    /* of the next one that may write its note */
 };
 
 /* ---- making ---- */
@@ -302,7 +303,10 @@ static void recall(struct cache_budgets *b, struct budget *x)
 
 static void on_noted(void *ctx, enum err err, uint64_t value)
 {
-    (void)ctx, (void)err, (void)value;
+    struct cache_budgets *b = ctx;
+
+    (void)err, (void)value;
+    b->writing--;
 }
 
 /* Not before the old note was read: it may know more. */
@@ -317,7 +321,8 @@ static void note(struct cache_budgets *b, struct budget *x)
     char *saved = mem_alloc(n);
 
     risk_save(x->risk, saved);
-    store_note(b->store, slice_str(x->note), slice_make(saved, n), on_noted, NULL);
+    store_note(b->store, slice_str(x->note), slice_make(saved, n), on_noted, b);
+    b->writing++;
     free(saved);
     x->noted_labels = x->labels;
 }
@@ -353,4 +358,9 @@ void cache_budgets_save(struct cache_budgets *b)
     for (size_t i = 0; i <= MAX_BUDGETS; i++)
         if (is_newer(b->own[i]))
             note(b, b->own[i]);
+}
+
+bool cache_budgets_writing(const struct cache_budgets *b)
+{
+    return b->writing > 0;
 }

@@ -42,6 +42,7 @@ bool cache_budgets_at(const struct cache_budgets *b, size_t i, struct cache_budg
 
 /* Asks for notes that have not been read, and writes one that is due. current: the store is up. */
 void cache_budgets_tick(struct cache_budgets *b, bool current, int64_t now_us);
-void cache_budgets_save(struct cache_budgets *b); /* all that is newer than its note */
+void cache_budgets_save(struct cache_budgets *b);          /* all that is newer than its note */
+bool cache_budgets_writing(const struct cache_budgets *b); /* some note is on its way */
 
 #endif

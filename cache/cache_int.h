@@ -68,6 +68,7 @@ void cache_drop_entry(struct cache *c, uint64_t id);
 /* cache_meaning.c; all do nothing without vectors. */
 enum err cache_meaning_open(struct cache *c, struct err_text *t) MUST_CHECK;
 void cache_meaning_save(struct cache *c);                       /* before the store is closed */
+bool cache_meaning_saving(const struct cache *c);               /* the store has not all of it */
 void cache_meaning_close(struct cache *c);                      /* after it */
 bool cache_meaning_begin(struct cache *c, struct cache_ask *a); /* false: not by meaning */
 void cache_meaning_add(struct cache *c, const struct cache_fields *f);

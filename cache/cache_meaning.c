@@ -568,6 +568,11 @@ void cache_meaning_save(struct cache *c)
         cache_snapshot_write(m->snapshot, c->store, m->index);
 }
 
+bool cache_meaning_saving(const struct cache *c)
+{
+    return c->meaning && cache_budgets_writing(c->meaning->budgets);
+}
+
 /* All but the budgets: notes of theirs may still be on their way from the store. */
 static void drop_index(struct cache_meaning *m)
 {

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ import pytest
 import weirproc
 from conftest import Gateway
 from scripted import OK_REPLY, Upstream, whole
+from test_cache_faults import Redis
 
 MODEL = weirproc.ROOT / ".cache" / "models" / "all-minilm-l6-v2"
 pytestmark = pytest.mark.skipif(not (MODEL / "model.safetensors").exists(),
@@ -491,3 +493,32 @@ def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tm
     assert done.returncode == 0 and "max_error is 0.02" in done.stdout and "2.00 %" in done.stdout, done
     text = gateway.get("/admin/policy").decode()
     assert "semantic: {max_error: 0.02, audit: 0.2}" in text and gateway.policy_file.read_text() == text
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
+def test_a_replica_takes_over_what_was_learned(tmp_path):
+    """One gateway learns and ends; another, on another machine for all it knows, serves by meaning from the Redis they share."""
+    redis = Redis(tmp_path)
+    shared = f', store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}'
+    worlds = []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            worlds.append(World(tmp_path / name, names=("ann", "bob"), more=shared, semantic="{max_error: 0.05, audit: 0.2, context: none}"))
+            w = worlds[-1]
+            if name == "one":
+                warm(w.gateway, tenant="ann")
+                first = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
+                encoded = w.gateway.metric('weir_encoder_texts_total{result="encoded"}')
+                assert ask(w.gateway, "How can I reset my password today?", "ann", messages=first)[0] == "miss"
+                assert w.gateway.metric('weir_encoder_texts_total{result="encoded"}') == encoded  # context: none does not look
+                w.gateway.stop()  # what was learned is written when it ends
+        w.gateway.until(lambda: w.gateway.metric("weir_cache_indexed_entries") > 200, "the index to be filled from the Redis")
+        got = teach(w.gateway, phrasings(21, 150), "ann")
+        assert sum(said == "semantic" for _, said, _ in got) > 20
+        assert all(answer == f"Procedure {t + 10}." for t, said, answer in got if said == "semantic")
+        assert all(said != "semantic" for _, said, _ in teach(w.gateway, phrasings(22, 20), "bob"))
+    finally:
+        for w in worlds:
+            w.close()
+        redis.stop()
