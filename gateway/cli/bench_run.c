@@ -278,6 +278,8 @@ static void run_weir(struct fold *f)
     struct beliefs_objective o = f->o->objective;
     double *lift = NULL;
 
+    o.price.floor = o.price.floor_of_best = o.price.budget_nanousd = PRICE_NONE;
+    o.class_floor = PRICE_NONE;
     bench_learner_init(&l, f->s);
     bench_learner_study(&l, f->train, f->trains);
     for (int k = 0; k < f->o->prices; k++) {

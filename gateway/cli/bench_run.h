@@ -30,8 +30,9 @@ struct bench_result {
 
 #define BENCH_PRICES 40
 struct bench_options {
-    struct beliefs_objective objective; /* its failure price is swept */
-    double price[BENCH_PRICES];         /* of a failure, nano-dollars, ascending */
+    struct beliefs_objective
+        objective;              /* its failure price is swept; floors and budgets are left out */
+    double price[BENCH_PRICES]; /* of a failure, nano-dollars, ascending */
     int prices;
     int folds, seeds;
     size_t labels;       /* rows of each class that are learnt from, at most; 0: all */

@@ -38,21 +38,82 @@ static enum err read_rows(struct bench *k, struct err_text *t)
     return ERR_OK;
 }
 
+static enum err add_arm(struct bench_arms *arms, const char *name, const struct policy_model *m,
+                        struct err_text *t)
+{
+    if (arms->count == PANDORA_BOXES) {
+        err_say(t, "more than %d models", PANDORA_BOXES);
+        return ERR_BAD_REQUEST;
+    }
+    arms->priced[arms->count] = m;
+    arms->model[arms->count++] = name;
+    return ERR_OK;
+}
+
 /* "a,b,c"; the names stay in the text, which is cut at the commas. */
 static enum err named_arms(char *text, struct bench_arms *arms, struct err_text *t)
 {
-    for (char *at = text; at;) {
+    enum err e = ERR_OK;
+
+    for (char *at = text; at && e == ERR_OK;) {
         char *comma = strchr(at, ',');
         if (comma)
             *comma++ = '\0';
-        if (arms->count == PANDORA_BOXES) {
-            err_say(t, "--models: more than %d", PANDORA_BOXES);
-            return ERR_BAD_REQUEST;
-        }
-        arms->model[arms->count++] = at;
+        e = add_arm(arms, at, NULL, t);
         at = comma;
     }
-    return ERR_OK;
+    return e;
+}
+
+static bool is_recorded(const struct rows *r, const char *name)
+{
+    for (size_t m = 0; m < r->models; m++)
+        if (slice_eq(r->model_name[m], slice_str(name)))
+            return true;
+    return false;
+}
+
+/* The cascade of --route, or of the first route that has an objective. */
+static const struct policy_route *chosen_route(const struct bench *k)
+{
+    const char *name = cli_value(k->args, "route");
+
+    for (size_t i = 0; i < k->policy->route_count; i++) {
+        const struct policy_route *r = &k->policy->routes[i];
+        if (name ? strcmp(r->name, name) == 0 : r->decide.mode == POLICY_DECIDE_OBJECTIVE)
+            return r;
+    }
+    return NULL;
+}
+
+/* The route's objective and its models, by the operator's name or the server's. */
+static enum err policy_arms(struct bench *k, struct bench_arms *arms, struct err_text *t)
+{
+    const struct policy_route *r = chosen_route(k);
+    struct beliefs_objective *o = &k->options.objective;
+    enum err e = ERR_OK;
+
+    if (!r) {
+        err_say(t, "the policy has no %s",
+                cli_value(k->args, "route") ? "route of that name" : "route with an objective");
+        return ERR_BAD_REQUEST;
+    }
+    for (size_t i = 0; i < r->cascade_count && e == ERR_OK; i++) {
+        const struct policy_model *m = &k->policy->models[r->steps[i].model];
+        bool own = is_recorded(&k->rows, m->name);
+        e = add_arm(arms, own ? m->name : m->upstream_name, m, t);
+    }
+    const struct policy_objective *p = &r->decide.objective;
+    o->price.floor = p->floor.success == POLICY_OFF ? PRICE_NONE : p->floor.success;
+    o->class_floor = p->floor.min_class == POLICY_OFF ? PRICE_NONE : p->floor.min_class;
+    o->per_class = p->floor.scope == POLICY_FLOOR_CLASS;
+    o->price.failure_price_nanousd = (double)p->failure_price;
+    o->price.budget_nanousd = p->budget == POLICY_NONE ? PRICE_NONE : (double)p->budget;
+    o->explore = r->decide.explore.share;
+    o->explore_spend = r->decide.explore.max_spend_share;
+    o->cold_share = r->decide.explore.cold_start;
+    o->flip = r->decide.explore.step_share;
+    return e;
 }
 
 /* Prices from "never worth it" to "whatever it costs", evenly in logarithms, around the dearest
@@ -124,6 +185,53 @@ static void put_shares(const struct bench_figures *f)
 
 /* ---- running ---- */
 
+/* Where it does not help, in words. */
+static void put_verdicts(const struct bench_figures *f)
+{
+    for (int t = 0; t < BENCH_TARGETS; t++) {
+        const struct bench_figure *weir = &f->family[BENCH_WEIR].cost_share[t];
+        const struct bench_figure *class = &f->family[BENCH_CLASS_MEAN].cost_share[t];
+        double bar = fmin(isnan(class->value) ? INFINITY : class->value,
+                          isnan(f->mix_share[t].value) ? INFINITY : f->mix_share[t].value);
+        if (!(weir->value < bar))
+            printf("at %.0f %% of the best model's success weir does not help: a mix of single "
+                   "models, or one for each class, costs less\n",
+                   100 * bench_targets[t]);
+    }
+}
+
+/* What is believed after all rows, at the objective's price, or that of 97 % of the best success.
+ */
+static void put_classes(struct bench *k)
+{
+    struct bench_learner l;
+    struct beliefs_objective o = k->options.objective;
+    size_t *rows = mem_zalloc(k->set.rows, sizeof *rows);
+
+    for (size_t i = 0; i < k->set.rows; i++)
+        rows[i] = i;
+    if (o.price.floor < 0 && o.price.failure_price_nanousd <= 0) {
+        o.price.floor_of_best = 0.97;
+        o.price.window = 0;
+    }
+    bench_learner_init(&l, &k->set);
+    bench_learner_study(&l, rows, k->set.rows);
+    struct beliefs *b = bench_learner_believe(&l, &o, 0, 0);
+    for (size_t i = 0; i < beliefs_count(b); i++) {
+        const struct beliefs_context *c = beliefs_at(b, i);
+        if (c->traffic <= 0)
+            continue;
+        if (c->single >= 0)
+            printf("class '%s': one model is best: %s\n", c->label, c->arm[c->single].model);
+        else
+            printf("class '%s': a cascade: success %.3f at USD %.4g per 1,000\n", c->label,
+                   c->outlook.success, c->outlook.cost / 1e6);
+    }
+    beliefs_unref(b);
+    bench_learner_clear(&l);
+    free(rows);
+}
+
 static enum err cross_validate(struct bench *k, struct err_text *t)
 {
     struct bench_results r;
@@ -135,6 +243,8 @@ static enum err cross_validate(struct bench *k, struct err_text *t)
     bench_figures(&k->set, &r, &f);
     put_singles(k, &f);
     put_shares(&f);
+    put_verdicts(&f);
+    put_classes(k);
     bench_results_clear(&r);
     return svg ? bench_svg(svg, &k->set, &f, t) : ERR_OK;
 }
@@ -158,8 +268,8 @@ static enum err stream(struct bench *k, struct err_text *t)
 {
     const struct cli_args *a = k->args;
     struct beliefs_objective *o = &k->options.objective;
-    double requests = 12000, feedback = 0.3, delay = 500, at = -1, share = 0.5, floor = PRICE_NONE,
-           failure = 0, best = 0, every = 10;
+    double requests = 12000, feedback = 0.3, delay = 500, at = -1, share = 0.5, best = 0,
+           every = 10, floor = o->price.floor, failure = o->price.failure_price_nanousd / 1e9;
     struct bench_stream how = {.believe_every = 100};
 
     if (!training_number(a, "requests", 2000, 1e6, &requests) ||
@@ -193,8 +303,12 @@ static enum err open_set(struct bench *k, struct err_text *t)
     struct bench_arms arms = {.count = 0};
     const char *models = cli_value(k->args, "models");
     char *names = models ? mem_strdup(slice_str(models)) : NULL;
-    enum err e = names ? named_arms(names, &arms, t) : ERR_OK;
+    enum err e = ERR_OK;
 
+    if (names)
+        e = named_arms(names, &arms, t);
+    else if (k->policy)
+        e = policy_arms(k, &arms, t);
     if (e == ERR_OK)
         e = bench_set_init(&k->set, &k->rows, &arms, t);
     if (e == ERR_OK && cli_flag(k->args, "per-call"))
@@ -245,13 +359,13 @@ static enum err bench(struct bench *k, struct err_text *t)
     double seeds = 5, folds = 5, labels = 0;
     enum err e = read_rows(k, t);
 
+    k->options.objective = beliefs_objective_default;
     if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK || (e = encode(k, t)) != ERR_OK)
         return e;
     if (!training_number(k->args, "seeds", 1, 64, &seeds) ||
         !training_number(k->args, "folds", 2, 20, &folds) ||
         !training_number(k->args, "labels", 0, 1e6, &labels))
         return ERR_BAD_REQUEST;
-    k->options.objective = beliefs_objective_default;
     k->options.seeds = (int)seeds;
     k->options.folds = (int)folds;
     k->options.labels = (size_t)labels;
@@ -271,9 +385,14 @@ static int run(const struct cli_args *a)
 {
     struct bench k = {.args = a};
     struct err_text t = {""};
+    const char *file = cli_value(a, "policy");
+
+    if (file && !(k.policy = out_load_policy(file, false)))
+        return EXIT_CODE_POLICY;
 
     rows_init(&k.rows);
     enum err e = bench(&k, &t);
+    policy_unref(k.policy);
     free(k.vector);
     bench_set_clear(&k.set);
     rows_clear(&k.rows);
@@ -298,6 +417,13 @@ const struct cli_command cmd_bench = {
             {.name = "models",
              .argument = "NAME,NAME...",
              .help = "The models that take part. Default: all of the rows."},
+            {.name = "policy",
+             .argument = "FILE",
+             .help = "Models and objective of a route of this policy. Costs that were not recorded "
+                     "come from its prices."},
+            {.name = "route",
+             .argument = "NAME",
+             .help = "That route. Default: the first one with an objective."},
             {.name = "split",
              .argument = "cv|prequential",
              .help = "cv (the default): learn from all models' results on the other folds, decide, "

@@ -1,0 +1,111 @@
+"""weir bench: recorded results through the decision code, on made-up rows whose truth is known."""
+
+import gzip
+import json
+import random
+import re
+
+import pytest
+
+HEADER = {"format": "routing-rows/1", "models": ["small", "big"], "cost": "USD x 1e6", "conf": "p = log-probability"}
+
+
+def rows(n=600, seed=1):
+    """A small model that is right on easy questions and knows it; a big one that is right on most, at twenty times the price."""
+    rng = random.Random(seed)
+    for i in range(n):
+        easy = rng.random() < 0.6
+        small = int(rng.random() < (0.97 if easy else 0.2))
+        big = int(rng.random() < 0.93)
+        sure = -0.01 if easy else -0.9
+        yield {"id": str(i), "prompt": f"question {i}", "class": "easy" if i % 2 else "mixed", "s": [small, big],
+               "c": [50, 1000], "p": [sure, -0.1], "a": ["x" if small else "y", "x" if big else "z"]}
+
+
+def write(path, lines, opener=open):
+    with opener(path, "wt") as f:
+        f.writelines((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    return path
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    return write(tmp_path / "rows.jsonl.gz", [HEADER, *rows()], gzip.open)
+
+
+def share(out, name, column=0):
+    """The figures of a line of the table, without their intervals."""
+    line = next(x for x in out.splitlines() if x.strip().startswith(name))
+    return float(re.sub(r"\[[^]]*\]", "", line).replace(name, "").split()[column])
+
+
+def test_a_cascade_that_pays_is_found(weir, recorded, tmp_path):
+    svg = tmp_path / "frontier.svg"
+    done = weir("bench", recorded, "--seeds", "2", "--svg", svg)
+    assert done.returncode == 0, done.stderr
+    assert "600 rows, 2 arms, 2 classes; 0 rows left out" in done.stdout
+    assert share(done.stdout, "weir") < 65 < share(done.stdout, "random mix")
+    assert "a cascade" in done.stdout
+    text = svg.read_text()
+    assert text.startswith("<svg") and "small" in text and text.rstrip().endswith("</svg>")
+    assert weir("bench", recorded, "--seeds", "2").stdout == done.stdout  # the same seed, the same figures
+
+
+def test_it_says_where_it_does_not_help(weir, tmp_path):
+    def useless():
+        for row in rows():
+            yield {**row, "s": [1, 1]}
+    done = weir("bench", write(tmp_path / "rows.jsonl", [HEADER, *useless()]), "--seeds", "1")
+    assert done.returncode == 0
+    assert "one model is best: small" in done.stdout
+    assert "weir does not help" in done.stdout
+
+
+def test_a_stream_keeps_its_floor(weir, recorded):
+    done = weir("bench", recorded, "--split", "prequential", "--requests", "4000", "--seeds", "2", "--floor", "0.85", "--delay", "100")
+    assert done.returncode == 0
+    assert share(done.stdout, "second half: successes, %") > 86
+    assert share(done.stdout, "second half: USD per 1,000 requests") < 0.9  # of the big one's 1.0
+
+
+def test_models_and_objective_of_a_policy(weir, recorded, tmp_path):
+    policy = tmp_path / "p.yaml"
+    policy.write_text("""version: 1
+backends: {b: {dialect: openai, url: "http://127.0.0.1:1/v1"}}
+models:
+  cheap: {backend: b, name: small, price: {input: 1, output: 1}}
+  big: {backend: b, price: {input: 2, output: 8}}
+routes: [{name: r, match: {model: auto}, cascade: [cheap, big], objective: {floor: 0.9}}]
+""")
+    done = weir("bench", recorded, "--policy", policy, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 arms" in done.stdout
+    done = weir("bench", recorded, "--policy", policy, "--route", "other")
+    assert done.returncode == 5 and "no route of that name" in done.stderr
+
+
+@pytest.mark.parametrize("change,words", [
+    ({"c": [-1, 2]}, "a cost of 'c'"),
+    ({"c": [1]}, "1 values of 'c' for the 2 models"),
+    ({"c": [1, 2, 3]}, "more values of 'c'"),
+    ({"c": "1"}, "'c' is not an array"),
+    ({"p": [0.5, -1]}, "a confidence of 'p'"),
+    ({"a": [1, "x"]}, "an answer of 'a'"),
+    ({"n": [[1, -2], [1, 2]]}, "tokens of 'n'"),
+])
+def test_bad_rows_are_named(weir, tmp_path, change, words):
+    lines = list(rows(30))
+    lines[7].update(change)
+    done = weir("bench", write(tmp_path / "rows.jsonl", [HEADER, *lines]))
+    assert done.returncode == 5
+    assert "rows.jsonl:9:" in done.stderr and words in done.stderr
+
+
+def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
+    bare = write(tmp_path / "bare.jsonl", [{**HEADER, "cost": "none"}, *rows(30)])
+    assert "does not say in which unit" in weir("bench", bare).stderr
+    free = write(tmp_path / "free.jsonl", [HEADER, *({**r, "c": [None, None]} for r in rows(30))])
+    assert "none of the 30 rows has a score and a cost of every arm" in weir("bench", free).stderr
+    assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
+    assert "--split" in weir("bench", recorded, "--split", "half").stderr
+    assert "takes part" in weir("bench", recorded, "--split", "prequential", "--break", "nobody").stderr
