@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "cache/htable.h"
 #include "router/confidence.h"
+#include "router/affinity.h"
 #include "router/learner.h"
+#include "router/prefix_memory.h"
 #include "router/recording.h"
 #include "router/request_int.h"
 #include "router/validate_run.h"
@@ -39,7 +41,8 @@ struct cascade {
     double accept[PANDORA_BOXES]; /* for the plan */
     unsigned given_up; /* arms whose held streams were cancelled: they can be asked again */
     bool holdout;
-    bool final; /* nothing can follow the answer under way: it is not held back */
+    uint64_t conversation; /* names it; 0: no model of the cascade has a price for cached input */
+    bool final;            /* nothing can follow the answer under way: it is not held back */
     struct answer_signals signals[2]; /* of the answer under way and of the one before it */
     int now;
     bool has_earlier;
@@ -88,8 +91,63 @@ static const struct beliefs_context *find_beliefs(struct request *r, struct casc
     return fits(r, found) ? found : NULL;
 }
 
+static const struct policy_price *price_of(const struct request *r, int arm)
+{
+    return policy_price_at(model_of(r, arm), r->received_wall_us);
+}
+
+static bool has_cached_price(const struct policy_price *p)
+{
+    return p->per_mtok[TOK_CACHED_INPUT] != p->per_mtok[TOK_INPUT];
+}
+
+/* Only where it can make a difference: the beginning of the conversation is hashed. */
+static void name_conversation(struct request *r, struct cascade *c)
+{
+    bool matters = false;
+
+    for (int j = 0; j < c->arms; j++)
+        matters = matters || has_cached_price(price_of(r, j));
+    if (!matters)
+        return;
+    if (!r->env->prefixes)
+        r->env->prefixes = prefix_memory_new();
+    c->conversation = affinity_prefix(&r->ask, SLICE("")) | 1;
+}
+
+static uint64_t model_hash(const struct request *r, int arm)
+{
+    return htable_hash_slice(slice_str(cascade_arm_model(r, arm)));
+}
+
+/* Of the prompt, what the model has read in an earlier turn and most likely still has. */
+static int64_t cached_tokens(const struct request *r, const struct cascade *c, int arm)
+{
+    int64_t tokens = 0;
+
+    if (c->conversation)
+        tokens = prefix_memory_tokens(r->env->prefixes, c->conversation, model_hash(r, arm),
+                                      r->received_us);
+    return tokens < r->ask.prompt_tokens ? tokens : r->ask.prompt_tokens;
+}
+
+/* Whoever has answered has read the prompt. */
+static void note_prefixes(struct request *r, const struct cascade *c)
+{
+    for (int i = 0; c->conversation && i < r->attempt_count; i++) {
+        const struct attempt *at = &r->attempts[i];
+
+        if (at->err == ERR_OK || at->served || at->passed_over)
+            prefix_memory_note(
+                r->env->prefixes, c->conversation,
+                htable_hash_slice(slice_str(r->snap->policy->models[at->model].name)),
+                r->ask.prompt_tokens, r->received_us);
+    }
+}
+
 /* What this request is expected to cost on an arm. */
-static double cost_of(const struct request *r, const struct beliefs_arm *b, int arm)
+static double cost_of(const struct request *r, const struct cascade *c, const struct beliefs_arm *b,
+                      int arm)
 {
     const struct policy_model *m = model_of(r, arm);
     bool seen = b && b->tokens_out > 0;
@@ -100,9 +158,10 @@ static double cost_of(const struct request *r, const struct beliefs_arm *b, int 
 
     if (m->max_output_tokens != POLICY_NONE && m->max_output_tokens < tokens)
         tokens = m->max_output_tokens;
-    u.n[TOK_INPUT] = r->ask.prompt_tokens;
+    u.n[TOK_CACHED_INPUT] = cached_tokens(r, c, arm);
+    u.n[TOK_INPUT] = r->ask.prompt_tokens - u.n[TOK_CACHED_INPUT];
     u.n[TOK_OUTPUT] = tokens;
-    return (double)policy_cost(policy_price_at(m, r->received_wall_us), &u, took_us);
+    return (double)policy_cost(price_of(r, arm), &u, took_us);
 }
 
 static unsigned able_arms(const struct cascade *c)
@@ -215,7 +274,7 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
         double accept = r->route->steps[j].accept;
 
         c->accept[j] = accept == POLICY_OFF ? 0 : accept;
-        cost[j] = cost_of(r, b ? &b->arm[j] : NULL, j);
+        cost[j] = cost_of(r, c, b ? &b->arm[j] : NULL, j);
     }
     c->plan.q.beliefs = b;
     q.allowed = able_arms(c) & allowed_arms(r, c);
@@ -251,6 +310,7 @@ void cascade_begin(struct request *r, struct flow_limits *l)
     answer_signals_init(&c->signals[0], SIGNALS_MAX_BYTES);
     answer_signals_init(&c->signals[1], SIGNALS_MAX_BYTES);
     r->cascade = c;
+    name_conversation(r, c);
     first = begin_plan(r, c);
     ask_arm(r, c, first.arm);
     l->judged = judged;
@@ -321,6 +381,7 @@ void cascade_end(struct request *r)
 
     if (!c)
         return;
+    note_prefixes(r, c);
     drop_kept(c);
     validate_cancel(c->checking);
     answer_signals_clear(&c->signals[0]);

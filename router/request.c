@@ -21,6 +21,7 @@
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/needs.h"
+#include "router/prefix_memory.h"
 #include "router/recording.h"
 #include "router/respond.h"
 #include "router/server_use.h"
@@ -63,6 +64,7 @@ void router_env_clear(struct router_env *env)
     idtable_clear(&env->waiting);
     validate_runner_clear(&env->validators);
     cache_hot_free(env->hot);
+    prefix_memory_free(env->prefixes);
     meters_free(env->meters);
 }
 

@@ -20,6 +20,7 @@ struct learner;
 struct ledger;
 struct request;
 struct meters;
+struct prefix_memory;
 struct cache;
 struct cache_hot;
 
@@ -42,6 +43,7 @@ struct router_env {
     struct idtable waiting;    /* requests that wait for a server to start, or for the encoder */
     size_t owed; /* answers of encoders and of the cache to this worker's mailbox that are still to
                     come */
+    struct prefix_memory *prefixes;    /* owned; NULL until answers are judged */
     struct cache *cache;               /* that was asked; borrowed */
     struct cache_hot *hot;             /* owned; NULL until the cache is used */
     struct validate_runner validators; /* programs and judges that look at answers */

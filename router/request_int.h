@@ -105,7 +105,7 @@ struct request {
 };
 
 #define ROOM_FOR_OWN_REQUEST_HEADERS 2  /* Content-Type, anthropic-version: see attempt.c */
-#define ROOM_FOR_OWN_HEADERS         16 /* Content-Type, Cache-Control, x-weir-*: see request.c */
+#define ROOM_FOR_OWN_HEADERS         16 /* Content-Type, Cache-Control, x-weir-*: see respond.c */
 
 /* ---- request.c ---- */
 void request_step(struct request *r,

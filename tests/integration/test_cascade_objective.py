@@ -69,7 +69,7 @@ backends:
   b: {{dialect: openai, url: "{models["big"].url}"}}
 models:
   small: {{backend: s, price: {{input: 1, output: 1}}}}
-  big: {{backend: b, price: {{input: 10, output: 10}}}}
+  big: {{backend: b, price: {{input: 10, cached_input: 1, output: 10}}}}
 classes:
   refunds: {{examples: [I want my money back, How do I return these shoes?, "The parcel arrived broken, refund me"]}}
 routes:
@@ -192,6 +192,20 @@ def test_a_pinned_model_that_fails_is_not_replaced(search, models):
     models["big"].fails = True
     status, _, _ = weirproc.http("POST", weir.base + CHAT, {"model": "auto", "messages": [{"role": "user", "content": "x"}]})
     assert status == 500
+
+
+def test_a_model_that_has_read_the_conversation_is_cheaper(search):
+    weir = search("objective: {failure_price: 0.001}\n    holdout: {share: 1, model: big}")
+    turns = [{"role": "user", "content": "a long question " * 200}]
+
+    def expected():
+        return decisions(weir, ask(weir, messages=turns))[0]["candidates"]["big"]["cost_nanousd"]
+    first = expected()
+    turns += [{"role": "assistant", "content": "an answer"}, {"role": "user", "content": "and then?"}]
+    second = expected()
+    assert second < first - 700 * 9000, "some 800 tokens at a tenth of their price"
+    turns[0] = {"role": "user", "content": "another question " * 200}
+    assert expected() >= first - 700 * 9000, "another conversation"
 
 
 def test_accept_ends_a_search(search, models):
