@@ -31,11 +31,14 @@ static void add_change(struct policy_diff *d, struct policy_change c)
     d->restart = d->restart || c.restart;
 }
 
-/* A cache that is not open yet may be opened in any way. */
+/* A cache that is not open yet may be opened in any way, but for where it lies: what is learned of
+ * models lies there from the start. */
 static bool needs_restart(const struct policy_diff *d, const char *kind, unsigned flags)
 {
     if (strcmp(kind, "server") == 0)
         return !(flags & SPEC_RELOAD);
+    if (flags & SPEC_RESTART_ALWAYS)
+        return true;
     return (flags & SPEC_RESTART) && d->old->cache.wanted && d->new->cache.wanted;
 }
 

@@ -58,6 +58,8 @@ enum {
     SPEC_SHORT = 1 << 7, /* of an object or a list of them: what is no mapping stands for its first
                             key's value, and one entry for a list */
     SPEC_PER_MTOK = 1 << 9, /* of SPEC_USD: per million tokens */
+    /* SPEC_RESTART, also where no route uses the cache: what is learned lies there */
+    SPEC_RESTART_ALWAYS = 1 << 10,
 };
 
 struct spec_word {

@@ -77,7 +77,7 @@ struct learn_store {
 /* In one file. Errors with t. */
 enum err learn_store_sqlite_open(const char *path, struct event_base *base,
                                  struct learn_store **out, struct err_text *t) MUST_CHECK;
-/* At a Redis; keys begin with the prefix. Connects in the background. */
+/* At a Redis; keys begin with the prefix and a colon. Connects in the background. */
 enum err learn_store_redis_open(const char *url, const char *prefix, struct event_base *base,
                                 struct learn_store **out, struct err_text *t) MUST_CHECK;
 

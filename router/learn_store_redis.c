@@ -17,7 +17,7 @@
 #define MAX_QUEUED_BYTES  ((size_t)32 << 20)
 #define MAX_PAYLOAD_BYTES ((size_t)24 << 20)
 #define READ_UNITS        256
-#define TAG               "{learn}:"
+#define TAG               ":{learn}:"
 
 struct shared_store {
     struct learn_store store;

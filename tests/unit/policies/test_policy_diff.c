@@ -226,6 +226,10 @@ static void test_restart(void **state)
     static const struct {
         const char *server, *key;
     } cases[] = {
+        /* No route uses the cache, but what is learned lies there. */
+        {"{}\ncache: {mode: off, store: redis, redis: {url: 'redis://h'}}",
+         "cache.store (embedded -> redis)"},
+        {"{}\ncache: {mode: off, max_entries: 9}", NULL},
         {"{log_level: debug}", NULL},
         {"{sse_keepalive: 20s}", NULL},
         {"{reply_model: requested}", NULL},
