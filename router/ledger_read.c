@@ -1,16 +1,12 @@
-/* Rows back into the structs they were written from. Called by commands. */
+/* Rows back into the structs they were written from. Called by commands and by ledger_scan. */
 #include "router/ledger_read.h"
 
-#include <sqlite3.h>
 #include <stdlib.h>
 #include "base/mem.h"
+#include "router/ledger_read_int.h"
 #include "router/ledger_schema.h"
 
 #define BUSY_MS 2000
-
-struct ledger_reader {
-    sqlite3 *db;
-};
 
 enum err ledger_reader_open(const char *path, struct ledger_reader **out, struct err_text *t)
 {
@@ -52,13 +48,7 @@ void ledger_reader_close(struct ledger_reader *r)
 
 /* ---- columns, in the order of the statement ---- */
 
-struct row {
-    sqlite3_stmt *stmt;
-    struct arena *arena;
-    int column;
-};
-
-static const char *text(struct row *r)
+static const char *text(struct ledger_row *r)
 {
     const char *s = (const char *)sqlite3_column_text(r->stmt, r->column);
     int n = sqlite3_column_bytes(r->stmt, r->column++);
@@ -66,30 +56,30 @@ static const char *text(struct row *r)
     return arena_strdup(r->arena, slice_make(s ? s : "", s ? (size_t)n : 0));
 }
 
-static int64_t number(struct row *r)
+int64_t ledger_row_number(struct ledger_row *r)
 {
     return sqlite3_column_int64(r->stmt, r->column++);
 }
 
-static double real(struct row *r)
+static double real(struct ledger_row *r)
 {
     return sqlite3_column_double(r->stmt, r->column++);
 }
 
-static bool is_null(const struct row *r)
+static bool is_null(const struct ledger_row *r)
 {
     return sqlite3_column_type(r->stmt, r->column) == SQLITE_NULL;
 }
 
-static int64_t number_or_none(struct row *r)
+static int64_t number_or_none(struct ledger_row *r)
 {
     bool none = is_null(r);
-    int64_t v = number(r);
+    int64_t v = ledger_row_number(r);
 
     return none ? -1 : v;
 }
 
-static double real_or_none(struct row *r)
+static double real_or_none(struct ledger_row *r)
 {
     bool none = is_null(r);
     double v = real(r);
@@ -98,21 +88,17 @@ static double real_or_none(struct row *r)
 }
 
 static const char request_sql[] =
-    "SELECT id, request_id, received_wall_us, api, requested_model, tenant, route, policy_version,"
-    " served_model, stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class,"
-    " class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd, purpose,"
-    " cache_cosine, cache_probability FROM requests WHERE (?1 IS NULL OR request_id = ?1)"
+    "SELECT " LEDGER_REQUEST_COLUMNS " FROM requests WHERE (?1 IS NULL OR request_id = ?1)"
     " AND (?2 IS NULL OR tenant = ?2) AND purpose = 'serve' ORDER BY id DESC LIMIT 1";
-static const char attempts_sql[] =
+const char ledger_attempts_sql[] =
     "SELECT seq, role, started_wall_us, model, upstream_model, backend, endpoint, outcome,"
     " http_status, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,"
-    " reasoning_tokens, usage_source, cost_nanousd, price_version, first_byte_us, duration_us, "
-    "served,"
-    " confidence, verdict FROM attempt_rows WHERE request = ? ORDER BY seq";
-static const char decisions_sql[] =
+    " reasoning_tokens, usage_source, cost_nanousd, price_version, first_byte_us, duration_us,"
+    " served, confidence, verdict FROM attempt_rows WHERE request = ? ORDER BY seq";
+const char ledger_decisions_sql[] =
     "SELECT step, kind, mode, context, candidates, chosen, propensity, success_nanousd, beliefs,"
     " reason FROM decisions WHERE request = ? ORDER BY step";
-static const char outcomes_sql[] =
+const char ledger_outcomes_sql[] =
     "SELECT request_id, tenant, route, class, model, source, value_milli, weight_milli,"
     " said_wall_us, booked_wall_us, note FROM outcomes WHERE request_id = ? AND tenant = ?"
     " ORDER BY id";
@@ -120,21 +106,21 @@ static const char checks_sql[] =
     "SELECT count(*), total(cost_nanousd) FROM requests WHERE request_id = ? AND tenant = ?"
     " AND purpose <> 'serve'";
 
-static void read_request(struct row *r, struct ledger_request *q)
+void ledger_read_request(struct ledger_row *r, struct ledger_request *q)
 {
     q->request_id = text(r);
-    q->received_wall_us = number(r);
+    q->received_wall_us = ledger_row_number(r);
     q->api = text(r);
     q->requested_model = text(r);
     q->tenant = text(r);
     q->route = text(r);
     q->policy_version = text(r);
     q->served_model = text(r);
-    q->stream = number(r) != 0;
-    q->status = (int32_t)number(r);
+    q->stream = ledger_row_number(r) != 0;
+    q->status = (int32_t)ledger_row_number(r);
     q->outcome = text(r);
-    q->attempts = (int32_t)number(r);
-    q->cost = number(r);
+    q->attempts = (int32_t)ledger_row_number(r);
+    q->cost = ledger_row_number(r);
     q->ttft_us = number_or_none(r);
     q->duration_us = number_or_none(r);
     q->class_name = text(r);
@@ -142,8 +128,8 @@ static void read_request(struct row *r, struct ledger_request *q)
     q->class_tier = text(r);
     q->class_us = number_or_none(r);
     q->cache = text(r);
-    q->cache_entry = (uint64_t)number(r);
-    q->saved = number(r);
+    q->cache_entry = (uint64_t)ledger_row_number(r);
+    q->saved = ledger_row_number(r);
     q->purpose = text(r);
     q->cache_cosine = real_or_none(r);
     q->cache_probability = real_or_none(r);
@@ -157,36 +143,36 @@ static enum usage_source source_of(const char *name)
     return USAGE_NONE;
 }
 
-static void read_attempt(struct row *r, void *to)
+void ledger_read_attempt(struct ledger_row *r, void *to)
 {
     struct ledger_attempt *a = to;
 
-    a->seq = (int32_t)number(r);
+    a->seq = (int32_t)ledger_row_number(r);
     a->role = text(r);
-    a->started_wall_us = number(r);
+    a->started_wall_us = ledger_row_number(r);
     a->model = text(r);
     a->upstream_model = text(r);
     a->backend = text(r);
     a->endpoint = text(r);
     a->outcome = text(r);
-    a->http_status = (int32_t)number(r);
+    a->http_status = (int32_t)ledger_row_number(r);
     for (int k = 0; k < TOK_KINDS; k++)
-        a->usage.n[k] = number(r);
+        a->usage.n[k] = ledger_row_number(r);
     a->usage.source = source_of(text(r));
-    a->cost = number(r);
+    a->cost = ledger_row_number(r);
     a->price_version = text(r);
     a->first_byte_us = number_or_none(r);
     a->duration_us = number_or_none(r);
-    a->served = number(r) != 0;
+    a->served = ledger_row_number(r) != 0;
     a->confidence = real_or_none(r);
     a->verdict = text(r);
 }
 
-static void read_decision(struct row *r, void *to)
+void ledger_read_decision(struct ledger_row *r, void *to)
 {
     struct ledger_decision *d = to;
 
-    d->step = (int32_t)number(r);
+    d->step = (int32_t)ledger_row_number(r);
     d->kind = text(r);
     d->mode = text(r);
     d->context = text(r);
@@ -194,11 +180,11 @@ static void read_decision(struct row *r, void *to)
     d->chosen = text(r);
     d->propensity = real(r);
     d->success_value = number_or_none(r);
-    d->beliefs = (uint64_t)number(r);
+    d->beliefs = (uint64_t)ledger_row_number(r);
     d->reason = text(r);
 }
 
-static void read_outcome(struct row *r, void *to)
+void ledger_read_outcome(struct ledger_row *r, void *to)
 {
     struct ledger_outcome *o = to;
 
@@ -209,9 +195,9 @@ static void read_outcome(struct row *r, void *to)
     o->model = text(r);
     o->source = text(r);
     o->value_milli = (int32_t)number_or_none(r);
-    o->weight_milli = (int32_t)number(r);
-    o->said_wall_us = number(r);
-    o->booked_wall_us = number(r);
+    o->weight_milli = (int32_t)ledger_row_number(r);
+    o->said_wall_us = ledger_row_number(r);
+    o->booked_wall_us = ledger_row_number(r);
     o->note = text(r);
 }
 
@@ -232,10 +218,9 @@ static void bind_text(sqlite3_stmt *stmt, int column, const char *s)
         sqlite3_bind_null(stmt, column);
 }
 
-/* All rows of a statement whose parameters are bound, as an array of `size`d elements. */
-static enum err read_rows(struct ledger_reader *r, sqlite3_stmt *stmt, struct arena *a,
-                          void (*read)(struct row *r, void *to), size_t size, const void **out,
-                          size_t *count, struct err_text *t)
+enum err ledger_read_rows(struct ledger_reader *r, sqlite3_stmt *stmt, struct arena *a,
+                          void (*read)(struct ledger_row *r, void *to), size_t size,
+                          const void **out, size_t *count, struct err_text *t)
 {
     char *all = NULL;
     size_t room = 0;
@@ -249,17 +234,27 @@ static enum err read_rows(struct ledger_reader *r, sqlite3_stmt *stmt, struct ar
                 memcpy(more, all, size * *count);
             all = more;
         }
-        struct row row = {.stmt = stmt, .arena = a};
+        struct ledger_row row = {.stmt = stmt, .arena = a};
         read(&row, all + size * (*count)++);
     }
     *out = all;
     if (rc != SQLITE_DONE)
-        return fail(r, stmt, t);
-    sqlite3_finalize(stmt);
-    return ERR_OK;
+        err_say(t, "%s", sqlite3_errmsg(r->db));
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_INTERNAL;
 }
 
-static enum err prepare(struct ledger_reader *r, const char *sql, sqlite3_stmt **stmt,
+static enum err read_and_end(struct ledger_reader *r, sqlite3_stmt *stmt, struct arena *a,
+                             void (*read)(struct ledger_row *r, void *to), size_t size,
+                             const void **out, size_t *count, struct err_text *t)
+{
+    enum err err = ledger_read_rows(r, stmt, a, read, size, out, count, t);
+
+    sqlite3_finalize(stmt);
+    return err;
+}
+
+enum err ledger_prepare(struct ledger_reader *r, const char *sql, sqlite3_stmt **stmt,
                         struct err_text *t)
 {
     return sqlite3_prepare_v2(r->db, sql, -1, stmt, NULL) == SQLITE_OK ? ERR_OK : fail(r, NULL, t);
@@ -270,7 +265,7 @@ static enum err find_request(struct ledger_reader *r, const char *request_id, co
                              struct err_text *t)
 {
     sqlite3_stmt *stmt;
-    enum err err = prepare(r, request_sql, &stmt, t);
+    enum err err = ledger_prepare(r, request_sql, &stmt, t);
 
     if (err != ERR_OK)
         return err;
@@ -278,9 +273,9 @@ static enum err find_request(struct ledger_reader *r, const char *request_id, co
     bind_text(stmt, 2, tenant);
     int rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {
-        struct row row = {.stmt = stmt, .arena = a};
-        *id = number(&row);
-        read_request(&row, out);
+        struct ledger_row row = {.stmt = stmt, .arena = a};
+        *id = ledger_row_number(&row);
+        ledger_read_request(&row, out);
     } else if (rc != SQLITE_DONE) {
         return fail(r, stmt, t);
     }
@@ -291,7 +286,7 @@ static enum err find_request(struct ledger_reader *r, const char *request_id, co
 static enum err find_checks(struct ledger_reader *r, struct ledger_story *s, struct err_text *t)
 {
     sqlite3_stmt *stmt;
-    enum err err = prepare(r, checks_sql, &stmt, t);
+    enum err err = ledger_prepare(r, checks_sql, &stmt, t);
 
     if (err != ERR_OK)
         return err;
@@ -314,21 +309,23 @@ enum err ledger_reader_story(struct ledger_reader *r, const char *request_id, co
     int64_t id = 0;
     enum err err = find_request(r, request_id, tenant, a, &id, &s.request, t);
 
-    if (err == ERR_OK && (err = prepare(r, attempts_sql, &stmt, t)) == ERR_OK) {
+    if (err == ERR_OK && (err = ledger_prepare(r, ledger_attempts_sql, &stmt, t)) == ERR_OK) {
         sqlite3_bind_int64(stmt, 1, id);
-        err = read_rows(r, stmt, a, read_attempt, sizeof *s.attempts, &rows, &s.attempt_count, t);
+        err = read_and_end(r, stmt, a, ledger_read_attempt, sizeof *s.attempts, &rows,
+                           &s.attempt_count, t);
         s.attempts = rows;
     }
-    if (err == ERR_OK && (err = prepare(r, decisions_sql, &stmt, t)) == ERR_OK) {
+    if (err == ERR_OK && (err = ledger_prepare(r, ledger_decisions_sql, &stmt, t)) == ERR_OK) {
         sqlite3_bind_int64(stmt, 1, id);
-        err =
-            read_rows(r, stmt, a, read_decision, sizeof *s.decisions, &rows, &s.decision_count, t);
+        err = read_and_end(r, stmt, a, ledger_read_decision, sizeof *s.decisions, &rows,
+                           &s.decision_count, t);
         s.decisions = rows;
     }
-    if (err == ERR_OK && (err = prepare(r, outcomes_sql, &stmt, t)) == ERR_OK) {
+    if (err == ERR_OK && (err = ledger_prepare(r, ledger_outcomes_sql, &stmt, t)) == ERR_OK) {
         bind_text(stmt, 1, s.request.request_id);
         bind_text(stmt, 2, s.request.tenant);
-        err = read_rows(r, stmt, a, read_outcome, sizeof *s.outcomes, &rows, &s.outcome_count, t);
+        err = read_and_end(r, stmt, a, ledger_read_outcome, sizeof *s.outcomes, &rows,
+                           &s.outcome_count, t);
         s.outcomes = rows;
     }
     if (err == ERR_OK)

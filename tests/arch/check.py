@@ -19,8 +19,9 @@ ARROWS = {
     "cache": {"cache", "base"},
     "router/encoder": {"router/encoder", "base"},
     "router/decide": {"router/decide", "base"},
+    "router/report": {"router/report", "router/decide", "base"},
     "router": {"router", "router/encoder", "router/decide", "policies", "cache", "backends", "backends/wire", "base"},
-    "gateway": {"gateway", "router", "router/encoder", "router/decide", "policies", "cache", "backends", "backends/wire", "base"},
+    "gateway": {"gateway", "router", "router/encoder", "router/decide", "router/report", "policies", "cache", "backends", "backends/wire", "base"},
 }
 
 # Header pattern -> the files (or rooms, ending in /) that may include it.
