@@ -1,0 +1,321 @@
+/* Called by weir report. */
+#include "gateway/report/figures.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include "base/mem.h"
+#include "router/report/evalue.h"
+
+#define MIN_HOLDOUT 30
+#define MIN_AUDITS  30
+
+const char *figures_basis_name(enum figures_basis b)
+{
+    static const char *const names[] = {[BASIS_NONE] = "none",
+                                        [BASIS_HOLDOUT] = "holdout",
+                                        [BASIS_AUDITS] = "audits",
+                                        [BASIS_REPRICED] = "repriced"};
+    return names[b];
+}
+
+/* ---- cost per success ---- */
+
+static double usd(nanousd v)
+{
+    return (double)v / (double)NANOUSD_PER_USD;
+}
+
+static struct figures_class class_of(const struct traffic *t, int name, nanousd failure_price)
+{
+    struct figures_class c = {.name = name};
+    struct interval_pairs pairs = {0};
+    double s;
+
+    for (size_t i = 0; i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        double value = traffic_value(q);
+        if (name >= 0 && q->class != name)
+            continue;
+        c.requests++;
+        c.cost = money_add(c.cost, q->cost);
+        if (value < 0)
+            continue;
+        c.resolved++;
+        c.successes += value;
+        interval_pairs_add(&pairs, usd(q->cost), value);
+    }
+    c.success = interval_rate(c.successes, (double)c.resolved - c.successes, FIGURES_ALPHA);
+    c.usd_per_success = interval_ratio(&pairs, FIGURES_ALPHA);
+    s = c.success.value;
+    c.effective_usd =
+        c.successes > 0 ? c.usd_per_success.value + usd(failure_price) * (1 - s) / s : (double)NAN;
+    return c;
+}
+
+static void count_requests(struct figures *f)
+{
+    for (size_t i = 0; i < f->t->requests; i++) {
+        const struct traffic_request *q = &f->t->request[i];
+        bool explored = false;
+
+        f->ok += q->ok;
+        f->aborted += q->aborted;
+        f->failed += !q->ok && !q->aborted;
+        f->cached += q->cached;
+        f->escalated += q->escalated;
+        f->decided += q->decided;
+        f->holdouts += q->holdout;
+        f->saved_by_cache = money_add(f->saved_by_cache, q->saved);
+        for (int k = 0; k < q->step_count; k++)
+            explored |= q->step[k].explored;
+        f->explored += explored;
+        f->explored_cost = money_add(f->explored_cost, explored ? q->cost : 0);
+    }
+}
+
+/* ---- against what? ---- */
+
+static int holdout_model(const struct traffic *t)
+{
+    for (size_t i = t->requests; i-- > 0;)
+        if (t->request[i].holdout)
+            return t->request[i].step[0].chosen;
+    return -1;
+}
+
+/* By mean cost of served answers. */
+static int dearest_model(const struct traffic *t)
+{
+    struct interval_sums *of = mem_zalloc((size_t)t->names + 1, sizeof *of);
+    int dearest = -1;
+
+    for (size_t i = 0; i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        if (q->served >= 0 && !q->cached)
+            interval_add(&of[q->answer[q->served].model], (double)q->answer[q->served].cost);
+    }
+    for (int m = 0; m < t->names; m++)
+        if (of[m].n > 0 && (dearest < 0 || of[m].x / of[m].n > of[dearest].x / of[dearest].n))
+            dearest = m;
+    free(of);
+    return dearest;
+}
+
+/* Requests that were decided against those that stayed on the baseline, drawn at random. */
+static bool by_holdout(const struct traffic *t, struct figures_saving *s)
+{
+    struct interval_sums now = {0}, then = {0};
+
+    for (size_t i = 0; i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        if (q->decided && !(q->holdout && q->step[0].chosen != s->model))
+            interval_add(q->holdout ? &then : &now, (double)q->cost);
+    }
+    if (then.n < MIN_HOLDOUT || now.n < 2)
+        return false;
+    s->basis = BASIS_HOLDOUT;
+    s->n = (int64_t)then.n;
+    s->share = interval_saving(&now, &then, FIGURES_ALPHA);
+    return true;
+}
+
+static struct interval saving_of(const struct interval_pairs *p)
+{
+    struct interval r = interval_ratio(p, FIGURES_ALPHA);
+
+    return (struct interval){1 - r.value, 1 - r.high, 1 - r.low};
+}
+
+/* Requests whose audit asked the baseline as well: what it really used and cost. */
+static bool by_audits(const struct traffic *t, struct figures_saving *s)
+{
+    struct interval_pairs p = {0};
+
+    for (size_t i = 0; i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        const struct traffic_answer *a = q->audit_count ? traffic_answer_of(t, q, s->model) : NULL;
+        if (a)
+            interval_pairs_add(&p, (double)q->cost, (double)a->cost);
+    }
+    if (p.n < MIN_AUDITS || !(p.y > 0))
+        return false;
+    s->basis = BASIS_AUDITS;
+    s->n = (int64_t)p.n;
+    s->share = saving_of(&p);
+    return true;
+}
+
+/* The served answers' own tokens at the baseline's price: as if it were as wordy as they. */
+static bool by_prices(const struct traffic *t, const struct policy *policy,
+                      struct figures_saving *s)
+{
+    const struct policy_model *m =
+        policy ? policy_find_model(policy, slice_str(traffic_name(t, s->model))) : NULL;
+    struct interval_pairs p = {0};
+
+    for (size_t i = 0; m && i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        const struct traffic_answer *a = q->served >= 0 ? &q->answer[q->served] : NULL;
+        if (a && !q->cached)
+            interval_pairs_add(&p, (double)q->cost,
+                               (double)policy_cost(policy_price_at(m, a->started_wall_us),
+                                                   &a->usage, a->duration_us));
+    }
+    if (p.n < 2 || !(p.y > 0))
+        return false;
+    s->basis = BASIS_REPRICED;
+    s->n = (int64_t)p.n;
+    s->share = saving_of(&p);
+    return true;
+}
+
+static struct figures_saving saving(const struct traffic *t, const struct figures_options *o)
+{
+    int holdout = holdout_model(t);
+    struct figures_saving s = {.model = o->baseline    ? traffic_find(t, o->baseline)
+                                        : holdout >= 0 ? holdout
+                                                       : dearest_model(t),
+                               .share = {(double)NAN, (double)NAN, (double)NAN}};
+
+    if (s.model < 0)
+        s.why = o->baseline ? "The ledger has no answer of that model."
+                            : "No model has answered anything.";
+    else if (!by_holdout(t, &s) && !by_audits(t, &s) && !by_prices(t, o->policy, &s))
+        s.why = o->policy ? "There are too few requests held out on it or audited with it, and "
+                            "nothing to reprice."
+                          : "Fewer than 30 requests were held out on it or audited with it; with "
+                            "--config they can be repriced.";
+    return s;
+}
+
+/* ---- single models ---- */
+
+static int single_of(struct figures *f, int model)
+{
+    for (int i = 0; i < f->singles; i++)
+        if (f->single[i].model == model)
+            return i;
+    if (f->singles == FIGURES_MODELS)
+        return -1;
+    f->single[f->singles] = (struct figures_single){.model = model};
+    return f->singles++;
+}
+
+static bool is_compared(const struct figures *f, const struct traffic_request *q)
+{
+    if (q->audit_count == 0 || traffic_value(q) < 0)
+        return false;
+    for (int j = 0; j < f->singles; j++) {
+        const struct traffic_answer *a = traffic_answer_of(f->t, q, f->single[j].model);
+        if (!a || a->value < 0)
+            return false;
+    }
+    return true;
+}
+
+static void compare_models(struct figures *f)
+{
+    double n;
+
+    for (size_t i = 0; i < f->t->audits; i++)
+        if (f->t->audit[i].answer.value >= 0)
+            single_of(f, f->t->audit[i].answer.model);
+    for (size_t i = 0; i < f->t->requests && f->singles > 0; i++) {
+        const struct traffic_request *q = &f->t->request[i];
+        if (!is_compared(f, q))
+            continue;
+        f->compared++;
+        f->weir.cost += (double)q->cost;
+        f->weir.success += traffic_value(q);
+        for (int j = 0; j < f->singles; j++) {
+            const struct traffic_answer *a = traffic_answer_of(f->t, q, f->single[j].model);
+            f->single[j].cost_nanousd += (double)a->cost;
+            f->single[j].success += a->value;
+        }
+    }
+    n = fmax(1, (double)f->compared);
+    f->weir.cost /= n;
+    f->weir.success /= n;
+    for (int j = 0; j < f->singles; j++) {
+        f->single[j].cost_nanousd /= n;
+        f->single[j].success /= n;
+    }
+}
+
+/* ---- alarms ---- */
+
+/* First choices as their propensities say. Pins and holdouts are no choices. */
+static double choices(const struct traffic *t)
+{
+    struct evalue_drawn e = {0};
+    double p[EVALUE_ARMS];
+
+    for (size_t i = 0; i < t->requests; i++) {
+        const struct traffic_request *q = &t->request[i];
+        int chosen = -1;
+        double sum = 0;
+        for (int k = 0; q->step_count && k < q->step[0].count; k++) {
+            sum += p[k] = q->step[0].candidate[k].propensity;
+            chosen = q->step[0].candidate[k].model == q->step[0].chosen ? k : chosen;
+        }
+        if (chosen >= 0 && !q->holdout && fabs(sum - 1) < 1e-3)
+            evalue_drawn_add(&e, p, q->step[0].count, chosen);
+    }
+    return e.log_e;
+}
+
+/* Within each class labels should come for each model as often as it was served. */
+static double feedback(const struct figures *f)
+{
+    double log_e = 0;
+
+    for (int g = 0; g < f->classes; g++) {
+        double served[FIGURES_MODELS] = {0}, resolved[FIGURES_MODELS] = {0}, total = 0;
+        int model[FIGURES_MODELS], models = 0;
+        for (size_t i = 0; i < f->t->requests; i++) {
+            const struct traffic_request *q = &f->t->request[i];
+            int m, k = 0;
+            if (q->class != f->class[g].name || q->served < 0 || q->cached || q->audit_count)
+                continue;
+            m = q->answer[q->served].model;
+            while (k < models && model[k] != m)
+                k++;
+            if (k == FIGURES_MODELS)
+                continue;
+            if (k == models)
+                model[models++] = m;
+            served[k]++;
+            total++;
+            resolved[k] += traffic_value(q) >= 0;
+        }
+        for (int k = 0; k < models; k++)
+            served[k] /= total;
+        if (models > 1)
+            log_e += evalue_split(resolved, served, models, EVALUE_STRENGTH);
+    }
+    return log_e;
+}
+
+/* ---- all of it ---- */
+
+void figures_init(struct figures *f, const struct traffic *t, const struct figures_options *o)
+{
+    *f = (struct figures){.t = t, .failure_price = o->failure_price};
+    count_requests(f);
+    f->all = class_of(t, -1, o->failure_price);
+    f->class = mem_zalloc((size_t)t->groups[BY_CLASS] + 1, sizeof *f->class);
+    for (int i = 0; i < t->groups[BY_CLASS]; i++) {
+        struct figures_class c = class_of(t, t->group[BY_CLASS][i].name, o->failure_price);
+        if (c.requests > 0)
+            f->class[f->classes++] = c;
+    }
+    f->saving = saving(t, o);
+    compare_models(f);
+    f->choice_log_e = choices(t);
+    f->feedback_log_e = feedback(f);
+}
+
+void figures_clear(struct figures *f)
+{
+    free(f->class);
+}

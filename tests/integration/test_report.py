@@ -1,0 +1,164 @@
+"""weir report: what a real run cost and achieved, out of its ledger, beside a running weir."""
+
+import json
+import re
+import sqlite3
+from html.parser import HTMLParser
+
+import pytest
+from scripted import Upstream, whole
+
+import weirproc
+
+NAN = re.compile(r"\b-?(nan|inf)\b", re.I)
+UNSURE = "I'm sorry, but I can't help with that."
+
+
+def reply(text):
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+
+
+@pytest.fixture
+def big():
+    server = Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def policy(upstream, big, tmp_path):
+    return f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{tmp_path}/state", drain: 1s}}
+backends:
+  s: {{dialect: openai, url: "{upstream.url}"}}
+  b: {{dialect: openai, url: "{big.url}"}}
+models:
+  small: {{backend: s, price: {{input: 1, output: 1}}}}
+  big: {{backend: b, price: {{input: 10, output: 10}}}}
+routes:
+  - {{name: ladder, match: {{model: auto}}, cascade: [small, big], accept: 0.6, retry: {{per_model: 1}}}}
+"""
+
+
+@pytest.fixture
+def gateway(start, policy):
+    return start(policy)
+
+
+@pytest.fixture
+def report(weir, tmp_path):
+    def run(*argv):
+        return weir("report", "--ledger", tmp_path / "state" / "ledger.sqlite", *argv)
+    return run
+
+
+def figures(report, *argv):
+    done = report("--json", *argv)
+    assert done.returncode == 0, done.stderr
+    assert "NaN" not in done.stdout
+    return json.loads(done.stdout)
+
+
+def ask(gateway):
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+    _, head, _ = weirproc.http("POST", gateway.base + "/v1/chat/completions", body)
+    return head["x-request-id"]
+
+
+def test_a_run_with_feedback(gateway, policy, upstream, big, report, weir, tmp_path):
+    """4 requests: 3 small, 1 escalated; feedback on 3 of them, one of those bad."""
+    ids = []
+    for escalate in (False, False, False, True):
+        upstream.script.append(whole(reply(UNSURE if escalate else "41")))
+        if escalate:
+            big.script.append(whole(reply("42")))
+        ids.append(ask(gateway))
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 4, 10, "the requests are in the ledger")
+    before = figures(report)
+    assert before["cost_per_success"]["resolved"] == 0 and before["cost_per_success"]["success"]["value"] is None
+    assert "whether it was good" in report().stdout
+
+    for one, good in zip(ids[1:], (True, False, True)):
+        weirproc.http("POST", gateway.base + "/v1/feedback", {"request_id": one, "success": good})
+    weirproc.wait_until(lambda: figures(report)["cost_per_success"]["resolved"] == 3, 10, "the outcomes are")
+    f = figures(report, "--failure-price", "0.01")
+    small, both = 15000, 165000
+    assert f["cost_nanousd"] == f["attempts_cost_nanousd"] == 3 * small + both
+    assert f["requests"] | {"all": 4, "ok": 4, "escalated": 1, "decided": 4} == f["requests"]
+    all_ = f["cost_per_success"]
+    assert all_["successes"] == 2
+    assert all_["usd_per_success"]["value"] == pytest.approx((2 * small + both) / 2 / 1e9)
+    assert all_["effective_usd_per_success"] == pytest.approx((2 * small + both) / 2 / 1e9 + 0.01 * 0.5)
+    assert all_["success"]["low"] < 2 / 3 < all_["success"]["high"]
+    assert {g["name"]: g["cost_nanousd"] for g in f["spend"]["by_model"]} == {"small": 4 * small, "big": 150000}
+    assert {g["name"]: g["attempts"] for g in f["spend"]["by_role"]} == {"serve": 4, "escalated": 1}
+    assert f["saving"]["basis"] == "none" and f["saving"]["baseline"] == "big"
+
+    path = tmp_path / "weir.yaml"
+    path.write_text(policy)
+    repriced = json.loads(weir("report", "--config", path, "--json").stdout)["saving"]
+    assert repriced["basis"] == "repriced" and repriced["requests"] == 4
+    assert repriced["share"]["value"] == pytest.approx(1 - (3 * small + both) / (4 * 150000))
+
+    text = report().stdout
+    assert not NAN.search(text) and "requests 210000, attempts 210000" in text.lower()
+    assert "| all | 4 | 3 (75.0 %) | 66.67 [" in text
+
+
+class Page(HTMLParser):
+    VOID = {"meta"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        assert not any(k in ("src", "href") for k, _ in attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("tr", "td", "th"):
+            while self.open[-1] != tag:
+                self.open.pop()
+        if tag == "table":
+            while self.open[-1] in ("tr", "td", "th"):
+                self.open.pop()
+        assert self.open.pop() == tag
+
+
+def test_html_stands_alone(gateway, upstream, report, tmp_path):
+    ask(gateway)
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 1, 10, "the request is in the ledger")
+    with sqlite3.connect(tmp_path / "state" / "ledger.sqlite") as db:  # a client may call a class or a tenant anything
+        db.execute("UPDATE requests SET class = '<script>alert(1)</script>|x'")
+    assert report("--html", tmp_path / "r.html", "--md", tmp_path / "r.md").returncode == 0
+    html = (tmp_path / "r.html").read_text()
+    page = Page()
+    page.feed(html)
+    assert {"svg", "table", "style"} <= page.seen and "script" not in page.seen and not page.open
+    assert "prefers-color-scheme" in html and "@media print" in html and not NAN.search(html)
+    for line in (tmp_path / "r.md").read_text().splitlines():
+        if "alert" in line:
+            assert "\\<script>" in line and "\\|x" in line
+    assert report("--md", tmp_path / "no" / "r.md").returncode == 5
+
+
+def test_nothing_in_the_ledger(gateway, report, weir, tmp_path):
+    text = report().stdout
+    assert "Nothing was asked" in text and not NAN.search(text)
+    f = figures(report)
+    assert f["requests"]["all"] == 0 and f["saving"]["basis"] == "none"
+    missing = weir("report", "--ledger", tmp_path / "nothing.sqlite")
+    assert missing.returncode == 5 and "nothing.sqlite" in missing.stderr
+    for argv in (["--since", "soon"], ["--failure-price", "cheap"], ["--what"]):
+        assert report(*argv).returncode == 2
+    assert weir("report", "--config", tmp_path / "none.yaml").returncode == 3
+    assert re.search("--since AGE", weir("report", "--help").stdout)
+    assert report("--since", "2020-01-01").returncode == 0
