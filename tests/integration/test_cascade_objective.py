@@ -20,7 +20,7 @@ class Model(Upstream):
 
     def __init__(self, text):
         super().__init__()
-        self.text, self.fails, self.judged = text, False, 0
+        self.text, self.fails, self.hangs, self.judged = text, False, False, 0
 
     def reset(self):
         super().reset()
@@ -35,7 +35,9 @@ class Model(Upstream):
     def step(self, exchange):
         body = exchange.json()
         system = body["messages"][0]
-        if self.fails:
+        if self.hangs:
+            exchange.wait_gone(30)
+        elif self.fails:
             error(500)(exchange)
         elif system["role"] == "system" and system["content"].startswith("You grade answers"):
             self.judged += 1
@@ -254,6 +256,16 @@ def test_a_canary_that_fails_is_taken_out(search):
         return "canary out of use" in weir.tail(1 << 20)
     weirproc.wait_until(canary_is_out, 20, "the alarm")
     weirproc.wait_until(lambda: "small" not in decisions(weir, ask(weir))[0]["candidates"], 10, "no request for it")
+
+
+def test_a_drain_ends_audits(search, models):
+    weir = search("accept: 0.01\n    audit: {share: 1, judge: big}")
+    models["big"].hangs = True
+    head = ask(weir)
+    assert head["x-weir-model"] == "small", "the client does not wait"
+    weirproc.wait_until(lambda: models["big"].seen, 10, "the audit to be under way")
+    weir.stop()
+    assert not models["big"].judged
 
 
 def test_audits_need_no_judge_where_validators_know(search, tmp_path):
