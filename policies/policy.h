@@ -102,7 +102,8 @@ enum policy_precision {
     POLICY_PRECISION_INT8,
     POLICY_PRECISION_FP16
 };
-#define POLICY_ENCODER_STATIC "static"
+#define POLICY_ENCODER_STATIC  "static"
+#define POLICY_ENCODER_DEFAULT "all-minilm-l6-v2"
 
 /* What looks at each query before a route is chosen. Without such a section in the file: the static
  * tier alone, with weir's own heads, as soon as some route matches on a class. */

@@ -105,6 +105,8 @@ void policy_complete_cache(struct binder *b)
     }
     complete_guards(&d->cache.use);
     complete_judge(b, &d->cache.judge);
+    if (d->cache.semantic && !binder_written(b, &d->encoder))
+        d->encoder.model = POLICY_ENCODER_DEFAULT;
     if (d->cache.store == POLICY_STORE_REDIS)
         read_redis(b, &d->cache);
 }
@@ -152,17 +154,23 @@ static void check_semantic(struct binder *b, const struct policy_semantic *s)
                    "none and other guards contradict each other");
 }
 
-/* A table of word vectors does not tell "enable" from "disable": it is no ground to serve on. */
-static void check_encoder(struct binder *b, const struct policy *p)
+const struct place *policy_semantic_place(struct binder *b, const struct policy *p)
 {
     const struct place *at = binder_place(b, &b->draft->cache.use.semantic);
 
-    if (!p->cache.semantic || strcmp(p->encoder.model, POLICY_ENCODER_STATIC) != 0)
-        return;
     for (size_t i = 0; i < b->draft->written_routes; i++)
         if (p->routes[i].cache.semantic.on && binder_written(b, &p->routes[i].cache.semantic))
             at = binder_place(b, &p->routes[i].cache.semantic);
-    bind_error(b, at, "add 'encoder: {model: all-minilm-l6-v2}' at the top level, or remove it",
+    return at;
+}
+
+/* A table of word vectors does not tell "enable" from "disable": it is no ground to serve on. */
+static void check_encoder(struct binder *b, const struct policy *p)
+{
+    if (!p->cache.semantic || strcmp(p->encoder.model, POLICY_ENCODER_STATIC) != 0)
+        return;
+    bind_error(b, policy_semantic_place(b, p),
+               "write 'encoder: {model: all-minilm-l6-v2}', or remove it",
                "answers by meaning need an encoder with a transformer; the static tier never "
                "serves one");
 }

@@ -76,7 +76,7 @@ static void check_encoder(struct binder *b, const struct policy_encoder *e)
 }
 
 /* What the heads know; false when it cannot be told, which has been said where it is a fault. */
-static bool labels_of(struct binder *b, struct policy_labels *out)
+static bool labels_of(struct binder *b, const struct policy *p, struct policy_labels *out)
 {
     const struct policy_encoder *e = &b->draft->encoder;
     const char *key = NULL;
@@ -89,7 +89,10 @@ static bool labels_of(struct binder *b, struct policy_labels *out)
     if (err == ERR_NOT_FOUND && !b->options->resolve_secrets)
         return false;
     const struct place *at = binder_place(b, e);
-    bind_error(b, key ? binder_below(b, at, key) : at, NULL, "%s", why.s);
+    if (!binder_written(b, e) && p->cache.semantic)
+        bind_error(b, policy_semantic_place(b, p), NULL, "answers by meaning: %s", why.s);
+    else
+        bind_error(b, key ? binder_below(b, at, key) : at, NULL, "%s", why.s);
     return false;
 }
 
@@ -191,8 +194,8 @@ void policy_check_classes(struct binder *b, const struct policy *p)
             bind_error(b, binder_place(b, &m->min_confidence), "name the class that it is about",
                        "min_confidence has no effect without 'class'");
     }
-    bool wanted = p->matches_class || binder_written(b, &b->draft->encoder);
-    if (wanted && labels_of(b, &labels)) {
+    bool wanted = p->matches_class || p->cache.semantic || binder_written(b, &b->draft->encoder);
+    if (wanted && labels_of(b, p, &labels)) {
         for (size_t i = 0; i < p->route_count; i++)
             check_names(b, p, &p->routes[i].match, &labels);
         check_pins(b, p, &b->draft->decide.explore, &labels);

@@ -18,6 +18,8 @@ void policy_check_classes(struct binder *b, const struct policy *p);
  */
 void policy_complete_cache(struct binder *b);
 void policy_check_cache(struct binder *b, const struct policy *p);
+/* Where answers by meaning are asked for; they are. */
+const struct place *policy_semantic_place(struct binder *b, const struct policy *p);
 /* How each route decides (policy_check_decide.c); after the routes are all there. */
 void policy_complete_decide(struct binder *b);
 void policy_check_decide(struct binder *b, const struct policy *p);

@@ -846,7 +846,7 @@ static const struct spec_key encoder_keys[] = {
     {.name = "model",
      .type = SPEC_TEXT,
      AT(policy_encoder, model),
-     .deflt = "all-minilm-l6-v2",
+     .deflt = POLICY_ENCODER_DEFAULT,
      .also = "name path folder",
      .help = "A model that `weir model fetch` has fetched; or a folder, when it holds a `/` "
              "(relative to the policy file); or `static`: the table inside weir alone, no "
@@ -1030,7 +1030,8 @@ static const struct spec_key cache_semantic_keys[] = {
 OBJECT(
     cache_semantic, policy_semantic, "cache_semantic",
     "Answers to questions that mean the same, where everything but the user's last text is equal. "
-    "Needs an `encoder` with a transformer. Nothing is served before enough answers were "
+    "Needs a transformer: the `encoder` section's, or all-minilm-l6-v2 where there is none. "
+    "Nothing is served before enough answers were "
     "compared.");
 
 #define CACHE_USE_KEYS(type_, use_, inherit_)                                                      \
