@@ -12,11 +12,14 @@
 #include "backends/wire/openai_error.h"
 #include "backends/wire/openai_usage.h"
 
+#define FEW_CHOICES 4 /* with log-probabilities in one chunk: one, but for n > 1 */
+
 /* What one chunk holds, the last member of each name. */
 struct chunk {
     struct json_value choices, usage, groq, error, object; /* text.n == 0 when absent */
     size_t usage_count, model_count;                       /* occurrences */
-    bool logprobs;                                         /* some choice has them */
+    struct slice logprobs[FEW_CHOICES];                    /* of choices that have them */
+    size_t logprobs_count;                                 /* may exceed the array */
 };
 
 void openai_stream_init(struct openai_stream *s, enum wire_api api, int64_t n, bool include_usage,
@@ -112,7 +115,11 @@ static bool note_choices(struct openai_stream *s, struct chunk *c, size_t *count
             s->seen_mask |= UINT64_C(1) << choice.index;
         if (choice.finished)
             note_finish(s, choice.index);
-        c->logprobs |= openai_choice_has_logprobs(choice.logprobs);
+        if (openai_choice_has_logprobs(choice.logprobs)) {
+            if (c->logprobs_count < FEW_CHOICES)
+                c->logprobs[c->logprobs_count] = choice.logprobs.text;
+            c->logprobs_count++;
+        }
         if (s->signals)
             answer_signals_openai(s->signals, &choice);
         s->deltas += choice.text_bytes > 0;
@@ -264,12 +271,34 @@ static enum err emit_rewritten(struct openai_stream *s, const struct sse_event *
     return ERR_OK;
 }
 
+/* Nothing else is to be changed, and where they stand is known: no second walk. */
+static enum err emit_muted(struct openai_stream *s, const struct sse_event *e,
+                           const struct chunk *c)
+{
+    const char *from = e->raw.p, *end = e->raw.p + e->raw.n;
+    struct pen pen = {.rename = {NULL, 0}};
+
+    if (buf_reserve(s->relay.out, e->raw.n, &pen.p, &pen.cap))
+        return ERR_UPSTREAM_TOO_LARGE;
+    for (size_t i = 0; i < c->logprobs_count; i++) {
+        put(&pen, from, (size_t)(c->logprobs[i].p - from));
+        put(&pen, "null", 4);
+        from = c->logprobs[i].p + c->logprobs[i].n;
+    }
+    put(&pen, from, (size_t)(end - from));
+    buf_commit(s->relay.out, pen.n);
+    sse_relay_rewrote(&s->relay, e);
+    return ERR_OK;
+}
+
 static enum err emit(struct openai_stream *s, const struct sse_event *e, const struct chunk *c)
 {
     bool strip = !s->include_usage && c->usage_count > 0;
     bool rename = s->rename.p && c->model_count > 0;
-    bool mute = s->strip_logprobs && c->logprobs;
+    bool mute = s->strip_logprobs && c->logprobs_count > 0;
 
+    if (mute && !strip && !rename && !e->joined && c->logprobs_count <= FEW_CHOICES)
+        return emit_muted(s, e, c);
     return strip || rename || mute ? emit_rewritten(s, e, c, strip) : sse_relay_raw(&s->relay, e);
 }
 

@@ -19,12 +19,11 @@ static double clamp(double l)
  * good as impossible. */
 static size_t bucket_of(double surprise)
 {
-    int exponent, bucket;
-    double mantissa = frexp(surprise, &exponent); /* 0.5..1; 0 for 0 */
+    uint64_t bits;
+    int64_t bucket;
 
-    if (mantissa <= 0)
-        return 0;
-    bucket = 4 * (exponent - 1 - LEAST_EXPONENT) + (int)(8 * mantissa) - 4;
+    memcpy(&bits, &surprise, sizeof bits); /* >= 0: the exponent, and two bits of the fraction */
+    bucket = (int64_t)(bits >> 50 & 0x3fff) - 4 * (1023 + LEAST_EXPONENT);
     return bucket < 0                         ? 0
            : bucket >= TOKEN_LOGPROBS_BUCKETS ? TOKEN_LOGPROBS_BUCKETS - 1
                                               : (size_t)bucket;
@@ -72,17 +71,18 @@ static void slide(struct token_logprobs *t, double l)
 
 static void weigh(struct token_logprobs *t, double l, const double *others, size_t n)
 {
-    double best = TOKEN_LOGPROBS_FLOOR, mass = exp(l), entropy = -mass * l, margin;
+    /* Single precision is plenty here, and twice as fast. */
+    double best = TOKEN_LOGPROBS_FLOOR, mass = (double)expf((float)l), entropy = -mass * l, margin;
 
     for (size_t i = 0; i < n; i++) {
-        double other = clamp(others[i]), p = exp(other);
+        double other = clamp(others[i]), p = (double)expf((float)other);
 
         best = other > best ? other : best;
         mass += p;
         entropy -= p * other;
     }
-    if (mass < 1 - 1e-9)
-        entropy -= (1 - mass) * log1p(-mass);
+    if (mass < 1 - 1e-6)
+        entropy -= (1 - mass) * (double)logf((float)(1 - mass));
     margin = l - best;
     if (t->with_alternatives == 0 || margin < t->margin_min)
         t->margin_min = margin;
@@ -162,59 +162,214 @@ static bool read_number(struct json_value v, double *out)
     return true;
 }
 
-/* {"token": "...", "logprob": -0.1, ...}; alternatives, when there are any, in *top. */
-static bool read_token(struct json_value token, struct slice *text, double *l,
-                       struct json_value *top)
+/* ---- a token's record, the usual way ---- */
+
+/* {"token": "...", "logprob": -0.1, "bytes": [..], "top_logprobs": [{..}, ..]}. */
+struct record {
+    struct slice token;
+    double l;
+    bool told;
+    size_t others;
+    struct slice other_token[MAX_ALTERNATIVES];
+    double other[MAX_ALTERNATIVES];
+};
+
+static const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (unsigned char)*p <= ' ')
+        p++;
+    return p;
+}
+
+/* From the opening quote to behind the closing one; NULL where something is escaped, or the text
+ * ends. */
+static const char *plain_string(const char *p, const char *end)
+{
+    for (p++; p < end && *p != '"'; p++)
+        if (*p == '\\')
+            return NULL;
+    return p < end ? p + 1 : NULL;
+}
+
+/* With what is escaped, to behind the closing quote. */
+static const char *any_string(const char *p, const char *end)
+{
+    for (p++; p < end && *p != '"'; p++)
+        p += *p == '\\';
+    return p < end ? p + 1 : NULL;
+}
+
+/* Numbers, null, true and false; NULL: it is something else. */
+static const char *scalar_end(const char *p, const char *end)
+{
+    const char *from = p;
+
+    while (p < end && *p != ',' && *p != '}' && *p != ']' && (unsigned char)*p > ' ')
+        p++;
+    return p < end && p > from && *from != '"' && *from != '{' && *from != '[' ? p : NULL;
+}
+
+/* An array of scalars. */
+static const char *flat_array(const char *p, const char *end)
+{
+    const char *close = memchr(p, ']', (size_t)(end - p));
+
+    if (!close || memchr(p + 1, '[', (size_t)(close - p) - 1) ||
+        memchr(p + 1, '"', (size_t)(close - p) - 1) || memchr(p + 1, '{', (size_t)(close - p) - 1))
+        return NULL;
+    return close + 1;
+}
+
+static const char *read_record(const char *p, const char *end, struct record *r, bool inner);
+
+static const char *read_alternatives(const char *p, const char *end, struct record *r)
+{
+    struct record one;
+
+    for (p = skip_space(p + 1, end); p < end && *p == '{'; p = skip_space(p + 1, end)) {
+        p = read_record(p, end, &one, true);
+        if (!p)
+            return NULL;
+        if (one.told && r->others < MAX_ALTERNATIVES) {
+            r->other_token[r->others] = one.token;
+            r->other[r->others++] = one.l;
+        }
+        p = skip_space(p, end);
+        if (p < end && *p == ']')
+            break;
+    }
+    return p < end && *p == ']' ? p + 1 : NULL;
+}
+
+/* A member's value, from its first byte to behind its last. */
+static const char *read_member(struct slice key, const char *p, const char *end, struct record *r,
+                               bool inner)
+{
+    const char *from = p;
+
+    if (slice_eq(key, SLICE("token")) && *p == '"') {
+        p = any_string(p, end);
+        if (p)
+            r->token = slice_make(from, (size_t)(p - from));
+        return p;
+    }
+    if (slice_eq(key, SLICE("logprob"))) {
+        p = scalar_end(p, end);
+        r->told =
+            p && (*from == '-' || (*from >= '0' && *from <= '9')) &&
+            read_number((struct json_value){JSON_NUMBER, slice_make(from, (size_t)(p - from))},
+                        &r->l);
+        return p;
+    }
+    if (!inner && *p == '[' && slice_eq(key, SLICE("top_logprobs")))
+        return read_alternatives(p, end, r);
+    return *p == '"' ? any_string(p, end) : *p == '[' ? flat_array(p, end) : scalar_end(p, end);
+}
+
+/* p: at its brace. To behind the closing one; NULL: not the usual shape, to be read the long way.
+ */
+static const char *read_record(const char *p, const char *end, struct record *r, bool inner)
+{
+    r->token = slice_make("", 0);
+    r->told = false;
+    r->others = 0;
+    do {
+        const char *key = skip_space(p + 1, end), *behind;
+
+        if (key == end || *key != '"' || !(behind = plain_string(key, end)))
+            return NULL;
+        p = skip_space(skip_space(behind, end) + 1, end); /* the colon */
+        if (p >= end)
+            return NULL;
+        p = read_member(slice_make(key + 1, (size_t)(behind - key) - 2), p, end, r, inner);
+        if (!p)
+            return NULL;
+        p = skip_space(p, end);
+    } while (p < end && *p == ',');
+    return p < end && *p == '}' ? p + 1 : NULL;
+}
+
+static void take_record(struct token_logprobs *t, struct record *r)
+{
+    size_t n = 0;
+
+    if (!r->told)
+        return;
+    for (size_t i = 0; i < r->others; i++)
+        if (!slice_eq(r->other_token[i], r->token))
+            r->other[n++] = r->other[i];
+    token_logprobs_add(t, r->l, r->other, n);
+}
+
+/* ---- the long way: whatever a server may write ---- */
+
+static bool read_token(struct json_value token, struct record *r, struct json_value *top)
 {
     struct json_iter it;
     struct json_member m;
-    bool told = false;
 
-    *text = SLICE("");
+    r->token = slice_make("", 0);
+    r->told = false;
     if (token.type != JSON_OBJECT)
         return false;
     json_iter_init(&it, token);
     while (json_iter_next(&it, &m)) {
         if (member_is(&m, SLICE("logprob")))
-            told = read_number(m.value, l);
-        else if (member_is(&m, SLICE("token")))
-            *text = m.value.text;
+            r->told = read_number(m.value, &r->l);
+        else if (member_is(&m, SLICE("token")) && m.value.type == JSON_STRING)
+            r->token = m.value.text;
         else if (top && member_is(&m, SLICE("top_logprobs")))
             *top = m.value;
     }
-    return told;
+    return r->told;
 }
 
 static void take_token(struct token_logprobs *t, struct json_value token)
 {
-    double l, others[MAX_ALTERNATIVES];
-    struct slice chosen, text;
+    struct record r, one;
     struct json_value top = {0};
     struct json_iter it;
     struct json_member m;
-    size_t n = 0;
 
-    if (!read_token(token, &chosen, &l, &top))
+    r.others = 0;
+    if (!read_token(token, &r, &top))
         return;
     if (top.text.n && top.type == JSON_ARRAY) {
         json_iter_init(&it, top);
-        while (n < MAX_ALTERNATIVES && json_iter_next(&it, &m))
-            if (read_token(m.value, &text, &others[n], NULL) && !slice_eq(text, chosen))
-                n++;
+        while (r.others < MAX_ALTERNATIVES && json_iter_next(&it, &m))
+            if (read_token(m.value, &one, NULL)) {
+                r.other_token[r.others] = one.token;
+                r.other[r.others++] = one.l;
+            }
     }
-    token_logprobs_add(t, l, others, n);
+    take_record(t, &r);
 }
 
 void token_logprobs_content(struct token_logprobs *t, struct json_value array)
 {
+    const char *end = array.text.p + array.text.n, *p;
     struct json_iter it;
     struct json_member m;
+    struct record r;
 
     if (array.text.n == 0 || array.type != JSON_ARRAY)
         return;
     json_iter_init(&it, array);
-    while (json_iter_next(&it, &m))
-        take_token(t, m.value);
+    for (;;) {
+        const char *from = skip_space(array.text.p + it.pos, end);
+
+        if (from < end && *from == ',')
+            from = skip_space(from + 1, end);
+        p = from < end && *from == '{' ? read_record(from, end, &r, false) : NULL;
+        if (p) {
+            take_record(t, &r);
+            it.pos = (size_t)(p - array.text.p);
+        } else if (json_iter_next(&it, &m)) {
+            take_token(t, m.value);
+        } else {
+            return;
+        }
+    }
 }
 
 /* {"token": -0.1, ...}, the chosen token among them or not. */
