@@ -292,6 +292,7 @@ static bool is_alive(enum err err)
     case ERR_UPSTREAM_CONTEXT_LENGTH:
     case ERR_UPSTREAM_CONTENT_FILTER:
     case ERR_UPSTREAM_THINKING:
+    case ERR_UPSTREAM_LOGPROBS:
     case ERR_UPSTREAM_REJECTED:
     case ERR_UPSTREAM_RATE_LIMITED:
         return true;

@@ -161,13 +161,22 @@ static bool asks_usage(const struct policy_backend *b, const struct snapshot_bac
            !(sb->quirks->lacks & LACKS_STREAM_USAGE);
 }
 
+/* Whether a model's server understands the question shows only when it is asked: "logprobs are not
+ * supported with reasoning models" (OpenAI, 400). Once is enough for all. */
+static _Atomic bool *refuses_logprobs(const struct request *r, size_t model)
+{
+    return &r->snap->refuses_logprobs[model];
+}
+
 /* Answers that are judged are judged by them, where the model has them. */
 static bool wants_logprobs(const struct request *r, const struct policy_model *m)
 {
     const struct policy_decide *d = &r->route->decide;
 
     return d->mode != POLICY_DECIDE_ORDER && d->confidence.logprobs &&
-           (m->capabilities & CAP_LOGPROBS);
+           (m->capabilities & CAP_LOGPROBS) && !r->flow.without_logprobs &&
+           !atomic_load_explicit(refuses_logprobs(r, (size_t)(m - r->snap->policy->models)),
+                                 memory_order_relaxed);
 }
 
 static enum err write_body(struct request *r, const struct policy_model *m,
@@ -535,6 +544,19 @@ static enum err judge_whole(struct request *r)
     return ERR_OK;
 }
 
+/* Its words name them one way or another: error.param "logprobs", "'logprobs' is not supported", an
+ * unknown field "top_logprobs". */
+static bool refused_logprobs(struct request *r, const struct attempt *at)
+{
+    struct slice body = buf_slice(&r->body);
+
+    if (!at->asked_logprobs || (at->status != 400 && at->status != 422) ||
+        !memmem(body.p, body.n, "logprobs", 8))
+        return false;
+    atomic_store_explicit(refuses_logprobs(r, at->model), true, memory_order_relaxed);
+    return true;
+}
+
 static enum err judge(struct request *r, const struct upstream_result *res)
 {
     const struct attempt *at = r->attempt;
@@ -549,6 +571,8 @@ static enum err judge(struct request *r, const struct upstream_result *res)
         return judge_whole(r);
     if (at->status >= 200 && at->status < 400)
         return ERR_UPSTREAM_PROTOCOL;
+    if (refused_logprobs(r, at))
+        return ERR_UPSTREAM_LOGPROBS;
     return answer_classify(attempt_dialect(r, at), at->status, buf_slice(&r->body));
 }
 

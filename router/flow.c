@@ -100,6 +100,7 @@ static struct flow_action ask_step(struct flow *f, int step)
 {
     f->step = step;
     f->without_thinking = true;
+    f->without_logprobs = false;
     f->attempts_on_model = 0;
     f->tried = 0;
     return call(f, false);
@@ -169,6 +170,14 @@ static bool mended_without_thinking(struct flow *f, enum err err)
 
 /* Before the commit: the same endpoint, another one, the next model, or the end, as the error's
  * table entry allows. */
+static bool mended_without_logprobs(struct flow *f, enum err err)
+{
+    if (err != ERR_UPSTREAM_LOGPROBS || f->without_logprobs || attempts_used_up(f))
+        return false;
+    f->without_logprobs = true;
+    return true;
+}
+
 static struct flow_action flow_failed(struct flow *f, const struct flow_event *ev)
 {
     enum err err = ev->err;
@@ -180,7 +189,7 @@ static struct flow_action flow_failed(struct flow *f, const struct flow_event *e
         return finish(
             f, FLOW_CUT,
             err); /* bytes of this answer are with the client: no other attempt can follow */
-    if (mended_without_thinking(f, err))
+    if (mended_without_thinking(f, err) || mended_without_logprobs(f, err))
         return call(f, false);
     if (how == ERR_RETRY_NEVER)
         return give_up(f, err);

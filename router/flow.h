@@ -34,7 +34,8 @@
  * Once a byte of an answer has reached the client (STREAMING) there is no other attempt:
  * flow_failed says so in one place. Where a failure may go is the error's own property
  * (base/err.def): the same endpoint, another one, or only the next model. One failure is mended by
- * asking the same model again otherwise: ERR_UPSTREAM_THINKING, once, without earlier thinking. */
+ * asking the same model again otherwise: ERR_UPSTREAM_THINKING, once, without earlier thinking. So
+ * is ERR_UPSTREAM_LOGPROBS, without that question. */
 #ifndef ROUTER_FLOW_H
 #define ROUTER_FLOW_H
 
@@ -148,6 +149,7 @@ struct flow {
     int escalations;       /* attempts whose answers were passed over: not failures */
     bool called;           /* the call that was ordered has become an attempt */
     int endpoint;          /* of the attempt in flight; set by the performer through flow_called */
+    bool without_logprobs; /* this model refused to be asked for them */
     bool without_thinking; /* attempts go without earlier turns' thinking: it was refused, or this
                               is another model than the route's first, which most likely thought */
     enum err last_err;

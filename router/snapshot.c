@@ -92,6 +92,7 @@ struct snapshot *snapshot_new(struct policy *p, struct endpoint_registry *reg, u
         fill_hashes(s->arena, b, sb);
         fill_headers(s->arena, b, sb);
     }
+    s->refuses_logprobs = ARENA_ARRAY(s->arena, _Atomic bool, p->model_count);
     s->validators = ARENA_ARRAY(s->arena, struct validate_set *, p->route_count);
     for (size_t i = 0; i < p->route_count; i++)
         s->validators[i] = validate_set_new(&p->routes[i].decide.confidence);

@@ -4,6 +4,7 @@
 #ifndef ROUTER_SNAPSHOT_H
 #define ROUTER_SNAPSHOT_H
 
+#include <stdatomic.h>
 #include "backends/endpoints.h"
 #include "backends/upstream.h"
 #include "backends/wire/quirks.h"
@@ -41,6 +42,7 @@ struct snapshot {
     uint64_t serial;                   /* grows by one with each load */
     struct classifier *classifier;     /* owned reference; NULL: no route hangs on a class */
     struct embedder *embedder;         /* held; NULL: no transformer */
+    _Atomic bool *refuses_logprobs;    /* owned; of each model: it did, when asked for them */
     struct validate_set **validators;  /* owned; of each route; NULL: it has none */
     struct cache *cache;               /* borrowed from control; NULL: no route uses one */
     struct daily_cap *

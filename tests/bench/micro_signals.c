@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "router/confidence.h"
 
-#define ROUNDS    61
-#define STREAMS   20
+#define ROUNDS    401
+#define STREAMS   1
 #define CHUNKS    256
 #define MAX_BYTES ((size_t)1 << 20)
 

@@ -61,7 +61,10 @@ server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{
 backends:
   llama: {{dialect: openai, url: "{chat_url}"}}
   embedder: {{dialect: openai, url: "{embed_url}"}}
+  quirky: {{dialect: openai, server: llama_cpp, url: "{chat_url}"}}
 models:
+  judged-first: {{backend: quirky, name: tiny, context: 32768, price: {{input: 1.00, output: 2.00}}}}
+  judged-last: {{backend: quirky, name: tiny, context: 32768, price: {{input: 1.00, output: 2.00}}}}
   tiny: {{backend: llama, context: 32768, quantization: q8_0, price: {{input: 1.00, cached_input: 0.10, output: 2.00}}}}
   tiny-embed: {{backend: embedder, capabilities: [embeddings], price: {{input: 0.50}}}}
 aliases: {{auto: tiny}}
@@ -69,6 +72,12 @@ routes:
   - name: default
     match: {{model: [tiny]}}
     cascade: [tiny]
+  - {{name: judged, match: {{model: judged}}, cascade: [judged-first, judged-last], accept: 0.001}}
+  - name: blind
+    match: {{model: blind}}
+    cascade: [judged-first, judged-last]
+    accept: 0.001
+    confidence: {{logprobs: false}}
   - name: embed
     match: {{model: [tiny-embed], api: [embeddings]}}
     cascade: [tiny-embed]
@@ -123,6 +132,53 @@ def ledger_rows(weir, model):
         return [dict(row) for row in db.execute("SELECT * FROM attempts WHERE model = ? ORDER BY started_wall_us", (model,))]
     finally:
         db.close()
+
+
+# ---- log-probabilities ----
+
+def judge(client, model="judged", **more):
+    return client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, temperature=0, max_tokens=12, seed=1, **more)
+
+
+def test_log_probabilities_are_read_and_not_shown(client, direct):
+    plain, answers = ask(direct), {m: judge(client, m) for m in ("judged", "blind")}
+    for raw in answers.values():
+        got = raw.parse()
+        assert content(got) == content(plain) and got.choices[0].logprobs is None
+        assert raw.headers["x-weir-model"] == "judged-first"
+    sure = {m: float(raw.headers["x-weir-confidence"]) for m, raw in answers.items()}
+    assert sure["judged"] != sure["blind"], "they say something"
+
+
+def test_a_judged_stream_shows_none_either(client, direct):
+    got = list(client.chat.completions.create(model="judged", messages=MESSAGES, temperature=0, max_tokens=12, seed=1, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in got if c.choices) == content(ask(direct))
+    assert all(choice.logprobs is None for c in got for choice in c.choices)
+
+
+@pytest.mark.parametrize("top", [1, 2, 7])
+def test_a_client_that_asks_gets_its_own_number(client, direct, top):
+    plain = ask(direct, logprobs=True, top_logprobs=top).choices[0].logprobs.content
+    whole = judge(client, logprobs=True, top_logprobs=top).parse().choices[0].logprobs.content
+    stream = judge(client, logprobs=True, top_logprobs=top, stream=True).parse()
+    streamed = [t for c in stream for choice in c.choices if choice.logprobs for t in choice.logprobs.content or []]
+    for got in (whole, streamed):
+        assert [(t.token, len(t.top_logprobs)) for t in got] == [(t.token, len(t.top_logprobs)) for t in plain]
+        assert all(a.logprob == pytest.approx(b.logprob, abs=1e-3) for a, b in zip(got, plain))
+
+
+def test_a_stream_with_tools_is_not_asked_for_what_the_server_refuses(client):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    got = list(client.chat.completions.create(model="judged", messages=MESSAGES, temperature=0, max_tokens=4, stream=True,
+                                              tools=[tool], tool_choice="none"))
+    assert got[-1].choices == [] or got[-1].choices[0].finish_reason
+
+
+def test_text_completions_are_judged_alike(client, direct):
+    more = {"prompt": "the time of", "temperature": 0, "max_tokens": 8, "seed": 1}
+    got = client.completions.create(model="judged", **more)
+    assert got.choices[0].text == direct.completions.create(model="tiny", **more).choices[0].text
+    assert got.choices[0].logprobs is None
 
 
 def test_chat_is_what_the_engine_says(client, direct):

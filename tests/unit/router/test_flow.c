@@ -223,6 +223,26 @@ static void test_refused_thinking_is_final_elsewhere(void **state)
     assert_int_equal(failed(&f, ERR_UPSTREAM_THINKING, -1).kind, FLOW_CUT);
 }
 
+static void test_refused_logprobs_are_left_out_for_that_model(void **state)
+{
+    struct flow f;
+    struct flow_action a;
+
+    (void)state;
+    start(&f, limits_of(2, 1, 9, 1));
+    a = failed(&f, ERR_UPSTREAM_LOGPROBS, -1);
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 0);
+    assert_true(f.without_logprobs);
+    flow_called(&f, 0);
+    a = failed(&f, ERR_UPSTREAM_LOGPROBS, -1); /* nothing was asked: the next model */
+    assert_int_equal(a.kind, FLOW_CALL);
+    assert_int_equal(a.step, 1);
+    assert_false(f.without_logprobs);
+    start(&f, limits_of(1, 1, 1, 1)); /* no attempt is left */
+    assert_int_equal(failed(&f, ERR_UPSTREAM_LOGPROBS, -1).kind, FLOW_FAIL);
+}
+
 static void test_budget_refusal_moves_on(void **state)
 {
     struct flow f;
@@ -765,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_rejections_are_final),
         cmocka_unit_test(test_refused_thinking_is_left_out_once),
         cmocka_unit_test(test_refused_thinking_is_final_elsewhere),
+        cmocka_unit_test(test_refused_logprobs_are_left_out_for_that_model),
         cmocka_unit_test(test_budget_refusal_moves_on),
         cmocka_unit_test(test_lonely_endpoint_is_asked_again),
         cmocka_unit_test(test_busy),
