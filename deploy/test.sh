@@ -159,7 +159,7 @@ run_lint() {
 }
 
 # Pure arithmetic that takes long and has no second thread to race with.
-single_threaded='test_(encoder_golden|bert_cpu|cpu_ops|bert_model|wordpiece|heads|centroids|static_table|safetensors|guard|risk|pandora)'
+single_threaded='test_(encoder_golden|bert_cpu|cpu_ops|bert_model|wordpiece|heads|centroids|static_table|safetensors|guard|risk|pandora|tally|curve|scorer|evaluate|exante|request_plan|beliefs)'
 
 # The programs of a tree that did not build are not tested: its one failure says enough.
 declare -A built # preset -> exit status of its build

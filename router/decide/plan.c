@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#define LITTLE_KNOWN 15.0 /* labels */
+
 const char *plan_reason_name(enum plan_reason r)
 {
     static const char *const names[] = {
@@ -140,17 +142,31 @@ static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, c->allowed, p->q.explore, c->propensity);
     int arm = draw_from(p, c->propensity);
+    if (p->q.beliefs->arm[arm].labels < LITTLE_KNOWN) {
+        p->tried = arm;
+        p->trust = c->index[best_index(p, c)] - c->index[arm];
+    }
     return ask(p, c, arm, PLAN_FIRST);
+}
+
+/* What the answer in hand is worth. An arm that was drawn although another's index was better is
+ * judged by the belief in which it was the best: else its answers would be paid for, passed over
+ * and never get a label, and what is not known of it would stay so. Only where little is known and
+ * no score tells the good answers from the others: good ones are served anyway. */
+static double worth_in_hand(const struct plan *p)
+{
+    double trust = p->best == p->tried && !p->refuted[p->best] ? p->trust : 0;
+
+    return p->q.beliefs->price.v * p->best_p + trust;
 }
 
 /* Stop or go on: the rule's choice, but for a small share in which all choices are equal. */
 static struct plan_step next_by_objective(struct plan *p, struct plan_choice *c)
 {
-    double v = p->q.beliefs->price.v;
     int best = best_index(p, c), rule, choices = __builtin_popcount(c->allowed) + 1, drawn;
     uint32_t each;
 
-    rule = best >= 0 && v * p->best_p < c->index[best] ? best : -1;
+    rule = best >= 0 && worth_in_hand(p) < c->index[best] ? best : -1;
     if (best < 0)
         return surely(p, c, -1, PLAN_EXHAUSTED);
     if (!p->q.explore || p->q.beliefs->flip <= 0)

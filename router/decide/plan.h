@@ -96,9 +96,11 @@ struct plan {
     struct rng rng;
     unsigned asked; /* answered, failed, or under way */
     unsigned answered;
-    int arm;  /* under way */
-    int last; /* that answered, -1 */
-    int best; /* answer in hand, -1 */
+    int arm;      /* under way */
+    int last;     /* that answered, -1 */
+    int best;     /* answer in hand, -1 */
+    int tried;    /* the first arm, when it was drawn; -1 */
+    double trust; /* by how much the best index was above its own */
     double best_p;
     double spent_nanousd;
     double cost[PANDORA_BOXES]; /* with latency's price */
