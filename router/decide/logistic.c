@@ -92,6 +92,7 @@ static void solve(const double *hessian, const double *gradient, int n, double *
 {
     double factor[N * N];
 
+    memset(factor, 0, (size_t)(n * n) * sizeof *factor);
     for (int i = 0; i < n; i++)
         for (int j = 0; j <= i; j++) {
             double sum = hessian[i * n + j];
