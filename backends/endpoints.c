@@ -25,6 +25,8 @@
  * difference each. */
 #define EWMA_SHIFT    3
 #define MAX_ENDPOINTS 64 /* bits of the exclude mask */
+/* Of a backend's room: what requests of weir's own may fill, one part in so many. */
+#define BACKGROUND_PART 4
 
 #define GET(field)        atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -234,6 +236,47 @@ int endpoint_acquire_affine(struct endpoint_shared *const *eps, const uint64_t *
         return i;
     /* None is well, or another worker took the last place: as without affinity. */
     return endpoint_acquire(eps, n, exclude_mask, max_in_flight, now_us, rng);
+}
+
+/* ---- requests of weir's own ---- */
+
+static int64_t background_room(int n, int64_t max_in_flight)
+{
+    int64_t part = max_in_flight < INT64_MAX / MAX_ENDPOINTS ? n * max_in_flight / BACKGROUND_PART
+                                                             : max_in_flight / BACKGROUND_PART;
+
+    return part > 0 ? part : 1;
+}
+
+/* Sequentially consistent: of two that enter at the same time on different endpoints at least one
+ * sees the other. */
+static int64_t background_count(struct endpoint_shared *const *eps, int n)
+{
+    int64_t count = 0;
+
+    for (int i = 0; i < n; i++)
+        count += atomic_load(&eps[i]->background);
+    return count;
+}
+
+bool endpoint_background_has_room(struct endpoint_shared *const *eps, int n, int64_t max_in_flight)
+{
+    return max_in_flight < 0 || background_count(eps, n) < background_room(n, max_in_flight);
+}
+
+bool endpoint_background_enter(struct endpoint_shared *const *eps, int n, int at,
+                               int64_t max_in_flight)
+{
+    atomic_fetch_add(&eps[at]->background, 1);
+    if (max_in_flight < 0 || background_count(eps, n) <= background_room(n, max_in_flight))
+        return true;
+    atomic_fetch_sub(&eps[at]->background, 1);
+    return false;
+}
+
+void endpoint_background_leave(struct endpoint_shared *e)
+{
+    atomic_fetch_sub(&e->background, 1);
 }
 
 /* ---- what came of it ---- */

@@ -20,7 +20,8 @@
 
 struct endpoint_shared { /* one per endpoint and process, zero-initialised */
     _Atomic int64_t in_flight;
-    _Atomic int64_t ewma_us; /* of first-byte latency of successes; 0: unknown */
+    _Atomic int64_t background; /* of them: requests of weir's own, which leave room for clients */
+    _Atomic int64_t ewma_us;    /* of first-byte latency of successes; 0: unknown */
     _Atomic int64_t
         ewma_at_us; /* monotonic: when it was learnt; it halves every 5 s without news */
     _Atomic int64_t ejected_until_us; /* monotonic; 0: healthy */
@@ -53,6 +54,15 @@ int endpoint_acquire_affine(struct endpoint_shared *const *eps, const uint64_t *
  * error. ERR_CLIENT_GONE neither helps nor harms. */
 void endpoint_release(struct endpoint_shared *e, enum err err, int64_t first_byte_us,
                       int64_t now_us);
+/* For a request of weir's own, on the endpoint `at` that it has acquired: it stays within the share
+ * of the backend's room (n endpoints, max_in_flight each) that is not kept for clients: a quarter,
+ * at least one. false: that share is taken; the endpoint is then still to be released. true: pair
+ * with endpoint_background_leave, before the release. _has_room: would it be so now, if nobody else
+ * came? No limit, no share. */
+bool endpoint_background_has_room(struct endpoint_shared *const *eps, int n, int64_t max_in_flight);
+bool endpoint_background_enter(struct endpoint_shared *const *eps, int n, int at,
+                               int64_t max_in_flight);
+void endpoint_background_leave(struct endpoint_shared *e);
 bool endpoint_healthy(const struct endpoint_shared *e, int64_t now_us);
 
 #endif

@@ -202,8 +202,9 @@ static enum err write_body(struct request *r, const struct policy_model *m,
     return ERR_UNTRANSLATABLE;
 }
 
-static int acquire(struct request *r, const struct policy_model *m, const struct policy_backend *b,
-                   const struct snapshot_backend *sb, uint64_t exclude_mask, int64_t now_us)
+static int acquire_any(struct request *r, const struct policy_model *m,
+                       const struct policy_backend *b, const struct snapshot_backend *sb,
+                       uint64_t exclude_mask, int64_t now_us)
 {
     if (!sb->hashes || sb->count == 1)
         return endpoint_acquire(sb->shared, sb->count, exclude_mask, b->max_in_flight, now_us,
@@ -211,6 +212,23 @@ static int acquire(struct request *r, const struct policy_model *m, const struct
     return endpoint_acquire_affine(sb->shared, sb->hashes, sb->count, exclude_mask,
                                    b->max_in_flight, affinity_prefix(&r->ask, slice_str(m->name)),
                                    now_us, &r->env->rng);
+}
+
+/* What has no client leaves room for those that have one. */
+static int acquire(struct request *r, const struct policy_model *m, const struct policy_backend *b,
+                   const struct snapshot_backend *sb, uint64_t exclude_mask, int64_t now_us)
+{
+    int e;
+
+    if (!r->background)
+        return acquire_any(r, m, b, sb, exclude_mask, now_us);
+    if (!endpoint_background_has_room(sb->shared, sb->count, b->max_in_flight))
+        return -1;
+    e = acquire_any(r, m, b, sb, exclude_mask, now_us);
+    if (e < 0 || endpoint_background_enter(sb->shared, sb->count, e, b->max_in_flight))
+        return e;
+    endpoint_release(sb->shared[e], ERR_CLIENT_GONE, -1, now_us);
+    return -1;
 }
 
 static const struct upstream_handler handler;
@@ -364,6 +382,8 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
     /* Seconds of hardware are used whatever comes of them; a request that never left used none. */
     at->cost = policy_cost(at->price, &at->usage, sent ? at->duration_us : 0);
     sb = &r->snap->backends[r->snap->policy->models[at->model].backend];
+    if (r->background)
+        endpoint_background_leave(sb->shared[at->endpoint]);
     endpoint_release(sb->shared[at->endpoint], err, at->first_byte_us, now_us);
     meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost,
                    at->duration_us);

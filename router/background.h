@@ -3,9 +3,11 @@
  * far as an answer is needed, but have no client, no class and no cache: the route is given, the
  * reply is read and not sent.
  *
- * Few at a time, never instead of a client: what finds no room is refused at once, and all end when
- * the worker drains. Each has ledger rows of its own, under the x-request-id of the request that
- * caused it, with `purpose` and `role` saying what it was for, booked to that request's tenant.
+ * Few at a time, never instead of a client: of a backend's room (max_in_flight of each endpoint)
+ * all of them together fill a quarter at most, or one place; what finds no room is refused at once,
+ * and all end when the worker drains. Each has ledger rows of its own, under the x-request-id of
+ * the request that caused it, with `purpose` and `role` saying what it was for, booked to that
+ * request's tenant.
  *
  * threads: the worker's. Starting never calls back; `done` comes through the mailbox. */
 #ifndef ROUTER_BACKGROUND_H

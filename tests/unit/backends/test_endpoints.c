@@ -231,6 +231,79 @@ static void test_limit_holds_across_threads(void **state)
         assert_int_equal(shared[i].in_flight, 0);
 }
 
+/* Two endpoints of 8 places each are 16: requests of weir's own have 4 of them together, wherever
+ * they lie, and clients the rest. */
+static void test_background_leaves_room(void **state)
+{
+    int at[16];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_true(endpoint_background_has_room(eps, 2, 8));
+        at[i] = endpoint_acquire(eps, 2, 0, 8, SECOND, &rng);
+        assert_true(endpoint_background_enter(eps, 2, at[i], 8));
+    }
+    assert_false(endpoint_background_has_room(eps, 2, 8));
+    for (int i = 0; i < 2; i++)
+        assert_false(endpoint_background_enter(eps, 2, i, 8)); /* and leaves nothing behind */
+    assert_int_equal(shared[0].background + shared[1].background, 4);
+    for (int i = 4; i < 16; i++)
+        assert_in_range(at[i] = endpoint_acquire(eps, 2, 0, 8, SECOND, &rng), 0, 1);
+    assert_int_equal(endpoint_acquire(eps, 2, 0, 8, SECOND, &rng), -1);
+    endpoint_background_leave(eps[at[0]]);
+    assert_true(endpoint_background_has_room(eps, 2, 8)); /* whether or not the backend is full */
+    assert_true(endpoint_background_has_room(eps, 2, -1));
+    for (int i = 0; i < 3; i++)
+        assert_true(endpoint_background_enter(eps, 2, 0, -1));
+}
+
+/* A quarter of little is one, of the whole backend. */
+static void test_background_has_one_place(void **state)
+{
+    (void)state;
+    assert_true(endpoint_background_enter(eps, 3, 2, 1));
+    assert_false(endpoint_background_has_room(eps, 3, 1));
+    assert_false(endpoint_background_enter(eps, 3, 0, 1));
+    endpoint_background_leave(eps[2]);
+    assert_true(endpoint_background_enter(eps, 3, 0, 1));
+}
+
+/* 4 x 3 places: never more than 3 of them, also when eight threads come at once. */
+static void *hammer_background(void *arg)
+{
+    static _Atomic int inside;
+    int *over = arg;
+    struct rng own;
+
+    rng_seed_os(&own);
+    for (int i = 0; i < 20000; i++) {
+        int at = (int)rng_below(&own, 4);
+
+        if (!endpoint_background_enter(eps, 4, at, 3))
+            continue;
+        *over += atomic_fetch_add(&inside, 1) >= 3;
+        atomic_fetch_sub(&inside, 1);
+        endpoint_background_leave(eps[at]);
+    }
+    return NULL;
+}
+
+static void test_background_room_across_threads(void **state)
+{
+    pthread_t t[8];
+    int over[8] = {0};
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, hammer_background, &over[i]), 0);
+    for (int i = 0; i < 8; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(over[i], 0);
+    }
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(shared[i].background, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +318,9 @@ int main(void)
         cmocka_unit_test_setup(test_all_ejected, setup),
         cmocka_unit_test_setup(test_neutral_outcomes, setup),
         cmocka_unit_test_setup(test_limit_holds_across_threads, setup),
+        cmocka_unit_test_setup(test_background_leaves_room, setup),
+        cmocka_unit_test_setup(test_background_has_one_place, setup),
+        cmocka_unit_test_setup(test_background_room_across_threads, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
