@@ -176,7 +176,7 @@ if wanted dev && build_step dev; then run_step "dev: tests" run_ctest dev || tru
 if wanted asan && build_step asan; then run_step "asan: tests" run_ctest asan || true; fi
 if wanted tsan && build_step tsan; then
     # Pure codecs have no second thread; the fuzz replays and golden files would only cost time here.
-    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden|arch|gpu' -E "$single_threaded" || true
+    run_step "tsan: tests" run_ctest tsan -LE 'fuzz|golden|arch|gpu|threads_elsewhere' -E "$single_threaded" || true
     # Clients and servers of one test take turns, so that a run keeps one core busy: this one goes beside the other.
     if wanted conformance; then
         run_step "tsan: conformance" run_conformance tsan tsan-conformance fixed_addresses >"$out/tsan-conformance.log" 2>&1 &

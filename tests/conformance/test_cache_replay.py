@@ -14,27 +14,9 @@ import pytest
 
 from scripted import OK_REPLY, ROLE, Upstream, answer, chunk, error, event, raw, stream, usage_chunk, whole
 from test_accounting import cost, rows
-from weirproc import Process, Weir, build_dir, http as ask_http, wait_until
+from weirproc import Redis, Weir, build_dir, http as ask_http, wait_until
 
 KEY_A, KEY_B = "sk-weir-cache-a", "sk-weir-cache-b"
-
-
-class Redis(Process):
-    """redis-server on a Unix socket of its own, nothing on disk."""
-
-    def __init__(self, folder):
-        self.socket = folder / "redis.sock"
-        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"],
-                         folder / "redis.log")
-        wait_until(lambda: self.alive() and self.ping(), 10, "redis-server to answer")
-
-    def ping(self):
-        done = subprocess.run(["redis-cli", "-s", str(self.socket), "ping"], capture_output=True, check=False)
-        return b"PONG" in done.stdout
-
-    def kill(self):
-        self.child.kill()
-        self.child.wait()
 
 
 def policy(url, folder, cache="{}", dialect="openai", extra="", workers=2, tenants=False, route="", server=""):

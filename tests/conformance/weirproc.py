@@ -89,6 +89,29 @@ class Process:
             raise AssertionError(f"{self.argv[0]} did not end within {timeout_s} s of SIGTERM:\n{self.tail()}") from None
         assert status == 0, f"{self.argv[0]} ended with {status}:\n{self.tail()}"
 
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+
+class Redis(Process):
+    """redis-server on a Unix socket of its own; nothing on disk unless `options` say so."""
+
+    def __init__(self, folder, *options):
+        self.folder, self.socket, self.options = Path(folder), Path(folder) / "redis.sock", options
+        self.url = f"unix:{self.socket}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    def start(self):
+        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", self.folder, "--save", "",
+                          *self.options], self.folder / "redis.log")
+        wait_until(lambda: self.alive() and self.cli("PING") == "PONG", 10, "redis-server to answer")
+
+    def cli(self, *words):
+        done = subprocess.run(["redis-cli", "-s", str(self.socket), *map(str, words)], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
 
 class Weir(Process):
     """weir serve with the given policy text, ready to serve. base: "http://127.0.0.1:PORT", admin likewise."""

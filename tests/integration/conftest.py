@@ -70,10 +70,6 @@ class Gateway(weirproc.Weir):
     def until(self, condition, what, timeout_s=15):
         return weirproc.wait_until(lambda: self.alive() and condition(), timeout_s, what)
 
-    def kill(self):
-        self.child.kill()
-        self.child.wait()
-
 
 @pytest.fixture
 def upstream():

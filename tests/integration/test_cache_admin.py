@@ -16,20 +16,9 @@ import pytest
 
 from conftest import CLEAN_ENV, Gateway
 from scripted import OK_REPLY, Upstream, whole
-from weirproc import Process, http as ask_http, wait_until
+from weirproc import Redis, http as ask_http, wait_until
 
 ROOT_KEY, USER_KEY = "sk-weir-admin-root", "sk-weir-admin-user"
-
-
-class Redis(Process):
-    def __init__(self, folder):
-        self.socket = folder / "redis.sock"
-        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"],
-                         folder / "redis.log")
-        wait_until(lambda: self.alive() and b"PONG" in self.cli("ping"), 10, "redis-server to answer")
-
-    def cli(self, *words):
-        return subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True, check=False).stdout
 
 
 def policy(url, folder, cache="{}"):
@@ -478,8 +467,7 @@ def test_the_doctor_finds_what_is_wrong_with_a_redis(program, tmp_path):
         assert re.search(r"^problem +eviction .*allkeys-lru", said, re.M) and "of 50MiB" in said or "of 50MB" in said
         redis.cli("config", "set", "maxmemory-policy", "volatile-lfu")
         it.cli("doctor")
-        redis.child.kill()
-        redis.child.wait()
+        redis.kill()
         it.gateway.until(lambda: checks(it)["store"]["state"] == "problem", "the loss of Redis to be seen")
         assert "everything misses" in it.cli("doctor", code=1).stdout
         # Nothing is changed while it is away, and that is said and recorded.

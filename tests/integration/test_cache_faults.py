@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import scripted
-from weirproc import Process, Weir, build_dir, http, wait_until
+from weirproc import Redis, Weir, build_dir, http, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 
@@ -28,26 +28,8 @@ KEYS = {"a": "sk-weir-faults-a", "b": "sk-weir-faults-b"}
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
-class Redis(Process):
-    def __init__(self, folder, *options):
-        self.folder, self.socket, self.options = folder, folder / "redis.sock", options
-        self.start()
-
-    def start(self):
-        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", self.folder, "--save", "",
-                          *self.options], self.folder / "redis.log")
-        wait_until(lambda: self.alive() and self.do("PING") == "PONG", 10, "redis-server to answer")
-
-    def do(self, *words):
-        done = subprocess.run(["redis-cli", "-s", str(self.socket), *map(str, words)], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    def logs(self):
-        return [key for key in self.do("KEYS", "weir:*").split("\n") if self.do("TYPE", key) == "stream"]
-
-    def kill(self):
-        self.child.kill()
-        self.child.wait()
+def logs(redis):
+    return [key for key in redis.cli("KEYS", "weir:*").split("\n") if redis.cli("TYPE", key) == "stream"]
 
 
 def truthful(exchange):
@@ -219,12 +201,12 @@ def test_the_server_is_emptied_and_a_replica_sleeps_through_it(world, judge):
     try:
         with Traffic(judge, weirs[:1]) as traffic:
             judge.forget()
-            redis.do("FLUSHALL")
+            redis.cli("FLUSHALL")
             traffic.more()
             wait_until(lambda: time.monotonic() > judge.since, 5, "the end of what memory may serve")
             traffic.more()
-        for log in redis.logs():
-            redis.do("XTRIM", log, "MAXLEN", 0)
+        for log in logs(redis):
+            redis.cli("XTRIM", log, "MAXLEN", 0)
     finally:
         weirs[1].child.send_signal(signal.SIGCONT)
     judge.recovers(weirs)
@@ -264,19 +246,19 @@ def test_a_slow_server_slows_nobody(world, judge, command):
 def test_the_server_is_full(world, judge, how):
     """There is no room for all: answers are given up or not kept, and those that are asked for often come to be hits again."""
     redis, weirs = world
-    used = int(next(line for line in redis.do("INFO", "memory").split("\n") if line.startswith("used_memory:")).split(":")[1])
-    redis.do("CONFIG", "SET", "maxmemory-policy", how)
-    redis.do("CONFIG", "SET", "maxmemory", used + 100_000)
+    used = int(next(line for line in redis.cli("INFO", "memory").split("\n") if line.startswith("used_memory:")).split(":")[1])
+    redis.cli("CONFIG", "SET", "maxmemory-policy", how)
+    redis.cli("CONFIG", "SET", "maxmemory", used + 100_000)
     try:
         with Traffic(judge, weirs) as traffic:
             for i in range(250):
                 judge.ask(weirs[i % 2], "a", f"filler {i}")
             traffic.more()
         assert not judge.wrong, judge.wrong
-        evicted = int(next(line for line in redis.do("INFO", "stats").split("\n") if line.startswith("evicted_keys:")).split(":")[1])
+        evicted = int(next(line for line in redis.cli("INFO", "stats").split("\n") if line.startswith("evicted_keys:")).split(":")[1])
         assert how == "noeviction" or evicted > 0
     finally:
-        redis.do("CONFIG", "SET", "maxmemory", 0)
+        redis.cli("CONFIG", "SET", "maxmemory", 0)
     judge.recovers(weirs)
 
 

@@ -17,7 +17,6 @@ import pytest
 import weirproc
 from conftest import Gateway
 from scripted import OK_REPLY, Upstream, whole
-from test_cache_faults import Redis
 
 MODEL = weirproc.ROOT / ".cache" / "models" / "all-minilm-l6-v2"
 pytestmark = pytest.mark.skipif(not (MODEL / "model.safetensors").exists(),
@@ -498,7 +497,7 @@ def test_an_operator_sees_why_and_says_what_was_wrong(start, upstream, clerk, tm
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 def test_a_replica_takes_over_what_was_learned(tmp_path):
     """One gateway learns and ends; another, on another machine for all it knows, serves by meaning from the Redis they share."""
-    redis = Redis(tmp_path)
+    redis = weirproc.Redis(tmp_path)
     shared = f', store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}'
     worlds = []
     try:

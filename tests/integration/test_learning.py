@@ -5,7 +5,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import threading
 import time
 
@@ -17,18 +16,7 @@ import weirproc
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 
 
-class Redis(weirproc.Process):
-    def __init__(self, folder):
-        self.socket = folder / "redis.sock"
-        self.folder = folder
-        super().__init__(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"],
-                         folder / "redis.log")
-        weirproc.wait_until(lambda: self.alive() and self.cli("ping") == "PONG", 10, "redis-server to answer")
-
-    def cli(self, *words):
-        done = subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
+class Redis(weirproc.Redis):
     def counters(self):
         """{(context, arm, kind): {field: sum over buckets}}, but for what hangs on time: how long answers took, and what was believed
         of them when they came."""
@@ -40,10 +28,6 @@ class Redis(weirproc.Process):
             for field, value in zip(cells[::2], cells[1::2]):
                 unit[field] = unit.get(field, 0) + int(value)
         return {name: {f: v for f, v in unit.items() if v and f not in ("latency_ms", "predicted_milli")} for name, unit in sums.items()}
-
-    def kill(self):
-        self.child.kill()
-        self.child.wait()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import os
 import queue
 import random
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tests" / "conformance"), str(Path(__file__).parent)]
 import world  # noqa: E402
-from weirproc import Fleet, Process, Weir, http, wait_until  # noqa: E402
+from weirproc import Fleet, Redis, Weir, http, wait_until  # noqa: E402
 
 WINDOW = 1000
 
@@ -53,15 +52,6 @@ def policy(args, folder, fleet, redis):
     shared = f'cache: {{mode: off, store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
     lines = "\n".join(f"  {m}: {{backend: fleet, price: {{input: {world.PRICES[m][0]}, output: {world.PRICES[m][1]}}}}}" for m in models)
     return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=args.floor, shared=shared)
-
-
-class Redis(Process):
-    def __init__(self, folder):
-        folder.mkdir()
-        socket = folder / "redis.sock"
-        super().__init__(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder], folder / "redis.log")
-        self.url = f"unix:{socket}"
-        wait_until(lambda: self.alive() and socket.exists(), 10, "redis-server")
 
 
 class FeedbackAgent(threading.Thread):
