@@ -1,6 +1,5 @@
-/* The cache thread: its life, its mail, its clock tick, and orders of the operator. Owns the loop,
- * the store, what is resident and who waits. Called by control (open, close) and, through the
- * mailbox, by anybody. */
+/* The cache thread: its life, its mail, its clock tick. Owns the loop, the store, what is resident
+ * and who waits. Called by control (open, close) and, through the mailbox, by anybody. */
 #include "cache/cache_int.h"
 
 #include <assert.h>
@@ -24,7 +23,6 @@ enum letter_kind {
     LETTER_ASK,
     LETTER_PUT,
     LETTER_ABANDON,
-    LETTER_ORDER,
     LETTER_LABEL,
     LETTER_ENCODER,
     LETTER_JOB,
@@ -36,7 +34,6 @@ struct letter {
     struct cache *c;
     enum letter_kind kind;
     struct cache_ask *ask;     /* owned */
-    struct cache_order *order; /* owned */
     struct cache_entry *entry; /* a reference */
     struct cache_rules rules;
     struct digest exact;
@@ -45,18 +42,6 @@ struct letter {
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     struct admin_job *job; /* owned */
 };
-
-static void answer_order(struct cache_order *o, enum err err, uint64_t value)
-{
-    o->err = err;
-    o->value = value;
-    if (o->reply_to)
-        mailbox_post(o->reply_to, &o->msg);
-    else
-        cache_order_free(o);
-}
-
-static void carry_out(struct cache *c, struct cache_order *o);
 
 static void open_letter(struct message *m, void *ctx)
 {
@@ -72,9 +57,6 @@ static void open_letter(struct message *m, void *ctx)
         break;
     case LETTER_ABANDON:
         cache_give_up(c, &l->exact);
-        break;
-    case LETTER_ORDER:
-        carry_out(c, l->order);
         break;
     case LETTER_LABEL:
         cache_meaning_learn(c, &l->label);
@@ -102,8 +84,6 @@ static void return_letter(struct message *m)
         l->ask->verdict = CACHE_MISS;
         mailbox_post(l->ask->reply_to, &l->ask->msg);
     }
-    if (l->order)
-        answer_order(l->order, ERR_DRAINING, 0);
     if (l->job) {
         l->job->err = ERR_DRAINING;
         mailbox_post(l->job->reply_to, &l->job->msg);
@@ -139,11 +119,6 @@ void cache_abandon(struct cache *c, struct digest exact)
     post(c, LETTER_ABANDON, &(struct letter){.exact = exact});
 }
 
-void cache_give_order(struct cache *c, struct cache_order *o)
-{
-    post(c, LETTER_ORDER, &(struct letter){.order = o});
-}
-
 void cache_learn(struct cache *c, const struct cache_label *label)
 {
     post(c, LETTER_LABEL, &(struct letter){.label = *label});
@@ -168,108 +143,6 @@ bool cache_current(const struct cache *c, int64_t *now_ms)
     *now_ms =
         clock_wall_us() / 1000 + atomic_load_explicit(&c->clock_offset_ms, memory_order_relaxed);
     return clock_mono_us() < atomic_load_explicit(&c->current_until_us, memory_order_acquire);
-}
-
-/* ---- orders ---- */
-
-struct errand {
-    struct cache *c;
-    struct cache_order *order;   /* owned */
-    uint64_t count;              /* removed so far */
-    uint64_t open;               /* removals of this page that are not answered */
-    uint64_t ids[STORE_MAX_IDS]; /* of this page */
-    size_t id_count;
-    bool more;
-    enum err err;
-};
-
-static void end_errand(struct errand *x)
-{
-    answer_order(x->order, x->err, x->count);
-    free(x);
-}
-
-static void on_flushed(void *ctx, enum err err, uint64_t generation)
-{
-    struct errand *x = ctx;
-
-    if (err == ERR_OK)
-        cache_residents_kill_scope(&x->c->residents, x->order->scope);
-    x->err = err;
-    x->count = generation;
-    end_errand(x);
-}
-
-static void on_removed(void *ctx, enum err err, uint64_t was_there)
-{
-    struct errand *x = ctx;
-
-    /* Whoever asked meanwhile may have fetched it once more. */
-    cache_drop_entry(x->c, x->order->id);
-    x->err = err;
-    x->count = was_there;
-    end_errand(x);
-}
-
-static void on_tagged(void *ctx, enum err err, const struct cache_fields *f, size_t n,
-                      struct slice next);
-
-static void on_tagged_removed(void *ctx, enum err err, uint64_t was_there)
-{
-    struct errand *x = ctx;
-
-    x->count += was_there;
-    x->err = x->err ? x->err : err;
-    if (--x->open > 0)
-        return;
-    for (size_t i = 0; i < x->id_count; i++)
-        cache_drop_entry(x->c, x->ids[i]);
-    if (x->more && x->err == ERR_OK)
-        store_tagged(x->c->store, x->order->scope, x->order->name, on_tagged, x);
-    else
-        end_errand(x);
-}
-
-static void remove_entry(struct cache *c, const struct store_ref *ref, store_done_fn *fn, void *ctx)
-{
-    cache_drop_entry(c, ref->id);
-    store_del(c->store, ref, fn, ctx);
-}
-
-static void on_tagged(void *ctx, enum err err, const struct cache_fields *f, size_t n,
-                      struct slice next)
-{
-    struct errand *x = ctx;
-
-    x->err = err;
-    x->more = next.n > 0;
-    x->open = n;
-    x->id_count = 0;
-    for (size_t i = 0; i < n && i < STORE_MAX_IDS; i++)
-        x->ids[x->id_count++] = f[i].id;
-    if (n == 0)
-        end_errand(x);
-    for (size_t i = 0; i < n; i++)
-        remove_entry(x->c, &(struct store_ref){f[i].scope, f[i].id}, on_tagged_removed, x);
-}
-
-static void carry_out(struct cache *c, struct cache_order *o)
-{
-    struct errand *x = mem_zalloc(1, sizeof *x);
-
-    x->c = c;
-    x->order = o;
-    switch (o->kind) {
-    case CACHE_FLUSH:
-        store_flush(c->store, o->scope, on_flushed, x);
-        break;
-    case CACHE_REMOVE:
-        remove_entry(c, &(struct store_ref){o->scope, o->id}, on_removed, x);
-        break;
-    case CACHE_REMOVE_TAG:
-        store_tagged(c->store, o->scope, o->name, on_tagged, x);
-        break;
-    }
 }
 
 /* ---- the tick ---- */

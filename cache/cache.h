@@ -172,27 +172,6 @@ void cache_set_encoder(struct cache *c, int dim, const uint8_t *fingerprint);
  * every question goes through cache_lookup. *now_ms: the store's time, by which entries expire. */
 bool cache_current(const struct cache *c, int64_t *now_ms);
 
-/* What an operator wants done. Answered like an ask: err and value are filled in. */
-enum cache_order_kind {
-    CACHE_FLUSH,      /* everything of the scope, by its generation; value: the new one */
-    CACHE_REMOVE,     /* entry `id` of the scope; value: 1 when it was there */
-    CACHE_REMOVE_TAG, /* all of the scope with tag `name`; value: how many */
-};
-struct cache_order {
-    struct message msg;
-    struct mailbox *reply_to; /* NULL: nobody waits, the cache frees it */
-    enum cache_order_kind kind;
-    struct slice scope, name; /* owned */
-    uint64_t id;
-    /* the answer */
-    enum err err;
-    uint64_t value;
-};
-struct cache_order *cache_order_new(enum cache_order_kind kind, struct slice scope,
-                                    struct slice name);
-void cache_order_free(struct cache_order *o);
-void cache_give_order(struct cache *c, struct cache_order *o); /* o is handed over */
-
 /* As it stands; any thread. */
 struct cache_facts {
     uint64_t lookups, hits_exact, hits_semantic, waits, puts, refused_puts;

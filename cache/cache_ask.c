@@ -1,4 +1,4 @@
-/* Questions and orders on their way between a worker and the cache thread. Each is one block.
+/* Questions on their way between a worker and the cache thread. Each is one block.
  * Called by workers and by the cache thread. */
 #include <stdlib.h>
 #include "base/mem.h"
@@ -50,21 +50,4 @@ void cache_ask_explain(struct cache_ask *a)
 {
     a->explain = mem_zalloc(1, sizeof *a->explain);
     a->explain->choice = -1;
-}
-
-struct cache_order *cache_order_new(enum cache_order_kind kind, struct slice scope,
-                                    struct slice name)
-{
-    struct cache_order *o = mem_zalloc(1, sizeof *o + scope.n + name.n);
-    char *p = (char *)(o + 1);
-
-    o->kind = kind;
-    o->scope = keep(&p, scope);
-    o->name = keep(&p, name);
-    return o;
-}
-
-void cache_order_free(struct cache_order *o)
-{
-    free(o);
 }

@@ -1,4 +1,4 @@
-/* The inside of struct cache, shared by cache.c (the thread, its life, orders), cache_lookup.c
+/* The inside of struct cache, shared by cache.c (the thread and its life), cache_lookup.c
  * (questions and answers) and cache_changes.c (what other replicas did). Nobody else includes it.
  * Everything here is the cache thread's, but for what is _Atomic and the mailbox. */
 #ifndef CACHE_CACHE_INT_H

@@ -16,15 +16,15 @@ static void drop_ask(struct message *m)
     cache_ask_free(CONTAINER_OF(m, struct cache_ask, msg));
 }
 
-static void on_order(struct message *m, void *ctx)
+static void on_job(struct message *m, void *ctx)
 {
     struct cache_harness *h = ctx;
-    h->order = CONTAINER_OF(m, struct cache_order, msg);
+    h->job = CONTAINER_OF(m, struct admin_job, msg);
 }
 
-static void drop_order(struct message *m)
+static void drop_job(struct message *m)
 {
-    cache_order_free(CONTAINER_OF(m, struct cache_order, msg));
+    admin_job_free(CONTAINER_OF(m, struct admin_job, msg));
 }
 
 void cache_harness_init(struct cache_harness *h)
@@ -102,21 +102,62 @@ struct cache_entry *cache_harness_look_up(struct cache_harness *h, const struct 
     return e;
 }
 
-uint64_t cache_harness_order(struct cache_harness *h, enum cache_order_kind kind, const char *scope,
-                             const char *name, uint64_t id)
+void cache_harness_give(struct cache_harness *h, struct admin_job *j)
 {
-    struct cache_order *o = cache_order_new(kind, slice_str(scope), slice_str(name));
+    j->msg.deliver = on_job;
+    j->msg.discard = drop_job;
+    j->reply_to = &h->mail;
+    h->job = NULL;
+    admin_job_give(h->cache, j);
+}
 
-    o->msg = (struct message){.deliver = on_order, .discard = drop_order};
-    list_init(&o->msg.link);
-    o->reply_to = &h->mail;
-    o->id = id;
-    h->order = NULL;
-    cache_give_order(h->cache, o);
-    while (!h->order)
+struct admin_job *cache_harness_do(struct cache_harness *h, struct admin_job *j)
+{
+    cache_harness_give(h, j);
+    while (!h->job)
         wait_mail(h);
-    assert(h->order->err == ERR_OK);
-    uint64_t value = h->order->value;
-    cache_order_free(h->order);
-    return value;
+    return h->job;
+}
+
+void cache_harness_flush(struct cache_harness *h, const char *scope)
+{
+    struct admin_job *j = admin_job_new(ADMIN_FLUSH);
+
+    j->filter = (struct admin_filter){.by = ADMIN_BY_SCOPE, .scope = slice_str(scope)};
+    cache_harness_do(h, j);
+    assert(j->err == ERR_OK);
+    admin_job_free(j);
+}
+
+bool cache_harness_remove(struct cache_harness *h, const char *scope, uint64_t id)
+{
+    struct admin_job *j = admin_job_new(ADMIN_DELETE);
+
+    j->ids[0] = (struct store_ref){slice_str(scope), id};
+    j->id_count = 1;
+    cache_harness_do(h, j);
+    bool was_there = j->err == ERR_OK;
+    assert(was_there || j->err == ERR_NOT_FOUND);
+    admin_job_free(j);
+    return was_there;
+}
+
+uint64_t cache_harness_remove_tag(struct cache_harness *h, const char *scope, const char *tag)
+{
+    char cursor[ADMIN_CURSOR_BYTES] = "0";
+    uint64_t removed = 0;
+
+    do {
+        struct admin_job *j = admin_job_new(ADMIN_REMOVE);
+        j->filter = (struct admin_filter){
+            .by = ADMIN_BY_SCOPE | ADMIN_BY_TAG, .scope = slice_str(scope), .tag = slice_str(tag)};
+        j->limit = 1000;
+        j->cursor = slice_str(cursor);
+        cache_harness_do(h, j);
+        assert(j->err == ERR_OK);
+        removed += j->removed;
+        snprintf(cursor, sizeof cursor, "%s", j->next);
+        admin_job_free(j);
+    } while (strcmp(cursor, "0") != 0);
+    return removed;
 }

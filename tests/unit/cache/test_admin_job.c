@@ -1,7 +1,6 @@
 /* What operators do with a running cache, in both stores: pages that stay whole while others write,
  * filters, removal in pieces, marks, cursors that are none. */
 #include <cmocka.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -17,7 +16,6 @@
 static struct cache_harness h;
 static struct redis_server redis;
 static char folder[64], path[96];
-static struct admin_job *arrived;
 
 static const struct cache_rules rules = {
     .exact = true, .store = true, .ttl_ms = 3600000, .timely_ttl_ms = 60000, .max_age_ms = -1};
@@ -112,33 +110,6 @@ static int without_redis(void **state)
 
 /* ---- jobs ---- */
 
-static void on_job(struct message *m, void *ctx)
-{
-    (void)ctx;
-    arrived = CONTAINER_OF(m, struct admin_job, msg);
-}
-
-static void drop_job(struct message *m)
-{
-    admin_job_free(CONTAINER_OF(m, struct admin_job, msg));
-}
-
-/* Answered; the caller frees it. */
-static struct admin_job *carry_out(struct admin_job *j)
-{
-    j->msg.deliver = on_job;
-    j->msg.discard = drop_job;
-    j->reply_to = &h.mail;
-    arrived = NULL;
-    admin_job_give(h.cache, j);
-    while (!arrived) {
-        struct pollfd p = {.fd = h.mail.fd, .events = POLLIN};
-        assert_int_equal(poll(&p, 1, 20000), 1);
-        mailbox_drain(&h.mail, &h);
-    }
-    return arrived;
-}
-
 static struct admin_job *page_job(enum admin_job_kind kind, const struct admin_filter *filter,
                                   const char *cursor, size_t limit)
 {
@@ -178,7 +149,7 @@ static void settle(size_t count)
     struct cache_facts facts;
 
     for (int i = 0; i < 2000; i++) {
-        struct admin_job *j = carry_out(page_job(ADMIN_PAGE, NULL, "0", 1));
+        struct admin_job *j = cache_harness_do(&h, page_job(ADMIN_PAGE, NULL, "0", 1));
         admin_job_free(j); /* behind the puts, in one queue */
         cache_facts(h.cache, &facts);
         if (facts.puts >= count)
@@ -197,7 +168,7 @@ static uint64_t walk(const struct admin_filter *filter, unsigned char *seen, siz
     int page = 0;
 
     do {
-        struct admin_job *j = carry_out(page_job(ADMIN_PAGE, filter, cursor, limit));
+        struct admin_job *j = cache_harness_do(&h, page_job(ADMIN_PAGE, filter, cursor, limit));
         assert_int_equal(j->err, ERR_OK);
         assert_int_equal(j->entry_count, j->matched);
         matched += j->matched;
@@ -226,7 +197,7 @@ static void disturb(int page)
     }
     struct admin_filter one = {.by = ADMIN_BY_TEXT | ADMIN_BY_SCOPE, .scope = SLICE("other")};
     one.text = SLICE("What is 2"); /* either case */
-    struct admin_job *j = carry_out(page_job(ADMIN_REMOVE, &one, "0", 50));
+    struct admin_job *j = cache_harness_do(&h, page_job(ADMIN_REMOVE, &one, "0", 50));
     assert_int_equal(j->err, ERR_OK);
     removed_while_walking += j->removed;
     admin_job_free(j);
@@ -294,7 +265,7 @@ static void removal_takes_what_it_matched(void **state)
     settle(2 * FEW);
     e = cache_harness_look_up(&h, &asked, &rules);
     assert_non_null(e);
-    struct admin_job *j = carry_out(page_job(ADMIN_REMOVE, &f, "0", 100000));
+    struct admin_job *j = cache_harness_do(&h, page_job(ADMIN_REMOVE, &f, "0", 100000));
     assert_int_equal(j->err, ERR_OK);
     assert_int_equal(j->matched, FEW);
     assert_int_equal(j->removed, FEW);
@@ -315,7 +286,7 @@ static struct admin_job *get(uint64_t id)
     j->ids[0].id = id;
     j->id_count = 1;
     j->any_scope = true;
-    return carry_out(j);
+    return cache_harness_do(&h, j);
 }
 
 static enum err mark(uint64_t id, enum admin_mark pin, enum admin_mark quarantine)
@@ -326,7 +297,7 @@ static enum err mark(uint64_t id, enum admin_mark pin, enum admin_mark quarantin
     j->id_count = 1;
     j->pin = pin;
     j->quarantine = quarantine;
-    j = carry_out(j);
+    j = cache_harness_do(&h, j);
     enum err err = j->err;
     admin_job_free(j);
     return err;
@@ -411,7 +382,7 @@ static void what_is_not_there(void **state)
     admin_job_free(j);
     assert_int_equal(mark(12345, ADMIN_SET, ADMIN_LEAVE), ERR_NOT_FOUND);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        j = carry_out(page_job(ADMIN_PAGE, NULL, wrong[i], 10));
+        j = cache_harness_do(&h, page_job(ADMIN_PAGE, NULL, wrong[i], 10));
         if (j->err != ERR_BAD_REQUEST)
             fail_msg("cursor '%s' was taken: %s", wrong[i], err_name(j->err));
         assert_non_null(strstr(j->why.s, "cursor"));
@@ -427,18 +398,13 @@ static void closing_answers_jobs(void **state)
     for (int n = 0; n < 2000; n++)
         put("acme", n);
     settle(2000);
-    struct admin_job *j = page_job(ADMIN_REMOVE, NULL, "0", 100000);
-    j->msg.deliver = on_job;
-    j->msg.discard = drop_job;
-    j->reply_to = &h.mail;
-    arrived = NULL;
-    admin_job_give(h.cache, j);
+    cache_harness_give(&h, page_job(ADMIN_REMOVE, NULL, "0", 100000));
     cache_close(h.cache);
     h.cache = NULL;
     mailbox_drain(&h.mail, &h);
-    assert_non_null(arrived);
-    assert_true(arrived->err == ERR_OK || arrived->err == ERR_DRAINING);
-    admin_job_free(arrived);
+    assert_non_null(h.job);
+    assert_true(h.job->err == ERR_OK || h.job->err == ERR_DRAINING);
+    admin_job_free(h.job);
 }
 
 #define IN_BOTH(test)                                                                              \

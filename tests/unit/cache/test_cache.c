@@ -89,11 +89,6 @@ static void put(struct cache_fields f)
     cache_put(h.cache, cache_entry_new(&f), &rules);
 }
 
-static uint64_t order(enum cache_order_kind kind, const char *scope, const char *name, uint64_t id)
-{
-    return cache_harness_order(&h, kind, scope, name, id);
-}
-
 static void what_was_put_is_found(void **state)
 {
     struct cache_fields f = sample_fields("acme", 1), g = sample_fields("acme", 2);
@@ -267,7 +262,7 @@ static void a_flush_reaches_what_workers_hold(void **state)
     struct cache_fields late = sample_fields("acme", 2);
     ask(7, &late, &rules, true);
     expect(7, CACHE_MISS, true);
-    order(CACHE_FLUSH, "acme", "", 0);
+    cache_harness_flush(&h, "acme");
     assert_null(cache_hot_get(hot, f.exact, now_ms));
     assert_null(look_up(&f, &rules));
     put(late);
@@ -283,7 +278,7 @@ static void a_flush_reaches_what_workers_hold(void **state)
     cache_hot_free(hot);
 }
 
-static void orders(void **state)
+static void what_operators_remove(void **state)
 {
     struct cache_fields f = sample_fields("acme", 1);
 
@@ -291,13 +286,13 @@ static void orders(void **state)
     for (int i = 0; i < 200; i++)
         put(sample_fields("acme", i));
     struct cache_entry *e = look_up(&f, &rules);
-    assert_int_equal(order(CACHE_REMOVE, "acme", "", e->f.id), 1);
+    assert_true(cache_harness_remove(&h, "acme", e->f.id));
     assert_true(atomic_load(&e->dead));
-    assert_int_equal(order(CACHE_REMOVE, "acme", "", e->f.id), 0);
+    assert_false(cache_harness_remove(&h, "acme", e->f.id));
     cache_entry_unref(e);
     assert_null(look_up(&f, &rules));
-    assert_int_equal(order(CACHE_REMOVE_TAG, "acme", "nothing", 0), 0);
-    assert_int_equal(order(CACHE_REMOVE_TAG, "acme", "maths", 0), 199);
+    assert_int_equal(cache_harness_remove_tag(&h, "acme", "nothing"), 0);
+    assert_int_equal(cache_harness_remove_tag(&h, "acme", "maths"), 199);
     for (int i = 0; i < 200; i++) {
         struct cache_fields g = sample_fields("acme", i);
         assert_null(look_up(&g, &rules));
@@ -533,7 +528,7 @@ static void answers_by_meaning(void **state)
         assert_int_equal(a->why.entry, 0);
         cache_ask_free(a);
     }
-    order(CACHE_FLUSH, "acme", "", 0);
+    cache_harness_flush(&h, "acme");
     for (int n = 7000; n < 7050; n++) {
         f = wish("acme", n, &r, vector);
         struct cache_ask *a = ask_meaning(&f, &by_meaning);
@@ -677,7 +672,7 @@ int main(void)
         TEST(a_leader_gives_up),
         TEST(a_leader_that_never_comes_back),
         TEST(a_flush_reaches_what_workers_hold),
-        TEST(orders),
+        TEST(what_operators_remove),
         TEST(large_and_empty_answers),
         TEST(closing_answers_everybody),
         TEST(memory_stays_bounded),

@@ -110,7 +110,7 @@ static void remove_one(struct cache_harness *h, int out, int scope, int key, int
 
     if (!e)
         return;
-    cache_harness_order(h, CACHE_REMOVE, scopes[scope], "", e->f.id);
+    cache_harness_remove(h, scopes[scope], e->f.id);
     say(out, DEED_REMOVED, scope, key, version);
     cache_entry_unref(e);
 }
@@ -135,7 +135,7 @@ static _Noreturn void be_victim(char **argv)
         struct cache_fields f = wish(scope, key, version, body);
         switch (rng_below(&r, 24)) {
         case 0:
-            cache_harness_order(&h, CACHE_FLUSH, scopes[scope], "", 0);
+            cache_harness_flush(&h, scopes[scope]);
             say(out, DEED_FLUSHED, scope, 0, version);
             break;
         case 1:

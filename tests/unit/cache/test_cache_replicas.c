@@ -118,7 +118,7 @@ static void replicas_share(void **state)
         assert_true(clock_mono_us() < end_us);
         usleep(5000);
     }
-    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
+    cache_harness_flush(&a, "acme");
     assert_false(has(&a, &f));
     wait_has(&b, &f, false, 1500000);
     put(&b, f);
@@ -138,7 +138,7 @@ static void a_removal_reaches_hot_sets(void **state)
     struct cache_entry *e = cache_harness_look_up(&b, &f, &rules);
     assert_true(cache_current(b.cache, &now_ms));
     cache_hot_put(hot, e, now_ms);
-    assert_int_equal(cache_harness_order(&a, CACHE_REMOVE, "acme", "", e->f.id), 1);
+    assert_true(cache_harness_remove(&a, "acme", e->f.id));
     int64_t end_us = clock_mono_us() + 1000000;
     while (cache_hot_get(hot, f.exact, now_ms)) {
         assert_true(clock_mono_us() < end_us);
@@ -302,12 +302,12 @@ static void sleep_through(void (*meanwhile)(uint64_t id))
 static void flush_acme(uint64_t id)
 {
     (void)id;
-    cache_harness_order(&a, CACHE_FLUSH, "acme", "", 0);
+    cache_harness_flush(&a, "acme");
 }
 
 static void remove_without_a_trace(uint64_t id)
 {
-    assert_int_equal(cache_harness_order(&a, CACHE_REMOVE, "acme", "", id), 1);
+    assert_true(cache_harness_remove(&a, "acme", id));
     trim_logs();
 }
 
@@ -366,10 +366,10 @@ static void anything_at_random(void **state)
         struct cache_fields f = sample_fields(scope, (int)rng_below(&r, 15));
         switch (rng_below(&r, 40)) {
         case 0:
-            cache_harness_order(h, CACHE_FLUSH, scope, "", 0);
+            cache_harness_flush(h, scope);
             break;
         case 1:
-            cache_harness_order(h, CACHE_REMOVE_TAG, scope, "maths", 0);
+            cache_harness_remove_tag(h, scope, "maths");
             break;
         default:
             if (rng_below(&r, 3) == 0) {
@@ -425,8 +425,7 @@ static void closing_while_the_server_stalls(void **state)
         cache_harness_ask(&c, id, &f, &rules, true);
         put(&c, sample_fields("acme", 100 + (int)id));
     }
-    struct cache_order *o = cache_order_new(CACHE_REMOVE_TAG, SLICE("acme"), SLICE("maths"));
-    cache_give_order(c.cache, o); /* nobody waits for that one */
+    cache_harness_give(&c, admin_job_new(ADMIN_REMOVE));
     int64_t begin_us = clock_mono_us();
     cache_close(c.cache);
     c.cache = NULL;
@@ -439,6 +438,9 @@ static void closing_while_the_server_stalls(void **state)
         cache_ask_free(x);
     }
     assert_int_equal(answered, 50);
+    assert_non_null(c.job);
+    assert_int_not_equal(c.job->err, ERR_OK);
+    admin_job_free(c.job);
     cache_harness_clear(&c);
 }
 
