@@ -24,6 +24,8 @@ enum letter_kind {
     LETTER_PUT,
     LETTER_ABANDON,
     LETTER_LABEL,
+    LETTER_SERVED,
+    LETTER_WORD,
     LETTER_ENCODER,
     LETTER_JOB,
     LETTER_STOP
@@ -36,7 +38,7 @@ struct letter {
     struct cache_ask *ask;     /* owned */
     struct cache_entry *entry; /* a reference */
     struct cache_rules rules;
-    struct digest exact;
+    struct digest exact, reply;
     struct cache_label label;
     int dim; /* of the encoder, with its fingerprint */
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
@@ -60,6 +62,12 @@ static void open_letter(struct message *m, void *ctx)
         break;
     case LETTER_LABEL:
         cache_meaning_learn(c, &l->label);
+        break;
+    case LETTER_SERVED:
+        cache_meaning_remember(c, &l->reply, &l->label);
+        break;
+    case LETTER_WORD:
+        cache_meaning_word(c, &l->reply, l->label.right, l->label.weight);
         break;
     case LETTER_ENCODER:
         cache_meaning_change(c, l->dim, l->fingerprint);
@@ -122,6 +130,17 @@ void cache_abandon(struct cache *c, struct digest exact)
 void cache_learn(struct cache *c, const struct cache_label *label)
 {
     post(c, LETTER_LABEL, &(struct letter){.label = *label});
+}
+
+void cache_remember(struct cache *c, const struct digest *reply, const struct cache_label *label)
+{
+    post(c, LETTER_SERVED, &(struct letter){.reply = *reply, .label = *label});
+}
+
+void cache_word(struct cache *c, const struct digest *reply, bool right, double weight)
+{
+    post(c, LETTER_WORD,
+         &(struct letter){.reply = *reply, .label = {.right = right, .weight = weight}});
 }
 
 void admin_job_give(struct cache *c, struct admin_job *j)

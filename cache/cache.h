@@ -152,6 +152,9 @@ struct cache_label {
     struct digest rest;
     double cosine, second_cosine;
     bool right, audit;
+    /* A user said so of a hit: no audit, for users speak when they like, but two that say wrong put
+     * the answer in quarantine all the same. */
+    bool word;
     double weight;
     double probability; /* as it was at the decision */
     unsigned budget;    /* of cache_why, like the next two */
@@ -162,6 +165,13 @@ struct cache_label {
     uint64_t key;
 };
 void cache_learn(struct cache *c, const struct cache_label *label);
+
+/* A hit by meaning goes out as the reply of that name (a digest of the caller's choice). The label
+ * that may follow is remembered without what is said (cache_served.h says for how long). */
+void cache_remember(struct cache *c, const struct digest *reply, const struct cache_label *label);
+/* Its user says that it was right, or wrong. Learned once each, if the reply is still remembered.
+ */
+void cache_word(struct cache *c, const struct digest *reply, bool right, double weight);
 
 /* Another encoder from now on (dim 0: none). Vectors of the one before are not compared with its
  * vectors: its index begins with what the store has of it, and older entries are found exactly

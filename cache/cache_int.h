@@ -76,6 +76,9 @@ void cache_meaning_drop(struct cache *c, uint64_t id);
 void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id); /* and add */
 void cache_meaning_lost(struct cache *c);
 void cache_meaning_learn(struct cache *c, const struct cache_label *l);
+void cache_meaning_remember(struct cache *c, const struct digest *reply,
+                            const struct cache_label *l);
+void cache_meaning_word(struct cache *c, const struct digest *reply, bool right, double weight);
 void cache_meaning_tick(struct cache *c);
 /* NULL: there are none. */
 const struct cache_budgets *cache_meaning_budgets(const struct cache *c);

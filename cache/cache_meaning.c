@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "cache/cache_budgets.h"
 #include "cache/cache_int.h"
+#include "cache/cache_served.h"
 #include "cache/cache_snapshot.h"
 #include "cache/timely.h"
 #include "cache/vindex.h"
@@ -31,6 +32,7 @@ struct cache_meaning {
     struct vindex_reader *reader;
     struct cache_budgets *budgets;   /* owned */
     struct cache_snapshot *snapshot; /* owned */
+    struct cache_served served;
     bool scan_wanted, scanning;
     /* Answers that two tenants were seen to lead to, each at its number's place: a later one may
      * take it, and is to be seen again then. */
@@ -513,6 +515,7 @@ void cache_meaning_learn(struct cache *c, const struct cache_label *l)
     struct risk_label label = {.answer = l->answer,
                                .p = l->probability,
                                .audit_share = l->audit_share,
+                               .word = l->word,
                                .weight = l->weight,
                                .right = l->right};
 
@@ -522,6 +525,21 @@ void cache_meaning_learn(struct cache *c, const struct cache_label *l)
     cache_budgets_learn(c->meaning->budgets, l->budget, &label);
     if (l->right && l->key)
         join(c, l->key, l->answer, l->entry);
+}
+
+void cache_meaning_remember(struct cache *c, const struct digest *reply,
+                            const struct cache_label *l)
+{
+    if (c->meaning)
+        cache_served_add(&c->meaning->served, reply, l);
+}
+
+void cache_meaning_word(struct cache *c, const struct digest *reply, bool right, double weight)
+{
+    struct cache_label l;
+
+    if (c->meaning && cache_served_word(&c->meaning->served, reply, right, weight, &l))
+        cache_meaning_learn(c, &l);
 }
 
 const struct cache_budgets *cache_meaning_budgets(const struct cache *c)
@@ -579,6 +597,7 @@ static void drop_index(struct cache_meaning *m)
     cache_snapshot_free(m->snapshot);
     vindex_reader_free(m->reader);
     vindex_free(m->index);
+    cache_served_clear(&m->served);
     m->snapshot = NULL;
     m->reader = NULL;
     m->index = NULL;
@@ -598,6 +617,7 @@ static enum err open_meaning(struct cache *c, bool fresh, struct err_text *t)
         return ERR_OK;
     struct cache_meaning *m = c->meaning = mem_zalloc(1, sizeof *m);
     m->c = c;
+    cache_served_init(&m->served);
     m->index_options = vindex_defaults;
     m->index_options.dim = c->opt.dim;
     m->index_options.max_bytes = c->opt.max_bytes / 2;

@@ -380,7 +380,7 @@ void risk_learn(struct risk *r, const struct risk_label *l)
         at = a->count++ % RISK_ANSWER_LABELS;
         a->z[at] = (float)risk_fit_logit(fit_of(r), l->features);
         a->right[at] = l->right;
-        a->wrong_audits += l->audit_share > 0 && !l->right;
+        a->wrong_audits += (l->audit_share > 0 || l->word) && !l->right;
         a->labelled = ++r->serial;
         risk_answer_fit(a);
     }

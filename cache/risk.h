@@ -24,7 +24,8 @@
  * Stops: nothing is served (shadow) before RISK_WARM_LABELS labels and RISK_PROBATION labelled
  * would-be hits. Audited errors above twice max_error with one-sided 95 % confidence: shadow and an
  * alarm; would-be hits go on being labelled, and end it when their estimate is within the bound
- * again. An answer that was wrong in RISK_QUARANTINE audits is never served again.
+ * again. An answer that was wrong in RISK_QUARANTINE audits, or by the word of as many users, is
+ * never served again; estimates and alarm rest on audits alone, for users speak when they like.
  *
  * What is promised: the average over traffic stays below max_error as far as audits and their judge
  * can tell. Not promised: anything about a single request, or about traffic that changes faster
@@ -124,6 +125,7 @@ struct risk_label {
         audit_share; /* of the verdict when the hit was audited; 1 for a would-be hit in shadow that
                         was labelled as a miss; 0: neither, it says nothing about served hits */
     double weight;   /* 1: a judge compared; less for weak signals such as a user's thumb */
+    bool word;       /* a user's word on a served hit, audit_share 0: towards quarantine only */
     bool right;
 };
 void risk_learn(struct risk *r, const struct risk_label *l);

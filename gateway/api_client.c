@@ -363,7 +363,7 @@ static void on_request(void *ctx, struct http_exchange *x)
         answer_count_tokens(e);
         return;
     case API_FEEDBACK:
-        e->feedback = api_feedback_take(&e->api->feedback, x, e->tenant);
+        e->feedback = api_feedback_take(&e->api->feedback, x, e->tenant, e->snap->cache);
         return;
     case API_CHAT:
     case API_COMPLETIONS:

@@ -1,5 +1,6 @@
-/* Reads feedback, hands it to the learner, and answers when the learner has. Owns one call per
- * exchange that waits. Called by api_client.c. */
+/* Reads feedback, hands it to the learner, and answers when the learner has; what is news goes to
+ * the cache as well, if the answer was its. Owns one call per exchange that waits. Called by
+ * api_client.c. */
 #include "gateway/api_feedback.h"
 
 #include <math.h>
@@ -7,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
+#include "router/cache_audit.h"
 #include "router/learn_store.h"
 #include "router/learner.h"
 #include "router/request.h"
@@ -237,6 +239,7 @@ enum err feedback_read(struct slice body, int64_t now_us, struct arena *a, struc
 struct feedback_call {
     struct learner_label label;
     struct api_feedback *f;
+    struct cache *cache;              /* borrowed: it outlives the workers. NULL: none */
     objid id;                         /* names the exchange */
     char *tenant, *request_id, *note; /* owned: the exchange may be gone before the answer */
 };
@@ -331,6 +334,9 @@ static void on_done(struct message *m, void *receiver_ctx)
 
     (void)receiver_ctx;
     c->f->env->owed--;
+    if (c->label.err == ERR_OK && c->label.changed)
+        cache_audit_word(c->cache, c->tenant, c->request_id, c->label.value_milli,
+                         c->label.weight_milli);
     if (x) {
         idtable_remove(&c->f->waiting, c->id);
         if (c->label.err == ERR_OK)
@@ -342,11 +348,12 @@ static void on_done(struct message *m, void *receiver_ctx)
 }
 
 static void send_label(struct api_feedback *f, const struct feedback *said, objid id,
-                       const struct policy_tenant *tenant)
+                       const struct policy_tenant *tenant, struct cache *cache)
 {
     struct feedback_call *c = mem_zalloc(1, sizeof *c);
 
     c->f = f;
+    c->cache = cache;
     c->id = id;
     c->tenant = mem_strdup(slice_str(tenant ? tenant->name : ""));
     c->request_id = mem_strdup(slice_str(said->request_id));
@@ -366,7 +373,7 @@ static void send_label(struct api_feedback *f, const struct feedback *said, obji
 }
 
 objid api_feedback_take(struct api_feedback *f, struct http_exchange *x,
-                        const struct policy_tenant *tenant)
+                        const struct policy_tenant *tenant, struct cache *cache)
 {
     struct feedback said;
     const char *param = NULL;
@@ -378,7 +385,7 @@ objid api_feedback_take(struct api_feedback *f, struct http_exchange *x,
     if (err == ERR_OK && !(id = idtable_add(&f->waiting, x)))
         err = ERR_OVERLOADED;
     if (err == ERR_OK)
-        send_label(f, &said, id, tenant);
+        send_label(f, &said, id, tenant, cache);
     else
         http_reply_error(x, err,
                          why.s[0] ? arena_strdup(http_exchange_arena(x), slice_str(why.s)) : NULL,

@@ -23,6 +23,7 @@
 #include "policies/policy.h"
 #include "router/decide/tally.h"
 
+struct cache;
 struct router_env;
 
 /* ---- the body; pure ---- */
@@ -49,9 +50,9 @@ struct api_feedback { /* embedded in the worker's api_client */
 void api_feedback_init(struct api_feedback *f, struct router_env *env);
 void api_feedback_clear(struct api_feedback *f);
 /* Answers x, now or later; returns what api_feedback_gone wants to know of it, 0: it is answered.
- * tenant NULL: the policy has none. */
+ * tenant NULL: the policy has none. cache: where answers by meaning come from; NULL: none. */
 objid api_feedback_take(struct api_feedback *f, struct http_exchange *x,
-                        const struct policy_tenant *tenant);
+                        const struct policy_tenant *tenant, struct cache *cache);
 /* x may not be touched any more. What was said counts nevertheless. */
 void api_feedback_gone(struct api_feedback *f, objid id);
 

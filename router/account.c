@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "base/clock.h"
 #include "router/background.h"
+#include "router/cache_audit.h"
 #include "router/cascade_audit.h"
 #include "router/decision.h"
 #include "router/learning.h"
@@ -163,6 +164,7 @@ void account_request(struct request *r, struct reply *reply)
 
     post_to_ledger(r, served, duration_us);
     decision_count(r);
+    cache_audit_remember(r); /* before the learner knows of it: feedback is not too early */
     learning_post(r);
     cascade_audit_plan(r);
     if (r->cache.said != CACHE_SAID_NOTHING)

@@ -56,21 +56,28 @@ static struct cache_audit *audit_new(struct request *r, struct cache_entry *stor
 
 /* ---- the verdict ---- */
 
-void cache_audit_label(struct cache *c, const struct cache_why *why, bool right, double weight,
-                       uint64_t key)
+static struct cache_label label_of(const struct cache_why *why)
 {
     struct cache_label l = {.entry = why->entry,
                             .answer = why->answer,
                             .cosine = why->cosine,
-                            .right = right,
                             .audit = why->audit,
-                            .weight = weight,
                             .probability = why->probability,
                             .budget = why->budget,
-                            .audit_share = why->audit_share,
-                            .key = key};
+                            .audit_share = why->audit_share};
 
     memcpy(l.features, why->features, sizeof l.features);
+    return l;
+}
+
+/* A judge's. key: the entry of a fresh answer that was compared; 0: none. */
+static void learn(struct cache *c, const struct cache_why *why, bool right, uint64_t key)
+{
+    struct cache_label l = label_of(why);
+
+    l.right = right;
+    l.weight = 1;
+    l.key = key;
     cache_learn(c, &l);
 }
 
@@ -98,7 +105,7 @@ static void on_verdict(void *ctx, enum judge_verdict v, enum judge_by by)
     if (audit && x->rules.store)
         keep_fresh(x, v);
     if (v != JUDGE_UNKNOWN)
-        cache_audit_label(x->snap->cache, &x->why, v == JUDGE_SAME, 1, audit ? 0 : x->fresh->f.id);
+        learn(x->snap->cache, &x->why, v == JUDGE_SAME, audit ? 0 : x->fresh->f.id);
     audit_free(x);
 }
 
@@ -234,4 +241,41 @@ void cache_audit_begin(struct request *r)
         x->fresh = cache_entry_ref(u->kept);
         compare(x);
     }
+}
+
+/* ---- what users say ---- */
+
+static struct digest name_of(const char *tenant, const char *request_id)
+{
+    struct digest_stream *s = digest_stream_new();
+
+    digest_stream_add(s, slice_make(tenant, strlen(tenant) + 1)); /* a NUL ends it */
+    digest_stream_add(s, slice_str(request_id));
+    return digest_stream_end(s);
+}
+
+void cache_audit_remember(struct request *r)
+{
+    struct cache_label l = label_of(&r->cache.why);
+    struct digest name;
+
+    if (r->cache.said != CACHE_SAID_SEMANTIC || !l.budget)
+        return;
+    name = name_of(r->tenant ? r->tenant->name : "", r->id);
+    l.audit = false;
+    /* Where answers are shared, one tenant's words do not take them from the others. */
+    l.word = r->route->cache.scope == POLICY_SCOPE_TENANT;
+    l.audit_share = 0;
+    cache_remember(r->snap->cache, &name, &l);
+}
+
+void cache_audit_word(struct cache *c, const char *tenant, const char *request_id, int value_milli,
+                      int weight_milli)
+{
+    struct digest name;
+
+    if (!c || value_milli < 0 || value_milli == 500 || weight_milli <= 0)
+        return;
+    name = name_of(tenant, request_id);
+    cache_word(c, &name, value_milli > 500, CACHE_AUDIT_WORD * weight_milli / 1000);
 }

@@ -29,9 +29,21 @@ void cache_audit_plan(struct request *r);
 /* The request is over: begins what was planned, or compares this answer with the neighbour's. */
 void cache_audit_begin(struct request *r);
 
-/* The one way in for verdicts, of judges (weight 1) and users (less): was `why`'s answer right?
- * key: the entry of a fresh answer that was compared; 0: none. */
-void cache_audit_label(struct cache *c, const struct cache_why *why, bool right, double weight,
-                       uint64_t key);
+/* ---- what users say ---- */
+
+/* A judge compares two answers; a user who likes or dislikes one may do so for other reasons than
+ * that the stored one did not fit the question: a user's word is half a judge's, times the weight
+ * that the policy gives its source. */
+#define CACHE_AUDIT_WORD 0.5
+
+/* A hit by meaning is about to go out: its user may yet say something of it. Before the reply's
+ * last byte. */
+void cache_audit_remember(struct request *r);
+/* What was said of the reply to that tenant's request: a value of 0..1000 (below 500: wrong, above:
+ * right; in the middle, or withdrawn (-1), it says nothing) of a source of that weight. Nothing
+ * happens when it was no hit by meaning, or is no longer remembered; the same is learned once only.
+ * What a word has taught cannot be taken back: it is one of many labels, and fades like them. */
+void cache_audit_word(struct cache *c, const char *tenant, const char *request_id, int value_milli,
+                      int weight_milli);
 
 #endif

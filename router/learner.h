@@ -71,8 +71,9 @@ struct learner_label {
     /* ERR_OK; ERR_NOT_FOUND: no such request of that tenant, or longer ago than LEARN_REMEMBER_S;
      * ERR_OVERLOADED: the store is away. */
     enum err err;
-    bool changed;    /* the label was news */
-    char about[256]; /* model whose answer was labelled; "" when none was served */
+    bool changed;     /* the label was news */
+    int weight_milli; /* how far that source is believed where the request went, 0..1000 */
+    char about[256];  /* model whose answer was labelled; "" when none was served */
 };
 void learner_label(struct learner *l, struct learner_label *label);
 

@@ -178,6 +178,7 @@ static void on_found(void *ctx, enum err err, const struct learn_found *found)
         finish(j, ERR_CONFLICT);
         return;
     }
+    label->weight_milli = weight_milli(j);
     snprintf(label->about, sizeof label->about, "%s", j->evidence.answers[j->answer].model);
     if (!work_out(j)) {
         finish(j, ERR_OK);

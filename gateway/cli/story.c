@@ -235,6 +235,10 @@ static void tell_outcomes(FILE *f, const struct ledger_story *s)
             fprintf(f, "%s feedback gave %s's answer %.2f of 1", o->source, o->model,
                     (double)o->value_milli / 1000);
         fprintf(f, o->note[0] ? " (\"%s\")." : ".%s", o->note);
+        if (strcmp(s->request.cache, "semantic") == 0 && o->value_milli >= 0 &&
+            o->value_milli != 500 && o->weight_milli > 0)
+            fprintf(f, " The cache was told that its answer was %s.",
+                    o->value_milli > 500 ? "right" : "wrong");
     }
     if (s->outcome_count == 0)
         fprintf(f, " What became of the answer nobody has said.");

@@ -306,6 +306,37 @@ def test_caller_may_only_tighten(world):
         assert said in ("miss", "hit", "semantic") and answer.startswith("Procedure")
 
 
+def say(world, id, tenant="ann", **what):
+    send = {"Authorization": "Bearer " + key(tenant)}
+    return weirproc.http("POST", world.gateway.base + "/v1/feedback", {"request_id": id, **what}, send)[0]
+
+
+def test_users_words_reach_the_cache(world, weir):
+    """Feedback to a hit by meaning is a label, once, of its own tenant only."""
+    def labels():
+        return world.gateway.get("/admin/cache")["semantic"]["labels"]
+
+    def hits(seed):
+        for _, question in phrasings(seed, 200):
+            body = {"model": "m", "messages": [{"role": "user", "content": question}]}
+            _, head, data = weirproc.http("POST", world.gateway.base + "/v1/chat/completions", body, {"Authorization": "Bearer " + key("ann")})
+            if head["x-weir-cache"] == "semantic":
+                yield head["x-request-id"]
+
+    ids = list(itertools.islice(hits(22), 2))
+    settled(world.gateway, world.folder)
+    before = labels()
+    assert say(world, ids[0], tenant="bob", success=False) == 404
+    assert say(world, ids[0], success=False, reason="that is another topic") == 200
+    world.gateway.until(lambda: labels() == before + 1, "the word to be learned")
+    assert say(world, ids[0], success=False) == 200 and say(world, ids[0], score=0.1) == 200 and say(world, ids[0], success=None) == 200
+    assert say(world, ids[0], source="implicit", success=False) == 200 and say(world, ids[1], score=0.5) == 200
+    assert say(world, ids[1], success=True) == 200
+    world.gateway.until(lambda: labels() == before + 2, "the other word to be learned")
+    done = weir("why", "--ledger", world.folder / "state" / "ledger.sqlite", ids[0])
+    assert done.returncode == 0 and "The cache was told that its answer was wrong." in done.stdout, done
+
+
 def test_another_encoder_needs_no_restart(world):
     """Vectors of another precision are another encoder's: nothing that was learned or indexed before is used, repeats still are."""
     _, question = phrasings(1, 440)[0]

@@ -177,6 +177,35 @@ static void an_answer_that_is_often_wrong_is_not_served_again(void **state)
     risk_free(w.risk);
 }
 
+/* They speak when they like, so that no share of the hits can be told from it; but two who say that
+ * an answer was wrong are heard. */
+static void users_words_are_no_audits(void **state)
+{
+    (void)state;
+    struct world w = world_new(0.02);
+    struct risk_label l = {.answer = 77, .p = 0.99, .weight = 0.5, .word = true};
+    struct risk_facts before, after;
+
+    run(&w, 6000);
+    l.features[0] = 1;
+    risk_facts(w.risk, &before);
+    for (int i = 0; i < RISK_QUARANTINE; i++) {
+        assert_false(risk_quarantined(w.risk, 77));
+        risk_learn(w.risk, &l);
+    }
+    assert_true(risk_quarantined(w.risk, 77));
+    l.answer = 78;
+    l.word = false; /* as where a scope is shared */
+    for (int i = 0; i < 2 * RISK_QUARANTINE; i++)
+        risk_learn(w.risk, &l);
+    assert_false(risk_quarantined(w.risk, 78));
+    risk_facts(w.risk, &after);
+    assert_int_equal(after.audits, before.audits);
+    assert_int_equal(after.audited_wrong, before.audited_wrong);
+    assert_true(after.labels > before.labels && after.correction == before.correction);
+    risk_free(w.risk);
+}
+
 static void answers_are_bounded(void **state)
 {
     (void)state;
@@ -343,6 +372,7 @@ int main(void)
         cmocka_unit_test(nothing_is_served_before_it_is_warm),
         cmocka_unit_test(a_world_that_changes_raises_the_alarm),
         cmocka_unit_test(an_answer_that_is_often_wrong_is_not_served_again),
+        cmocka_unit_test(users_words_are_no_audits),
         cmocka_unit_test(answers_are_bounded),
         cmocka_unit_test(a_new_scope_begins_with_its_parents_weights),
         cmocka_unit_test(a_restart_forgets_nothing),
