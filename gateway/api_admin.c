@@ -484,41 +484,74 @@ static json_t *diff_json(const struct policy *old, const struct policy *new)
     return o;
 }
 
-static void post_validate(struct api_admin *a, struct http_exchange *x, struct slice rest)
+/* A text that control is deciding about. Lives until it has decided, even if the client leaves. */
+struct policy_question {
+    struct admin_task task;
+    struct api_admin *admin;
+    struct http_exchange *x; /* NULL: the client left */
+};
+
+static void question_gone(struct admin_task *t)
 {
-    (void)rest;
-    struct diags d;
-    diags_init(&d);
-    struct policy *p = NULL;
-    struct err_text t = {""};
-    enum err e = control_try_policy(a->control, http_exchange_body(x), &d, &p, &t);
+    CONTAINER_OF(t, struct policy_question, task)->x = NULL;
+}
+
+static struct policy_question *question_new(struct api_admin *a, struct http_exchange *x)
+{
+    struct policy_question *q = mem_zalloc(1, sizeof *q);
+    *q = (struct policy_question){.task.gone = question_gone, .admin = a, .x = x};
+    return q;
+}
+
+/* e: of control_try_policy or control_put_policy. */
+static void question_asked(struct policy_question *q, enum err e)
+{
+    if (e == ERR_OK) {
+        ((struct admin_visit *)http_exchange_user(q->x))->task = &q->task;
+        return;
+    }
+    admin_reply_error(q->x, e, NULL);
+    free(q);
+}
+
+/* The exchange that waits for the answer, or NULL; q is gone. */
+static struct http_exchange *question_end(struct policy_question *q)
+{
+    struct http_exchange *x = q->x;
+    if (x)
+        ((struct admin_visit *)http_exchange_user(x))->task = NULL;
+    free(q);
+    return x;
+}
+
+static void on_tried(void *ctx, const struct control_verdict *v)
+{
+    struct http_exchange *x = question_end(ctx);
+    if (!x)
+        return;
+    if (v->err != ERR_OK && v->err != ERR_CONFLICT && v->err != ERR_INVALID_POLICY) {
+        admin_reply_error(x, v->err, v->why);
+        return;
+    }
     json_t *o = json_object();
-    json_put_bool(o, "valid", p != NULL);
-    json_put_text(o, "version", p ? p->version : NULL);
-    json_put_bool(o, "restart_needed", e == ERR_CONFLICT);
-    json_put_text(o, "restart_why", e == ERR_CONFLICT ? t.s : NULL);
-    json_put(o, "diagnostics", diag_json(&d));
-    json_put(o, "diff", p ? diff_json(control_snapshot(a->control)->policy, p) : NULL);
-    policy_unref(p);
-    diags_clear(&d);
+    json_put_bool(o, "valid", v->policy != NULL);
+    json_put_text(o, "version", v->policy ? v->policy->version : NULL);
+    json_put_bool(o, "restart_needed", v->err == ERR_CONFLICT);
+    json_put_text(o, "restart_why", v->err == ERR_CONFLICT ? v->why : NULL);
+    json_put(o, "diagnostics", diag_json(v->diags));
+    json_put(o, "diff", v->policy ? diff_json(v->before, v->policy) : NULL);
     admin_reply_json(x, 200, NULL, o);
 }
 
-/* ERR_OK when the change is based on what serves. The file is looked at first: an edit that is not
- * loaded yet counts. */
-static enum err check_if_match(struct api_admin *a, struct http_exchange *x)
+static void post_validate(struct api_admin *a, struct http_exchange *x, struct slice rest)
 {
-    const struct http1_header *h = http1_find(http_exchange_head(x), SLICE("If-Match"));
-    if (!h)
-        return ERR_PRECONDITION_REQUIRED;
-    (void)control_load_policy(a->control, "file");
-    return admin_tag_matches(h->value, control_snapshot(a->control)->policy->version)
-               ? ERR_OK
-               : ERR_PRECONDITION_FAILED;
+    (void)rest;
+    struct policy_question *q = question_new(a, x);
+    question_asked(q, control_try_policy(a->control, http_exchange_body(x), on_tried, q));
 }
 
-static void reply_changed(struct api_admin *a, struct http_exchange *x, const struct policy *old,
-                          const struct diags *d)
+static void reply_changed(struct api_admin *a, struct http_exchange *x,
+                          const struct control_verdict *v)
 {
     struct control_status s;
     control_describe(a->control, &s);
@@ -526,36 +559,42 @@ static void reply_changed(struct api_admin *a, struct http_exchange *x, const st
     json_t *o = json_object();
     json_put_text(o, "version", p->version);
     json_put_int(o, "serial", s.policy_serial);
-    json_put(o, "diagnostics", diag_json(d));
-    json_put(o, "diff", diff_json(old, p));
+    json_put(o, "diagnostics", diag_json(v->diags));
+    json_put(o, "diff", diff_json(v->before, p));
     admin_reply_json(x, 200, p->version, o);
+}
+
+static void on_changed(void *ctx, const struct control_verdict *v)
+{
+    struct api_admin *a = ((struct policy_question *)ctx)->admin;
+    struct http_exchange *x = question_end(ctx);
+    if (!x)
+        return;
+    if (v->err == ERR_OK)
+        reply_changed(a, x, v);
+    else if (v->err == ERR_PRECONDITION_FAILED)
+        admin_reply_error(x, v->err, NULL);
+    else
+        reply_policy_error(x, v->err, v->why, v->diags);
 }
 
 /* The common end of PUT and rollback. */
 static void change_policy(struct api_admin *a, struct http_exchange *x, struct slice text,
                           const char *origin)
 {
-    struct diags d;
-    diags_init(&d);
-    struct err_text t = {""};
-    struct policy *old = policy_ref(control_snapshot(a->control)->policy);
-    enum err e = control_put_policy(a->control, text, origin, &d, &t);
-    if (e == ERR_OK)
-        reply_changed(a, x, old, &d);
-    else
-        reply_policy_error(x, e, t.s[0] ? t.s : NULL, &d);
-    policy_unref(old);
-    diags_clear(&d);
+    const struct http1_header *h = http1_find(http_exchange_head(x), SLICE("If-Match"));
+    if (!h) {
+        admin_reply_error(x, ERR_PRECONDITION_REQUIRED, NULL);
+        return;
+    }
+    struct policy_question *q = question_new(a, x);
+    question_asked(q, control_put_policy(a->control, text, h->value, origin, on_changed, q));
 }
 
 static void put_policy(struct api_admin *a, struct http_exchange *x, struct slice rest)
 {
     (void)rest;
-    enum err e = check_if_match(a, x);
-    if (e == ERR_OK)
-        change_policy(a, x, http_exchange_body(x), "api");
-    else
-        admin_reply_error(x, e, NULL);
+    change_policy(a, x, http_exchange_body(x), "api");
 }
 
 /* ---- versions ---- */
@@ -644,11 +683,6 @@ static void post_rollback(struct api_admin *a, struct http_exchange *x, struct s
         admin_reply_error(
             x, ERR_BAD_REQUEST,
             "The body must be {\"serial\": N}, N a serial of /admin/policy/versions.");
-        return;
-    }
-    enum err e = check_if_match(a, x);
-    if (e != ERR_OK) {
-        admin_reply_error(x, e, NULL);
         return;
     }
     char *text, origin[64];

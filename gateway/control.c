@@ -114,7 +114,7 @@ static bool lock_state(struct control *c, const char *path)
 
 static bool open_state(struct control *c)
 {
-    const struct policy_server *s = &c->first->server;
+    const struct policy_server *s = &c->first->policy->server;
     c->exit_code = EXIT_CODE_START;
     if (!make_directories(s->state_dir)) {
         char why[512];
@@ -147,11 +147,9 @@ static bool open_state(struct control *c)
 static bool serve_first_policy(struct control *c)
 {
     c->registry = endpoint_registry_new();
-    struct policy *p = c->first;
-    c->first = NULL;
     struct err_text t = {""};
     c->exit_code = EXIT_CODE_START;
-    if (control_serve(c, p, "start", &t) == ERR_OK)
+    if (control_serve_first(c, &t) == ERR_OK)
         return true;
     start_error("the policy cannot serve", t.s);
     return false;
@@ -336,6 +334,7 @@ static void begin_drain(struct control *c, int signo)
 {
     int64_t drain_ms = server_of(c)->drain_ms;
     c->draining = true;
+    control_policy_stop(c);
     c->drain_until_us = clock_mono_us() + drain_ms * 1000 + DRAIN_GRACE_US;
     log_line(LOG_INFO, "control", "draining", "signal=%d in_flight=%" PRId64 " drain_ms=%" PRId64,
              signo, atomic_load(&c->in_flight), drain_ms);
@@ -490,6 +489,7 @@ static void free_event(struct event *e)
 /* In reverse order of the start; the workers are gone by now. */
 static void clear(struct control *c)
 {
+    control_policy_end(c); /* who waits for a verdict gets one */
     if (c->admin_server)
         http_server_free(c->admin_server);
     api_admin_free(c->admin);

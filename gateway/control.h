@@ -1,12 +1,14 @@
 /* The control thread (the process's main thread): signals, policy loading and versions, workers,
  * the admin listener, drain. It is the only writer of the policy: SIGHUP, a change of the file
  * (inotify on its directory, so that editors' rename works), and the admin API all end in the one
- * function control_load_policy.
+ * queue of reloads.
  *
  *   - A broken file leaves the old policy serving: POLICY_STALE is 1, the log has an error line,
  *     /readyz has the detail.
  *   - A change of a server key that needs a restart is refused in the same way, naming the key.
- *   - Each policy that served is kept, see policy_store.h. */
+ *   - Each policy that served is kept, see policy_store.h.
+ *   - Reading a policy and opening its encoder take their time elsewhere (policy_reload.h): signals
+ *     and the admin API are answered meanwhile. */
 #ifndef GATEWAY_CONTROL_H
 #define GATEWAY_CONTROL_H
 
@@ -57,18 +59,29 @@ struct control_status {
     size_t workers;
 };
 
-/* Reads the policy file and lets it serve, or says why not (control_status.fault, log, metrics).
- * origin: "signal" ... ERR_OK also when the file is unchanged; ERR_CONFLICT when a restart is
- * needed. */
-enum err control_load_policy(struct control *c, const char *origin);
-/* Would text be served if the file held it? ERR_OK with *out (a reference for the caller);
- * ERR_CONFLICT with *out and t when a restart is needed; else ERR_INVALID_POLICY with d filled. */
-enum err control_try_policy(struct control *c, struct slice text, struct diags *d,
-                            struct policy **out, struct err_text *t) MUST_CHECK;
-/* Tries text, writes it to the policy file and loads that. Errors as control_try_policy, and
- * ERR_INTERNAL + t when the file cannot be written. */
-enum err control_put_policy(struct control *c, struct slice text, const char *origin,
-                            struct diags *d, struct err_text *t) MUST_CHECK;
+/* What became of a text that was to be tried or to serve. Borrowed for the call. */
+struct control_verdict {
+    enum err err;    /* ERR_OK; ERR_INVALID_POLICY with diags; ERR_CONFLICT: a restart is needed;
+                        ERR_PRECONDITION_FAILED; ERR_DRAINING; else of the encoder or the file */
+    const char *why; /* a sentence, or NULL: err_text */
+    const struct diags *diags;   /* of the text, also when it is fine */
+    const struct policy *policy; /* NULL: the text is not valid */
+    const struct policy *before; /* served when it was decided */
+};
+typedef void (*control_decided)(void *ctx, const struct control_verdict *v);
+
+/* Reads the policy file and lets it serve, or says why not (control_status.fault, log, metrics);
+ * later: this returns at once. origin: "signal" ... A file that is unchanged is no fault. */
+void control_load_policy(struct control *c, const char *origin);
+/* Would text be served if the file held it? ERR_OK: decided is called later, once. Else
+ * (ERR_OVERLOADED, ERR_DRAINING) never. */
+enum err control_try_policy(struct control *c, struct slice text, control_decided decided,
+                            void *ctx) MUST_CHECK;
+/* The file's changes are loaded first, since a change that is not loaded yet counts. Then, if
+ * if_match names what serves: tries text, writes it to the policy file and lets it serve. Returns
+ * and calls as control_try_policy. */
+enum err control_put_policy(struct control *c, struct slice text, struct slice if_match,
+                            const char *origin, control_decided decided, void *ctx) MUST_CHECK;
 
 const struct snapshot *
 control_snapshot(const struct control *c); /* serving; borrowed until the next load */

@@ -1,94 +1,30 @@
 /* Owns the open encoders and a reference to the current classifier. Called by control_policy.c
- * (build, use), control.c (sweep, clear, gauges). */
+ * (lend, use, sweep, clear), control.c (gauges). */
 #include "gateway/control_encoder.h"
 
 #include <stdlib.h>
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 
-static bool wants_transformer(const struct policy *p)
+void control_encoder_lend(const struct control_encoder *ce, struct policy_draft *d)
 {
-    bool used = p->matches_class || p->cache.semantic;
-
-    for (size_t i = 0; i < p->model_count && !used; i++)
-        used = p->models[i].encoder;
-    return used && strcmp(p->encoder.model, POLICY_ENCODER_STATIC) != 0;
+    policy_draft_lend(d, ce->embedders, ce->embedder_count, ce->classifier);
 }
 
-static struct embedder *find(const struct control_encoder *ce, const struct policy_encoder *want)
+bool control_encoder_same(const struct control_encoder *ce, const struct policy_draft *d)
 {
-    for (size_t i = 0; i < ce->embedder_count; i++)
-        if (embedder_suits(ce->embedders[i], want))
-            return ce->embedders[i];
-    return NULL;
+    return d->classifier == ce->classifier;
 }
 
-static enum err open_embedder(struct control_encoder *ce, const struct policy_encoder *want,
-                              struct embedder **out, struct err_text *t)
+void control_encoder_use(struct control_encoder *ce, struct policy_draft *d)
 {
-    int64_t begun_us = clock_mono_us();
-    enum err err = embedder_open(want, out, t);
-    struct encoder_facts f;
-    char full[FINGERPRINT_TEXT_BYTES];
-
-    if (err != ERR_OK)
-        return err;
-    ce->embedders = mem_resize(ce->embedders, ce->embedder_count + 1, sizeof(struct embedder *));
-    ce->embedders[ce->embedder_count++] = *out;
-    f = encoder_facts(embedder_encoder(*out));
-    fingerprint_text(f.full, full);
-    log_line(LOG_INFO, "encoder", "ready",
-             "model=%s kernels=%s dim=%d max_tokens=%d weights_mb=%zu fingerprint=%s ms=%lld",
-             f.model, f.kernels, f.dim, f.max_tokens, f.weight_bytes >> 20, full,
-             (long long)((clock_mono_us() - begun_us) / 1000));
-    return ERR_OK;
-}
-
-static struct classifier_options options_of(const struct policy *p, const struct embedder *e)
-{
-    return (struct classifier_options){.encoder = &p->encoder,
-                                       .classes = p->classes,
-                                       .class_count = p->class_count,
-                                       .open = e ? embedder_encoder(e) : NULL};
-}
-
-enum err control_encoder_build(struct control_encoder *ce, const struct policy *p,
-                               struct control_built *out, struct err_text *t)
-{
-    struct classifier_options opt;
-    enum err err = ERR_OK;
-
-    *out = (struct control_built){NULL, NULL};
-    if (wants_transformer(p)) {
-        out->embedder = find(ce, &p->encoder);
-        if (!out->embedder)
-            err = open_embedder(ce, &p->encoder, &out->embedder, t);
+    if (d->fresh && d->fresh == d->embedder) {
+        ce->embedders =
+            mem_resize(ce->embedders, ce->embedder_count + 1, sizeof(struct embedder *));
+        ce->embedders[ce->embedder_count++] = d->fresh;
+        d->fresh = NULL;
     }
-    if (err != ERR_OK || !p->matches_class)
-        return err;
-    opt = options_of(p, out->embedder);
-    if (ce->classifier && classifier_suits(ce->classifier, &opt)) {
-        out->classifier = classifier_ref(ce->classifier);
-        return ERR_OK;
-    }
-    return classifier_new(&opt, &out->classifier, t);
-}
-
-bool control_encoder_same(const struct control_encoder *ce, const struct policy *p)
-{
-    struct classifier_options opt;
-
-    if (!p->matches_class || !ce->classifier)
-        return !p->matches_class == !ce->classifier;
-    opt = options_of(p, wants_transformer(p) ? find(ce, &p->encoder) : NULL);
-    return classifier_suits(ce->classifier, &opt);
-}
-
-void control_encoder_use(struct control_encoder *ce, const struct control_built *b)
-{
     classifier_unref(ce->classifier);
-    ce->classifier = b->classifier ? classifier_ref(b->classifier) : NULL;
+    ce->classifier = d->classifier ? classifier_ref(d->classifier) : NULL;
 }
 
 bool control_encoder_sweep(struct control_encoder *ce, const struct embedder *current)

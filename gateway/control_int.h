@@ -13,6 +13,7 @@
 #include "gateway/control.h"
 #include "gateway/control_cache.h"
 #include "gateway/control_encoder.h"
+#include "gateway/policy_reload.h"
 #include "router/audit_caps.h"
 
 struct control {
@@ -26,7 +27,8 @@ struct control {
     struct mailbox mailbox;
 
     /* the policy */
-    struct policy *first; /* loaded at start, until the first snapshot takes it over */
+    struct policy_draft *first;   /* read at start, until the first snapshot takes it over */
+    struct policy_reload *reload; /* owned: the queue of later ones; NULL: not started yet */
     struct policy_watch *watch;
     struct policy_store *store;
     int64_t store_serial;
@@ -68,9 +70,11 @@ void control_policy_clear(struct control *c);
 /* The first load: problems go to stderr as `weir check` prints them. false: nothing to serve. */
 bool control_load_first(struct control *c);
 struct catalog_owner control_catalog_owner(struct control *c);
-/* Makes p the serving policy: encoder, store, snapshot, workers, metrics. p's reference is taken
- * over in any case. Not ERR_OK: the encoder or a class cannot be made, and t says why. */
-enum err control_serve(struct control *c, struct policy *p, const char *origin,
-                       struct err_text *t) MUST_CHECK;
+/* Lets the first one serve. Not ERR_OK: its encoder, a class or the cache cannot be made, and t
+ * says why. */
+enum err control_serve_first(struct control *c, struct err_text *t) MUST_CHECK;
+/* From here on nothing new serves; control_policy_end waits until nobody works at it either. */
+void control_policy_stop(struct control *c);
+void control_policy_end(struct control *c);
 
 #endif

@@ -1,5 +1,6 @@
 /* What serves: the one path by which a policy file becomes the serving snapshot, and what is
- * remembered when it does not. Control thread. Called by control.c (start, SIGHUP, file watch) and
+ * remembered when it does not. What takes time has been done by policy_draft.c, at a reload on the
+ * thread of policy_reload.c. Control thread. Called by control.c (start, SIGHUP, file watch) and
  * api_admin.c. */
 #include "gateway/control_int.h"
 
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/admin_reply.h"
 #include "gateway/control_learn.h"
 #include "gateway/model_list.h"
 #include "gateway/policy_store.h"
@@ -22,11 +24,18 @@
 #include "router/learner.h"
 #include "router/snapshot.h"
 
-static const struct policy_load_options load_options = {.resolve_secrets = true,
-                                                        .labels_fn = classifier_labels};
+static void lend(void *ctx, struct policy_draft *d)
+{
+    struct control *c = ctx;
+    control_encoder_lend(&c->encoder, d);
+}
+
+static void on_job_made(void *ctx, struct policy_job *job);
 
 void control_policy_init(struct control *c)
 {
+    c->reload = policy_reload_new(&(struct policy_reload_owner){
+        .mailbox = &c->mailbox, .lend = lend, .made = on_job_made, c});
     diags_init(&c->fault.diags);
     c->stale = stats_cell(c->stats, STAT_POLICY_STALE, NULL);
     c->loaded_at = stats_cell(c->stats, STAT_POLICY_LOADED_AT, NULL);
@@ -35,7 +44,9 @@ void control_policy_init(struct control *c)
 void control_policy_clear(struct control *c)
 {
     diags_clear(&c->fault.diags);
-    policy_unref(c->first);
+    if (c->first)
+        policy_draft_clear(c->first);
+    free(c->first);
     snapshot_unref(c->snapshot);
     control_encoder_clear(&c->encoder);
 }
@@ -58,11 +69,10 @@ static void print_diags(const struct diags *d)
 
 bool control_load_first(struct control *c)
 {
-    struct diags d;
-    diags_init(&d);
-    enum err e = policy_load_file(c->opt.policy_file, &load_options, &d, &c->first);
-    print_diags(&d);
-    diags_clear(&d);
+    c->first = mem_zalloc(1, sizeof *c->first);
+    policy_draft_init(c->first, c->opt.policy_file);
+    enum err e = policy_draft_read(c->first);
+    print_diags(&c->first->diags);
     return e == ERR_OK;
 }
 
@@ -85,6 +95,7 @@ static void remember_fault(struct control *c, const char *origin, const char *wh
 {
     diags_clear(&c->fault.diags);
     c->fault = (struct control_fault){.stale = true, .since_wall_us = clock_wall_us(), .diags = *d};
+    diags_init(d);
     snprintf(c->fault.origin, sizeof c->fault.origin, "%s", origin);
     snprintf(c->fault.why, sizeof c->fault.why, "%s", why);
     stats_set(c->stale, 1);
@@ -295,30 +306,29 @@ static void keep_version(struct control *c, const struct policy *p, const char *
     c->store_serial = 0;
 }
 
-enum err control_serve(struct control *c, struct policy *p, const char *origin, struct err_text *t)
+/* Makes d's policy the serving one: learner, cache, store, snapshot, workers, metrics. Not ERR_OK:
+ * nothing has changed but what serves no one, and t says why. */
+static enum err serve(struct control *c, struct policy_draft *d, const char *origin,
+                      struct err_text *t)
 {
-    struct control_built built;
+    struct policy *p = d->policy;
     enum err e = control_learn_open(&c->learner, p, c->ledger, t);
     if (e == ERR_OK)
-        e = control_encoder_build(&c->encoder, p, &built, t);
-    if (e == ERR_OK && (e = control_cache_open(&c->cache, p, built.embedder, t)) != ERR_OK)
-        classifier_unref(built.classifier);
-    if (e != ERR_OK) {
-        policy_unref(p);
-        if (c->snapshot)
-            sweep_encoders(c); /* one that was opened for nothing */
+        e = control_cache_open(&c->cache, p, d->embedder, t);
+    if (e != ERR_OK)
         return e;
-    }
     keep_version(c, p, origin);
     apply_log_level(p);
     configure_launcher(c, p);
     struct snapshot *old = c->snapshot;
-    c->snapshot = snapshot_new(p, c->registry, ++c->loads);
-    control_encoder_use(&c->encoder, &built);
+    c->snapshot = snapshot_new(p, c->registry, ++c->loads); /* takes both references over */
+    control_encoder_use(&c->encoder, d);
     control_cache_serve(&c->cache, c->snapshot);
     learner_set_policy(c->learner, p);
     audit_caps_serve(&c->audit_caps, c->snapshot);
-    snapshot_set_classifier(c->snapshot, built.classifier, built.embedder);
+    snapshot_set_classifier(c->snapshot, d->classifier, d->embedder);
+    d->policy = NULL;
+    d->classifier = NULL;
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);
     snapshot_unref(old);
@@ -334,6 +344,19 @@ enum err control_serve(struct control *c, struct policy *p, const char *origin, 
     sweep_encoders(c);
     return ERR_OK;
 }
+
+enum err control_serve_first(struct control *c, struct err_text *t)
+{
+    enum err e = policy_draft_build(c->first, t);
+    if (e == ERR_OK)
+        e = serve(c, c->first, "start", t);
+    policy_draft_clear(c->first);
+    free(c->first);
+    c->first = NULL;
+    return e;
+}
+
+/* ---- reloads: what was read and built elsewhere is decided here ---- */
 
 /* The same text may still mean something new: keys come from the environment and from files. */
 static bool same_secrets(const struct policy *a, const struct policy *b)
@@ -351,75 +374,143 @@ static bool same_secrets(const struct policy *a, const struct policy *b)
 }
 
 /* And so do files of heads. */
-static bool unchanged(const struct control *c, const struct policy *p)
+static bool unchanged(const struct control *c, const struct policy_draft *d)
 {
     const struct policy *serving = c->snapshot->policy;
-    return slice_eq(serving->text, p->text) && same_secrets(serving, p) &&
-           control_encoder_same(&c->encoder, p);
+    return slice_eq(serving->text, d->policy->text) && same_secrets(serving, d->policy) &&
+           control_encoder_same(&c->encoder, d);
 }
 
-enum err control_load_policy(struct control *c, const char *origin)
+/* The file holds this draft's text, and the draft is good. */
+static enum err serve_file(struct control *c, struct policy_job *job)
 {
-    struct diags d;
-    diags_init(&d);
-    struct policy *p;
-    enum err e = policy_load_file(c->opt.policy_file, &load_options, &d, &p);
-    if (e != ERR_OK) {
-        remember_fault(c, origin, "the policy file is not valid", &d);
-        return e;
-    }
-    struct err_text t;
-    if (unchanged(c, p)) {
-        policy_unref(p);
+    struct policy_draft *d = &job->draft;
+    if (unchanged(c, d)) {
         forget_fault(c);
         count_load(c, "unchanged");
-        log_line(LOG_DEBUG, "control", "policy file unchanged", "origin=\"%s\"", origin);
-    } else if (policy_restart_needed(c->snapshot->policy, p, &t)) {
-        policy_unref(p);
-        remember_fault(c, origin, t.s, &d);
-        return ERR_CONFLICT;
-    } else {
-        log_diags(&d);
-        e = control_serve(c, p, origin, &t);
-        if (e != ERR_OK) {
-            remember_fault(c, origin, t.s, &d);
-            return e;
-        }
-        forget_fault(c);
+        log_line(LOG_DEBUG, "control", "policy file unchanged", "origin=\"%s\"", job->origin);
+        return ERR_OK;
     }
-    diags_clear(&d);
-    return ERR_OK;
+    log_diags(&d->diags);
+    enum err e = serve(c, d, job->origin, &job->why);
+    if (e == ERR_OK)
+        forget_fault(c);
+    return e;
 }
 
-/* ---- changes through the admin API ---- */
-
-enum err control_try_policy(struct control *c, struct slice text, struct diags *d,
-                            struct policy **out, struct err_text *t)
+static void decide_load(struct control *c, struct policy_job *job)
 {
-    struct policy *p;
-    enum err e = policy_load_text(text, c->opt.policy_file, &load_options, d, &p);
-    if (e != ERR_OK)
-        return e;
-    *out = p;
-    return policy_restart_needed(c->snapshot->policy, p, t) ? ERR_CONFLICT : ERR_OK;
+    struct policy_draft *d = &job->draft;
+    bool valid = d->policy != NULL;
+    if (job->err == ERR_DRAINING)
+        return;
+    if (job->err == ERR_OK && !unchanged(c, d) &&
+        policy_restart_needed(c->snapshot->policy, d->policy, &job->why))
+        job->err = ERR_CONFLICT;
+    if (job->err == ERR_OK)
+        job->err = serve_file(c, job);
+    if (job->err != ERR_OK)
+        remember_fault(c, job->origin, valid ? job->why.s : "the policy file is not valid",
+                       &d->diags);
 }
 
-enum err control_put_policy(struct control *c, struct slice text, const char *origin,
-                            struct diags *d, struct err_text *t)
+static enum err write_file(const struct control *c, struct slice text, struct err_text *t)
 {
-    struct policy *p = NULL;
-    enum err e = control_try_policy(c, text, d, &p, t);
-    policy_unref(p);
-    if (e != ERR_OK)
-        return e;
     /* Behind a symbolic link it is the target that is written; the link stays. */
     char *real = realpath(c->opt.policy_file, NULL);
-    e = atomic_file_write(real ? real : c->opt.policy_file, 0644, text, t);
+    enum err e = atomic_file_write(real ? real : c->opt.policy_file, 0644, text, t);
     free(real);
-    if (e != ERR_OK)
-        return e;
-    e = control_load_policy(c, origin);
-    if (e != ERR_OK)
-        err_say(t, "%s", c->fault.why);
     return e;
+}
+
+/* Until the file is written a refusal touches nothing. */
+static void decide_put(struct control *c, struct policy_job *job)
+{
+    struct policy_draft *d = &job->draft;
+    if (job->err == ERR_DRAINING)
+        return;
+    if (!admin_tag_matches(slice_str(job->if_match), c->snapshot->policy->version))
+        job->err = ERR_PRECONDITION_FAILED;
+    if (job->err == ERR_OK && policy_restart_needed(c->snapshot->policy, d->policy, &job->why))
+        job->err = ERR_CONFLICT;
+    if (job->err == ERR_OK)
+        job->err = write_file(c, slice_make(d->text, d->text_bytes), &job->why);
+    if (job->err != ERR_OK)
+        return;
+    job->err = serve_file(c, job);
+    if (job->err != ERR_OK)
+        remember_fault(c, job->origin, job->why.s, &d->diags);
+}
+
+static void decide_try(struct control *c, struct policy_job *job)
+{
+    if (job->err == ERR_OK &&
+        policy_restart_needed(c->snapshot->policy, job->draft.policy, &job->why))
+        job->err = ERR_CONFLICT;
+}
+
+static void on_job_made(void *ctx, struct policy_job *job)
+{
+    struct control *c = ctx;
+    struct policy *before = policy_ref(c->snapshot->policy);
+    struct policy *made = job->draft.policy ? policy_ref(job->draft.policy) : NULL;
+    switch (job->kind) {
+    case POLICY_JOB_LOAD:
+        decide_load(c, job);
+        break;
+    case POLICY_JOB_PUT:
+        decide_put(c, job);
+        break;
+    case POLICY_JOB_TRY:
+        decide_try(c, job);
+        break;
+    }
+    if (job->decided)
+        job->decided(job->ctx, &(struct control_verdict){.err = job->err,
+                                                         .why = job->why.s[0] ? job->why.s : NULL,
+                                                         .diags = &job->draft.diags,
+                                                         .policy = made,
+                                                         .before = before});
+    policy_unref(made);
+    policy_unref(before);
+}
+
+void control_load_policy(struct control *c, const char *origin)
+{
+    struct policy_job *job = policy_job_new(POLICY_JOB_LOAD, c->opt.policy_file, NULL, origin);
+    enum err e = policy_reload_add(c->reload, job);
+    if (e != ERR_OK)
+        log_line(LOG_INFO, "control", "policy file not read", "origin=\"%s\" why=%s", origin,
+                 err_name(e));
+}
+
+enum err control_try_policy(struct control *c, struct slice text, control_decided decided,
+                            void *ctx)
+{
+    struct policy_job *job = policy_job_new(POLICY_JOB_TRY, c->opt.policy_file, &text, "api");
+    job->decided = decided;
+    job->ctx = ctx;
+    return policy_reload_add(c->reload, job);
+}
+
+enum err control_put_policy(struct control *c, struct slice text, struct slice if_match,
+                            const char *origin, control_decided decided, void *ctx)
+{
+    struct policy_job *job = policy_job_new(POLICY_JOB_PUT, c->opt.policy_file, &text, origin);
+    job->if_match = mem_strdup(if_match);
+    job->decided = decided;
+    job->ctx = ctx;
+    control_load_policy(c, "file");
+    return policy_reload_add(c->reload, job);
+}
+
+void control_policy_stop(struct control *c)
+{
+    policy_reload_stop(c->reload);
+}
+
+void control_policy_end(struct control *c)
+{
+    policy_reload_free(c->reload);
+    c->reload = NULL;
 }

@@ -83,7 +83,7 @@ static bool labels_of(struct binder *b, const struct policy *p, struct policy_la
     struct err_text why = {""};
     if (!b->options->labels_fn)
         return false;
-    enum err err = b->options->labels_fn(e, b->scratch, out, &key, &why);
+    enum err err = b->options->labels_fn(b->options->labels_ctx, e, b->scratch, out, &key, &why);
     if (err == ERR_OK)
         return true;
     if (err == ERR_NOT_FOUND && !b->options->resolve_secrets)

@@ -47,8 +47,9 @@ struct policy_load_options {
      * here, else what is wrong with it: then *key names the key of the section and why is a
      * sentence. NULL: the encoder is not looked at, nor classes that the policy does not declare.
      */
-    enum err (*labels_fn)(const struct policy_encoder *e, struct arena *a,
+    enum err (*labels_fn)(void *labels_ctx, const struct policy_encoder *e, struct arena *a,
                           struct policy_labels *out, const char **key, struct err_text *why);
+    void *labels_ctx;
 };
 
 /* From memory; file names the source in messages and is the base of relative paths.

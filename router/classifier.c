@@ -21,7 +21,7 @@
 #define MAX_LABELS       1024
 #define IN_SCOPE_FROM    0.05f /* of the head's score: one in twenty of its own kind is refused */
 #define USUAL_STRICTNESS 1.0
-#define ENCODE_AT_ONCE   64
+#define ENCODE_AT_ONCE   16 /* between two looks at classifier_options.stop */
 
 /* What one centroid stands for. */
 struct declared {
@@ -119,6 +119,7 @@ static enum err embed_static(void *ctx, const struct slice *texts, size_t count,
 struct full_embedder {
     struct encoder_session *session;
     size_t dim;
+    const _Atomic bool *stop; /* NULL: nobody will */
 };
 
 static enum err embed_full(void *ctx, const struct slice *texts, size_t count, float *rows,
@@ -131,6 +132,10 @@ static enum err embed_full(void *ctx, const struct slice *texts, size_t count, f
         struct encoder_vectors v = {.embedding = rows + i * f->dim};
         size_t n = count - i < ENCODE_AT_ONCE ? count - i : ENCODE_AT_ONCE;
 
+        if (f->stop && atomic_load(f->stop)) {
+            err_say(t, "told to stop before all examples were encoded");
+            return ERR_DRAINING;
+        }
         err = encoder_embed(f->session, texts + i, (int)n, &v, NULL, t);
     }
     return err;
@@ -255,11 +260,12 @@ static enum err build_static(struct classifier *c, bool alone, struct err_text *
     return err;
 }
 
-static enum err build_full(struct classifier *c, const struct encoder *e, struct err_text *t)
+static enum err build_full(struct classifier *c, const struct encoder *e, const _Atomic bool *stop,
+                           struct err_text *t)
 {
     struct tier *tier = &c->tiers[CLASSIFIER_FULL];
     struct encoder_facts facts = encoder_facts(e);
-    struct full_embedder f = {.dim = (size_t)facts.dim};
+    struct full_embedder f = {.dim = (size_t)facts.dim, .stop = stop};
     enum err err;
 
     if (f.dim > MAX_DIM) {
@@ -296,7 +302,7 @@ enum err classifier_new(const struct classifier_options *opt, struct classifier 
     }
     err = build_static(c, opt->open == NULL, t);
     if (err == ERR_OK && opt->open)
-        err = build_full(c, opt->open, t);
+        err = build_full(c, opt->open, opt->stop, t);
     if (err != ERR_OK) {
         classifier_unref(c);
         c = NULL;
@@ -515,8 +521,8 @@ static enum err look_at_model(const struct policy_encoder *e, const struct bert_
     return ERR_OK;
 }
 
-static enum err look_at_encoder(const struct policy_encoder *e, struct wanted *out,
-                                const char **key, struct err_text *why)
+static enum err look_at_encoder(const struct encoder *open, const struct policy_encoder *e,
+                                struct wanted *out, const char **key, struct err_text *why)
 {
     const struct static_table *table = static_table_builtin();
     char folder[MODEL_STORE_PATH_BYTES];
@@ -529,6 +535,11 @@ static enum err look_at_encoder(const struct policy_encoder *e, struct wanted *o
                                (size_t)static_table_dim(table) + FEATURES_SCALARS};
         return ERR_OK;
     }
+    if (open) {
+        struct encoder_facts f = encoder_facts(open);
+        *out = (struct wanted){f.space, 2 * (size_t)f.dim + FEATURES_SCALARS};
+        return ERR_OK;
+    }
     err = model_store_find(e->model, folder, sizeof folder, why);
     if (err == ERR_OK)
         err = bert_model_open(folder, &m, why);
@@ -539,12 +550,12 @@ static enum err look_at_encoder(const struct policy_encoder *e, struct wanted *o
     return err;
 }
 
-enum err classifier_labels(const struct policy_encoder *e, struct arena *a,
+enum err classifier_labels(void *ctx, const struct policy_encoder *e, struct arena *a,
                            struct policy_labels *out, const char **key, struct err_text *why)
 {
     struct wanted wanted;
     struct heads *h;
-    enum err err = look_at_encoder(e, &wanted, key, why);
+    enum err err = look_at_encoder(ctx, e, &wanted, key, why);
 
     if (err != ERR_OK)
         return err;

@@ -45,10 +45,11 @@ struct classifier_options {
     size_t class_count;
     const struct encoder *open; /* NULL exactly when encoder->model is POLICY_ENCODER_STATIC;
                                    borrowed for the call */
+    const _Atomic bool *stop;   /* NULL, or: give up once it is true */
 };
 
 /* ERR_BAD_WEIGHTS: heads that cannot be read or belong to another encoder; ERR_INVALID_POLICY: a
- * class whose examples say nothing; both with t. */
+ * class whose examples say nothing; ERR_DRAINING: told to stop; all with t. */
 enum err classifier_new(const struct classifier_options *opt, struct classifier **out,
                         struct err_text *t) MUST_CHECK;
 struct classifier *classifier_ref(struct classifier *c);
@@ -71,8 +72,8 @@ void classifier_success(const struct classifier *c, enum classifier_tier t, stru
                         const float *features, float *probs);
 
 /* For policy_load_options.labels_fn: is the encoder to be had, and which labels do its heads know?
- */
-enum err classifier_labels(const struct policy_encoder *e, struct arena *a,
+ * ctx is NULL, or a struct encoder that is what e asks for, so that no file of it is read. */
+enum err classifier_labels(void *ctx, const struct policy_encoder *e, struct arena *a,
                            struct policy_labels *out, const char **key, struct err_text *why);
 
 #endif

@@ -31,10 +31,11 @@ static const char *fake_getenv(const char *name, void *ctx)
 }
 
 /* A store that has one model, whose heads know three labels; the static tier knows the same. */
-static enum err fake_labels(const struct policy_encoder *e, struct arena *a,
+static enum err fake_labels(void *ctx, const struct policy_encoder *e, struct arena *a,
                             struct policy_labels *out, const char **key, struct err_text *why)
 {
     static const char *const labels[] = {"math", "code", "other"};
+    (void)ctx;
     (void)a;
     *out = (struct policy_labels){labels, 3};
     if (strcmp(e->model, "all-minilm-l6-v2") == 0 || strcmp(e->model, POLICY_ENCODER_STATIC) == 0)

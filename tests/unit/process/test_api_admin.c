@@ -77,33 +77,26 @@ void control_describe(const struct control *c, struct control_status *out)
     *out = (struct control_status){0};
 }
 
-enum err control_load_policy(struct control *c, const char *origin)
-{
-    (void)c;
-    (void)origin;
-    return ERR_OK;
-}
-
-enum err control_try_policy(struct control *c, struct slice text, struct diags *d,
-                            struct policy **out, struct err_text *t)
+enum err control_try_policy(struct control *c, struct slice text, control_decided decided,
+                            void *ctx)
 {
     (void)c;
     (void)text;
-    (void)d;
-    (void)out;
-    (void)t;
-    return ERR_INVALID_POLICY;
+    (void)decided;
+    (void)ctx;
+    return ERR_OVERLOADED;
 }
 
-enum err control_put_policy(struct control *c, struct slice text, const char *origin,
-                            struct diags *d, struct err_text *t)
+enum err control_put_policy(struct control *c, struct slice text, struct slice if_match,
+                            const char *origin, control_decided decided, void *ctx)
 {
     (void)c;
     (void)text;
+    (void)if_match;
     (void)origin;
-    (void)d;
-    (void)t;
-    return ERR_INVALID_POLICY;
+    (void)decided;
+    (void)ctx;
+    return ERR_OVERLOADED;
 }
 
 enum err control_write_metrics(struct control *c, struct buf *out)
