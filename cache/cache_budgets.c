@@ -161,11 +161,6 @@ struct risk *cache_budgets_risk(const struct cache_budgets *b, unsigned number)
     return x ? x->risk : NULL;
 }
 
-struct risk *cache_budgets_root(const struct cache_budgets *b)
-{
-    return b->root->risk;
-}
-
 /* A scope's name is a tenant's: it is no secret. */
 static void tell_turns(struct budget *x)
 {

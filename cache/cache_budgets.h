@@ -24,7 +24,6 @@ unsigned cache_budgets_find(struct cache_budgets *b, struct slice scope,
                             const struct cache_rules *rules);
 /* NULL: no such number. */
 struct risk *cache_budgets_risk(const struct cache_budgets *b, unsigned number);
-struct risk *cache_budgets_root(const struct cache_budgets *b);
 void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct risk_label *l);
 
 /* Of all together: sums; cut, correction and weights are those of the one with most requests;

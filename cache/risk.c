@@ -147,16 +147,6 @@ bool risk_quarantined(const struct risk *r, uint64_t answer)
 
 /* ---- deciding ---- */
 
-const char *risk_feature_name(int i)
-{
-    static const char *const names[RISK_FEATURES] = {
-        "constant",       "cosine", "cosine squared", "lead over the rival", "keys",
-        "shared words",   "length", "word order",     "proper names",        "question word",
-        "words x cosine", "leads",  "votes",          "votes x cosine",
-    };
-    return i >= 0 && i < RISK_FEATURES ? names[i] : "";
-}
-
 /* Cosines are centred where decisions fall, and everything is of the order of one, so that one
  * ridge fits all weights. */
 void risk_features(const struct risk_neighbour *n, float out[static RISK_FEATURES])

@@ -141,7 +141,6 @@ struct risk_facts {
     size_t answers;
 };
 void risk_facts(const struct risk *r, struct risk_facts *out);
-const char *risk_feature_name(int i);
 
 /* All that was learned, as bytes (versioned, with a checksum, of this machine's byte order).
  * ERR_BAD_CACHE_ENTRY when they are not exactly that; r is then as it was. */

@@ -30,9 +30,9 @@ struct ledger;
  * nothing is known; never NULL. */
 struct ledger_attempt {
     int32_t seq;      /* 1.. within the request */
-    const char *role; /* "serve"; "lost": a copy on a pooled connection that was closing; "cache":
-                         an answer given again, at no cost; "classify": the encoder's pass; "audit",
-                         "judge": router/background.h; later: "escalated", "hedge" ... */
+    const char *role; /* "serve"; "escalated": answered, and passed over; "lost": a copy on a pooled
+                         connection that was closing; "cache": an answer given again, at no cost;
+                         "classify": the encoder's pass; "audit", "judge": router/background.h */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
     const char *outcome; /* "ok" or err_name() */

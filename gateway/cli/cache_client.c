@@ -5,25 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "gateway/cli/fetch.h"
 #include "policies/policy_value.h"
 
-#define DEFAULT_URL "http://127.0.0.1:8081"
-#define PATH_BYTES  8000
-
-void cache_client_init(struct cache_client *c, const struct cli_args *a)
-{
-    const char *url = cli_value(a, "url");
-
-    *c = (struct cache_client){.command = a->command->name,
-                               .url = url ? url : DEFAULT_URL,
-                               .key = getenv("WEIR_API_KEY"),
-                               .json = cli_flag(a, "json"),
-                               .code = EXIT_CODE_OK};
-}
+#define PATH_BYTES 8000
 
 json_t *cache_client_where(const struct cli_args *a, size_t *count)
 {
@@ -94,63 +82,6 @@ char *cache_client_name(const char *path, const char *name)
     char *all = mem_strdup(buf_slice(&b));
     buf_clear(&b);
     return all;
-}
-
-static void complain(struct cache_client *c, const char *why)
-{
-    fprintf(stderr, "weir %s: %s\n", c->command, why);
-    c->code = EXIT_CODE_RUNTIME;
-}
-
-void cache_client_complain(struct cache_client *c, int status, struct slice answer)
-{
-    json_t *o = json_loadb(answer.p, answer.n, 0, NULL);
-    const char *said = json_string_value(json_object_get(json_object_get(o, "error"), "message"));
-    struct err_text t;
-
-    if (said)
-        err_say(&t, "%s%s", said, status == 401 ? " (WEIR_API_KEY holds the key)" : "");
-    else
-        err_say(&t, "%s: HTTP status %d", c->url, status);
-    complain(c, t.s);
-    if (status == 404 || status == 409 || status == 412)
-        c->code = EXIT_CODE_FOUND;
-    json_decref(o);
-}
-
-json_t *cache_client_ask(struct cache_client *c, const char *method, const char *path, json_t *body)
-{
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    struct fetch_ask ask = {.base_url = c->url,
-                            .path = path,
-                            .api_key = c->key,
-                            .method = method,
-                            .content_type = text ? "application/json" : NULL,
-                            .body = slice_str(text),
-                            .total_ms = 60000};
-    struct err_text t = {""}, said;
-    struct buf answer;
-    json_t *o = NULL;
-    int status;
-
-    buf_init(&answer, FETCH_BYTES);
-    enum err err = fetch(&ask, &answer, &status, &t);
-    if (err == ERR_OK)
-        o = json_loadb(buf_slice(&answer).p, buf_len(&answer), 0, NULL);
-    if (err != ERR_OK) {
-        err_say(&said, "%s: %.400s", c->url, t.s);
-        complain(c, said.s);
-    } else if (status != 200) {
-        cache_client_complain(c, status, buf_slice(&answer));
-        json_decref(o);
-        o = NULL;
-    } else if (!o) {
-        complain(c, "the answer is not JSON; is this weir's admin listener?");
-    }
-    buf_clear(&answer);
-    json_decref(body);
-    free(text);
-    return o;
 }
 
 /* ---- what is printed ---- */

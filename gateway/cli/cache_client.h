@@ -1,27 +1,11 @@
-/* The admin API of a running weir, as the parts of `weir cache` ask it. Single-threaded. */
+/* What the parts of `weir cache` ask the admin API, and how they print what it says.
+ * Single-threaded. */
 #ifndef GATEWAY_CLI_CACHE_CLIENT_H
 #define GATEWAY_CLI_CACHE_CLIENT_H
 
 #include <jansson.h>
-#include "base/buf.h"
-#include "gateway/cli/cli.h"
-#include "gateway/cli/exit.h"
-
-struct cache_client {
-    const char *command; /* "cache ls", for messages */
-    const char *url, *key;
-    bool json;
-    int code; /* of enum exit_code: what the command ends with */
-};
-
-/* Options that every part has. */
-#define CACHE_CLIENT_OPTIONS                                                                       \
-    {.name = "url",                                                                                \
-     .argument = "URL",                                                                            \
-     .help = "The admin listener; http://127.0.0.1:8081 when not given."},                         \
-    {                                                                                              \
-        .name = "json", .help = "Write the admin API's answer as JSON."                            \
-    }
+#include <stdio.h>
+#include "gateway/cli/admin_client.h"
 
 /* Conditions on entries, for `where` and for a query; see weir help cache. */
 #define CACHE_CLIENT_CONDITIONS                                                                    \
@@ -49,7 +33,6 @@ struct cache_client {
                                 "of what is alive."                                                \
     }
 
-void cache_client_init(struct cache_client *c, const struct cli_args *a);
 /* The conditions that were given, as the API's `where`; their number is *count. */
 json_t *cache_client_where(const struct cli_args *a, size_t *count);
 /* The same behind `path`, with further "key=value": freed by the caller. cursor, limit: NULL, or
@@ -57,15 +40,6 @@ json_t *cache_client_where(const struct cli_args *a, size_t *count);
 char *cache_client_path(const char *path, json_t *where, const char *cursor, const char *limit);
 /* A path that ends with what the user typed, escaped; freed by the caller. */
 char *cache_client_name(const char *path, const char *name);
-/* The JSON of a good answer, the caller's; NULL: why was said, and c->code is set. body: taken
- * over; NULL: none. */
-json_t *cache_client_ask(struct cache_client *c, const char *method, const char *path,
-                         json_t *body);
-
-/* Says why an answer of that status is not a good one, in the server's own words where it has some;
- * sets c->code. */
-void cache_client_complain(struct cache_client *c, int status, struct slice answer);
-
 /* ---- what is printed ---- */
 
 long long cache_client_int(const json_t *o, const char *key);

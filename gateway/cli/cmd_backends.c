@@ -1,7 +1,7 @@
 /* weir backends: the fleet of a running weir: endpoints with load and health, and the servers that
  * weir started itself. */
 #include <string.h>
-#include "gateway/cli/admin_get.h"
+#include "gateway/cli/admin_client.h"
 #include "gateway/cli/out.h"
 
 static long long number(const json_t *o, const char *key)
@@ -86,7 +86,7 @@ static bool print_backends(const json_t *answer, const struct cli_args *a)
 
 static int backends(const struct cli_args *a)
 {
-    return admin_get_print(a, "backends", "/admin/backends", print_backends);
+    return admin_client_print(a, "/admin/backends", print_backends);
 }
 
 const struct cli_command cmd_backends = {
@@ -101,7 +101,7 @@ const struct cli_command cmd_backends = {
         "listener.",
     .options =
         (const struct cli_option[]){
-            ADMIN_GET_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "log", .help = "Also print the end of what each started server wrote."},
             {0},
         },

@@ -1,5 +1,5 @@
 /* weir beliefs: what a running weir believes of its models, and what a success is worth to it. */
-#include "gateway/cli/admin_get.h"
+#include "gateway/cli/admin_client.h"
 #include "gateway/cli/out.h"
 
 static double number(const json_t *o, const char *key)
@@ -84,7 +84,7 @@ static bool print(const json_t *answer, const struct cli_args *a)
 
 static int beliefs(const struct cli_args *a)
 {
-    return admin_get_print(a, "beliefs", "/admin/beliefs", print);
+    return admin_client_print(a, "/admin/beliefs", print);
 }
 
 const struct cli_command cmd_beliefs = {
@@ -100,7 +100,7 @@ const struct cli_command cmd_beliefs = {
         "under the ROC curve). Counts fade with the policy's half-life. Asks the admin listener.",
     .options =
         (const struct cli_option[]){
-            ADMIN_GET_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {0},
         },
     .examples =

@@ -93,11 +93,11 @@ static void print_explained(const json_t *o)
 
 static int explain(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     json_t *o =
-        cache_client_ask(&c, "POST", "/admin/cache/explain", question_of(a, a->operands[0]));
+        admin_client_ask(&c, "POST", "/admin/cache/explain", question_of(a, a->operands[0]));
     if (o && c.json)
         out_json(json_incref(o));
     else if (o)
@@ -117,7 +117,7 @@ const struct cli_command cmd_cache_explain = {
         "that answers just this question, and the five nearest by meaning with their cosine, the "
         "guard that refuses one, the probability that its answer would be right, the cut, and the "
         "verdict; or why none are looked for. Nothing is served or counted.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS, QUESTION_OPTIONS, {0}},
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS, QUESTION_OPTIONS, {0}},
     .examples = (const struct cli_example[]){{"weir cache explain 'how do I reset my password?' "
                                               "--tenant acme --model auto",
                                               "Why was that a hit?"},
@@ -127,23 +127,23 @@ const struct cli_command cmd_cache_explain = {
 
 /* ---- wrong ---- */
 
-static bool label(struct cache_client *c, const struct cli_args *a, const char *text)
+static bool label(struct admin_client *c, const struct cli_args *a, const char *text)
 {
     json_t *o = question_of(a, text);
 
     json_object_set_new(o, "id", json_string(a->operands[0]));
     json_object_set_new(o, "right", json_false());
-    json_t *done = cache_client_ask(c, "POST", "/admin/cache/label", o);
+    json_t *done = admin_client_ask(c, "POST", "/admin/cache/label", o);
     json_decref(done);
     return done;
 }
 
-static bool put_away(struct cache_client *c, const char *id, bool keep)
+static bool put_away(struct admin_client *c, const char *id, bool keep)
 {
     char *path = cache_client_name("/admin/cache/entries/", id);
-    json_t *done = keep ? cache_client_ask(c, "POST", "/admin/cache/mark",
+    json_t *done = keep ? admin_client_ask(c, "POST", "/admin/cache/mark",
                                            json_pack("{s:s,s:b}", "id", id, "quarantined", 1))
-                        : cache_client_ask(c, "DELETE", path, NULL);
+                        : admin_client_ask(c, "DELETE", path, NULL);
 
     free(path);
     json_decref(done);
@@ -154,9 +154,9 @@ static int wrong(const struct cli_args *a)
 {
     const char *id = a->operands[0], *text = cli_value(a, "question");
     bool keep = cli_flag(a, "keep"), labelled = false;
-    struct cache_client c;
+    struct admin_client c;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     if (!text && (cli_value(a, "model") || cli_value(a, "tenant") || cli_value(a, "class"))) {
         fprintf(stderr, "weir cache wrong: --model, --tenant and --class go with --question\n");
         return EXIT_CODE_USAGE;
@@ -190,7 +190,7 @@ const struct cli_command cmd_cache_wrong = {
         "are less likely to share an answer.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "question", .argument = "TEXT", .help = "What was asked when it was served."},
             QUESTION_OPTIONS,
             {.name = "keep", .help = "Quarantine it instead, to be looked at."},

@@ -20,12 +20,12 @@ static enum out_style style_of(const char *state)
 
 static int doctor(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
     size_t i;
     json_t *check;
 
-    cache_client_init(&c, a);
-    json_t *o = cache_client_ask(&c, "GET", "/admin/cache/doctor", NULL);
+    admin_client_init(&c, a);
+    json_t *o = admin_client_ask(&c, "GET", "/admin/cache/doctor", NULL);
     if (!o)
         return c.code;
     json_array_foreach(json_object_get(o, "checks"), i, check)
@@ -52,7 +52,7 @@ const struct cli_command cmd_cache_doctor = {
         "The store and what it says of itself (for Redis: eviction policy, memory, clock, how far "
         "behind the log of changes is), the index and its encoder, audited errors, disk, the "
         "record of changes. Ends with status 1 when there is a problem.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS, {0}},
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS, {0}},
     .examples = (const struct cli_example[]){{"weir cache doctor", "Is it well?"}, {0}},
     .run = doctor,
 };
@@ -87,14 +87,14 @@ static void print_event(const json_t *e)
 }
 
 /* One poll; the number to go on after in *after. */
-static bool poll_events(struct cache_client *c, long long *after)
+static bool poll_events(struct admin_client *c, long long *after)
 {
     char path[80];
     size_t i;
     json_t *e;
 
     snprintf(path, sizeof path, "/admin/cache/events?limit=512&after=%lld", *after);
-    json_t *o = cache_client_ask(c, "GET", path, NULL);
+    json_t *o = admin_client_ask(c, "GET", path, NULL);
     if (!o)
         return false;
     if (*after > 0 && cache_client_int(o, "lost") > 0)
@@ -116,11 +116,11 @@ static int watch(const struct cli_args *a)
 {
     const struct sigaction stop = {.sa_handler = on_signal};
     const char *interval = cli_value(a, "interval"), *hint;
-    struct cache_client c;
+    struct admin_client c;
     long long after = 0;
     int64_t every_ms = 500;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     if (interval && (value_duration(slice_str(interval), &every_ms, &hint) || every_ms < 50)) {
         fprintf(stderr, "weir cache watch: --interval %s: a duration from 50ms on is wanted\n",
                 interval);
@@ -146,7 +146,7 @@ const struct cli_command cmd_cache_watch = {
         "shown. Asks every half second, until it is interrupted.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "interval", .argument = "DURATION", .help = "Between two questions; 500ms."},
             {.name = "once", .help = "Show what is known of the last look-ups and end."},
             {0},

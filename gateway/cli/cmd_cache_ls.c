@@ -76,13 +76,13 @@ static void show_page(struct listing *l, json_t *page)
     }
 }
 
-static int ls_pages(struct cache_client *c, json_t *where, const char *from, struct listing *l)
+static int ls_pages(struct admin_client *c, json_t *where, const char *from, struct listing *l)
 {
     char *cursor = mem_strdup(slice_str(from));
 
     do {
         char *path = cache_client_path("/admin/cache/entries", where, cursor, "200");
-        json_t *page = cache_client_ask(c, "GET", path, NULL);
+        json_t *page = admin_client_ask(c, "GET", path, NULL);
         free(path);
         if (!page)
             break;
@@ -105,10 +105,10 @@ static int ls(const struct cli_args *a)
 {
     const char *limit = cli_value(a, "limit"), *from = cli_value(a, "cursor"), *hint;
     struct listing l = {.left = LIMIT_DEFAULT, .columns = text_columns()};
-    struct cache_client c;
+    struct admin_client c;
     size_t count;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     if (limit && (value_int(slice_str(limit), &l.left, &hint) || l.left < 1)) {
         fprintf(stderr, "weir cache ls: --limit %s: a whole number from 1 on is wanted\n", limit);
         return EXIT_CODE_USAGE;
@@ -134,7 +134,7 @@ const struct cli_command cmd_cache_ls = {
         "are shown at least once, whatever else is written meanwhile.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             CACHE_CLIENT_CONDITIONS,
             {.name = "limit", .argument = "N", .help = "At most so many entries; 50."},
             {.name = "all", .help = "Every entry."},
@@ -203,12 +203,12 @@ static void print_whole(const json_t *e)
 
 static int get(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     for (int i = 0; i < a->operand_count && c.code == EXIT_CODE_OK; i++) {
         char *path = cache_client_name("/admin/cache/entries/", a->operands[i]);
-        json_t *e = cache_client_ask(&c, "GET", path, NULL);
+        json_t *e = admin_client_ask(&c, "GET", path, NULL);
         free(path);
         if (e && c.json)
             out_json(json_incref(e));
@@ -227,7 +227,7 @@ const struct cli_command cmd_cache_get = {
     .summary = "show entries with their answers",
     .description = "What is known of each, and the answer as a client would read it. --json has "
                    "the answer as its model's server gave it, and the digests.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS, {0}},
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS, {0}},
     .examples =
         (const struct cli_example[]){{"weir cache get 00c0ffee00c0ffee", "One entry."}, {0}},
     .run = get,

@@ -44,7 +44,7 @@ static bool on_lines(void *ctx, struct slice data)
 }
 
 /* To the file, which appears under its name when it is whole. */
-static int export_to(struct cache_client *c, const char *path, struct exporting *e,
+static int export_to(struct admin_client *c, const char *path, struct exporting *e,
                      const char *file)
 {
     struct fetch_ask ask = {.base_url = c->url,
@@ -65,12 +65,12 @@ static int export_to(struct cache_client *c, const char *path, struct exporting 
     else if (err != ERR_OK)
         c->code = complain("export", c->url, t.s);
     else if (status != 200)
-        cache_client_complain(c, status, buf_slice(&error));
+        admin_client_complain(c, status, buf_slice(&error));
     buf_clear(&error);
     return c->code;
 }
 
-static int export_file(struct cache_client *c, const char *path, const char *file)
+static int export_file(struct admin_client *c, const char *path, const char *file)
 {
     size_t n = strlen(file) + sizeof ".part";
     char *part = mem_alloc(n);
@@ -100,11 +100,11 @@ static int export_file(struct cache_client *c, const char *path, const char *fil
 static int run_export(const struct cli_args *a)
 {
     const char *file = a->operand_count ? a->operands[0] : "-";
-    struct cache_client c;
+    struct admin_client c;
     size_t count;
     int code;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     json_t *where = cache_client_where(a, &count);
     char *path = cache_client_path("/admin/cache/export", where, NULL, NULL);
     if (strcmp(file, "-") == 0) {
@@ -147,7 +147,7 @@ const struct cli_command cmd_cache_export = {
 /* ---- import ---- */
 
 struct importing {
-    struct cache_client *c;
+    struct admin_client *c;
     const char *file;
     FILE *in;
     struct buf chunk;
@@ -206,7 +206,7 @@ static bool send_chunk(struct importing *m)
         complain_line(m, said);
         m->c->code = EXIT_CODE_FOUND;
     } else if (status != 200) {
-        cache_client_complain(m->c, status, buf_slice(&answer));
+        admin_client_complain(m->c, status, buf_slice(&answer));
     } else {
         add_up(m->sums, o);
     }
@@ -268,10 +268,10 @@ static void print_sums(const struct importing *m)
 
 static int run_import(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
     struct importing m = {.c = &c, .file = a->operands[0], .sums = json_object()};
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     buf_init(&m.chunk, 2 * LINE_BYTES);
     m.in = strcmp(m.file, "-") == 0 ? stdin : fopen(m.file, "r");
     if (!m.in)
@@ -300,7 +300,7 @@ const struct cli_command cmd_cache_import = {
         "stays, so that importing a file twice changes nothing. A vector of another encoder is "
         "dropped: the entry is then found exactly, not by meaning. A line that is wrong is named, "
         "and nothing of its part of the file (500 lines at most) is stored.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS, {0}},
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS, {0}},
     .examples =
         (const struct cli_example[]){{"weir cache import acme.jsonl", "What was exported."}, {0}},
     .run = run_import,

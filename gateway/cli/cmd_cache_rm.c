@@ -17,7 +17,7 @@ struct sum {
 };
 
 /* All steps of a removal, or of counting what it would take. */
-static bool walk(struct cache_client *c, json_t *where, const char *phrase, struct sum *sum)
+static bool walk(struct admin_client *c, json_t *where, const char *phrase, struct sum *sum)
 {
     char *cursor = mem_strdup(SLICE("0"));
     struct progress p;
@@ -28,7 +28,7 @@ static bool walk(struct cache_client *c, json_t *where, const char *phrase, stru
             json_pack("{s:O,s:s,s:b}", "where", where, "cursor", cursor, "dry_run", phrase == NULL);
         if (phrase)
             json_object_set_new(body, "confirm", json_string(phrase));
-        json_t *step = cache_client_ask(c, "POST", "/admin/cache/remove", body);
+        json_t *step = admin_client_ask(c, "POST", "/admin/cache/remove", body);
         if (!step)
             break;
         sum->looked_at += cache_client_int(step, "looked_at");
@@ -45,7 +45,7 @@ static bool walk(struct cache_client *c, json_t *where, const char *phrase, stru
     return c->code == EXIT_CODE_OK;
 }
 
-static void report(const struct cache_client *c, const char *what, long long n,
+static void report(const struct admin_client *c, const char *what, long long n,
                    const struct sum *sum)
 {
     char size[32];
@@ -60,9 +60,9 @@ static void report(const struct cache_client *c, const char *what, long long n,
 }
 
 /* A whole scope goes at once, by its generation; what it took is swept after that. */
-static bool flush(struct cache_client *c, json_t *where)
+static bool flush(struct admin_client *c, json_t *where)
 {
-    json_t *done = cache_client_ask(
+    json_t *done = admin_client_ask(
         c, "POST", "/admin/cache/flush",
         json_pack("{s:O,s:s}", "scope", json_object_get(where, "scope"), "confirm", "flush"));
 
@@ -71,7 +71,7 @@ static bool flush(struct cache_client *c, json_t *where)
     return done;
 }
 
-static int remove_where(struct cache_client *c, const struct cli_args *a, json_t *where,
+static int remove_where(struct admin_client *c, const struct cli_args *a, json_t *where,
                         size_t count)
 {
     struct sum found = {0}, gone = {0};
@@ -98,7 +98,7 @@ static int remove_where(struct cache_client *c, const struct cli_args *a, json_t
 
 /* ---- removal by name ---- */
 
-static int remove_ids(struct cache_client *c, const struct cli_args *a)
+static int remove_ids(struct admin_client *c, const struct cli_args *a)
 {
     struct sum gone = {0};
     char question[96];
@@ -109,7 +109,7 @@ static int remove_ids(struct cache_client *c, const struct cli_args *a)
         return EXIT_CODE_FOUND;
     for (int i = 0; i < a->operand_count; i++) {
         char *path = cache_client_name("/admin/cache/entries/", a->operands[i]);
-        json_t *done = cache_client_ask(c, "DELETE", path, NULL);
+        json_t *done = admin_client_ask(c, "DELETE", path, NULL);
         free(path);
         if (!done && c->code != EXIT_CODE_FOUND)
             return c->code; /* one that is not there does not keep the others */
@@ -131,13 +131,13 @@ static int misused(const char *what)
 
 static int rm(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
     size_t count;
     json_t *where = cache_client_where(a, &count);
     bool all = cli_flag(a, "all");
     int code;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     if (a->operand_count > 0 && (count > 0 || all || cli_flag(a, "dry-run")))
         code = misused("ids alone, or conditions");
     else if (a->operand_count > 0)
@@ -164,7 +164,7 @@ const struct cli_command cmd_cache_rm = {
         "next nothing of the scope is served, and its space is freed after that.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             CACHE_CLIENT_CONDITIONS,
             {.name = "all", .help = "Everything."},
             {.name = "dry-run", .help = "Count, remove nothing."},
@@ -184,13 +184,13 @@ const struct cli_command cmd_cache_rm = {
 
 static int mark(const struct cli_args *a, const char *key, const char *set, const char *unset)
 {
-    struct cache_client c;
+    struct admin_client c;
     bool off = cli_flag(a, "off");
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     for (int i = 0; i < a->operand_count; i++) {
         json_t *body = json_pack("{s:s,s:b}", "id", a->operands[i], key, !off);
-        json_t *e = cache_client_ask(&c, "POST", "/admin/cache/mark", body);
+        json_t *e = admin_client_ask(&c, "POST", "/admin/cache/mark", body);
         if (e && c.json)
             out_json(json_incref(e));
         else if (e)
@@ -221,7 +221,7 @@ const struct cli_command cmd_cache_pin = {
     .description = "A pinned entry is never the one that makes room; it still expires, and a fresh "
                    "answer still replaces it. In Redis this holds for what weir evicts, not for "
                    "what the server's maxmemory-policy does.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS,
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS,
                                            {.name = "off", .help = "Take the mark away."},
                                            {0}},
     .examples = (const struct cli_example[]){{"weir cache pin 00c0ffee00c0ffee", "Keep it."}, {0}},
@@ -237,7 +237,7 @@ const struct cli_command cmd_cache_quarantine = {
     .description = "From one moment to the next the entry is served to nobody, neither exactly nor "
                    "by meaning; the next who asks its question gets a fresh answer, which replaces "
                    "it. Until then 'weir cache get' shows it, and --off lets it be served again.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS,
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS,
                                            {.name = "off", .help = "Take the mark away."},
                                            {0}},
     .examples =

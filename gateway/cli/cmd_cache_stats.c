@@ -31,7 +31,7 @@ static void add_up(json_t *sums, json_t *scopes)
 }
 
 /* By scope, over all steps; NULL: why was said. */
-static json_t *usage(struct cache_client *c)
+static json_t *usage(struct admin_client *c)
 {
     json_t *sums = json_object(), *step;
     char *cursor = mem_strdup(SLICE("0"));
@@ -41,7 +41,7 @@ static json_t *usage(struct cache_client *c)
     progress_begin(&p, "adding up", PROGRESS_COUNT);
     do {
         char *path = cache_client_path("/admin/cache/usage", NULL, cursor, NULL);
-        step = cache_client_ask(c, "GET", path, NULL);
+        step = admin_client_ask(c, "GET", path, NULL);
         free(path);
         if (!step)
             break;
@@ -117,11 +117,11 @@ static void print_scopes(json_t *sums)
 
 static int stats(const struct cli_args *a)
 {
-    struct cache_client c;
+    struct admin_client c;
     json_t *facts, *sums = NULL;
 
-    cache_client_init(&c, a);
-    facts = cache_client_ask(&c, "GET", "/admin/cache", NULL);
+    admin_client_init(&c, a);
+    facts = admin_client_ask(&c, "GET", "/admin/cache", NULL);
     if (!facts)
         return c.code;
     if (json_is_true(json_object_get(facts, "enabled")) && !cli_flag(a, "quick"))
@@ -148,7 +148,7 @@ const struct cli_command cmd_cache_stats = {
     .summary = "say what the cache holds and does, and whose it is",
     .description = "Facts of the process, then entries and bytes by scope, added up over the whole "
                    "store in steps.",
-    .options = (const struct cli_option[]){CACHE_CLIENT_OPTIONS,
+    .options = (const struct cli_option[]){ADMIN_CLIENT_OPTIONS,
                                            {.name = "quick", .help = "Do not add up by scope."},
                                            {0}},
     .examples = (const struct cli_example[]){{"weir cache stats", "How full, how useful?"}, {0}},
@@ -184,13 +184,13 @@ static void print_change(json_t *change)
 static int changes(const struct cli_args *a)
 {
     const char *limit = cli_value(a, "limit");
-    struct cache_client c;
+    struct admin_client c;
     char *path = cache_client_path("/admin/cache/changes", NULL, NULL, limit ? limit : "20");
     size_t i;
     json_t *change;
 
-    cache_client_init(&c, a);
-    json_t *o = cache_client_ask(&c, "GET", path, NULL);
+    admin_client_init(&c, a);
+    json_t *o = admin_client_ask(&c, "GET", path, NULL);
     free(path);
     if (!o)
         return c.code;
@@ -217,7 +217,7 @@ const struct cli_command cmd_cache_changes = {
                    "and ends with status 1.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "limit", .argument = "N", .help = "So many, 1 to 1000; 20."},
             {0},
         },

@@ -98,14 +98,14 @@ static void on_header(void *ctx, struct slice name, struct slice value)
         snprintf(p->tag, sizeof p->tag, "%.*s", SLICE_ARG(value));
 }
 
-static bool complain(struct cache_client *c, const char *why)
+static bool complain(struct admin_client *c, const char *why)
 {
     fprintf(stderr, "weir cache tune: %s\n", why);
     c->code = EXIT_CODE_RUNTIME;
     return false;
 }
 
-static bool get_policy(struct cache_client *c, struct policy_text *p)
+static bool get_policy(struct admin_client *c, struct policy_text *p)
 {
     struct fetch_ask ask = {.base_url = c->url,
                             .path = "/admin/policy",
@@ -120,11 +120,11 @@ static bool get_policy(struct cache_client *c, struct policy_text *p)
         return complain(c, t.s);
     if (status == 200)
         return true;
-    cache_client_complain(c, status, buf_slice(&p->text));
+    admin_client_complain(c, status, buf_slice(&p->text));
     return false;
 }
 
-static bool put_policy(struct cache_client *c, struct slice text, const char *tag)
+static bool put_policy(struct admin_client *c, struct slice text, const char *tag)
 {
     struct fetch_ask ask = {.base_url = c->url,
                             .path = "/admin/policy",
@@ -140,14 +140,14 @@ static bool put_policy(struct cache_client *c, struct slice text, const char *ta
     buf_init(&answer, FETCH_BYTES);
     bool good = fetch(&ask, &answer, &status, &t) == ERR_OK || complain(c, t.s);
     if (good && status != 200) {
-        cache_client_complain(c, status, buf_slice(&answer));
+        admin_client_complain(c, status, buf_slice(&answer));
         good = false;
     }
     buf_clear(&answer);
     return good;
 }
 
-static bool set_bound(struct cache_client *c, const struct policy_text *p, const char *bound,
+static bool set_bound(struct admin_client *c, const struct policy_text *p, const char *bound,
                       bool yes)
 {
     struct slice text = buf_slice(&p->text), number;
@@ -179,7 +179,7 @@ static bool set_bound(struct cache_client *c, const struct policy_text *p, const
     return good;
 }
 
-static int apply(struct cache_client *c, const char *bound, bool yes)
+static int apply(struct admin_client *c, const char *bound, bool yes)
 {
     struct policy_text p = {.tag = ""};
 
@@ -195,11 +195,11 @@ static int apply(struct cache_client *c, const char *bound, bool yes)
 static int tune(const struct cli_args *a)
 {
     const char *bound = cli_value(a, "max-error"), *hint;
-    struct cache_client c;
+    struct admin_client c;
     json_t *where = json_object();
     double x;
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     if (bound && (value_fraction(slice_str(bound), &x, &hint) || x <= 0 || x >= 0.5)) {
         fprintf(stderr, "weir cache tune: --max-error %s: between 0 and 0.5, as 0.01\n", bound);
         json_decref(where);
@@ -213,7 +213,7 @@ static int tune(const struct cli_args *a)
     if (bound)
         json_object_set_new(where, KEY, json_string(bound));
     char *path = cache_client_path("/admin/cache/prospects", where, NULL, NULL);
-    json_t *o = cache_client_ask(&c, "GET", path, NULL);
+    json_t *o = admin_client_ask(&c, "GET", path, NULL);
     if (o && c.json)
         out_json(json_incref(o));
     else if (o)
@@ -239,7 +239,7 @@ const struct cli_command cmd_cache_tune = {
         "own.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "max-error",
              .argument = "SHARE",
              .help = "Wrong answers from the cache, as a share of all requests: 0.01."},

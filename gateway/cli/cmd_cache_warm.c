@@ -20,7 +20,7 @@
 
 struct warm {
     const struct cli_args *args;
-    struct cache_client *c;
+    struct admin_client *c;
     const char *api, *key; /* of the fleet */
     json_t *rows;          /* owned: {"line", "request", "answer"?} */
     size_t to_ask;         /* without an answer */
@@ -131,7 +131,7 @@ static bool send_batch(struct warm *w, struct buf *lines, size_t rows)
         complain(t.s);
         w->c->code = EXIT_CODE_RUNTIME;
     } else if (status != 200) {
-        cache_client_complain(w->c, status, buf_slice(&answer));
+        admin_client_complain(w->c, status, buf_slice(&answer));
     } else {
         json_t *o = json_loadb(buf_slice(&answer).p, buf_len(&answer), 0, NULL);
         w->stored += cache_client_int(o, "stored");
@@ -305,10 +305,10 @@ static int run(struct warm *w, const char *file)
 static int warm(const struct cli_args *a)
 {
     const char *budget = cli_value(a, "max-usd"), *api = cli_value(a, "api");
-    struct cache_client c;
+    struct admin_client c;
     struct warm w = {.args = a, .c = &c, .api = api ? api : DEFAULT_API, .rows = json_array()};
 
-    cache_client_init(&c, a);
+    admin_client_init(&c, a);
     w.key = getenv("WEIR_CLIENT_KEY");
     if (!w.key)
         w.key = c.key;
@@ -337,7 +337,7 @@ const struct cli_command cmd_cache_warm = {
         "--max-usd is spent. The whole file is checked first.",
     .options =
         (const struct cli_option[]){
-            CACHE_CLIENT_OPTIONS,
+            ADMIN_CLIENT_OPTIONS,
             {.name = "api",
              .argument = "URL",
              .help = "Weir's API for clients; http://127.0.0.1:8080/v1 when not given."},
