@@ -83,4 +83,8 @@ void learner_label(struct learner *l, struct learner_label *label);
  * built of it. false after timeout_ms. */
 bool learner_flush(struct learner *l, int64_t timeout_ms);
 
+/* What a route's policy asks of its beliefs. Pure. */
+struct policy_decide;
+struct beliefs_objective learner_objective(const struct policy_decide *d);
+
 #endif

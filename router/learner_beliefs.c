@@ -120,7 +120,7 @@ static double or_none(nanousd v)
     return v == POLICY_NONE ? PRICE_NONE : (double)v;
 }
 
-static struct beliefs_objective objective_of(const struct policy_decide *d)
+struct beliefs_objective learner_objective(const struct policy_decide *d)
 {
     const struct policy_objective *o = &d->objective;
 
@@ -276,7 +276,7 @@ static void fill_route(struct building *b, const struct policy_route *r,
     for (size_t i = 0; i < r->decide.explore.canary_count; i++)
         check_canary(b->l, r, classes, labels.count, &r->decide.explore.canaries[i], arms);
     *out = (struct beliefs_route_in){.name = r->name,
-                                     .objective = objective_of(&r->decide),
+                                     .objective = learner_objective(&r->decide),
                                      .arm = arms,
                                      .arms = (int)r->cascade_count,
                                      .class = classes,

@@ -26,7 +26,7 @@ static const char *name_of(const struct figures *f, int name)
     return *s ? s : "(none)";
 }
 
-/* "0.86 [0.81, 0.89]"; "-" where nothing is known, "?" for an end that is not. */
+/* "0.86 (0.81 to 0.89)"; "-" where nothing is known, "?" for an end that is not. */
 static const char *interval_text(struct interval i, double scale, char *out, size_t bytes)
 {
     char low[32], high[32];
@@ -35,7 +35,7 @@ static const char *interval_text(struct interval i, double scale, char *out, siz
         return "-";
     snprintf(low, sizeof low, "%.4g", scale * i.low);
     snprintf(high, sizeof high, "%.4g", scale * i.high);
-    snprintf(out, bytes, "%.4g [%s, %s]", scale * i.value, isinf(i.low) ? "?" : low,
+    snprintf(out, bytes, "%.4g (%s to %s)", scale * i.value, isinf(i.low) ? "?" : low,
              isinf(i.high) ? "?" : high);
     return out;
 }

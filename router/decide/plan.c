@@ -328,6 +328,16 @@ void plan_drop(struct plan *p, int arm)
     p->best_p = p->best >= 0 ? p->p[p->best] : -1;
 }
 
+void plan_take(struct plan *p, int arm)
+{
+    struct plan_choice *c = &p->log.choice[p->log.count - 1];
+
+    if (c->chosen >= 0)
+        p->asked &= ~(1u << c->chosen);
+    assert(c->allowed & 1u << arm && !(p->asked & 1u << arm));
+    (void)ask(p, c, arm, c->reason);
+}
+
 void plan_ask_again(struct plan *p, int arm)
 {
     assert(p->asked & 1u << arm);

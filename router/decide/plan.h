@@ -117,6 +117,9 @@ void plan_failed(struct plan *p, double cost_nanousd);
 /* The arm's answer is not there any more (a stream that was cancelled before its end): it cannot be
  * served. */
 void plan_drop(struct plan *p, int arm);
+/* The step just given was another one: of the same choice that arm was asked, as a log says. For
+ * replays of logged paths. arm: allowed there and not asked before. */
+void plan_take(struct plan *p, int arm);
 /* Asks such an arm once more, when no other is left. */
 void plan_ask_again(struct plan *p, int arm);
 /* allowed: as of now (the deadline moves, breakers open). */

@@ -1,4 +1,5 @@
-"""weir report: what a real run cost and achieved, out of its ledger, beside a running weir."""
+"""weir report and weir replay: what a real run cost and achieved, and what another policy would have, out of its ledger,
+beside a running weir."""
 
 import json
 import re
@@ -104,7 +105,7 @@ def test_a_run_with_feedback(gateway, policy, upstream, big, report, weir, tmp_p
 
     text = report().stdout
     assert not NAN.search(text) and "requests 210000, attempts 210000" in text.lower()
-    assert "| all | 4 | 3 (75.0 %) | 66.67 [" in text
+    assert "| all | 4 | 3 (75.0 %) | 66.67 (" in text
 
 
 class Page(HTMLParser):
@@ -162,3 +163,27 @@ def test_nothing_in_the_ledger(gateway, report, weir, tmp_path):
     assert weir("report", "--config", tmp_path / "none.yaml").returncode == 3
     assert re.search("--since AGE", weir("report", "--help").stdout)
     assert report("--since", "2020-01-01").returncode == 0
+
+
+def test_replay_of_a_log_that_cannot_answer(gateway, policy, upstream, weir, report, tmp_path):
+    """Written order leaves nothing to chance: a policy that begins elsewhere is refused, and why is said."""
+    for _ in range(3):
+        ask(gateway)
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 3, 10, "the requests are in the ledger")
+    other = tmp_path / "other.yaml"
+    other.write_text(policy.replace("cascade: [small, big]", "cascade: [big, small]"))
+    ledger = ["--ledger", tmp_path / "state" / "ledger.sqlite"]
+    told = weir("replay", other, *ledger)
+    assert told.returncode == 1 and "the log never did" in told.stdout and "cannot say" in told.stdout
+    assert not NAN.search(told.stdout)
+    out = weir("replay", other, "--json")  # the policy's own state directory
+    f = json.loads(out.stdout)
+    assert out.returncode == 1 and f["answer"] == "refused" and f["check"]["verdict"] == "unsupported"
+    assert f["check"]["unsupported"] == 1 and f["requests"] == 3 and f["doubly_robust"] is None and f["audits"] is None
+    unrouted = tmp_path / "unrouted.yaml"
+    unrouted.write_text(policy.replace("match: {model: auto}", "match: {model: nobody}"))
+    f = json.loads(weir("replay", unrouted, "--json").stdout)
+    assert f["unrouted"] == 3 and f["check"]["verdict"] == "empty"
+    assert weir("replay", tmp_path / "none.yaml").returncode == 3
+    assert weir("replay", other, "--ledger", tmp_path / "none.sqlite").returncode == 5
+    assert weir("replay", other, "--since", "x").returncode == 2

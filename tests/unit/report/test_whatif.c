@@ -1,0 +1,354 @@
+/* weir replay against worlds whose truth can be worked out: logs are written by the ledger itself,
+ * with known propensities, and what another policy would have got is known. */
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/rng.h"
+#include "gateway/report/whatif.h"
+#include "policies/policy_load.h"
+#include "router/ledger.h"
+
+/* The small model's answer looks fine 6 times in 10; it is right .95 of the time then, .3 else. The
+ * big one is right .9 of the time. 200 tokens of each: 0.2 and 2 thousandths of a dollar. */
+#define FINE       0.6
+#define FINE_RIGHT 0.95
+#define POOR_RIGHT 0.3
+#define BIG_RIGHT  0.9
+#define SMALL_COST 200000.0
+#define BIG_COST   2000000.0
+
+static const char policy_text[] =
+    "version: 1\n"
+    "backends:\n"
+    "  s: {dialect: openai, url: \"http://127.0.0.1:9\"}\n"
+    "models:\n"
+    "  small: {backend: s, price: {input: 1, output: 1}}\n"
+    "  big: {backend: s, price: {input: 10, output: 10}}\n"
+    "  other: {backend: s, price: {input: 10, output: 10}}\n"
+    "routes:\n"
+    "  - {name: ladder, match: {model: auto}, cascade: [small, %s], accept: 0.6}\n";
+
+enum log_kind { RANDOM, FIXED, LYING, AUDITED };
+
+static char dir[64], path[96];
+static struct rng rng;
+
+static bool happens(double p)
+{
+    return rng_unit(&rng) < p;
+}
+
+struct answer {
+    bool small, fine, right;
+};
+
+static struct answer ask(bool small)
+{
+    bool fine = happens(FINE);
+
+    return (struct answer){small, fine,
+                           happens(!small ? BIG_RIGHT
+                                   : fine ? FINE_RIGHT
+                                          : POOR_RIGHT)};
+}
+
+static struct ledger_attempt attempt(const struct answer *a, int seq, const char *role, bool served)
+{
+    return (struct ledger_attempt){.seq = seq,
+                                   .role = role,
+                                   .started_wall_us = 1000,
+                                   .model = a->small ? "small" : "big",
+                                   .upstream_model = "m",
+                                   .backend = "s",
+                                   .endpoint = "e",
+                                   .outcome = "ok",
+                                   .http_status = 200,
+                                   .usage = {.n = {[TOK_INPUT] = 100, [TOK_OUTPUT] = 100}},
+                                   .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
+                                   .price_version = "v",
+                                   .first_byte_us = 1,
+                                   .duration_us = 2,
+                                   .served = served,
+                                   .confidence = !a->small ? 0.8
+                                                 : a->fine ? 0.85
+                                                           : 0.4,
+                                   .verdict = ""};
+}
+
+static struct ledger_decision decision(int step, const char *chosen, double propensity,
+                                       const char *candidates)
+{
+    return (struct ledger_decision){.step = step,
+                                    .kind = step == 1 ? "first" : "next",
+                                    .mode = "objective",
+                                    .context = "ladder/",
+                                    .candidates = candidates,
+                                    .chosen = chosen,
+                                    .propensity = propensity,
+                                    .success_value = 1,
+                                    .reason = "first"};
+}
+
+static struct ledger_request request(const char *id, int64_t at_us, const char *purpose,
+                                     const char *served, nanousd cost)
+{
+    return (struct ledger_request){.request_id = id,
+                                   .received_wall_us = at_us,
+                                   .api = "chat",
+                                   .requested_model = "auto",
+                                   .tenant = "",
+                                   .route = "ladder",
+                                   .policy_version = "p",
+                                   .served_model = served,
+                                   .status = 200,
+                                   .outcome = "ok",
+                                   .attempts = 1,
+                                   .cost = cost,
+                                   .ttft_us = -1,
+                                   .duration_us = 5,
+                                   .class_name = "",
+                                   .class_tier = "",
+                                   .class_us = -1,
+                                   .cache = "",
+                                   .cache_cosine = -1,
+                                   .cache_probability = -1,
+                                   .purpose = purpose};
+}
+
+static void label(struct ledger *l, const char *id, const struct answer *a)
+{
+    ledger_post(l, ledger_outcome_new(&(struct ledger_outcome){.request_id = id,
+                                                               .tenant = "",
+                                                               .route = "ladder",
+                                                               .class_name = "",
+                                                               .model = a->small ? "small" : "big",
+                                                               .source = "judge",
+                                                               .value_milli = a->right ? 1000 : 0,
+                                                               .weight_milli = 800,
+                                                               .said_wall_us = 7,
+                                                               .booked_wall_us = 8,
+                                                               .note = ""}));
+}
+
+/* A request whose decisions were drawn as they say: small first with 0.8, on with 0.9 from a poor
+ * answer and with 0.1 from a fine one. LYING: they were not, small came first every second time. */
+static void post_random(struct ledger *l, const char *id, int64_t at_us, enum log_kind kind)
+{
+    bool small = happens(kind == LYING ? 0.5 : 0.8), on;
+    struct answer first = ask(small), second = ask(false);
+    char after[96];
+    const char *before = "[{\"model\":\"small\",\"propensity\":0.8,\"cost_nanousd\":200000},"
+                         "{\"model\":\"big\",\"propensity\":0.2,\"cost_nanousd\":2000000}]";
+    double p_on = first.fine ? 0.1 : 0.9;
+
+    on = small && happens(p_on);
+    snprintf(after, sizeof after, "[{\"model\":\"big\",\"propensity\":%.1f,\"cost_nanousd\":1}]",
+             p_on);
+    struct ledger_decision d[] = {decision(1, small ? "small" : "big", small ? 0.8 : 0.2, before),
+                                  decision(2, on ? "big" : "stop", on ? p_on : 1 - p_on, after)};
+    struct ledger_attempt a[] = {attempt(&first, 1, on ? "escalated" : "serve", !on),
+                                 attempt(&second, 2, "serve", true)};
+    nanousd cost = a[0].cost + (on ? a[1].cost : 0);
+    struct ledger_request r = request(id, at_us, "serve", on || !small ? "big" : "small", cost);
+    ledger_post(l, ledger_record_new(&r, a, on ? 2 : 1, d, small ? 2 : 1));
+    if (happens(0.5))
+        label(l, id, on ? &second : &first);
+}
+
+/* Always the big one; audited: the small one is asked beside it. */
+static void post_fixed(struct ledger *l, const char *id, int64_t at_us, enum log_kind kind)
+{
+    struct answer big = ask(false), small = ask(true);
+    struct ledger_attempt a = attempt(&big, 1, "serve", true),
+                          b = attempt(&small, 1, "audit", true);
+    struct ledger_decision d = decision(
+        1, "big", 1,
+        "[{\"model\":\"big\",\"propensity\":1.0},{\"model\":\"small\",\"propensity\":0.0}]");
+    struct ledger_request r = request(id, at_us, "serve", "big", a.cost);
+    char fresh[48];
+
+    ledger_post(l, ledger_record_new(&r, &a, 1, &d, 1));
+    label(l, id, &big);
+    if (kind != AUDITED)
+        return;
+    r = request(id, at_us, "audit", "small", b.cost);
+    ledger_post(l, ledger_record_new(&r, &b, 1, NULL, 0));
+    snprintf(fresh, sizeof fresh, "%s/audit", id);
+    label(l, fresh, &small);
+}
+
+static void write_log(enum log_kind kind, int n)
+{
+    struct err_text t = {""};
+    struct ledger *l = ledger_open(path, 1000000, &t);
+
+    assert_non_null(l);
+    for (int i = 0; i < n; i++) {
+        char id[32];
+        int64_t at_us = INT64_C(1000000) * (1000 + 20 * (int64_t)i);
+        snprintf(id, sizeof id, "req_%d", i);
+        if (kind == RANDOM || kind == LYING)
+            post_random(l, id, at_us, kind);
+        else
+            post_fixed(l, id, at_us, kind);
+    }
+    assert_true(ledger_flush(l, 30000));
+    ledger_close(l);
+}
+
+static void replay(enum log_kind kind, int n, const char *second, struct whatif *w)
+{
+    struct ledger_reader *reader = NULL;
+    struct policy *policy = NULL;
+    struct traffic traffic;
+    struct err_text t = {""};
+    struct diags diags;
+    char text[1024];
+
+    rng_seed(&rng, 5 + (uint64_t)kind);
+    write_log(kind, n);
+    snprintf(text, sizeof text, policy_text, second);
+    diags_init(&diags);
+    assert_int_equal(policy_load_text(slice_str(text), "test", &(struct policy_load_options){0},
+                                      &diags, &policy),
+                     ERR_OK);
+    diags_clear(&diags);
+    assert_int_equal(ledger_reader_open(path, &reader, &t), ERR_OK);
+    traffic_init(&traffic);
+    assert_int_equal(ledger_scan(reader,
+                                 &(struct ledger_scan){.since_wall_us = 0,
+                                                       .until_wall_us = INT64_MAX,
+                                                       .visit = traffic_add,
+                                                       .ctx = &traffic},
+                                 &t),
+                     ERR_OK);
+    ledger_reader_close(reader);
+    traffic_end(&traffic);
+    assert_int_equal(traffic.requests, n);
+    assert_int_equal(traffic.requests_cost, traffic.attempts_cost);
+    whatif_run(w, &traffic, policy);
+    traffic_clear(&traffic);
+    policy_unref(policy);
+}
+
+static void covers(struct interval i, double truth, double width)
+{
+    if (!(i.low < truth && truth < i.high && i.high - i.low < width * truth))
+        fail_msg("%g (%g to %g), truth %g", i.value, i.low, i.high, truth);
+}
+
+/* small first, on to the big one from poor answers */
+static void covers_the_ladder(const struct whatif_estimate *e)
+{
+    double cost = SMALL_COST + (1 - FINE) * BIG_COST;
+    double success = FINE * FINE_RIGHT + (1 - FINE) * BIG_RIGHT;
+
+    covers(e->cost, cost, 0.25);
+    covers(e->success, success, 0.1);
+    covers(e->cost_per_success, cost / success, 0.25);
+}
+
+static void a_random_log_answers_by_weights(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(RANDOM, 3000, "big", &w);
+    assert_int_equal(w.verdict, OFFPOLICY_VALID);
+    assert_int_equal(w.answer, WHATIF_BY_WEIGHTS);
+    assert_int_equal(w.decided, 3000);
+    assert_true(w.weights.resolved > 1300 && w.weights.resolved < 1700);
+    covers_the_ladder(&w.weights);
+}
+
+static void audits_answer_though_nothing_was_random(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(AUDITED, 1500, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_AUDITS);
+    assert_int_equal(w.verdict, OFFPOLICY_UNSUPPORTED);
+    assert_int_equal(w.unusable, 0);
+    covers_the_ladder(&w.audits);
+}
+
+static void a_log_without_chance_is_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(FIXED, 500, "big", &w);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+    assert_int_equal(w.verdict, OFFPOLICY_UNSUPPORTED);
+    assert_true(w.check.unsupported > 499);
+}
+
+static void a_model_that_nobody_asked_is_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(RANDOM, 1000, "other", &w);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+    assert_int_equal(w.verdict, OFFPOLICY_UNSUPPORTED);
+}
+
+static void propensities_that_lie_are_found_out(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(LYING, 3000, "big", &w);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+    assert_int_equal(w.verdict, OFFPOLICY_BIASED);
+}
+
+static void few_requests_are_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    replay(RANDOM, 100, "big", &w);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+    assert_int_equal(w.verdict, OFFPOLICY_FEW);
+}
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/weir_whatif_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/ledger.sqlite", dir);
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        unlink(name);
+    }
+    return rmdir(dir);
+}
+
+#define IN_A_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_A_DIR(a_random_log_answers_by_weights),
+        IN_A_DIR(audits_answer_though_nothing_was_random),
+        IN_A_DIR(a_log_without_chance_is_refused),
+        IN_A_DIR(a_model_that_nobody_asked_is_refused),
+        IN_A_DIR(propensities_that_lie_are_found_out),
+        IN_A_DIR(few_requests_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
