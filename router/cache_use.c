@@ -152,7 +152,9 @@ struct flow_event cache_use_begin(struct request *r)
     u->said = CACHE_SAID_MISS;
     if (serve_hot(r))
         return (struct flow_event){.kind = FLOW_EV_HIT};
-    return look(r) ? (struct flow_event){.kind = FLOW_EV_LOOKING} : start;
+    if (look(r))
+        return (struct flow_event){.kind = FLOW_EV_LOOKING};
+    return start;
 }
 
 /* ---- what was found ---- */

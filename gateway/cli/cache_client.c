@@ -62,7 +62,10 @@ char *cache_client_path(const char *path, json_t *where, const char *cursor, con
     buf_init(&b, PATH_BYTES);
     enum err e = buf_append_slice(&b, slice_str(path));
     (void)e;
-    json_object_foreach(where, key, value) add_pair(&b, key, json_string_value(value));
+    json_object_foreach(where, key, value)
+    {
+        add_pair(&b, key, json_string_value(value));
+    }
     if (cursor)
         add_pair(&b, "cursor", cursor);
     if (limit)

@@ -203,7 +203,10 @@ static int changes(const struct cli_args *a)
         out_json(o);
         return c.code;
     }
-    json_array_foreach(json_object_get(o, "changes"), i, change) print_change(change);
+    json_array_foreach(json_object_get(o, "changes"), i, change)
+    {
+        print_change(change);
+    }
     json_decref(o);
     return c.code;
 }
