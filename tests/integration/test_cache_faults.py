@@ -228,7 +228,7 @@ def test_a_replica_sleeps_over_the_end_of_answers(world, judge):
 def test_a_slow_server_slows_nobody(world, judge, command):
     redis, weirs = world
     judge.recovers(weirs)
-    stall = threading.Thread(target=redis.do, args=command.split())
+    stall = threading.Thread(target=redis.cli, args=command.split())
     stall.start()
     try:
         end, slowest = time.monotonic() + 0.7, 0
