@@ -15,10 +15,10 @@
 #define MAX_OPTIONS 32
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_serve,    &cmd_check,    &cmd_explain, &cmd_diff,     &cmd_schema, &cmd_models,
-    &cmd_backends, &cmd_cache,    &cmd_model,   &cmd_distil,   &cmd_train,  &cmd_eval,
-    &cmd_bench,    &cmd_beliefs,  &cmd_embed,   &cmd_classify, &cmd_why,    &cmd_report,
-    &cmd_replay,   &cmd_feedback, &cmd_version, &cmd_help,     NULL,
+    &cmd_serve,    &cmd_check,   &cmd_explain,  &cmd_diff,     &cmd_schema, &cmd_models,
+    &cmd_backends, &cmd_cache,   &cmd_model,    &cmd_distil,   &cmd_train,  &cmd_eval,
+    &cmd_bench,    &cmd_beliefs, &cmd_embed,    &cmd_classify, &cmd_why,    &cmd_report,
+    &cmd_top,      &cmd_replay,  &cmd_feedback, &cmd_version,  &cmd_help,   NULL,
 };
 
 /* Every command has it, so no command lists it. */

@@ -64,7 +64,7 @@ int cli_main(int argc, char **argv);
 
 extern const struct cli_command cmd_backends, cmd_bench, cmd_beliefs, cmd_cache, cmd_check,
     cmd_classify, cmd_diff, cmd_distil, cmd_eval, cmd_embed, cmd_explain, cmd_help, cmd_model,
-    cmd_models, cmd_replay, cmd_report, cmd_schema, cmd_serve, cmd_train, cmd_version, cmd_why,
-    cmd_feedback;
+    cmd_models, cmd_replay, cmd_report, cmd_schema, cmd_serve, cmd_top, cmd_train, cmd_version,
+    cmd_why, cmd_feedback;
 
 #endif
