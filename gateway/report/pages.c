@@ -288,18 +288,24 @@ static void write_frontier(struct doc *d, const struct figures *f)
 
 /* ---- alarms and the sum ---- */
 
+/* To the base of 10; of what was refuted outright, as much as is worth printing. */
+static double exponent(double log_e)
+{
+    return fmin(log_e / log(10), 999);
+}
+
 static void write_warnings(struct doc *d, const struct figures *f)
 {
     if (evalue_alarms(f->choice_log_e, FIGURES_ALARM))
         doc_warning(d,
-                    "first models do not come as their logged propensities say (e-value %.3g): "
+                    "first models do not come as their logged propensities say (e-value 10^%.0f): "
                     "comparisons that rest on them are void.",
-                    exp(f->choice_log_e));
+                    exponent(f->choice_log_e));
     if (evalue_alarms(f->feedback_log_e, FIGURES_ALARM))
         doc_warning(d,
-                    "feedback is missing for some models more than for others (e-value %.3g): "
+                    "feedback is missing for some models more than for others (e-value 10^%.0f): "
                     "success rates that are compared between models are biased.",
-                    exp(f->feedback_log_e));
+                    exponent(f->feedback_log_e));
     if (f->t->requests_cost != f->t->attempts_cost)
         doc_warning(d, "the ledger does not add up: requests %lld, attempts %lld nano-dollars.",
                     (long long)f->t->requests_cost, (long long)f->t->attempts_cost);
