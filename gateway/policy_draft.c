@@ -61,10 +61,13 @@ static enum err open_fresh(struct policy_draft *d, const struct policy_encoder *
                            struct err_text *why)
 {
     int64_t begun_us = clock_mono_us();
-    enum err err = embedder_open(want, &d->fresh, why);
     struct encoder_facts f;
-    char full[FINGERPRINT_TEXT_BYTES];
+    char full[FINGERPRINT_TEXT_BYTES], quoted[600];
+    enum err err;
 
+    log_line(LOG_INFO, "encoder", "opening", "model=%s",
+             log_quote(slice_str(want->model), quoted, sizeof quoted));
+    err = embedder_open(want, &d->fresh, why);
     if (err != ERR_OK)
         return err;
     f = encoder_facts(embedder_encoder(d->fresh));
