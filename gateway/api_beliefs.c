@@ -34,6 +34,22 @@ static json_t *price_json(const struct price *p)
     return o;
 }
 
+/* Who scores its answers; null: the default, which nobody fitted. Losses are of answers held out. */
+static json_t *scorer_json(const struct scorer_record *r)
+{
+    json_t *o;
+
+    if (!r)
+        return json_null();
+    o = json_object();
+    json_put_int(o, "version", r->scorer.version);
+    json_put_int(o, "rows", r->rows);
+    json_put_int(o, "held_out_rows", r->held_rows);
+    json_put(o, "held_out_log_loss", json_real(r->loss));
+    json_put(o, "held_out_log_loss_before", json_real(r->loss_before));
+    return o;
+}
+
 static json_t *arm_json(const struct beliefs_context *c, int j)
 {
     const struct beliefs_arm *a = &c->arm[j];
@@ -52,6 +68,7 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     json_put(o, "auroc", json_real(a->auroc));
     json_put_bool(o, "gated_on_confidence", a->informative);
     json_put(o, "shift", json_real(a->shift));
+    json_put(o, "scorer", scorer_json(a->scored_by));
     return o;
 }
 

@@ -228,6 +228,7 @@ void background_take(struct request *r)
 
         b->answer.features = memcpy(copy, at->features, CONFIDENCE_FEATURES * sizeof *copy);
         b->answer.score = at->score;
+        b->answer.scorer = at->scorer;
     }
     if (recording_end(r, &b->body) != ANSWER_GOOD)
         buf_reset(&b->body);

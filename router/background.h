@@ -39,6 +39,7 @@ struct background_answer {
     int64_t duration_us;   /* of the attempt that answered */
     const float *features; /* CONFIDENCE_FEATURES, where the route judges answers; else NULL */
     double score;          /* of them */
+    unsigned scorer;       /* whose score it is */
     int verdict_milli;     /* of the route's validators, 0..1000; -1: none knew */
 };
 

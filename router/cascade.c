@@ -11,6 +11,7 @@
 #include "router/prefix_memory.h"
 #include "router/recording.h"
 #include "router/request_int.h"
+#include "router/scorer_table.h"
 #include "router/validate_run.h"
 
 /* Of an answer that is judged: what lies beyond is not looked at. */
@@ -397,6 +398,7 @@ static double score_answer(struct request *r, struct cascade *c, bool whole)
 {
     const struct answer_signals *s = &c->signals[c->now], *before = &c->signals[!c->now];
     const struct beliefs_context *b = c->plan.q.beliefs;
+    const struct scorer_record *by = b ? b->arm[c->arm].scored_by : NULL;
     struct attempt *at = &r->attempts[r->hand];
     struct confidence_context ctx = {
         .output_tokens = at->usage.n[TOK_OUTPUT],
@@ -413,7 +415,8 @@ static double score_answer(struct request *r, struct cascade *c, bool whole)
         confidence_features(s, &ctx, at->features);
     else
         confidence_features_so_far(s, at->features);
-    at->score = confidence_score(at->features, NULL);
+    at->score = scorer_table_score(by, at->features);
+    at->scorer = by ? by->scorer.version : 0;
     return at->score;
 }
 

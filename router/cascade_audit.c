@@ -242,6 +242,7 @@ static void fill_evidence(struct audited *a, const struct background_answer *fro
 {
     a->evidence = (struct evidence_answer){
         .model = a->model,
+        .scorer = from->scorer,
         .bin = from->features ? curve_bin(from->score) : -1,
         .chance = -1,
         .cost = from->cost,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include "router/learn_key.h"
 
-#define VERSION 1 /* of the remembered line */
+#define VERSION 2 /* of the remembered line; 1 knew one scorer */
 
 /* ---- labels ---- */
 
@@ -84,19 +84,20 @@ bool evidence_labels_read(struct slice text, struct evidence_labels *out)
 
 /* ---- counting ---- */
 
-/* The tallies of one answer: its two buckets. */
+/* The tallies of one answer under one version: its two buckets. */
 struct place {
     struct tally *slow, *quick; /* NULL: no room */
 };
 
-static struct place place_of(const struct evidence *e, int i, struct learn_sheet *sheet)
+static struct place place_of(const struct evidence *e, const struct evidence_answer *a,
+                             unsigned scorer, struct learn_sheet *sheet)
 {
     char version[16];
     struct learn_unit_name name;
     struct place p;
-    int digits = snprintf(version, sizeof version, "%u", e->answers[i].scorer);
+    int digits = snprintf(version, sizeof version, "%u", scorer);
     char *context = learn_key(slice_str(e->route), slice_str(e->class_name));
-    char *arm = learn_key(slice_str(e->answers[i].model), slice_make(version, (size_t)digits));
+    char *arm = learn_key(slice_str(a->model), slice_make(version, (size_t)digits));
 
     name.context = slice_str(context);
     name.arm = slice_str(arm);
@@ -133,24 +134,53 @@ static void add_resolution(struct tally *t, const struct evidence_answer *a, int
     tally_add(t, TALLY_REALISED_MILLI, (int64_t)sign * value);
 }
 
-/* One answer's labels, put on (sign 1) or taken off (-1). */
-static void add_labels(const struct place *p, const struct evidence_answer *a,
-                       const struct evidence_label labels[TALLY_SOURCES], int sign)
+/* One answer's labels in a bin, put on (sign 1) or taken off (-1). */
+static void add_bin_labels(const struct place *p, int stage, int bin,
+                           const struct evidence_label labels[TALLY_SOURCES], int sign)
 {
     for (int s = 0; s < TALLY_SOURCES; s++) {
         if (labels[s].value_milli < 0 || (s == TALLY_SILENCE && is_spoken_of(labels)))
             continue;
         if (p->slow)
-            tally_add_label(p->slow, (enum tally_source)s, a->stage, a->bin,
-                            (int)labels[s].value_milli, sign);
+            tally_add_label(p->slow, (enum tally_source)s, stage, bin, (int)labels[s].value_milli,
+                            sign);
         if (p->quick)
-            tally_add_label(p->quick, (enum tally_source)s, a->stage, a->bin,
-                            (int)labels[s].value_milli, sign);
+            tally_add_label(p->quick, (enum tally_source)s, stage, bin, (int)labels[s].value_milli,
+                            sign);
     }
+}
+
+/* All that one answer is counted in. */
+struct places {
+    struct place all, own, also; /* whatever the version; its bins under both versions */
+};
+
+static struct places places_of(const struct evidence *e, const struct evidence_answer *a,
+                               struct learn_sheet *sheet)
+{
+    struct places p = {.all = place_of(e, a, 0, sheet)};
+
+    p.own = a->scorer ? place_of(e, a, a->scorer, sheet) : p.all;
+    if (a->also_scorer)
+        p.also = place_of(e, a, a->also_scorer, sheet);
+    return p;
+}
+
+static void add_labels(const struct places *p, const struct evidence_answer *a,
+                       const struct evidence_label labels[TALLY_SOURCES], int sign)
+{
+    add_bin_labels(&p->own, a->stage, a->bin, labels, sign);
+    add_bin_labels(&p->also, a->stage, a->also_bin, labels, sign);
+    if (p->all.slow)
+        add_resolution(p->all.slow, a, resolved_value(labels), sign);
+    if (p->all.quick)
+        add_resolution(p->all.quick, a, resolved_value(labels), sign);
+}
+
+static void count_bin(const struct place *p, int stage, int bin)
+{
     if (p->slow)
-        add_resolution(p->slow, a, resolved_value(labels), sign);
-    if (p->quick)
-        add_resolution(p->quick, a, resolved_value(labels), sign);
+        tally_add(p->slow, tally_answers(stage, bin), 1);
 }
 
 static int64_t cost_square(nanousd cost)
@@ -173,8 +203,6 @@ static void count_answer(struct tally *t, const struct evidence_answer *a)
     tally_add(t, TALLY_TOKENS_IN, a->tokens_in);
     tally_add(t, TALLY_TOKENS_OUT, a->tokens_out);
     tally_add(t, TALLY_LATENCY_MS, a->latency_ms);
-    if (a->bin >= 0)
-        tally_add(t, tally_answers(a->stage, a->bin), 1);
 }
 
 void evidence_count(const struct evidence *e, const struct evidence_labels *labels,
@@ -184,13 +212,38 @@ void evidence_count(const struct evidence *e, const struct evidence_labels *labe
         return;
     for (int i = 0; i < e->count; i++) {
         const struct evidence_answer *a = &e->answers[i];
-        struct place p = place_of(e, i, sheet);
+        struct places p = places_of(e, a, sheet);
 
-        if (p.slow)
-            count_answer(p.slow, a);
-        if (a->bin >= 0)
-            add_labels(&p, a, labels->of[i], 1);
+        if (p.all.slow)
+            count_answer(p.all.slow, a);
+        if (a->bin < 0)
+            continue;
+        if (!a->failed) {
+            count_bin(&p.own, a->stage, a->bin);
+            count_bin(&p.also, a->stage, a->also_bin);
+        }
+        add_labels(&p, a, labels->of[i], 1);
     }
+}
+
+bool evidence_rescore(const struct evidence *e, const struct evidence_labels *labels,
+                      struct evidence_answer *answer, unsigned scorer, int bin, unsigned keep,
+                      struct learn_sheet *sheet)
+{
+    struct evidence_answer *a = answer;
+
+    if (!e->learn || a->bin < 0 || bin < 0 || a->scorer == scorer || (a->also_scorer == scorer))
+        return false;
+    if (a->also_scorer && a->also_scorer == keep) {
+        a->scorer = a->also_scorer;
+        a->bin = a->also_bin;
+    }
+    a->also_scorer = scorer;
+    a->also_bin = bin;
+    struct place p = place_of(e, a, scorer, sheet);
+    count_bin(&p, a->stage, bin);
+    add_bin_labels(&p, a->stage, bin, labels->of[a - e->answers], 1);
+    return true;
 }
 
 void evidence_relabel(const struct evidence *e, const struct evidence_labels *before,
@@ -203,7 +256,7 @@ void evidence_relabel(const struct evidence *e, const struct evidence_labels *be
 
         if (a->bin < 0 || memcmp(before->of[i], after->of[i], sizeof before->of[i]) == 0)
             continue;
-        struct place p = place_of(e, i, sheet);
+        struct places p = places_of(e, a, sheet);
         add_labels(&p, a, before->of[i], -1);
         add_labels(&p, a, after->of[i], 1);
     }
@@ -229,8 +282,9 @@ static enum err write_answer(const struct evidence_answer *a, struct buf *out)
     enum err err = learn_word_append(out, slice_str(a->model));
 
     if (err == ERR_OK)
-        err = buf_printf(out, " %u %d %d %d %d", a->scorer, a->bin, a->stage, a->served,
-                         a->chance < 0 ? -1 : (int)(a->chance * 1000 + 0.5));
+        err =
+            buf_printf(out, " %u %d %u %d %d %d %d", a->scorer, a->bin, a->also_scorer, a->also_bin,
+                       a->stage, a->served, a->chance < 0 ? -1 : (int)(a->chance * 1000 + 0.5));
     return err == ERR_OK ? write_features(a, out) : err;
 }
 
@@ -278,18 +332,23 @@ static bool read_features(struct learn_words *w, struct arena *a, struct evidenc
     return true;
 }
 
-static bool read_answer(struct learn_words *w, struct arena *a, struct evidence_answer *out)
+static bool read_answer(struct learn_words *w, int64_t version, struct arena *a,
+                        struct evidence_answer *out)
 {
-    int64_t scorer, bin, stage, served, chance;
+    int64_t scorer, bin, also_scorer = 0, also_bin = 0, stage, served, chance;
 
     *out = (struct evidence_answer){.verdict_milli = -1};
     if (!read_name(w, a, &out->model) || !learn_words_int(w, 0, UINT32_MAX, &scorer) ||
         !learn_words_int(w, -1, TALLY_BINS - 1, &bin) ||
+        (version > 1 && (!learn_words_int(w, 0, UINT32_MAX, &also_scorer) ||
+                         !learn_words_int(w, 0, TALLY_BINS - 1, &also_bin))) ||
         !learn_words_int(w, 0, TALLY_STAGES - 1, &stage) || !learn_words_int(w, 0, 1, &served) ||
         !learn_words_int(w, -1, 1000, &chance))
         return false;
     out->scorer = (unsigned)scorer;
     out->bin = (int)bin;
+    out->also_scorer = (unsigned)also_scorer;
+    out->also_bin = (int)also_bin;
     out->stage = (int)stage;
     out->served = served;
     out->chance = chance < 0 ? -1 : (double)chance / 1000;
@@ -303,7 +362,7 @@ bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
     int64_t version, learn, count;
 
     *out = (struct evidence){.tenant = "", .request_id = ""};
-    if (!learn_words_int(&w, VERSION, VERSION, &version) ||
+    if (!learn_words_int(&w, 1, VERSION, &version) ||
         !learn_words_int(&w, INT64_MIN, INT64_MAX, &out->decided_wall_us) ||
         !learn_words_int(&w, 0, 1, &learn) || !read_name(&w, a, &out->route) ||
         !read_name(&w, a, &out->class_name) || !learn_words_int(&w, 0, EVIDENCE_ANSWERS, &count))
@@ -312,7 +371,7 @@ bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
     out->answers = answers = ARENA_ARRAY(a, struct evidence_answer, count + 1);
     out->count = (int)count;
     for (int64_t i = 0; i < count; i++)
-        if (!read_answer(&w, a, &answers[i]))
+        if (!read_answer(&w, version, a, &answers[i]))
             return false;
     return w.rest.n == 0;
 }

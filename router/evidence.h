@@ -6,7 +6,11 @@
  * a line of text (evidence_write), beside a second line of all labels so far. A new label changes
  * the second line, and the counters by the difference (evidence_relabel), in the buckets of the
  * time when the request was decided: repeats change nothing, corrections and withdrawals leave
- * exact sums, and neither the order of labels nor the replica that takes them matters. */
+ * exact sums, and neither the order of labels nor the replica that takes them matters.
+ *
+ * Bins of scores mean something to the scorer that gave them only, so that they are counted under
+ * the model and the scorer's version; all else is counted under version 0. While a model's scorer
+ * is replaced its answers are counted under both versions (evidence_rescore), and so are labels. */
 #ifndef ROUTER_EVIDENCE_H
 #define ROUTER_EVIDENCE_H
 
@@ -21,12 +25,15 @@
 #define EVIDENCE_ANSWERS    16
 #define EVIDENCE_FEATURES   64
 #define EVIDENCE_TEXT_BYTES 32768 /* of the first line, at most */
+#define EVIDENCE_UNITS      (6 * EVIDENCE_ANSWERS) /* that one request is counted in, at most */
 
 /* One model's answer, or its failure to give one. */
 struct evidence_answer {
     const char *model;
     unsigned scorer; /* version of the scorer; scores of different ones are counted apart */
     int bin;   /* of the score, 0..TALLY_BINS - 1; -1: it was not scored, nor is a label counted */
+    unsigned also_scorer; /* another version that the answer is counted under too; 0: none */
+    int also_bin;         /* its bin */
     int stage; /* 0..TALLY_STAGES - 1 */
     double chance; /* of the request's success, as its decision expected; below 0: nobody said */
     bool first, served, failed;
@@ -77,6 +84,12 @@ bool evidence_labels_read(struct slice text, struct evidence_labels *out);
  * (learn_sheet.refused). */
 void evidence_count(const struct evidence *e, const struct evidence_labels *labels,
                     struct learn_sheet *sheet);
+/* Counts one answer under another scorer's version, too: its bin, and its labels so far. Of the two
+ * versions that it was counted under, `keep` stays; the other's counts stay as they are and are not
+ * kept up. false: nothing is to be done, it is counted so, or not at all. */
+bool evidence_rescore(const struct evidence *e, const struct evidence_labels *labels,
+                      struct evidence_answer *answer, unsigned scorer, int bin, unsigned keep,
+                      struct learn_sheet *sheet);
 /* Adds what changes when the labels do. */
 void evidence_relabel(const struct evidence *e, const struct evidence_labels *before,
                       const struct evidence_labels *after, struct learn_sheet *sheet);

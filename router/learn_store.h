@@ -4,9 +4,12 @@
  *
  *   write    a batch: counters and remembered requests, all or nothing, and never twice
  *   find     what is remembered of a request, and its labels
- *   relabel  swaps the labels of a request, if they still are what they were, and adds what that
- *            changes, in one step
- *   read     units that have changed since the last read, whole
+ *   relabel  swaps what is remembered of a request and its labels, if both still are what they
+ *            were, and adds what that changes, in one step
+ *   read     the scorers, and then units that have changed since the last read, whole
+ *   recent   visits the newest remembered requests, page by page
+ *   claim    asks for the right to fit scorers; one process at a time has it
+ *   publish  puts a model's new scorer in the place of its old one
  *
  * threads: the learner's, which runs an event loop. A call never calls back before it returns, and
  * always calls back once, unless the store is closed; until then what it was given stays as it is.
@@ -46,11 +49,28 @@ typedef void learn_found_fn(void *ctx, enum err err, const struct learn_found *f
 typedef void learn_unit_fn(void *ctx, const struct learn_unit_name *name, const struct tally *t);
 
 struct learn_relabel {
-    struct slice tenant, request_id, before, after;
+    struct slice tenant, request_id;
+    struct slice text, text_after; /* what is remembered */
+    struct slice before, after;    /* labels */
     const struct learn_sheet *sheet;
 };
 
+#define LEARN_RECENT_PAGE 200
+#define LEARN_RECENT_MOST 20000 /* of which a shared store keeps the order */
+/* next: where the following page begins; -1: there is none. */
+typedef void learn_page_fn(void *ctx, enum err err, int64_t next);
+struct learn_recent {
+    int64_t from; /* 0: the newest; else what the last page gave */
+    void (*visit)(void *ctx, const struct learn_memory *m); /* its slices: during the call */
+    learn_page_fn *done;
+    void *ctx;
+};
+
+/* version: greater than all that were given before. */
+typedef void learn_claim_fn(void *ctx, enum err err, unsigned version);
+
 struct learn_read {
+    void (*scorer)(void *ctx, struct slice model, struct slice text);
     learn_unit_fn *unit;
     void (*reset)(void *ctx); /* what was read before is gone: the store was emptied */
     learn_done_fn *done;
@@ -63,10 +83,15 @@ struct learn_store_ops {
                   void *ctx);
     void (*find)(struct learn_store *s, struct slice tenant, struct slice request_id,
                  learn_found_fn *done, void *ctx);
-    /* ERR_CONFLICT: the labels are others. ERR_NOT_FOUND. */
+    /* ERR_CONFLICT: the line or the labels are others. ERR_NOT_FOUND. */
     void (*relabel)(struct learn_store *s, const struct learn_relabel *r, learn_done_fn *done,
                     void *ctx);
     void (*read)(struct learn_store *s, const struct learn_read *r);
+    void (*recent)(struct learn_store *s, const struct learn_recent *r);
+    /* For hold_ms. ERR_CONFLICT: another process has it. */
+    void (*claim)(struct learn_store *s, int64_t hold_ms, learn_claim_fn *done, void *ctx);
+    void (*publish)(struct learn_store *s, struct slice model, struct slice text,
+                    learn_done_fn *done, void *ctx);
     bool (*up)(struct learn_store *s);
     void (*close)(struct learn_store *s);
 };

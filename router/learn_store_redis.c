@@ -34,8 +34,10 @@ struct shared_call {
     struct shared_store *store;
     learn_done_fn *done;
     learn_found_fn *found;
+    learn_claim_fn *claimed;
     void *ctx;
     struct learn_read read;
+    struct learn_recent recent;
 };
 
 static struct shared_store *of(struct learn_store *s)
@@ -264,7 +266,8 @@ static void op_relabel(struct learn_store *store, const struct learn_relabel *r,
     err = put_sheet(r->sheet, &payload);
     struct slice words[] = {SLICE("EVAL"),  SLICE(LEARN_SCRIPT_RELABEL), SLICE("1"),
                             slice_str(key), slice_str(s->prefix),        r->before,
-                            r->after,       buf_slice(&payload)};
+                            r->after,       buf_slice(&payload),         r->text,
+                            r->text_after};
     c->done = done;
     redis_link_call(s->link, words, sizeof words / sizeof words[0],
                     key && err == ERR_OK ? CALL_US : 0, on_relabelled, c);
@@ -355,12 +358,151 @@ static void read_page(struct shared_call *c)
     free(key);
 }
 
+static void take_scorers(const struct shared_call *c, const struct redis_reply *reply)
+{
+    for (size_t i = 0; i + 1 < redis_reply_count(reply); i += 2) {
+        struct slice word = redis_reply_text(redis_reply_at(reply, i));
+        char *model = mem_alloc(word.n + 1);
+        long n = learn_word_read(word, model);
+
+        if (n >= 0)
+            c->read.scorer(c->read.ctx, slice_make(model, (size_t)n),
+                           redis_reply_text(redis_reply_at(reply, i + 1)));
+        free(model);
+    }
+}
+
+/* Units that are read after a scorer hold everything that was counted for it. */
+static void on_scorers(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+
+    err = verdict(c->store, err, reply);
+    if (err == ERR_OK && !c->store->closing) {
+        take_scorers(c, reply);
+        read_page(c);
+        return;
+    }
+    if (!c->store->closing)
+        c->read.done(c->read.ctx, err);
+    free(c);
+}
+
 static void op_read(struct learn_store *store, const struct learn_read *r)
 {
+    struct shared_store *s = of(store);
     struct shared_call *c = new_call(store, NULL);
+    char *key = key_of(s, "scorers", SLICE(""));
+    struct slice words[] = {SLICE("HGETALL"), slice_str(key)};
 
     c->read = *r;
-    read_page(c);
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_scorers, c);
+    free(key);
+}
+
+/* ---- scorers ---- */
+
+static void visit_memory(const struct shared_call *c, const struct redis_reply *row)
+{
+    struct learn_words w = {redis_reply_text(redis_reply_at(row, 0))};
+    struct slice tenant, id;
+
+    if (redis_reply_count(row) != 3 || !learn_words_next(&w, &tenant) || !learn_words_next(&w, &id))
+        return;
+    char *tenant_name = mem_alloc(tenant.n + 1), *id_name = mem_alloc(id.n + 1);
+    long tenant_n = learn_word_read(tenant, tenant_name), id_n = learn_word_read(id, id_name);
+    if (tenant_n >= 0 && id_n >= 0)
+        c->recent.visit(c->recent.ctx, &(struct learn_memory){
+                                           .tenant = slice_make(tenant_name, (size_t)tenant_n),
+                                           .request_id = slice_make(id_name, (size_t)id_n),
+                                           .text = redis_reply_text(redis_reply_at(row, 1)),
+                                           .labels = redis_reply_text(redis_reply_at(row, 2)),
+                                       });
+    free(tenant_name);
+    free(id_name);
+}
+
+static void on_recent(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+    int64_t next = c->recent.from + LEARN_RECENT_PAGE;
+
+    err = verdict(c->store, err, reply);
+    if (!c->store->closing) {
+        size_t rows = err == ERR_OK ? redis_reply_count(reply) : 0;
+        for (size_t i = 0; i < rows; i++)
+            if (redis_reply_count(redis_reply_at(reply, i)) > 0)
+                visit_memory(c, redis_reply_at(reply, i));
+        c->recent.done(c->recent.ctx, err,
+                       rows < LEARN_RECENT_PAGE || next >= LEARN_RECENT_MOST ? -1 : next);
+    }
+    free(c);
+}
+
+/* Requests that come meanwhile push the rest down the list: some are visited twice, none is left
+ * out. */
+static void op_recent(struct learn_store *store, const struct learn_recent *r)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, NULL);
+    char first[24], last[24], *key = key_of(s, "recent", SLICE(""));
+
+    snprintf(first, sizeof first, "%" PRId64, r->from);
+    snprintf(last, sizeof last, "%" PRId64, r->from + LEARN_RECENT_PAGE - 1);
+    struct slice words[] = {SLICE("EVAL"),  SLICE(LEARN_SCRIPT_RECENT), SLICE("1"),
+                            slice_str(key), slice_str(s->prefix),       slice_str(first),
+                            slice_str(last)};
+    c->recent = *r;
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_recent, c);
+    free(key);
+}
+
+static void on_claimed(void *ctx, enum err err, const struct redis_reply *reply)
+{
+    struct shared_call *c = ctx;
+    int64_t version = 0;
+
+    err = verdict(c->store, err, reply);
+    if (err == ERR_OK) {
+        version = redis_reply_integer(reply);
+        err = version > 0 && version <= UINT32_MAX ? ERR_OK : ERR_CONFLICT;
+    }
+    if (!c->store->closing)
+        c->claimed(c->ctx, err, (unsigned)version);
+    free(c);
+}
+
+static void op_claim(struct learn_store *store, int64_t hold_ms, learn_claim_fn *done, void *ctx)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, ctx);
+    char writer[24], ms[24], *key = key_of(s, "fitting", SLICE("")),
+                             *version = key_of(s, "version", SLICE(""));
+
+    snprintf(writer, sizeof writer, "%016" PRIx64, s->writer);
+    snprintf(ms, sizeof ms, "%" PRId64, hold_ms);
+    struct slice words[] = {SLICE("EVAL"),  SLICE(LEARN_SCRIPT_CLAIM), SLICE("2"),
+                            slice_str(key), slice_str(version),        slice_str(writer),
+                            slice_str(ms)};
+    c->claimed = done;
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_claimed, c);
+    free(key);
+    free(version);
+}
+
+static void op_publish(struct learn_store *store, struct slice model, struct slice text,
+                       learn_done_fn *done, void *ctx)
+{
+    struct shared_store *s = of(store);
+    struct shared_call *c = new_call(store, ctx);
+    char *key = key_of(s, "scorers", SLICE("")), *word = mem_alloc(LEARN_WORD_BYTES(model.n));
+
+    learn_word(model, word);
+    struct slice words[] = {SLICE("HSET"), slice_str(key), slice_str(word), text};
+    c->done = done;
+    redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_written, c);
+    free(key);
+    free(word);
 }
 
 /* ---- life ---- */
@@ -380,7 +522,8 @@ static void op_close(struct learn_store *store)
     free(s);
 }
 
-static const struct learn_store_ops ops = {op_write, op_find, op_relabel, op_read, op_up, op_close};
+static const struct learn_store_ops ops = {op_write, op_find,    op_relabel, op_read, op_recent,
+                                           op_claim, op_publish, op_up,      op_close};
 
 enum err learn_store_redis_open(const char *url, const char *prefix, struct event_base *base,
                                 struct learn_store **out, struct err_text *t)

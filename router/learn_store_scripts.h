@@ -7,6 +7,10 @@
  *   p u:NAME   hash of a unit: field -> count; expires when nobody reads it any more
  *   p m:TENANT ID   hash of a remembered request: t its text, l its labels; expires
  *   p w:WRITER the number of that process's last batch
+ *   p recent   list of "TENANT ID" of the newest requests, the newest first
+ *   p scorers  hash: model -> the text of its scorer
+ *   p fitting  the process that may fit scorers; expires
+ *   p version  the last version that a scorer got: the time, or one more than the last
  *
  * A payload is lines: "u NAME" begins a unit, "f FIELD BY" adds to it, "e UNIXTIME" ends it, and
  * "m TENANT ID<tab>TEXT<tab>LABELS" remembers a request. A sum that would overflow stays what it
@@ -16,7 +20,7 @@
 
 #define LEARN_SCRIPT_ADD                                                                           \
     "local function add(p, payload, remember_s)\n"                                                 \
-    "  local name, key\n"                                                                          \
+    "  local name, key, recent\n"                                                                  \
     "  for line in string.gmatch(payload, '[^\\n]+') do\n"                                         \
     "    local c, rest = string.sub(line, 1, 1), string.sub(line, 3)\n"                            \
     "    if c == 'f' then\n"                                                                       \
@@ -30,8 +34,11 @@
     "      local id, text, labels = string.match(rest, '^([^\\t]+)\\t([^\\t]*)\\t([^\\t]*)$')\n"   \
     "      redis.call('HSET', p .. 'm:' .. id, 't', text, 'l', labels)\n"                          \
     "      redis.call('EXPIRE', p .. 'm:' .. id, remember_s)\n"                                    \
+    "      redis.call('LPUSH', p .. 'recent', id)\n"                                               \
+    "      recent = true\n"                                                                        \
     "    end\n"                                                                                    \
     "  end\n"                                                                                      \
+    "  if recent then redis.call('LTRIM', p .. 'recent', 0, 19999) end\n"                          \
     "end\n"
 
 /* KEYS w  ARGV p, number, payload, seconds that requests are remembered.  1, or 2: it was there. */
@@ -42,15 +49,35 @@
     "add(ARGV[1], ARGV[3], ARGV[4])\n"                                                             \
     "return 1\n"
 
-/* KEYS m  ARGV p, labels before, after, payload.  1; 0: they are others; -1: not remembered. */
+/* KEYS m  ARGV p, labels before, after, payload, text before, after.  1; 0: they are others; -1: not
+ * remembered. */
 #define LEARN_SCRIPT_RELABEL                                                                       \
     LEARN_SCRIPT_ADD                                                                               \
-    "local l = redis.call('HGET', KEYS[1], 'l')\n"                                                 \
-    "if not l then return -1 end\n"                                                                \
-    "if l ~= ARGV[2] then return 0 end\n"                                                          \
-    "redis.call('HSET', KEYS[1], 'l', ARGV[3])\n"                                                  \
+    "local m = redis.call('HMGET', KEYS[1], 'l', 't')\n"                                           \
+    "if not m[1] then return -1 end\n"                                                             \
+    "if m[1] ~= ARGV[2] or m[2] ~= ARGV[5] then return 0 end\n"                                    \
+    "redis.call('HSET', KEYS[1], 'l', ARGV[3], 't', ARGV[6])\n"                                    \
     "add(ARGV[1], ARGV[4], '0')\n"                                                                 \
     "return 1\n"
+
+/* KEYS recent  ARGV p, first, last.  {{"TENANT ID", text, labels} ...}; false for what is gone. */
+#define LEARN_SCRIPT_RECENT                                                                        \
+    "local r = {}\n"                                                                               \
+    "for i, id in ipairs(redis.call('LRANGE', KEYS[1], ARGV[2], ARGV[3])) do\n"                    \
+    "  local m = redis.call('HMGET', ARGV[1] .. 'm:' .. id, 't', 'l')\n"                           \
+    "  r[i] = m[1] and {id, m[1], m[2]} or false\n"                                                \
+    "end\n"                                                                                        \
+    "return r\n"
+
+/* KEYS fitting, version  ARGV process, milliseconds.  The version; 0: another process has it. */
+#define LEARN_SCRIPT_CLAIM                                                                         \
+    "local who = redis.call('GET', KEYS[1])\n"                                                     \
+    "if who and who ~= ARGV[1] then return 0 end\n"                                                \
+    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"                                         \
+    "local last = tonumber(redis.call('GET', KEYS[2]) or '0')\n"                                   \
+    "local version = math.max(last + 1, tonumber(redis.call('TIME')[1]))\n"                        \
+    "redis.call('SET', KEYS[2], string.format('%d', version))\n"                                   \
+    "return version\n"
 
 /* KEYS changed  ARGV p, known epoch, since, most, an epoch if there is none.
  * {epoch, seq so far, 1 when there may be more, {name, {field, count ...}} ...} */

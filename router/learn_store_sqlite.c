@@ -9,10 +9,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define SCHEMA_VERSION   1
+#define SCHEMA_VERSION   2 /* 1 had no scorers */
 #define DIRTY_UNITS      4096
 #define PRUNE_EVERY      4096 /* writes */
 #define MEMORIES_AT_MOST 2000000
+
+#define SCORERS                                                                                    \
+    "CREATE TABLE scorers (model TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID;\n"   \
+    "PRAGMA user_version = 2;\n"
 
 static const char schema[] = "CREATE TABLE counts (\n"
                              "  context TEXT NOT NULL,\n"
@@ -31,8 +35,7 @@ static const char schema[] = "CREATE TABLE counts (\n"
                              "  text TEXT NOT NULL,\n"
                              "  labels TEXT NOT NULL,\n"
                              "  UNIQUE (request_id, tenant)\n"
-                             ") STRICT;\n"
-                             "PRAGMA user_version = 1;\n";
+                             ") STRICT;\n" SCORERS;
 
 enum statement {
     BEGIN,
@@ -41,11 +44,14 @@ enum statement {
     ADD,             /* context, arm, kind, start, field, by */
     REMEMBER,        /* request id, tenant, decided, text, labels */
     FIND,            /* request id, tenant -> text, labels */
-    RELABEL,         /* new labels, request id, tenant, old labels */
+    RELABEL,         /* new labels, request id, tenant, old labels, new text, old text */
     READ_ALL,        /* -> context, arm, kind, start, field, value */
     READ_ONE,        /* context, arm, kind, start -> the same */
     FORGET_COUNTS,   /* kind, start */
     FORGET_MEMORIES, /* decided, how many there may be */
+    READ_SCORERS,    /* -> model, text */
+    PUBLISH,         /* model, text */
+    RECENT,          /* id, how many -> id, tenant, request id, text, labels */
     STATEMENTS
 };
 
@@ -59,8 +65,12 @@ static const char *const sql[STATEMENTS] = {
     [REMEMBER] = "INSERT OR REPLACE INTO memories (request_id, tenant, decided_us, text, labels)"
                  " VALUES (?,?,?,?,?)",
     [FIND] = "SELECT text, labels FROM memories WHERE request_id = ? AND tenant = ?",
-    [RELABEL] = "UPDATE memories SET labels = ? WHERE request_id = ? AND tenant = ?"
-                " AND labels = ?",
+    [RELABEL] = "UPDATE memories SET labels = ?1, text = ?5 WHERE request_id = ?2 AND tenant = ?3"
+                " AND labels = ?4 AND text = ?6",
+    [READ_SCORERS] = "SELECT model, text FROM scorers",
+    [PUBLISH] = "INSERT OR REPLACE INTO scorers VALUES (?,?)",
+    [RECENT] = "SELECT id, tenant, request_id, text, labels FROM memories WHERE id < ?"
+               " ORDER BY id DESC LIMIT ?",
     [READ_ALL] = "SELECT * FROM counts ORDER BY context, arm, kind, start_us",
     [READ_ONE] = "SELECT * FROM counts WHERE context = ? AND arm = ? AND kind = ? AND start_us = ?",
     [FORGET_COUNTS] = "DELETE FROM counts WHERE kind = ? AND start_us < ?",
@@ -76,10 +86,12 @@ struct job {
     struct list link;
     void (*run)(struct file_store *s, const struct job *j);
     const struct learn_batch *batch;
-    struct slice tenant, request_id;
+    struct slice tenant, request_id, model, text;
     struct learn_relabel relabel;
     struct learn_read read;
+    struct learn_recent recent;
     learn_found_fn *found;
+    learn_claim_fn *claimed;
     learn_done_fn *done;
     void *ctx;
 };
@@ -94,6 +106,7 @@ struct file_store {
     bool read_all;            /* everything is to be read */
     bool failing;             /* and it has been said */
     int64_t writes;
+    unsigned version; /* the last that was given to a scorer */
 };
 
 static struct file_store *of(struct learn_store *s)
@@ -271,6 +284,8 @@ static void run_relabel(struct file_store *s, const struct job *j)
         bind_text(stmt, 2, j->relabel.request_id);
         bind_text(stmt, 3, j->relabel.tenant);
         bind_text(stmt, 4, j->relabel.before);
+        bind_text(stmt, 5, j->relabel.text_after);
+        bind_text(stmt, 6, j->relabel.text);
         rc = run(s, RELABEL);
         if (rc == SQLITE_OK && sqlite3_changes(s->db) == 0)
             err = ERR_CONFLICT;
@@ -337,10 +352,25 @@ static int read_rows(struct file_store *s, enum statement which, const struct le
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+static int read_scorers(struct file_store *s, const struct learn_read *to)
+{
+    sqlite3_stmt *stmt = s->of[READ_SCORERS];
+    int rc;
+
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        to->scorer(to->ctx, column_text(stmt, 0), column_text(stmt, 1));
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 static void run_read(struct file_store *s, const struct job *j)
 {
-    int rc = SQLITE_OK;
+    int rc = read_scorers(s, &j->read);
 
+    if (rc != SQLITE_OK) {
+        j->read.done(j->read.ctx, verdict(s, rc));
+        return;
+    }
     if (s->read_all) {
         rc = read_rows(s, READ_ALL, &j->read);
     } else {
@@ -355,6 +385,47 @@ static void run_read(struct file_store *s, const struct job *j)
         learn_sheet_clear(&s->dirty);
     }
     j->read.done(j->read.ctx, verdict(s, rc));
+}
+
+/* ---- scorers ---- */
+
+static void run_recent(struct file_store *s, const struct job *j)
+{
+    sqlite3_stmt *stmt = s->of[RECENT];
+    const struct learn_recent *r = &j->recent;
+    int64_t next = -1;
+    int rc, rows = 0;
+
+    sqlite3_bind_int64(stmt, 1, r->from > 0 ? r->from : INT64_MAX);
+    sqlite3_bind_int64(stmt, 2, LEARN_RECENT_PAGE);
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        rows++;
+        next = sqlite3_column_int64(stmt, 0);
+        r->visit(r->ctx, &(struct learn_memory){.tenant = column_text(stmt, 1),
+                                                .request_id = column_text(stmt, 2),
+                                                .text = column_text(stmt, 3),
+                                                .labels = column_text(stmt, 4)});
+    }
+    sqlite3_reset(stmt);
+    rc = rc == SQLITE_DONE ? SQLITE_OK : rc;
+    r->done(r->ctx, verdict(s, rc), rows < LEARN_RECENT_PAGE ? -1 : next);
+}
+
+/* The only process is always the one; versions are times, so that a new process's are greater. */
+static void run_claim(struct file_store *s, const struct job *j)
+{
+    int64_t now_s = clock_wall_us() / 1000000;
+
+    s->version =
+        now_s > (int64_t)s->version && now_s <= UINT32_MAX ? (unsigned)now_s : s->version + 1;
+    j->claimed(j->ctx, ERR_OK, s->version);
+}
+
+static void run_publish(struct file_store *s, const struct job *j)
+{
+    bind_text(s->of[PUBLISH], 1, j->model);
+    bind_text(s->of[PUBLISH], 2, j->text);
+    j->done(j->ctx, verdict(s, run(s, PUBLISH)));
 }
 
 /* ---- the calls ---- */
@@ -417,6 +488,24 @@ static void op_read(struct learn_store *s, const struct learn_read *r)
     put_job(s, &(struct job){.run = run_read, .read = *r});
 }
 
+static void op_recent(struct learn_store *s, const struct learn_recent *r)
+{
+    put_job(s, &(struct job){.run = run_recent, .recent = *r});
+}
+
+static void op_claim(struct learn_store *s, int64_t hold_ms, learn_claim_fn *done, void *ctx)
+{
+    (void)hold_ms;
+    put_job(s, &(struct job){.run = run_claim, .claimed = done, .ctx = ctx});
+}
+
+static void op_publish(struct learn_store *s, struct slice model, struct slice text,
+                       learn_done_fn *done, void *ctx)
+{
+    put_job(s, &(struct job){
+                   .run = run_publish, .model = model, .text = text, .done = done, .ctx = ctx});
+}
+
 static bool op_up(struct learn_store *s)
 {
     return !of(s)->failing;
@@ -437,7 +526,8 @@ static void op_close(struct learn_store *store)
     free(s);
 }
 
-static const struct learn_store_ops ops = {op_write, op_find, op_relabel, op_read, op_up, op_close};
+static const struct learn_store_ops ops = {op_write, op_find,    op_relabel, op_read, op_recent,
+                                           op_claim, op_publish, op_up,      op_close};
 
 /* ---- opening ---- */
 
@@ -470,6 +560,8 @@ static bool prepare_schema(struct file_store *s, struct err_text *t)
     if (version > SCHEMA_VERSION)
         err_say(t, "a newer weir wrote it (schema %lld, this one knows %d)", (long long)version,
                 SCHEMA_VERSION);
+    else if (version == 1)
+        return exec(s, "BEGIN IMMEDIATE", t) && exec(s, SCORERS, t) && exec(s, "COMMIT", t);
     else if (query_int(s, "SELECT count(*) FROM sqlite_schema") != 0)
         err_say(t, "it is a database of something else");
     else

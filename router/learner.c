@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "router/confidence.h"
 
 #define TICK_MS          250
 #define READ_TICKS       4  /* of a Redis: others learn, too. A file is read when it was written */
@@ -116,6 +117,23 @@ static void keep_memory(struct learner *l, struct learn_memory *m)
     }
 }
 
+/* A request that began before its models' scorers changed is counted under the new ones, too. */
+static void score_anew(struct learner *l, struct evidence_message *m)
+{
+    for (int i = 0; i < m->evidence.count; i++) {
+        struct evidence_answer *a = &m->answers[i];
+        const struct scorer_record *now = scorer_table_find(&l->scorers, slice_str(a->model));
+
+        if (a->verdict_milli >= 0)
+            learner_fit_note(l, TALLY_VALIDATOR);
+        if (!now || a->bin < 0 || a->feature_count != CONFIDENCE_FEATURES ||
+            a->scorer == now->scorer.version)
+            continue;
+        a->also_scorer = now->scorer.version;
+        a->also_bin = curve_bin(scorer_table_score(now, a->features));
+    }
+}
+
 static void deliver_evidence(struct message *msg, void *ctx)
 {
     struct evidence_message *m = CONTAINER_OF(msg, struct evidence_message, msg);
@@ -124,6 +142,7 @@ static void deliver_evidence(struct message *msg, void *ctx)
     struct buf text, label_text;
 
     atomic_fetch_add_explicit(&l->taken, 1, memory_order_relaxed);
+    score_anew(l, m);
     evidence_labels_init(&labels, &m->evidence);
     buf_init(&text, EVIDENCE_TEXT_BYTES);
     buf_init(&label_text, EVIDENCE_TEXT_BYTES);
@@ -233,11 +252,19 @@ static void on_unit(void *ctx, const struct learn_unit_name *name, const struct 
     l->changed = true;
 }
 
+static void on_scorer(void *ctx, struct slice model, struct slice text)
+{
+    struct learner *l = ctx;
+
+    scorer_table_stage(&l->scorers, model, text);
+}
+
 static void on_reset(void *ctx)
 {
     struct learner *l = ctx;
 
     learned_clear(&l->learned);
+    scorer_table_clear(&l->scorers);
     l->changed = true;
 }
 
@@ -282,6 +309,8 @@ static void on_read(void *ctx, enum err err)
     struct learner *l = ctx;
 
     l->reading = false;
+    if (err == ERR_OK && scorer_table_commit(&l->scorers))
+        l->changed = true;
     if (is_due(l) || (l->flush_reading && l->changed))
         publish(l);
     if (err == ERR_OK && l->flush_reading) {
@@ -296,7 +325,7 @@ static void begin_read(struct learner *l)
     if (l->reading)
         return;
     l->reading = true;
-    l->store->ops->read(l->store, &(struct learn_read){on_unit, on_reset, on_read, l});
+    l->store->ops->read(l->store, &(struct learn_read){on_scorer, on_unit, on_reset, on_read, l});
 }
 
 /* A read that began after everything was written has seen it. */
@@ -334,6 +363,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     learner_send(l);
     learner_labels_retry(l);
     learner_signals_due(l);
+    learner_fit_tick(l);
     stats_set(l->up, l->store->ops->up(l->store));
     if (l->closing && (learner_nothing_waits(l) || clock_mono_us() >= l->close_until_us)) {
         end_loop(l);
@@ -486,6 +516,8 @@ static void free_learner(struct learner *l)
     learn_sheet_clear(&l->sheet);
     LIST_FOREACH_SAFE (it, &l->memories)
         free(CONTAINER_OF(it, struct learn_memory, link));
+    learner_fit_free(l->fit);
+    scorer_table_clear(&l->scorers);
     learned_clear(&l->learned);
     outcome_signals_free(l->signals);
     beliefs_unref(l->beliefs);
@@ -514,7 +546,9 @@ static struct learner *new_learner(const struct learner_options *opt)
     learn_sheet_init(&l->sheet, MAX_UNITS);
     learn_sheet_init(&l->batch.sheet, LEARN_BATCH_UNITS);
     learned_init(&l->learned);
+    scorer_table_init(&l->scorers);
     l->stats = stats_new();
+    l->fit = learner_fit_new(l);
     l->waiting = stats_cell(l->stats, STAT_LEARN_WAITING, NULL);
     l->dropped = stats_cell(l->stats, STAT_LEARN_DROPPED, NULL);
     l->lost_units = stats_cell(l->stats, STAT_LEARN_LOST_UNITS, NULL);

@@ -33,6 +33,7 @@ struct learner_options {
     const char *redis_url; /* NULL: a file */
     const char *prefix;    /* of its keys */
     struct ledger *ledger; /* where outcomes are booked; borrowed until the close */
+    int64_t fit_every_ms;  /* at most so often scorers are fitted; 0: once a minute */
 };
 
 enum err learner_open(const struct learner_options *opt, struct learner **out,

@@ -3,6 +3,7 @@
  * time. Learner's thread. */
 #include "router/learner_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/digest.h"
 #include "base/log.h"
@@ -150,6 +151,22 @@ struct building {
     int64_t now_us;
 };
 
+/* Bins are those of the scorer in force, all else is of any version. */
+static bool view_bins(struct building *b, struct slice context, const char *model, unsigned version,
+                      enum tally_kind kind, int64_t half_life_ms, struct tally_view *v)
+{
+    char text[16];
+    int digits = snprintf(text, sizeof text, "%u", version);
+    char *arm = learn_key(slice_str(model), slice_make(text, (size_t)digits));
+
+    for (int f = TALLY_SCALARS; f < TALLY_FIELDS; f++)
+        v->x[f] = 0;
+    bool known =
+        learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
+    free(arm);
+    return known;
+}
+
 static const struct tally_view *view_of(struct building *b, const struct policy_route *r,
                                         struct slice context, const char *model,
                                         enum tally_kind kind)
@@ -157,11 +174,14 @@ static const struct tally_view *view_of(struct building *b, const struct policy_
     const struct policy_learn *learn = &r->decide.learn;
     int64_t half_life_ms = kind == TALLY_SLOW ? learn->half_life_ms : learn->fast_half_life_ms;
     struct tally_view *v = ARENA_NEW(&b->arena, struct tally_view);
+    const struct scorer_record *by = scorer_table_find(&b->l->scorers, slice_str(model));
     char *arm = learn_key(slice_str(model), SLICE("0"));
     bool known =
         learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
 
     free(arm);
+    if (by && view_bins(b, context, model, by->scorer.version, kind, half_life_ms, v))
+        known = true;
     if (!known)
         return NULL;
     tally_view_check(v);
@@ -263,11 +283,12 @@ static void fill_route(struct building *b, const struct policy_route *r,
     for (size_t i = 0; i < r->cascade_count; i++) {
         size_t model = r->steps[i].model;
 
-        arms[i] =
-            (struct beliefs_arm_in){.model = p->models[model].name,
-                                    .cost_nanousd = expected_cost(&p->models[model], b->now_us),
-                                    .cap = cap_of(&r->decide.explore, model),
-                                    .explorable = true};
+        arms[i] = (struct beliefs_arm_in){
+            .model = p->models[model].name,
+            .cost_nanousd = expected_cost(&p->models[model], b->now_us),
+            .cap = cap_of(&r->decide.explore, model),
+            .scored_by = scorer_table_find(&b->l->scorers, slice_str(p->models[model].name)),
+            .explorable = true};
     }
     find_labels(b->l, r, &b->arena, &labels);
     classes = ARENA_ARRAY(&b->arena, struct beliefs_class_in, labels.count);

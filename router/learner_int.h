@@ -14,6 +14,7 @@
 #include "router/learned.h"
 #include "router/learner.h"
 #include "router/ledger.h"
+#include "router/scorer_table.h"
 
 struct learner {
     struct learner_options opt;
@@ -53,6 +54,8 @@ struct learner {
     struct policy *policy;   /* owned reference; NULL */
     int64_t built_bucket_us; /* quick bucket of the last build */
     int64_t built_us, build_took_us;
+    struct scorer_table scorers; /* in force */
+    struct learner_fit *fit;     /* owned */
 
     struct stats *stats;
     struct stats_cell *waiting, *dropped, *lost_units, *up, *build_us;
@@ -75,6 +78,12 @@ void learner_labels_end(struct learner *l);   /* fails all that are open */
 /* A request that has ended: is it one asked again, and will its silence mean something? */
 void learner_signals_note(struct learner *l, const struct evidence *e);
 void learner_signals_due(struct learner *l); /* with each tick */
+
+/* ---- learner_fit.c ---- */
+struct learner_fit *learner_fit_new(struct learner *l);
+void learner_fit_free(struct learner_fit *f); /* after the store is closed; NULL is fine */
+void learner_fit_note(struct learner *l, enum tally_source source); /* a new label */
+void learner_fit_tick(struct learner *l);
 
 /* ---- learner_beliefs.c ---- */
 /* From the counters as they are now; a reference. NULL: no route decides by them. */

@@ -13,7 +13,6 @@
 #define AWAIT_STORE_US   INT64_C(60000000) /* of labels that nobody waits for */
 #define MAX_JOBS         10000
 #define MAX_CONFLICTS    100
-#define LABEL_UNITS      (2 * EVIDENCE_ANSWERS)
 
 struct label_job {
     struct list link;
@@ -27,7 +26,7 @@ struct label_job {
     struct arena arena;
     struct evidence evidence;
     struct evidence_labels before, after;
-    struct buf before_text, after_text;
+    struct buf line, before_text, after_text;
     struct learn_sheet sheet;
     int answer;
 };
@@ -42,6 +41,7 @@ static void count(const struct label_job *j, const char *result)
 static void forget_try(struct label_job *j)
 {
     arena_clear(&j->arena);
+    buf_clear(&j->line);
     buf_clear(&j->before_text);
     buf_clear(&j->after_text);
     learn_sheet_clear(&j->sheet);
@@ -111,8 +111,10 @@ static void on_relabelled(void *ctx, enum err err)
         on_failure(j, err == ERR_CONFLICT ? ERR_OVERLOADED : err);
         return;
     }
-    if (j->label->changed)
+    if (j->label->changed) {
+        learner_fit_note(j->l, j->label->source);
         book(j);
+    }
     finish(j, ERR_OK);
 }
 
@@ -121,6 +123,7 @@ static bool read_lines(struct label_job *j, const struct learn_found *found)
 {
     return evidence_read(arena_dup(&j->arena, found->text), &j->arena, &j->evidence) &&
            evidence_labels_read(found->labels, &j->before) &&
+           buf_append_slice(&j->line, found->text) == ERR_OK &&
            buf_append_slice(&j->before_text, found->labels) == ERR_OK;
 }
 
@@ -189,6 +192,8 @@ static void on_found(void *ctx, enum err err, const struct learn_found *found)
     j->l->store->ops->relabel(j->l->store,
                               &(struct learn_relabel){.tenant = slice_str(label->tenant),
                                                       .request_id = slice_str(label->request_id),
+                                                      .text = buf_slice(&j->line),
+                                                      .text_after = buf_slice(&j->line),
                                                       .before = buf_slice(&j->before_text),
                                                       .after = buf_slice(&j->after_text),
                                                       .sheet = &j->sheet},
@@ -213,9 +218,10 @@ void learner_label_begin(struct message *m, void *ctx)
     j->label = CONTAINER_OF(m, struct learner_label, msg);
     j->begun_us = clock_mono_us();
     arena_init(&j->arena, 1024);
+    buf_init(&j->line, EVIDENCE_TEXT_BYTES);
     buf_init(&j->before_text, EVIDENCE_TEXT_BYTES);
     buf_init(&j->after_text, EVIDENCE_TEXT_BYTES);
-    learn_sheet_init(&j->sheet, LABEL_UNITS);
+    learn_sheet_init(&j->sheet, EVIDENCE_UNITS);
     list_push_back(&l->labels, &j->link);
     if (++l->label_count > MAX_JOBS || l->closing)
         finish(j, ERR_OVERLOADED);

@@ -39,6 +39,7 @@ static void add_attempt(const struct attempt *at, struct evidence_answer *a)
     if (!at->features)
         return;
     a->bin = curve_bin(at->score);
+    a->scorer = at->scorer;
     a->chance = at->confidence;
     a->verdict_milli = at->verdict_milli;
     a->features = at->features;

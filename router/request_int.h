@@ -30,6 +30,7 @@ struct attempt {
     bool passed_over;    /* its answer was judged, and another model asked */
     double confidence;   /* of its answer being good, 0..1; -1: it was not judged */
     double score;        /* that this was made of; only with features */
+    unsigned scorer;     /* whose score it is */
     float *features;     /* CONFIDENCE_FEATURES, in the request's arena; NULL: it was not judged */
     int verdict_milli;   /* of validators, 0..1000; -1: none knew */
     const char *refuted; /* why they refused it; NULL: they did not */

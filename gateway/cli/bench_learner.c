@@ -242,7 +242,7 @@ struct beliefs *bench_learner_believe(const struct bench_learner *l,
         class[g] = (struct beliefs_class_in){s->label[g], slow + (size_t)(g * s->arms),
                                              fast + (size_t)(g * s->arms)};
     for (int j = 0; j < s->arms; j++) /* listed prices: a mean that operators know */
-        arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true};
+        arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true, NULL};
     struct beliefs_route_in route = {BENCH_ROUTE, *o, arm, s->arms, class, s->classes, NULL};
     struct beliefs *b = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed});
     free(class);

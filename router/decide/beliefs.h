@@ -14,6 +14,7 @@
 #include "base/slice.h"
 #include "router/decide/curve.h"
 #include "router/decide/price.h"
+#include "router/decide/scorer_trial.h"
 #include "router/decide/tally.h"
 
 #define BELIEFS_DRAWS 64
@@ -26,6 +27,7 @@ struct beliefs_arm_in {
     double cost_nanousd; /* expected before anything was measured, > 0: prices x usual tokens */
     double cap;          /* most of the first choices it may get (canaries), 0..1; 1: no cap */
     bool explorable;     /* may get exploration's share */
+    const struct scorer_record *scored_by; /* whose bins are counted; NULL: the default's */
 };
 
 struct beliefs_class_in {
@@ -83,6 +85,7 @@ struct beliefs_arm {
     double index;                           /* reservation index when nothing was asked yet */
     double cap;
     bool explorable;
+    const struct scorer_record *scored_by; /* with these beliefs; NULL: the default scores */
 };
 
 struct beliefs_context {

@@ -221,6 +221,15 @@ static void believe_curve(const struct tally_trust *trust, const struct tally_vi
     curve_residual_add(&pool->residual, out, good, bad);
 }
 
+static const struct scorer_record *copy_record(struct builder *k, const struct scorer_record *r)
+{
+    struct scorer_record *copy = r ? ARENA_NEW(&k->out->names, struct scorer_record) : NULL;
+
+    if (copy)
+        *copy = *r;
+    return copy;
+}
+
 static void believe_arm(struct builder *k, const struct beliefs_route_in *route, int g, int j,
                         struct beliefs_context *c, struct work *w)
 {
@@ -232,6 +241,7 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
     a->model = arena_strdup(&k->out->names, slice_str(in->model));
     a->cap = in->cap;
     a->explorable = in->explorable;
+    a->scored_by = g ? (c - g)->arm[j].scored_by : copy_record(k, in->scored_by);
     a->asked = slow->x[TALLY_ASKED];
     w->pool[j] = pool_of(k, in->model);
     w->cost_error[j] = believe_cost(a, slow, in->cost_nanousd);

@@ -28,11 +28,12 @@ static void answers(struct tally_view *v, int bin, double n, double success, dou
 
 static void build(struct world *w, const struct beliefs_objective *o, double cap)
 {
-    const struct beliefs_arm_in arms[ARMS] = {
-        {"small", 1000, 1, true}, {"middle", 5000, 1, true}, {"big", 20000, cap, true}};
+    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, true, NULL},
+                                              {"middle", 5000, 1, true, NULL},
+                                              {"big", 20000, cap, true, NULL}};
     const struct tally_view *slow[ARMS] = {&w->slow[0], &w->slow[1], &w->slow[2]};
     const struct beliefs_class_in class = {"", slow, NULL};
-    const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL};
+    const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL, NULL};
 
     w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1});
     w->context = beliefs_find(w->beliefs, SLICE("r"), SLICE("anything"));

@@ -156,7 +156,10 @@ static int64_t cell(struct learn_sheet *s, const char *context, const char *arm,
 }
 
 #define CONTEXT "a%20route%09%0A/%"
-#define SMALL   "small%20model%2F1/3"
+#define SMALL   "small%20model%2F1/3" /* bins and labels */
+#define SMALL0  "small%20model%2F1/0" /* all else */
+#define SMALL7  "small%20model%2F1/7"
+#define SMALL8  "small%20model%2F1/8"
 
 static void what_is_counted(void **state)
 {
@@ -166,13 +169,13 @@ static void what_is_counted(void **state)
     learn_sheet_init(&s, 100);
     evidence_labels_init(&l, &sample);
     evidence_count(&sample, &l, &s);
-    assert_int_equal(s.by_name.count, 6);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_FIRST), 1);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_ASKED), 1);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_SERVED), 0);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_COST_NANOUSD), 40000);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_COST_SQUARE), 1600);
-    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, TALLY_RESOLVED), 0); /* not served */
+    assert_int_equal(s.by_name.count, 8);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_FIRST), 1);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_ASKED), 1);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_SERVED), 0);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_COST_NANOUSD), 40000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_COST_SQUARE), 1600);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_RESOLVED), 0); /* not served */
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, tally_answers(0, 2)), 1);
     int bad = tally_label(TALLY_VALIDATOR, false, false, 2);
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, bad), 1000);
@@ -204,6 +207,74 @@ static void what_is_counted(void **state)
     evidence_relabel(&frozen, &l, &after, &s);
     assert_true(learn_sheet_empty(&s));
     learn_sheet_clear(&s);
+}
+
+/* Another scorer's version: labels before, during and after the change are counted under both. */
+static void two_versions(void **state)
+{
+    struct evidence_answer own[3];
+    struct evidence e = sample;
+    struct evidence_labels l, after;
+    struct learn_sheet s;
+    int good = tally_label(TALLY_EXPLICIT, true, false, 2),
+        good9 = tally_label(TALLY_EXPLICIT, true, false, 9),
+        good4 = tally_label(TALLY_EXPLICIT, true, false, 4);
+    (void)state;
+
+    memcpy(own, answers, sizeof own);
+    e.answers = own;
+    learn_sheet_init(&s, 100);
+    evidence_labels_init(&l, &e);
+    evidence_count(&e, &l, &s);
+    after = l;
+    evidence_label(&after, 0, TALLY_EXPLICIT, 1000, NOW + 1);
+    evidence_relabel(&e, &l, &after, &s);
+    l = after;
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, good), 1000);
+
+    assert_true(evidence_rescore(&e, &l, &own[0], 7, 9, 3, &s));
+    assert_false(evidence_rescore(&e, &l, &own[0], 7, 9, 3, &s)); /* it is */
+    assert_false(evidence_rescore(&e, &l, &own[0], 3, 1, 3, &s));
+    assert_false(evidence_rescore(&e, &l, &own[1], 7, 9, 3, &s)); /* it gave no answer */
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_SLOW, tally_answers(0, 9)), 1);
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_SLOW, good9), 1000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_QUICK, good9), 1000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_SLOW, TALLY_ASKED), 0);
+    evidence_label(&after, 0, TALLY_EXPLICIT, 250, NOW + 2);
+    evidence_relabel(&e, &l, &after, &s);
+    l = after;
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, good), 250);
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_SLOW, good9), 250);
+
+    struct arena a;
+    struct buf b;
+    struct evidence back;
+    arena_init(&a, 1024);
+    assert_true(evidence_read(text_of(&e, &b), &a, &back));
+    assert_int_equal(back.answers[0].scorer, 3);
+    assert_int_equal(back.answers[0].also_scorer, 7);
+    assert_int_equal(back.answers[0].also_bin, 9);
+    arena_clear(&a);
+    buf_clear(&b);
+
+    /* The next one: the version in force stays, the oldest is not kept up any more. */
+    assert_true(evidence_rescore(&e, &l, &own[0], 8, 4, 7, &s));
+    evidence_label(&after, 0, TALLY_EXPLICIT, EVIDENCE_WITHDRAWN, NOW + 3);
+    evidence_relabel(&e, &l, &after, &s);
+    assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, good), 250);
+    assert_int_equal(cell(&s, CONTEXT, SMALL7, TALLY_SLOW, good9), 0);
+    assert_int_equal(cell(&s, CONTEXT, SMALL8, TALLY_SLOW, good4), 0);
+    assert_int_equal(cell(&s, CONTEXT, SMALL8, TALLY_SLOW, tally_answers(0, 4)), 1);
+    learn_sheet_clear(&s);
+
+    /* A line of the format before, which knew one version, and one that never was. */
+    arena_init(&a, 1024);
+    assert_true(evidence_read(SLICE("1 5 1 r % 1 m 3 2 0 1 250 0"), &a, &back));
+    assert_int_equal(back.answers[0].scorer, 3);
+    assert_int_equal(back.answers[0].also_scorer, 0);
+    assert_false(evidence_read(SLICE("2 5 1 r % 1 m 3 2 7 12 0 1 250 0"), &a, &back));
+    assert_false(evidence_read(SLICE("3 5 1 r % 1 m 3 2 7 1 0 1 250 0"), &a, &back));
+    arena_clear(&a);
 }
 
 struct word {
@@ -276,11 +347,11 @@ static void a_full_sheet(void **state)
     evidence_labels_init(&l, &sample);
     evidence_count(&sample, &l, &s);
     assert_int_equal(s.by_name.count, 3);
-    assert_int_equal(s.refused, 3);
+    assert_int_equal(s.refused, 5);
     learn_sheet_take(&s, &part, 2);
     assert_int_equal(s.by_name.count, 1);
     assert_int_equal(part.by_name.count, 2);
-    assert_int_equal(cell(&part, CONTEXT, SMALL, TALLY_SLOW, TALLY_ASKED), 1);
+    assert_int_equal(cell(&part, CONTEXT, SMALL0, TALLY_SLOW, TALLY_ASKED), 1);
     learn_sheet_clear(&s);
     learn_sheet_clear(&part);
 }
@@ -343,13 +414,10 @@ static void views(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words),
-        cmocka_unit_test(a_line_and_back),
-        cmocka_unit_test(label_lines),
-        cmocka_unit_test(what_is_counted),
-        cmocka_unit_test(order_and_repeats_do_not_matter),
-        cmocka_unit_test(a_full_sheet),
-        cmocka_unit_test(unit_names),
+        cmocka_unit_test(words),        cmocka_unit_test(a_line_and_back),
+        cmocka_unit_test(label_lines),  cmocka_unit_test(what_is_counted),
+        cmocka_unit_test(two_versions), cmocka_unit_test(order_and_repeats_do_not_matter),
+        cmocka_unit_test(a_full_sheet), cmocka_unit_test(unit_names),
         cmocka_unit_test(views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

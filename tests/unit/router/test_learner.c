@@ -163,6 +163,11 @@ struct dump {
     struct event_base *base;
 };
 
+static void dump_scorer(void *ctx, struct slice model, struct slice text)
+{
+    (void)ctx, (void)model, (void)text;
+}
+
 static void dump_unit(void *ctx, const struct learn_unit_name *name, const struct tally *t)
 {
     struct dump *d = ctx;
@@ -196,7 +201,7 @@ static struct dump dump(bool shared)
                           : learn_store_sqlite_open(path, d.base, &s, &t);
     assert_int_equal(err, ERR_OK);
     while (!d.done) {
-        s->ops->read(s, &(struct learn_read){dump_unit, dump_reset, dump_done, &d});
+        s->ops->read(s, &(struct learn_read){dump_scorer, dump_unit, dump_reset, dump_done, &d});
         event_base_dispatch(d.base);
     }
     s->ops->close(s);
