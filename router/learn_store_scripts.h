@@ -49,8 +49,8 @@
     "add(ARGV[1], ARGV[3], ARGV[4])\n"                                                             \
     "return 1\n"
 
-/* KEYS m  ARGV p, labels before, after, payload, text before, after.  1; 0: they are others; -1: not
- * remembered. */
+/* KEYS m  ARGV p, labels before, after, payload, text before, after.  1; 0: they are others; -1: it
+ * is not remembered. */
 #define LEARN_SCRIPT_RELABEL                                                                       \
     LEARN_SCRIPT_ADD                                                                               \
     "local m = redis.call('HMGET', KEYS[1], 'l', 't')\n"                                           \

@@ -217,6 +217,14 @@ static void collect_answer(struct learner_fit *f, const struct evidence_answer *
     m->rows++;
 }
 
+/* Not, once its route has learn: off. */
+static bool is_learned(const struct learner_fit *f, const struct evidence *e)
+{
+    const struct policy_learn *how = learner_learn(f->l->policy, slice_str(e->route));
+
+    return e->learn && how && how->mode == POLICY_LEARN_ON;
+}
+
 static void collect_memory(void *ctx, const struct learn_memory *memory)
 {
     struct learner_fit *f = ctx;
@@ -225,7 +233,7 @@ static void collect_memory(void *ctx, const struct learn_memory *memory)
     struct arena arena;
 
     arena_init(&arena, 4096);
-    if (evidence_read(arena_dup(&arena, memory->text), &arena, &e) && e.learn &&
+    if (evidence_read(arena_dup(&arena, memory->text), &arena, &e) && is_learned(f, &e) &&
         evidence_labels_read(memory->labels, &labels)) {
         struct tally_trust trust = learner_trust(f->l->policy, slice_str(e.route));
         for (int i = 0; i < e.count; i++) {

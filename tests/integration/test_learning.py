@@ -137,6 +137,36 @@ def test_a_redis_that_goes_away_and_comes_back_empty(replicas, redis, tmp_path):
         again.kill()
 
 
+def scorers(weir):
+    """What /admin/beliefs says of the small model's scorer: once for each context."""
+    contexts = json.loads(weirproc.http("GET", weir.admin + "/admin/beliefs")[2])["contexts"]
+    return [m["scorer"] for c in contexts for m in c["models"] if m["model"] == "small"]
+
+
+def test_one_replica_fits_a_scorer_for_all(replicas, upstream, redis):
+    """What the default does not see: that answers with a call are good, and others are not."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    said = scripted.OK_REPLY["choices"][0]
+    calls = {**scripted.OK_REPLY, "choices": [{**said, "message": {"role": "assistant", "content": None, "tool_calls": [call]},
+                                               "finish_reason": "tool_calls"}]}
+    both = replicas(2)
+    assert all(one is None for weir in both for one in scorers(weir))
+    for i in range(260):
+        good = i % 2 == 0
+        upstream.otherwise = scripted.whole(calls if good else scripted.OK_REPLY)
+        one = ask(both[i % 3 % 2], "auto")
+        assert feed(both[i % 2], one, success=good)[0] == 200
+    weirproc.wait_until(lambda: all(scorers(weir) and all(scorers(weir)) for weir in both), 20, "both have a scorer")
+    first, other = scorers(both[0])[0], scorers(both[1])[0]
+    assert first == other and first["version"] > 0
+    assert first["held_out_log_loss"] < first["held_out_log_loss_before"] - 0.2
+    assert sorted(weir.metric('weir_learn_scorers_total{result="published"}') for weir in both) == [0, 1]
+    status, got = feed(both[0], ask(both[0], "auto"), success=True)  # scored by it, and counted
+    assert status == 200, got
+    arm = f"small/{first['version']}"
+    weirproc.wait_until(lambda: arm in {a for _, a, _ in redis.counters()}, 10, "it is counted under the scorer's version")
+
+
 def test_a_slow_redis_does_not_slow_requests(replicas, redis):
     (weir,) = replicas(1)
     ask(weir, "auto")

@@ -33,7 +33,7 @@ static void build(struct world *w, const struct beliefs_objective *o, double cap
                                               {"big", 20000, cap, true, NULL}};
     const struct tally_view *slow[ARMS] = {&w->slow[0], &w->slow[1], &w->slow[2]};
     const struct beliefs_class_in class = {"", slow, NULL};
-    const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL, NULL};
+    const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL};
 
     w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1});
     w->context = beliefs_find(w->beliefs, SLICE("r"), SLICE("anything"));

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -436,6 +437,23 @@ static void killed_meanwhile(void **state)
     learner_close(l);
 }
 
+/* A file of the schema before, which had no scorers, is brought up to date. */
+static void a_file_of_before(void **state)
+{
+    struct learner *l = open_learner(false);
+    sqlite3 *db;
+    (void)state;
+    post(l, 1);
+    learner_close(l);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "DROP TABLE scorers; PRAGMA user_version = 1", 0, 0, 0), 0);
+    sqlite3_close(db);
+    l = open_learner(false);
+    traffic(l, l, true);
+    await_version(l, NULL);
+    learner_close(l);
+}
+
 /* What others wrote is refused: the default stays, and then the scorer that was there. */
 static void foreign_texts(void **state)
 {
@@ -458,8 +476,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, each)
     const struct CMUnitTest tests[] = {
-        TEST(in_a_file),        TEST(two_replicas),     TEST(not_better),
-        TEST(labels_meanwhile), TEST(killed_meanwhile), TEST(foreign_texts),
+        TEST(in_a_file),        TEST(two_replicas),  TEST(not_better),       TEST(labels_meanwhile),
+        TEST(killed_meanwhile), TEST(foreign_texts), TEST(a_file_of_before),
     };
     signal(SIGPIPE, SIG_IGN);
     mailbox_init(&box);
