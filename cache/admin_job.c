@@ -11,13 +11,15 @@
  *   INSPECT the store is asked
  *   FLUSH   the scope's next generation, in the store and in memory
  *   DELETE  find -> remove
- *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one */
+ *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one
+ *   VECTOR  find -> the same entry with that vector -> likewise */
 #include "cache/admin_job.h"
 
 #include <stdlib.h>
 #include "base/mem.h"
 #include "cache/cache_budgets.h"
 #include "cache/cache_int.h"
+#include "cache/suspect.h"
 
 #define PAGES    16   /* of the store for one job; then the cursor goes back to the asker */
 #define REMOVALS 16   /* at a time */
@@ -149,6 +151,24 @@ static void doom(struct admin_run *r, const struct cache_fields *f)
         (struct store_ref){.scope = arena_dup(&r->room, f->scope), .id = f->id};
 }
 
+/* Of the encoder in force. */
+static bool is_of_encoder(const struct cache *c, int dim, const uint8_t *fingerprint)
+{
+    return dim == c->opt.dim &&
+           memcmp(fingerprint, c->opt.fingerprint, sizeof c->opt.fingerprint) == 0;
+}
+
+/* What traffic stored without a vector was kept for repeats only, or cannot be read whole; a text
+ * that steers a model has no neighbours in a scope that may be shared. */
+static bool wants_vector(const struct cache *c, const struct cache_fields *f)
+{
+    bool had = f->vector && !is_of_encoder(c, f->dim, f->fingerprint);
+    bool never_had = !f->vector && f->source == CACHE_FROM_IMPORT;
+
+    return c->opt.dim > 0 && f->text.n > 0 && (had || never_had) &&
+           !(f->scope.n == 0 && suspect_text(f->text));
+}
+
 static void take_page(struct admin_run *r, const struct cache_fields *f, size_t n)
 {
     struct admin_job *j = r->job;
@@ -158,7 +178,8 @@ static void take_page(struct admin_run *r, const struct cache_fields *f, size_t 
         r->doomed = ARENA_ARRAY(&r->room, struct store_ref, n + 1);
     for (size_t i = 0; i < n; i++) {
         j->looked_at++;
-        if (!is_of_life(r->c, &f[i], j->life) || !admin_filter_matches(&j->filter, &f[i]))
+        if (!is_of_life(r->c, &f[i], j->life) || !admin_filter_matches(&j->filter, &f[i]) ||
+            (j->stale && !wants_vector(r->c, &f[i])))
             continue;
         j->matched++;
         j->bytes += admin_job_entry_bytes(&f[i]);
@@ -316,6 +337,25 @@ static void doom_one(struct admin_run *r, const struct cache_fields *f)
     remove_some(r);
 }
 
+/* false: there is nothing to put, which was answered. */
+static bool take_vector(struct admin_run *r, struct cache_fields *f)
+{
+    const struct admin_job *j = r->job;
+
+    if (!is_of_encoder(r->c, j->dim, j->fingerprint)) {
+        fail(r, ERR_CONFLICT, "The vector is of an encoder that is not in force.");
+        return false;
+    }
+    if (f->vector && is_of_encoder(r->c, f->dim, f->fingerprint)) {
+        finish(r, ERR_OK); /* another replica was quicker */
+        return false;
+    }
+    f->vector = j->vector;
+    f->dim = j->dim;
+    memcpy(f->fingerprint, j->fingerprint, sizeof f->fingerprint);
+    return true;
+}
+
 static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
 {
     struct admin_run *r = ctx;
@@ -341,6 +381,8 @@ static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size
         return;
     }
     struct cache_fields f = e[0]->f;
+    if (r->job->kind == ADMIN_VECTOR && !take_vector(r, &f))
+        return;
     f.pinned = with_mark(r->job->pin, f.pinned);
     f.quarantined = with_mark(r->job->quarantine, f.quarantined);
     r->old_id = f.id;
@@ -450,8 +492,7 @@ static void on_put(void *ctx, enum err err, uint64_t replaced)
 /* As it is to be stored here. */
 static void take_in(struct admin_run *r, struct cache_fields f)
 {
-    bool ours = f.vector && f.dim == r->c->opt.dim &&
-                memcmp(f.fingerprint, r->c->opt.fingerprint, sizeof f.fingerprint) == 0;
+    bool ours = f.vector && is_of_encoder(r->c, f.dim, f.fingerprint);
 
     f.generation = store_generation(r->c->store, f.scope);
     if (f.generation == 0 || f.expires_ms <= cache_now_ms(r->c)) {
@@ -543,6 +584,7 @@ void admin_job_start(struct cache *c, struct admin_job *j)
         break;
     case ADMIN_DELETE:
     case ADMIN_MARK:
+    case ADMIN_VECTOR:
         store_find(c->store, j->ids[0].id, on_found, r);
         break;
     }

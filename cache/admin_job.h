@@ -24,6 +24,7 @@ enum admin_job_kind {
     ADMIN_FLUSH,   /* nothing of the filter's scope is served any more */
     ADMIN_DELETE,  /* the entry `ids[0]` is gone */
     ADMIN_MARK,    /* it is pinned or not, quarantined or not */
+    ADMIN_VECTOR,  /* it has `vector` from now on; ERR_CONFLICT: of an encoder not in force */
 };
 
 /* Dead is what has expired or was flushed, and waits to be swept away. */
@@ -52,7 +53,9 @@ struct admin_job {
     enum admin_job_kind kind;
     struct admin_filter filter;
     enum admin_life life;
-    bool count_only;     /* of ADMIN_PAGE: how many, not which */
+    bool count_only; /* of ADMIN_PAGE: how many, not which */
+    bool stale;      /* of ADMIN_PAGE: with a text to compare, and a vector of another encoder; or
+                      * without      one, if they were imported */
     struct slice cursor; /* "0" begins */
     size_t limit;        /* a page ends once it has that many: a hint, like SCAN's COUNT */
     struct store_ref ids[STORE_MAX_IDS];
@@ -63,6 +66,7 @@ struct admin_job {
     bool expects; /* of ADMIN_DELETE and ADMIN_MARK: only if it still has that checksum */
     uint8_t expected[CACHE_SUM_BYTES];
     enum admin_mark pin, quarantine;
+    const uint16_t *vector;      /* of ADMIN_VECTOR: [dim] halves, in the arena; by `fingerprint` */
     uint64_t after;              /* of ADMIN_WATCH */
     double bounds[ADMIN_BOUNDS]; /* of ADMIN_TUNE: values of max_error */
     size_t bound_count;
@@ -91,7 +95,8 @@ struct admin_job {
     bool inspected; /* the store answered: */
     struct store_inspection inspection;
     int64_t clock_offset_ms; /* the store's clock minus ours */
-    int dim;                 /* of the encoder's vectors; 0: exact only */
+    /* Of the encoder's vectors, 0: exact only; of ADMIN_VECTOR the question. */
+    int dim;
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     uint64_t generation; /* of ADMIN_FLUSH: the scope's new one */
 };

@@ -175,7 +175,8 @@ void cache_word(struct cache *c, const struct digest *reply, bool right, double 
 
 /* Another encoder from now on (dim 0: none). Vectors of the one before are not compared with its
  * vectors: its index begins with what the store has of it, and older entries are found exactly
- * until they expire. Nothing happens when it is the same. */
+ * until they get vectors of it (ADMIN_VECTOR of cache/admin_job.h) or expire. Nothing happens when
+ * it is the same. */
 void cache_set_encoder(struct cache *c, int dim, const uint8_t *fingerprint);
 
 /* May a worker's hot set be asked now? false while nobody knows what other replicas removed: then

@@ -7,6 +7,7 @@
 #include "gateway/admin_reply.h"
 #include "gateway/api_cache_int.h"
 #include "gateway/control.h"
+#include "gateway/control_vectors.h"
 #include "gateway/http_target.h"
 #include "gateway/json_put.h"
 #include "policies/policy_value.h"
@@ -40,7 +41,7 @@ static void get_changes(struct api_admin *admin, struct http_exchange *x, struct
 
 /* ---- facts ---- */
 
-static json_t *semantic_json(const struct cache_facts *f)
+static json_t *semantic_json(const struct cache_facts *f, const struct control_vectors *v)
 {
     const struct risk_facts *r = &f->risk;
     json_t *o = json_object();
@@ -48,6 +49,8 @@ static json_t *semantic_json(const struct cache_facts *f)
     json_put_int(o, "indexed", (int64_t)f->indexed);
     json_put_int(o, "index_bytes", (int64_t)f->index_bytes);
     json_put_bool(o, "filling", f->scanning);
+    json_put_int(o, "reencoded", (int64_t)v->encoded);
+    json_put_bool(o, "reencoding", v->walking || v->anew);
     json_put_int(o, "hits", (int64_t)f->hits_semantic);
     json_put_int(o, "labels", (int64_t)r->labels);
     json_put_int(o, "audits", (int64_t)r->audits);
@@ -77,7 +80,7 @@ static json_t *store_json(const struct cache_facts *f)
 }
 
 /* What workers answered from their hot sets is not among the look-ups: see the metrics. */
-static json_t *cache_json(const struct cache *c)
+static json_t *cache_json(const struct cache *c, const struct control_vectors *v)
 {
     struct cache_facts f;
     json_t *o = json_object();
@@ -92,14 +95,15 @@ static json_t *cache_json(const struct cache *c)
     json_put_int(o, "resident_bytes", (int64_t)f.resident_bytes);
     json_put_int(o, "in_flight", (int64_t)f.flights);
     json_put(o, "store", store_json(&f));
-    json_put(o, "semantic", semantic_json(&f));
+    json_put(o, "semantic", semantic_json(&f, v));
     return o;
 }
 
 static void get_cache(struct api_admin *admin, struct http_exchange *x, struct slice rest)
 {
     const struct snapshot *s = control_snapshot(api_admin_cache(admin)->control);
-    json_t *o = s->cache ? cache_json(s->cache) : json_object();
+    const struct control_vectors *v = control_vectors(api_admin_cache(admin)->control);
+    json_t *o = s->cache ? cache_json(s->cache, v) : json_object();
 
     (void)rest;
     json_put_bool(o, "enabled", s->cache != NULL);

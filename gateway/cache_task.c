@@ -14,6 +14,7 @@
 #include "gateway/cache_json.h"
 #include "gateway/cache_where.h"
 #include "gateway/control.h"
+#include "gateway/control_vectors.h"
 #include "gateway/http_target.h"
 #include "gateway/json_put.h"
 #include "policies/policy_value.h"
@@ -131,6 +132,8 @@ static void question_take(struct cache_task *t, struct admin_job *j)
 
     if (q->change && j->err != ERR_BAD_REQUEST)
         record_change(q, j);
+    if (j->kind == ADMIN_PUT && j->stored > 0)
+        control_vectors_want(control_vectors(t->owner->control));
     cache_task_close(t);
     if (t->x && j->err == ERR_OK)
         q->reply(t->x, j);

@@ -335,6 +335,7 @@ static void begin_drain(struct control *c, int signo)
     int64_t drain_ms = server_of(c)->drain_ms;
     c->draining = true;
     control_policy_stop(c);
+    control_vectors_serve(&c->vectors, NULL);
     c->drain_until_us = clock_mono_us() + drain_ms * 1000 + DRAIN_GRACE_US;
     log_line(LOG_INFO, "control", "draining", "signal=%d in_flight=%" PRId64 " drain_ms=%" PRId64,
              signo, atomic_load(&c->in_flight), drain_ms);
@@ -439,7 +440,8 @@ static bool start_loop(struct control *c)
     c->catalog = catalog_new(c->base, c->probing, &owner);
     launcher_watch(c->launcher, &c->mailbox, on_server_ready);
     return c->signals && c->mail && c->drain_poll && c->sweep && event_add(c->signals, NULL) == 0 &&
-           event_add(c->mail, NULL) == 0;
+           event_add(c->mail, NULL) == 0 &&
+           control_vectors_init(&c->vectors, c->base, &c->mailbox, c->stats);
 }
 
 /* Before the first load, so that no change falls between the two. */
@@ -523,6 +525,7 @@ static void clear(struct control *c)
     free_event(c->mail);
     free_event(c->drain_poll);
     free_event(c->sweep);
+    control_vectors_clear(&c->vectors);
     if (c->base) {
         mailbox_clear(&c->mailbox);
         event_base_free(c->base);
@@ -611,6 +614,11 @@ size_t control_workers(const struct control *c)
 struct worker *control_worker(const struct control *c, size_t i)
 {
     return c->workers[i];
+}
+
+struct control_vectors *control_vectors(struct control *c)
+{
+    return &c->vectors;
 }
 
 struct api_admin *control_admin(const struct control *c)

@@ -35,6 +35,7 @@ struct control;
 struct launcher;
 struct learner;
 struct catalog;
+struct control_vectors;
 struct prober;
 struct event_base;
 struct policy_store;
@@ -99,6 +100,7 @@ control_mailbox(struct control *c); /* messages are delivered with the control a
  */
 size_t control_workers(const struct control *c);
 struct worker *control_worker(const struct control *c, size_t i);
+struct control_vectors *control_vectors(struct control *c);
 struct api_admin *control_admin(const struct control *c);
 
 #endif

@@ -13,6 +13,7 @@
 #include "gateway/control.h"
 #include "gateway/control_cache.h"
 #include "gateway/control_encoder.h"
+#include "gateway/control_vectors.h"
 #include "gateway/policy_reload.h"
 #include "router/audit_caps.h"
 
@@ -40,6 +41,7 @@ struct control {
     struct prober *prober;     /* owned */
     struct catalog *catalog;   /* owned: what servers list */
     struct control_cache cache;
+    struct control_vectors vectors;
     struct audit_caps audit_caps; /* what routes' audits have spent today */
     struct control_encoder encoder;
     struct event *sweep; /* encoders that a reload left behind end when nobody holds them */

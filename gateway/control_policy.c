@@ -329,6 +329,7 @@ static enum err serve(struct control *c, struct policy_draft *d, const char *ori
     snapshot_set_classifier(c->snapshot, d->classifier, d->embedder);
     d->policy = NULL;
     d->classifier = NULL;
+    control_vectors_serve(&c->vectors, c->draining ? NULL : c->snapshot);
     for (size_t i = 0; i < c->worker_count; i++)
         worker_set_snapshot(c->workers[i], c->snapshot);
     snapshot_unref(old);

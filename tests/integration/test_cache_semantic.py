@@ -363,6 +363,50 @@ def test_drain_ends_audits(world):
     assert world.gateway.child.wait(20) == 0
 
 
+def test_another_encoder_takes_over_what_is_stored(tmp_path, weir):
+    """Stored questions get vectors of the encoder in force, one by one, also when it changes again in the midst of it, and after an
+    import; none of another encoder is left, and each has its neighbours again."""
+    whole_world = World(tmp_path)
+    w = whole_world.gateway
+
+    def serve(price):
+        w.serve(whole_world.policy(price=price))
+
+    def facts():
+        return w.get("/admin/cache")["semantic"]
+
+    def encoders():
+        return {json.loads(line)["encoder"] for line in weir("cache", "export", "--url", w.admin).stdout.splitlines()}
+
+    def all_again():
+        w.until(lambda: not facts()["reencoding"] and facts()["indexed"] == 4, "all questions to be encoded again", timeout_s=30)
+        assert len(encoders()) == 1
+        return encoders()
+
+    try:
+        teach(w, [(t, f"How can I {topic}?") for t, topic in enumerate(TOPICS[:4])])
+        w.until(lambda: facts()["indexed"] == 4, "the index")
+        first = encoders()
+        file = tmp_path / "all.jsonl"
+        file.write_text(weir("cache", "export", "--url", w.admin).stdout)
+        serve(", precision: fp32")
+        w.until(lambda: facts()["reencoded"] >= 1, "some questions to be encoded again")
+        serve("")  # in the midst of it
+        assert all_again() == first
+        serve(", precision: fp32")
+        assert all_again() != first
+        assert w.metric("weir_cache_reencoded_total") == facts()["reencoded"] >= 4
+        near = w.request("POST", "/admin/cache/explain", json.dumps({"model": "m", "text": "how can I reset my password"}).encode(),
+                         Content_Type="application/json")[2]["near"]
+        assert near[0]["text"] == "How can I reset my password?" and near[0]["cosine"] > 0.9
+        assert weir("cache", "rm", "--url", w.admin, "--all", "--yes").returncode == 0
+        done = weir("cache", "import", "--url", w.admin, file, "--json")
+        assert json.loads(done.stdout)["without_vector"] == 4, done
+        assert all_again() != first
+    finally:
+        whole_world.close()
+
+
 # ---- shared scopes ----
 
 

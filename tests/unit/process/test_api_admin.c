@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "gateway/api_admin.h"
 #include "gateway/control.h"
+#include "gateway/control_vectors.h"
 #include "gateway/http_server.h"
 #include "gateway/worker.h"
 
@@ -45,6 +46,14 @@ struct launcher *control_launcher(const struct control *c)
 {
     (void)c;
     return NULL;
+}
+
+struct control_vectors *control_vectors(struct control *c)
+{
+    static struct control_vectors none;
+
+    (void)c;
+    return &none;
 }
 
 struct learner *control_learner(const struct control *c)
