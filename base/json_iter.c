@@ -2,6 +2,10 @@
  * see anything else. Pure; any thread. Called wherever the members of a member are wanted. */
 #include "base/json_scan_int.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 static const char *walk_space(const char *p, const char *end)
 {
     while (p < end && (unsigned char)*p <= ' ')
@@ -9,12 +13,10 @@ static const char *walk_space(const char *p, const char *end)
     return p;
 }
 
-/* From the opening quote to behind the closing one: the first quote behind an even number of
- * backslashes. */
-static const char *walk_string(const char *p, const char *end, bool *escaped)
+/* The first quote behind an even number of backslashes. */
+static const char *walk_escaped(const char *from, const char *end, bool *escaped)
 {
-    const char *from = ++p;
-    for (;;) {
+    for (const char *p = from;;) {
         const char *quote = memchr(p, '"', (size_t)(end - p));
         if (!quote)
             return end;
@@ -30,39 +32,30 @@ static const char *walk_string(const char *p, const char *end, bool *escaped)
     }
 }
 
-static const char *walk_container(const char *p, const char *end)
+/* Most strings are keys and small values: what ends within a block needs no call of memchr. */
+const char *json_string_end(const char *p, const char *end, bool *escaped)
 {
-    size_t depth = 0;
-    while (p < end) {
-        switch (*p) {
-        case '"':
-            p = walk_string(p, end, NULL);
-            break;
-        case '{':
-        case '[':
-            depth++;
-            p++;
-            break;
-        case '}':
-        case ']':
-            p++;
-            if (--depth == 0)
-                return p;
-            break;
-        default:
-            p++;
-            break;
+#if defined(__SSE2__)
+    if (end - p >= 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        unsigned quotes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+        unsigned backslashes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+        if (quotes && !(backslashes & ((quotes & -quotes) - 1))) {
+            if (escaped)
+                *escaped = false;
+            return p + __builtin_ctz(quotes) + 1;
         }
     }
-    return p;
+#endif
+    return walk_escaped(p, end, escaped);
 }
 
-static const char *walk_value(const char *p, const char *end)
+const char *json_value_end(const char *p, const char *end)
 {
     if (*p == '"')
-        return walk_string(p, end, NULL);
+        return json_string_end(p + 1, end, NULL);
     if (*p == '{' || *p == '[')
-        return walk_container(p, end);
+        return json_skip_best()(p, end);
     while (p < end && (unsigned char)*p > ' ' && *p != ',' && *p != '}' && *p != ']')
         p++;
     return p;
@@ -93,12 +86,12 @@ bool json_iter_next(struct json_iter *it, struct json_member *m)
     m->key_escaped = false;
     if (it->object) {
         const char *key = p;
-        p = walk_string(p, end, &m->key_escaped);
+        p = json_string_end(p + 1, end, &m->key_escaped);
         m->key = slice_make(key + 1, (size_t)(p - key) - 2);
         p = walk_space(walk_space(p, end) + 1, end); /* the colon */
     }
     const char *value = p;
-    p = walk_value(p, end);
+    p = json_value_end(p, end);
     m->value = (struct json_value){json_type_of(*value), slice_make(value, (size_t)(p - value))};
     it->pos = m->end = (size_t)(p - start);
     return true;

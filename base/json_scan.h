@@ -61,6 +61,8 @@ struct json_iter {
 };
 void json_iter_init(struct json_iter *it, struct json_value container);
 bool json_iter_next(struct json_iter *it, struct json_member *m);
+/* Behind the value that begins at p, in validated text that ends at end. */
+const char *json_value_end(const char *p, const char *end);
 /* Elements of a validated array, members of an object. */
 size_t json_count(struct json_value container);
 

@@ -17,6 +17,21 @@ const char *json_run_avx2(const char *p, const char *end); /* only where the CPU
 #endif
 json_run_fn json_run_best(void); /* for this CPU */
 
+/* p: at the opening bracket of an object or array of validated text that ends at end. Behind its
+ * closing one. Reads nothing outside [p, end). */
+typedef const char *(*json_skip_fn)(const char *p, const char *end);
+
+const char *json_skip_portable(const char *p, const char *end);
+#if defined(__x86_64__)
+const char *json_skip_sse2(const char *p, const char *end);
+const char *json_skip_avx2(const char *p, const char *end); /* also wants BMI1 and POPCNT */
+#endif
+json_skip_fn json_skip_best(void); /* for this CPU */
+
+/* p: behind the opening quote of a string of validated text. Behind its closing one; *escaped (may
+ * be NULL): does it hold a backslash? */
+const char *json_string_end(const char *p, const char *end, bool *escaped);
+
 bool json_validate_with(json_run_fn run, struct slice text, size_t *at);
 bool json_scan_object_with(json_run_fn run, struct slice text, json_member_fn fn, void *ctx,
                            size_t *at);
