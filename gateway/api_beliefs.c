@@ -34,7 +34,8 @@ static json_t *price_json(const struct price *p)
     return o;
 }
 
-/* Who scores its answers; null: the default, which nobody fitted. Losses are of answers held out. */
+/* Who scores its answers; null: the default, which nobody fitted. Losses are of answers held out.
+ */
 static json_t *scorer_json(const struct scorer_record *r)
 {
     json_t *o;

@@ -24,17 +24,17 @@
 
 #define EVIDENCE_ANSWERS    16
 #define EVIDENCE_FEATURES   64
-#define EVIDENCE_TEXT_BYTES 32768 /* of the first line, at most */
+#define EVIDENCE_TEXT_BYTES 32768                  /* of the first line, at most */
 #define EVIDENCE_UNITS      (6 * EVIDENCE_ANSWERS) /* that one request is counted in, at most */
 
 /* One model's answer, or its failure to give one. */
 struct evidence_answer {
     const char *model;
     unsigned scorer; /* version of the scorer; scores of different ones are counted apart */
-    int bin;   /* of the score, 0..TALLY_BINS - 1; -1: it was not scored, nor is a label counted */
+    int bin; /* of the score, 0..TALLY_BINS - 1; -1: it was not scored, nor is a label counted */
     unsigned also_scorer; /* another version that the answer is counted under too; 0: none */
     int also_bin;         /* its bin */
-    int stage; /* 0..TALLY_STAGES - 1 */
+    int stage;            /* 0..TALLY_STAGES - 1 */
     double chance; /* of the request's success, as its decision expected; below 0: nobody said */
     bool first, served, failed;
     nanousd cost;
