@@ -140,7 +140,12 @@ static void put(const char *scope, int n)
 /* Number n of sample_fields, out of its text. */
 static int number_of(const struct cache_entry *e)
 {
-    return (int)strtol(e->f.text.p + sizeof "what is " - 1, NULL, 10);
+    struct slice digits = slice_from(e->f.text, sizeof "what is " - 1);
+    int n = 0;
+
+    for (size_t i = 0; i < digits.n && digits.p[i] >= '0' && digits.p[i] <= '9'; i++)
+        n = 10 * n + (digits.p[i] - '0');
+    return n;
 }
 
 /* Everything that was put is stored. */
