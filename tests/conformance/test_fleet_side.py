@@ -5,7 +5,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import pytest
@@ -166,11 +165,7 @@ def has_ipv6():
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback")
 def test_ipv6_on_both_sides(start):
-    upstream = scripted.Upstream.__new__(scripted.Upstream)
-    upstream.listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    upstream.port, upstream.lock = upstream.listener.getsockname()[1], threading.Lock()
-    upstream.reset()
-    threading.Thread(target=upstream._accept, daemon=True).start()
+    upstream = scripted.Upstream(socket.create_server(("::1", 0), family=socket.AF_INET6))
     try:
         weir = start(f"http://[::1]:{upstream.port}/v1", listen="[::1]:0")
         reply = once(type("At", (), {"address": ("::1", weir.address[1])}), ASK)
