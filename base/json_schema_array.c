@@ -5,18 +5,6 @@
 #include <stdlib.h>
 #include "base/json_same.h"
 
-static size_t count_elements(struct json_value v)
-{
-    struct json_iter it;
-    struct json_member m;
-    size_t n = 0;
-
-    json_iter_init(&it, v);
-    while (json_iter_next(&it, &m))
-        n++;
-    return n;
-}
-
 static enum json_schema_result apply_element(struct json_schema_run *run, struct json_value schema,
                                              struct json_value element, size_t index)
 {
@@ -66,7 +54,7 @@ JSON_SCHEMA_KEYWORD(items)
     if (keyword.type == JSON_ARRAY) /* as drafts before 2020-12 wrote prefixItems */
         return apply_list(run, keyword, value);
     if (json_schema_member(run, schema, SLICE("prefixItems"), &prefix) && prefix.type == JSON_ARRAY)
-        from = count_elements(prefix);
+        from = json_count(prefix);
     json_iter_init(&it, value);
     for (; result != JSON_SCHEMA_FAIL && json_iter_next(&it, &m); index++)
         if (index >= from)
@@ -115,7 +103,7 @@ JSON_SCHEMA_KEYWORD(min_items)
         return JSON_SCHEMA_PASS;
     if (!json_schema_count(keyword, &least))
         return json_schema_odd(run, "minItems");
-    return (double)count_elements(value) >= least
+    return (double)json_count(value) >= least
                ? JSON_SCHEMA_PASS
                : json_schema_fail(run, "has less than %g elements", least);
 }
@@ -129,7 +117,7 @@ JSON_SCHEMA_KEYWORD(max_items)
         return JSON_SCHEMA_PASS;
     if (!json_schema_count(keyword, &most))
         return json_schema_odd(run, "maxItems");
-    return (double)count_elements(value) <= most
+    return (double)json_count(value) <= most
                ? JSON_SCHEMA_PASS
                : json_schema_fail(run, "has more than %g elements", most);
 }
@@ -151,7 +139,7 @@ JSON_SCHEMA_KEYWORD(unique_items)
         return JSON_SCHEMA_PASS;
     if (keyword.type != JSON_TRUE)
         return json_schema_odd(run, "uniqueItems");
-    count = count_elements(value);
+    count = json_count(value);
     all = ARENA_ARRAY(&run->scratch, struct digest, count + 1);
     json_iter_init(&it, value);
     while (json_iter_next(&it, &m)) {

@@ -6,18 +6,6 @@ static bool is_object(struct json_value v)
     return v.type == JSON_OBJECT;
 }
 
-static size_t count_members(struct json_value v)
-{
-    struct json_iter it;
-    struct json_member m;
-    size_t n = 0;
-
-    json_iter_init(&it, v);
-    while (json_iter_next(&it, &m))
-        n++;
-    return n;
-}
-
 JSON_SCHEMA_KEYWORD(properties)
 {
     enum json_schema_result result = JSON_SCHEMA_PASS;
@@ -217,7 +205,7 @@ JSON_SCHEMA_KEYWORD(min_properties)
         return JSON_SCHEMA_PASS;
     if (!json_schema_count(keyword, &least))
         return json_schema_odd(run, "minProperties");
-    return (double)count_members(value) >= least
+    return (double)json_count(value) >= least
                ? JSON_SCHEMA_PASS
                : json_schema_fail(run, "has less than %g properties", least);
 }
@@ -231,7 +219,7 @@ JSON_SCHEMA_KEYWORD(max_properties)
         return JSON_SCHEMA_PASS;
     if (!json_schema_count(keyword, &most))
         return json_schema_odd(run, "maxProperties");
-    return (double)count_members(value) <= most
+    return (double)json_count(value) <= most
                ? JSON_SCHEMA_PASS
                : json_schema_fail(run, "has more than %g properties", most);
 }

@@ -2,7 +2,6 @@
  * cache_audit.c; answers of the encoder and of the model come through the worker's mailbox. */
 #include "router/judge.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include "backends/wire/answer_said.h"
 #include "base/arena.h"
@@ -12,6 +11,7 @@
 #include "base/mem.h"
 #include "router/background.h"
 #include "router/embedder.h"
+#include "router/encoder/cosine.h"
 #include "router/encoder_bill.h"
 #include "router/meters.h"
 #include "router/request.h"
@@ -166,24 +166,13 @@ static void on_to_model(struct judge *j)
 
 /* ---- vectors ---- */
 
-static double cosine(const float *a, const float *b, int dim)
-{
-    double ab = 0, aa = 0, bb = 0;
-
-    for (int i = 0; i < dim; i++) {
-        ab += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
-}
-
 static void compare_vectors(struct judge *j)
 {
     enum judge_verdict v = JUDGE_UNKNOWN;
 
     if (j->vectors[0] && j->vectors[1])
-        v = judge_vectors(cosine(j->vectors[0], j->vectors[1], j->dim), j->said[0], j->said[1]);
+        v = judge_vectors(cosine(j->vectors[0], j->vectors[1], (size_t)j->dim), j->said[0],
+                          j->said[1]);
     if (v == JUDGE_UNKNOWN)
         on_to_model(j);
     else

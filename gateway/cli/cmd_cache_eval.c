@@ -1,6 +1,5 @@
 /* weir cache eval: labelled pairs of questions, an encoder and the gates: what would be served by
  * meaning, and how much of it would be right? Offline. */
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "gateway/cli/progress.h"
 #include "gateway/cli/training.h"
 #include "policies/policy_value.h"
+#include "router/encoder/cosine.h"
 #include "router/encoder/train/parallel.h"
 
 #define SVG_BYTES ((size_t)4 << 20)
@@ -97,18 +97,6 @@ struct scores {
     size_t refused_right[GUARD_COUNT], refused_wrong[GUARD_COUNT]; /* by each gate alone */
     size_t right, wrong;                                           /* pairs of either label */
 };
-
-static double cosine(const float *a, const float *b, size_t dim)
-{
-    double dot = 0, aa = 0, bb = 0;
-
-    for (size_t i = 0; i < dim; i++) {
-        dot += (double)a[i] * (double)b[i];
-        aa += (double)a[i] * (double)a[i];
-        bb += (double)b[i] * (double)b[i];
-    }
-    return aa > 0 && bb > 0 ? dot / sqrt(aa * bb) : 0;
-}
 
 static bool gates(const struct pairs *p, size_t i, struct scores *s)
 {

@@ -4,6 +4,7 @@
 #include "gateway/cli/exit.h"
 #include "gateway/cli/ledger_option.h"
 #include "gateway/cli/out.h"
+#include "gateway/report/interval_json.h"
 #include "gateway/report/whatif.h"
 
 static const char *answer_name(enum whatif_answer a)
@@ -92,30 +93,15 @@ static void tell(const struct whatif *w)
 
 /* ---- for programs ---- */
 
-static json_t *number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-static json_t *interval(struct interval i)
-{
-    json_t *o = json_object();
-
-    json_object_set_new(o, "value", number(i.value));
-    json_object_set_new(o, "low", number(i.low));
-    json_object_set_new(o, "high", number(i.high));
-    return o;
-}
-
 static json_t *estimate(const struct whatif_estimate *e)
 {
     json_t *o = json_object();
 
     json_object_set_new(o, "requests", json_integer(e->n));
     json_object_set_new(o, "resolved", json_integer(e->resolved));
-    json_object_set_new(o, "cost_nanousd", interval(e->cost));
-    json_object_set_new(o, "success", interval(e->success));
-    json_object_set_new(o, "cost_per_success_nanousd", interval(e->cost_per_success));
+    json_object_set_new(o, "cost_nanousd", interval_json(e->cost));
+    json_object_set_new(o, "success", interval_json(e->success));
+    json_object_set_new(o, "cost_per_success_nanousd", interval_json(e->cost_per_success));
     return o;
 }
 
@@ -139,11 +125,13 @@ static json_t *as_json(const struct whatif *w)
                         w->audits.n >= WHATIF_MIN_AUDITS ? estimate(&w->audits) : json_null());
     json_object_set_new(check, "verdict", json_string(verdicts[w->verdict]));
     json_object_set_new(check, "decided", json_real(w->check.n));
-    json_object_set_new(check, "mean_weight", number(offpolicy_mean_weight(&w->check)));
-    json_object_set_new(check, "mean_error", number(offpolicy_mean_error(&w->check)));
-    json_object_set_new(check, "effective_sample", number(offpolicy_ess(&w->check)));
-    json_object_set_new(check, "unsupported",
-                        number(w->check.n > 0 ? w->check.unsupported / w->check.n : 0));
+    json_object_set_new(check, "mean_weight",
+                        interval_json_number(offpolicy_mean_weight(&w->check)));
+    json_object_set_new(check, "mean_error", interval_json_number(offpolicy_mean_error(&w->check)));
+    json_object_set_new(check, "effective_sample", interval_json_number(offpolicy_ess(&w->check)));
+    json_object_set_new(
+        check, "unsupported",
+        interval_json_number(w->check.n > 0 ? w->check.unsupported / w->check.n : 0));
     json_object_set_new(o, "check", check);
     json_object_set_new(o, "doubly_robust", valid ? estimate(&w->weights) : json_null());
     json_object_set_new(o, "preview", w->preview.n > 0 ? estimate(&w->preview) : json_null());

@@ -1,23 +1,8 @@
 /* A report for programs. Money in nano-dollars where it is exact; null where nothing is known. */
-#include <math.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "gateway/report/interval_json.h"
 #include "gateway/report/pages.h"
-
-static json_t *number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-static json_t *interval(struct interval i)
-{
-    json_t *o = json_object();
-
-    json_object_set_new(o, "value", number(i.value));
-    json_object_set_new(o, "low", number(i.low));
-    json_object_set_new(o, "high", number(i.high));
-    return o;
-}
 
 static void put_int(json_t *o, const char *key, int64_t v)
 {
@@ -56,11 +41,11 @@ static json_t *success(const struct figures *f, const struct figures_class *c)
     json_object_set_new(o, "class", c->name < 0 ? json_null() : name(f, c->name));
     put_int(o, "requests", c->requests);
     put_int(o, "resolved", c->resolved);
-    json_object_set_new(o, "successes", number(c->successes));
+    json_object_set_new(o, "successes", interval_json_number(c->successes));
     put_int(o, "cost_nanousd", c->cost);
-    json_object_set_new(o, "success", interval(c->success));
-    json_object_set_new(o, "usd_per_success", interval(c->usd_per_success));
-    json_object_set_new(o, "effective_usd_per_success", number(c->effective_usd));
+    json_object_set_new(o, "success", interval_json(c->success));
+    json_object_set_new(o, "usd_per_success", interval_json(c->usd_per_success));
+    json_object_set_new(o, "effective_usd_per_success", interval_json_number(c->effective_usd));
     return o;
 }
 
@@ -72,7 +57,7 @@ static json_t *saving(const struct figures *f)
     json_object_set_new(o, "baseline",
                         f->saving.model < 0 ? json_null() : name(f, f->saving.model));
     put_int(o, "requests", f->saving.n);
-    json_object_set_new(o, "share", interval(f->saving.share));
+    json_object_set_new(o, "share", interval_json(f->saving.share));
     return o;
 }
 
@@ -84,14 +69,16 @@ static json_t *frontier(const struct figures *f)
     for (int j = 0; j < f->singles && f->compared; j++) {
         json_t *m = json_object();
         json_object_set_new(m, "model", name(f, f->single[j].model));
-        json_object_set_new(m, "mean_cost_nanousd", number(f->single[j].cost_nanousd));
-        json_object_set_new(m, "success", number(f->single[j].success));
+        json_object_set_new(m, "mean_cost_nanousd",
+                            interval_json_number(f->single[j].cost_nanousd));
+        json_object_set_new(m, "success", interval_json_number(f->single[j].success));
         json_array_append_new(list, m);
     }
     json_object_set_new(o, "models", list);
     json_object_set_new(o, "weir_mean_cost_nanousd",
-                        f->compared ? number(f->weir.cost) : json_null());
-    json_object_set_new(o, "weir_success", f->compared ? number(f->weir.success) : json_null());
+                        f->compared ? interval_json_number(f->weir.cost) : json_null());
+    json_object_set_new(o, "weir_success",
+                        f->compared ? interval_json_number(f->weir.success) : json_null());
     return o;
 }
 
@@ -141,7 +128,7 @@ json_t *pages_json(const struct figures *f, const struct pages_span *span)
         json_object_set_new(spend, by[i], groups(f, (enum traffic_by)i));
     json_object_set_new(o, "spend", spend);
     json_object_set_new(o, "frontier", frontier(f));
-    json_object_set_new(o, "choice_log_e", number(f->choice_log_e));
-    json_object_set_new(o, "feedback_log_e", number(f->feedback_log_e));
+    json_object_set_new(o, "choice_log_e", interval_json_number(f->choice_log_e));
+    json_object_set_new(o, "feedback_log_e", interval_json_number(f->feedback_log_e));
     return o;
 }

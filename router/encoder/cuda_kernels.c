@@ -4,13 +4,13 @@
 #include "router/encoder/cuda_kernels.h"
 
 #include <dlfcn.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "router/encoder/cosine.h"
 #include "router/encoder/cpu/bert_cpu.h"
 #include "router/encoder/cuda/cuda_abi.h"
 
@@ -243,17 +243,6 @@ static enum err check_compute_wanted(const struct check *k, struct err_text *t)
     return err;
 }
 
-static double cosine(const float *a, const float *b, int n)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int i = 0; i < n; i++) {
-        ab += (double)a[i] * b[i];
-        aa += (double)a[i] * a[i];
-        bb += (double)b[i] * b[i];
-    }
-    return ab / sqrt(aa * bb);
-}
-
 /* A pass of up to `tokens`, filled with the sequences in turn. */
 static enum err check_pass(const struct cuda_model *c, const struct check *k, int tokens,
                            struct err_text *t)
@@ -267,7 +256,8 @@ static enum err check_pass(const struct cuda_model *c, const struct check *k, in
     enum err err = run_batch(c, &batch, &out, t);
     for (int i = 0; !err && i < batch.count; i++) {
         double x = cosine(k->got + (size_t)i * (size_t)c->hidden,
-                          k->wanted + (size_t)(i % CHECK_SEQUENCES) * (size_t)c->hidden, c->hidden);
+                          k->wanted + (size_t)(i % CHECK_SEQUENCES) * (size_t)c->hidden,
+                          (size_t)c->hidden);
         if (!(x >= CHECK_COSINE)) {
             err_say(t,
                     "CUDA device %s computes other vectors than the CPU (cosine %.6f in a pass of "

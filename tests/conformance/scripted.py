@@ -16,6 +16,17 @@ OK_REPLY = {"id": "chatcmpl-1", "object": "chat.completion", "created": 17000000
             "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}}
 
 
+# What a judge of answers takes for a refusal.
+UNSURE = "I'm sorry, but I can't help with that."
+
+
+def reply(text, prompt=10, completion=5, **choice):
+    """A whole chat completion that says just that."""
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **choice}],
+            "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}}
+
+
 class Exchange:
     """One request as it came in, and the connection to answer on."""
 

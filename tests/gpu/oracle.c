@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "router/encoder/bert_ref.h"
+#include "router/encoder/cosine.h"
 
 static float *random_floats(struct rng *r, size_t n, float scale, float offset)
 {
@@ -123,24 +124,13 @@ struct encoder_vectors oracle_run(const struct bert_model *m, const struct encod
     return out;
 }
 
-static double cosine(const float *a, const float *b, int n)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int i = 0; i < n; i++) {
-        ab += (double)a[i] * b[i];
-        aa += (double)a[i] * a[i];
-        bb += (double)b[i] * b[i];
-    }
-    return ab / sqrt(aa * bb);
-}
-
 /* The lowest cosine of any vector, features in halves. */
 double oracle_lowest_cosine(struct encoder_vectors a, struct encoder_vectors b, int count, int h)
 {
     double lowest = 1;
     for (int i = 0; i < count; i++)
-        lowest = fmin(lowest, cosine(a.embedding + i * h, b.embedding + i * h, h));
+        lowest = fmin(lowest, cosine(a.embedding + i * h, b.embedding + i * h, (size_t)h));
     for (int i = 0; i < 2 * count; i++)
-        lowest = fmin(lowest, cosine(a.features + i * h, b.features + i * h, h));
+        lowest = fmin(lowest, cosine(a.features + i * h, b.features + i * h, (size_t)h));
     return lowest;
 }

@@ -79,6 +79,22 @@ def upstream():
 
 
 @pytest.fixture
+def small():
+    """The first model of a cascade."""
+    server = scripted.Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def big():
+    """The model that a cascade goes on to."""
+    server = scripted.Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def start(tmp_path):
     """start(policy_text, env=None, folder=tmp_path) -> Gateway. Whatever still runs at the end must end well."""
     running = []

@@ -8,34 +8,13 @@ import threading
 import time
 
 import pytest
-from scripted import DONE, ROLE, SSE_HEAD, Upstream, answer, chunk, error, silent, stream, usage_chunk, whole
+from scripted import DONE, ROLE, SSE_HEAD, UNSURE, answer, chunk, error, reply, silent, stream, usage_chunk, whole
 
 import weirproc
 from rawhttp import Client, request
 
 CHAT = "/v1/chat/completions"
-UNSURE = "I'm sorry, but I can't help with that."
 PRICES = {"small": 1000, "big": 10000}  # nano-dollars a token, in and out alike
-
-
-def reply(text, prompt=10, completion=5, **choice):
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **choice}],
-            "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}}
-
-
-@pytest.fixture
-def small():
-    server = Upstream()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def big():
-    server = Upstream()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -7,25 +7,11 @@ import sqlite3
 from html.parser import HTMLParser
 
 import pytest
-from scripted import Upstream, whole
+from scripted import UNSURE, reply, whole
 
 import weirproc
 
 NAN = re.compile(r"\b-?(nan|inf)\b", re.I)
-UNSURE = "I'm sorry, but I can't help with that."
-
-
-def reply(text):
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
-
-
-@pytest.fixture
-def big():
-    server = Upstream()
-    yield server
-    server.close()
 
 
 @pytest.fixture

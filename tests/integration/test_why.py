@@ -4,24 +4,9 @@ import json
 import sqlite3
 
 import pytest
-from scripted import Upstream, error, whole
+from scripted import UNSURE, error, reply, whole
 
 import weirproc
-
-UNSURE = "I'm sorry, but I can't help with that."
-
-
-def reply(text):
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
-
-
-@pytest.fixture
-def big():
-    server = Upstream()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "random_model.h"
 #include "router/encoder/bert_ref.h"
+#include "router/encoder/cosine.h"
 #include "router/encoder/cpu/bert_cpu.h"
 
 enum { PASS = 192, MAX_SEQUENCES = 24 };
@@ -82,17 +83,6 @@ static float *run(struct subject *s, const struct encoder_batch *batch, int dim)
     struct encoder_vectors out = {.embedding = v, .features = v + n};
     assert_int_equal(s->kernels->run(s->state, batch, &out, NULL), ERR_OK);
     return v;
-}
-
-static double cosine(const float *a, const float *b, int n)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int i = 0; i < n; i++) {
-        ab += (double)a[i] * b[i];
-        aa += (double)a[i] * a[i];
-        bb += (double)b[i] * b[i];
-    }
-    return ab / sqrt(aa * bb);
 }
 
 static void near_the_reference(const struct random_model *m, const struct cpu_ops *ops,

@@ -2,11 +2,11 @@
  * (tests/golden/encoder). Skips, visibly, where the weights are not: deploy/setup.sh --test puts
  * them into .cache/models. */
 #include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "router/encoder/cosine.h"
 #include "router/encoder/cpu/ops.h"
 #include "router/encoder/encoder.h"
 #include "router/encoder/safetensors.h"
@@ -82,17 +82,6 @@ static struct encoder *open_model(const char *isa, int precision)
     if (encoder_open(&opt, &e, &t))
         fail_msg("%s", t.s);
     return e;
-}
-
-static double cosine(const float *a, const float *b, int n)
-{
-    double ab = 0, aa = 0, bb = 0;
-    for (int i = 0; i < n; i++) {
-        ab += (double)a[i] * b[i];
-        aa += (double)a[i] * a[i];
-        bb += (double)b[i] * b[i];
-    }
-    return ab / sqrt(aa * bb);
 }
 
 /* Encodes every step-th prompt and returns the mean cosine; the lowest goes to *lowest. */
