@@ -106,6 +106,52 @@ void cache_budgets_free(struct cache_budgets *b)
     free(b);
 }
 
+/* ---- reading what an earlier process learned ---- */
+
+static uint64_t labels_of(const struct risk *r)
+{
+    struct risk_facts f;
+
+    risk_facts(r, &f);
+    return f.labels;
+}
+
+/* Into a risk of its own first: what is there stays when it stands on more. */
+static bool load_if_more(struct budget *x, struct slice saved)
+{
+    struct risk_options opt = {
+        .max_error = x->max_error, .audit_min = x->audit_min, .max_answers = x->max_answers};
+    struct risk *before = risk_new(&opt, NULL);
+    bool good = risk_load(before, saved) == ERR_OK;
+
+    if (good && labels_of(before) > labels_of(x->risk))
+        good = risk_load(x->risk, saved) == ERR_OK;
+    risk_free(before);
+    return good;
+}
+
+static void on_recalled(void *ctx, enum err err, struct slice saved)
+{
+    struct budget *x = ctx;
+
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        x->recall = RECALL_WANTED; /* once more at the next tick */
+        return;
+    }
+    x->recall = RECALL_DONE;
+    if (err == ERR_OK && !load_if_more(x, saved))
+        log_line(LOG_WARN, "cache", "what was learned about answers cannot be read; starting anew",
+                 NULL);
+}
+
+static void recall(struct cache_budgets *b, struct budget *x)
+{
+    if (!x || x->recall != RECALL_WANTED)
+        return;
+    x->recall = RECALL_UNDER_WAY;
+    store_recall(b->store, slice_str(x->note), on_recalled, x);
+}
+
 /* ---- finding ---- */
 
 static bool same_number(double a, double b)
@@ -120,13 +166,25 @@ static bool is_of(const struct budget *x, struct slice scope, const struct cache
            same_number(x->audit_min, rules->audit_min);
 }
 
+/* Its note and the root's are asked for at once, not at the next tick: until they are there it
+ * learns from nothing, and a process that ends before would not write what it learned. */
+static struct budget *budget_add(struct cache_budgets *b, size_t at, const char *kind,
+                                 struct slice scope, const struct risk_options *opt)
+{
+    struct budget *x = b->own[at] = budget_new(b, kind, scope, opt);
+
+    recall(b, b->root);
+    recall(b, x);
+    return x;
+}
+
 /* The strictest bound of those that share it holds for all. */
 static unsigned share(struct cache_budgets *b, const struct risk_options *opt)
 {
     struct budget *x = b->own[MAX_BUDGETS];
 
     if (!x)
-        x = b->own[MAX_BUDGETS] = budget_new(b, "shared", SLICE(""), opt);
+        x = budget_add(b, MAX_BUDGETS, "shared", SLICE(""), opt);
     if (opt->max_error < x->max_error) {
         x->max_error = opt->max_error;
         risk_set(x->risk, x->max_error, x->audit_min);
@@ -145,8 +203,8 @@ unsigned cache_budgets_find(struct cache_budgets *b, struct slice scope,
             return (unsigned)i + 1;
     if (b->count == MAX_BUDGETS)
         return share(b, &opt);
-    b->own[b->count++] = budget_new(b, "scope", scope, &opt);
-    return (unsigned)b->count;
+    budget_add(b, b->count, "scope", scope, &opt);
+    return (unsigned)++b->count;
 }
 
 static struct budget *budget_at(const struct cache_budgets *b, unsigned number)
@@ -251,50 +309,6 @@ void cache_budgets_facts(const struct cache_budgets *b, struct risk_facts *out,
 }
 
 /* ---- what outlives the process ---- */
-
-static uint64_t labels_of(const struct risk *r)
-{
-    struct risk_facts f;
-
-    risk_facts(r, &f);
-    return f.labels;
-}
-
-/* Into a risk of its own first: what is there stays when it stands on more. */
-static bool load_if_more(struct budget *x, struct slice saved)
-{
-    struct risk_options opt = {
-        .max_error = x->max_error, .audit_min = x->audit_min, .max_answers = x->max_answers};
-    struct risk *before = risk_new(&opt, NULL);
-    bool good = risk_load(before, saved) == ERR_OK;
-
-    if (good && labels_of(before) > labels_of(x->risk))
-        good = risk_load(x->risk, saved) == ERR_OK;
-    risk_free(before);
-    return good;
-}
-
-static void on_recalled(void *ctx, enum err err, struct slice saved)
-{
-    struct budget *x = ctx;
-
-    if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        x->recall = RECALL_WANTED; /* once more at the next tick */
-        return;
-    }
-    x->recall = RECALL_DONE;
-    if (err == ERR_OK && !load_if_more(x, saved))
-        log_line(LOG_WARN, "cache", "what was learned about answers cannot be read; starting anew",
-                 NULL);
-}
-
-static void recall(struct cache_budgets *b, struct budget *x)
-{
-    if (!x || x->recall != RECALL_WANTED)
-        return;
-    x->recall = RECALL_UNDER_WAY;
-    store_recall(b->store, slice_str(x->note), on_recalled, x);
-}
 
 static void on_noted(void *ctx, enum err err, uint64_t value)
 {

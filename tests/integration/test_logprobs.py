@@ -5,7 +5,7 @@ import json
 
 import pytest
 from scripted import DONE, ROLE, chunk, error, event, stream, usage_chunk, whole
-from test_cascade import ask, big, books, cascade, reply, small, text_of  # noqa: F401
+from test_cascade import ask, books, cascade, reply, text_of  # noqa: F401
 
 import weirproc
 

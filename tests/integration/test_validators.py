@@ -11,7 +11,7 @@ import time
 
 import pytest
 from scripted import answer, stream, whole
-from test_cascade import ask, big, books, cascade, reply, small, streamed, text_of  # noqa: F401
+from test_cascade import ask, books, cascade, reply, streamed, text_of  # noqa: F401
 
 import weirproc
 from rawhttp import Client, request
