@@ -199,8 +199,8 @@ static void *accept_all(void *arg)
         s->fds[p->number] = fd;
         pthread_mutex_unlock(&s->lock);
         s->live++;
+        s->connections++; /* before it can answer: who has an answer may count */
         must(pthread_create(&s->threads[p->number], NULL, connection, p) == 0, "pthread_create");
-        s->connections++;
     }
     return NULL;
 }
