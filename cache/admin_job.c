@@ -42,6 +42,7 @@ struct admin_run {
     struct cache_entry *marked; /* a reference: what is being put */
     size_t put_next;            /* of ADMIN_PUT, in entries */
     uint64_t old_id;
+    uint64_t since; /* `marked` was put (cache_removals_now) */
 };
 
 /* ---- jobs ---- */
@@ -308,9 +309,13 @@ static void on_marked(void *ctx, enum err err, uint64_t replaced)
     }
     if (is_over(r, err))
         return;
+    bool removed = cache_removed_since(c, &r->marked->f, r->since); /* by another replica */
     cache_drop_entry(c, r->old_id); /* also from the workers' hot sets: it is dead there */
-    admin_job_add(r->job, cache_entry_ref(cache_residents_add(&c->residents, r->marked)));
-    cache_meaning_add(c, &r->marked->f);
+    if (!removed) {
+        cache_residents_add(&c->residents, r->marked);
+        cache_meaning_add(c, &r->marked->f);
+    }
+    admin_job_add(r->job, cache_entry_ref(r->marked));
     finish(r, ERR_OK);
 }
 
@@ -387,6 +392,7 @@ static void on_found(void *ctx, enum err err, struct cache_entry *const *e, size
     f.quarantined = with_mark(r->job->quarantine, f.quarantined);
     r->old_id = f.id;
     r->marked = cache_entry_new(&f);
+    r->since = cache_removals_now(&c->removals);
     store_put(c->store, r->marked, on_marked, r);
 }
 

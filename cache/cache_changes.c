@@ -20,6 +20,7 @@ void cache_heed_change(void *ctx, const struct store_change *change)
         cache_residents_kill_scope(&c->residents, change->scope);
         break;
     case STORE_LOST:
+        cache_removals_lost(&c->removals, change->bucket);
         cache_residents_kill_bucket(&c->residents, change->bucket);
         cache_meaning_lost(c);
         break;

@@ -9,6 +9,7 @@
 #include "cache/admin_trail.h"
 #include "cache/cache.h"
 #include "cache/cache_flights.h"
+#include "cache/cache_removals.h"
 #include "cache/cache_residents.h"
 #include "cache/store.h"
 
@@ -33,6 +34,7 @@ struct cache {
     struct event *mail, *tick;
     struct store *store;
     struct cache_residents residents;
+    struct cache_removals removals;
     struct cache_flights flights;
     struct admin_trail *trail;     /* owned: the newest look-ups */
     struct list admin_runs;        /* of struct admin_run: jobs on their way */
@@ -64,6 +66,10 @@ bool cache_may_serve(const struct cache *c, const struct cache_ask *a, const str
 bool cache_is_current(const struct cache *c);
 /* No longer served from here, nor found. */
 void cache_drop_entry(struct cache *c, uint64_t id);
+/* Into memory: what a call of the store brought that was sent at `since` (cache_removals_now).
+ * Borrowed; NULL: word of its removal came meanwhile. */
+struct cache_entry *cache_keep_read(struct cache *c, struct cache_entry *e, uint64_t since);
+bool cache_removed_since(const struct cache *c, const struct cache_fields *f, uint64_t since);
 
 /* cache_meaning.c; all do nothing without vectors. */
 enum err cache_meaning_open(struct cache *c, struct err_text *t) MUST_CHECK;

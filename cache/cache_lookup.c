@@ -59,8 +59,19 @@ void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdic
 
 void cache_drop_entry(struct cache *c, uint64_t id)
 {
+    cache_removals_note(&c->removals, id);
     cache_residents_kill(&c->residents, id);
     cache_meaning_drop(c, id);
+}
+
+bool cache_removed_since(const struct cache *c, const struct cache_fields *f, uint64_t since)
+{
+    return cache_removals_since(&c->removals, since, f->id, store_bucket(f->scope));
+}
+
+struct cache_entry *cache_keep_read(struct cache *c, struct cache_entry *e, uint64_t since)
+{
+    return cache_removed_since(c, &e->f, since) ? NULL : cache_residents_add(&c->residents, e);
 }
 
 /* ---- who asks the model ---- */
@@ -144,6 +155,7 @@ void cache_release_all(struct cache *c)
 struct lookup {
     struct cache *c;
     struct cache_ask *ask; /* owned */
+    uint64_t since;        /* as of cache_removals_now */
 };
 
 static bool serve_resident(struct cache *c, struct cache_ask *a)
@@ -163,14 +175,15 @@ static void on_exact(void *ctx, enum err err, struct cache_entry *const *e, size
     struct lookup *l = ctx;
     struct cache *c = l->c;
     struct cache_ask *a = l->ask;
+    uint64_t since = l->since;
 
     free(l);
     if (serve_resident(c, a))
         return;
     if (err == ERR_OK && n == 1 && e[0] && digest_eq(e[0]->f.exact, a->q.exact) &&
         cache_may_serve(c, a, e[0])) {
-        struct cache_entry *kept = cache_residents_add(&c->residents, e[0]);
-        if (cache_may_serve(c, a, kept)) {
+        struct cache_entry *kept = cache_keep_read(c, e[0], since);
+        if (kept && cache_may_serve(c, a, kept)) {
             cache_lookup_answer(c, a, CACHE_HIT_EXACT, kept);
             return;
         }
@@ -195,7 +208,7 @@ void cache_lookup_start(struct cache *c, struct cache_ask *a)
     if (serve_resident(c, a))
         return;
     struct lookup *l = mem_alloc(sizeof *l);
-    *l = (struct lookup){c, a};
+    *l = (struct lookup){c, a, cache_removals_now(&c->removals)};
     store_get_exact(c->store, a->q.scope, a->q.exact, on_exact, l);
 }
 

@@ -34,6 +34,7 @@ struct cache_meaning {
     struct cache_snapshot *snapshot; /* owned */
     struct cache_served served;
     bool scan_wanted, scanning;
+    uint64_t page_since; /* the page that is on its way was asked for (cache_removals_now) */
     /* Answers that two tenants were seen to lead to, each at its number's place: a later one may
      * take it, and is to be seen again then. */
     uint64_t admitted[ADMITTED];
@@ -88,21 +89,40 @@ void cache_meaning_drop(struct cache *c, uint64_t id)
         vindex_del(c->meaning->index, id);
 }
 
+struct fetching {
+    struct cache *c;
+    uint64_t since; /* as of cache_removals_now */
+};
+
 static void on_fetched_entry(void *ctx, enum err err, struct cache_entry *const *e, size_t n)
 {
-    struct cache *c = ctx;
+    struct fetching *x = ctx;
 
-    if (err == ERR_OK && n == 1 && e[0] && !c->closing)
-        cache_meaning_add(c, &e[0]->f);
+    if (err == ERR_OK && n == 1 && e[0] && !x->c->closing &&
+        !cache_removed_since(x->c, &e[0]->f, x->since))
+        cache_meaning_add(x->c, &e[0]->f);
+    free(x);
 }
 
 void cache_meaning_fetch(struct cache *c, struct slice scope, uint64_t id)
 {
-    if (c->meaning && !vindex_has(c->meaning->index, id))
-        store_get(c->store, &(struct store_ref){scope, id}, 1, on_fetched_entry, c);
+    if (!c->meaning || vindex_has(c->meaning->index, id))
+        return;
+    struct fetching *x = mem_alloc(sizeof *x);
+    *x = (struct fetching){c, cache_removals_now(&c->removals)};
+    store_get(c->store, &(struct store_ref){scope, id}, 1, on_fetched_entry, x);
 }
 
 /* ---- filling it ---- */
+
+static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
+                    struct slice next);
+
+static void scan_from(struct cache_meaning *m, struct slice cursor)
+{
+    m->page_since = cache_removals_now(&m->c->removals);
+    store_scan(m->c->store, cursor, on_page, m);
+}
 
 static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
                     struct slice next)
@@ -114,10 +134,11 @@ static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_
     if (c->closing || m != c->meaning) /* an encoder's before this one */
         return;
     for (size_t i = 0; i < n; i++)
-        if (f[i].expires_ms > now_ms && f[i].generation == store_generation(c->store, f[i].scope))
+        if (f[i].expires_ms > now_ms && f[i].generation == store_generation(c->store, f[i].scope) &&
+            !cache_removed_since(c, &f[i], m->page_since))
             cache_meaning_add(c, &f[i]);
     if (err == ERR_OK && next.n > 0) {
-        store_scan(c->store, next, on_page, m);
+        scan_from(m, next);
         return;
     }
     c->meaning->scanning = false;
@@ -138,7 +159,7 @@ static void scan_when_wanted(struct cache *c)
         return;
     m->scan_wanted = false;
     m->scanning = true;
-    store_scan(c->store, SLICE(""), on_page, m);
+    scan_from(m, SLICE(""));
 }
 
 /* ---- a question ---- */
@@ -159,7 +180,8 @@ struct search {
     size_t count;
     size_t missing[NEIGHBOURS], missing_count;
     int round;
-    bool timely; /* the question */
+    uint64_t since; /* the missing were asked for (cache_removals_now) */
+    bool timely;    /* the question */
 };
 
 static void find(struct search *s);
@@ -415,8 +437,9 @@ static void on_missing(void *ctx, enum err err, struct cache_entry *const *e, si
         struct neighbour *at = &s->near[s->missing[i]];
         struct cache_entry *newer =
             e[i] ? cache_residents_exact(&s->c->residents, &e[i]->f.exact) : NULL;
-        if (e[i] && e[i]->f.id == at->id && (!newer || newer->f.id == at->id))
-            at->entry = cache_entry_ref(cache_residents_add(&s->c->residents, e[i]));
+        bool fits = e[i] && e[i]->f.id == at->id && (!newer || newer->f.id == at->id);
+        struct cache_entry *kept = fits ? cache_keep_read(s->c, e[i], s->since) : NULL;
+        at->entry = kept ? cache_entry_ref(kept) : NULL;
     }
     look_at(s);
 }
@@ -427,6 +450,7 @@ static void fetch_missing(struct search *s)
 
     for (size_t i = 0; i < s->missing_count; i++)
         refs[i] = (struct store_ref){s->ask->q.scope, s->near[s->missing[i]].id};
+    s->since = cache_removals_now(&s->c->removals);
     store_get(s->c->store, refs, s->missing_count, on_missing, s);
 }
 

@@ -86,14 +86,6 @@ static void free_slot(struct risk *r, size_t hole)
     r->answer_count--;
 }
 
-void risk_forget(struct risk *r, uint64_t answer)
-{
-    size_t i = slot_of(r, answer);
-
-    if (r->answers[i].id)
-        free_slot(r, i);
-}
-
 static int by_serial(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -101,21 +93,26 @@ static int by_serial(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Makes room: the tenth of the answers that were labelled longest ago goes. Quarantine stays. */
-static void forget_oldest(struct risk *r)
+static bool is_quarantined(const struct risk_answer *a)
+{
+    return a->wrong_audits >= RISK_QUARANTINE;
+}
+
+/* Of those in quarantine, or of the others: the tenth that was labelled longest ago goes. */
+static void forget_oldest(struct risk *r, bool quarantined)
 {
     uint64_t *serials = mem_zalloc(r->answer_count, sizeof *serials), bound;
     size_t n = 0;
 
     for (size_t i = 0; i < r->slots; i++)
-        if (r->answers[i].id)
+        if (r->answers[i].id && is_quarantined(&r->answers[i]) == quarantined)
             serials[n++] = r->answers[i].labelled;
     qsort(serials, n, sizeof *serials, by_serial);
-    bound = serials[n / 10];
+    bound = n > 0 ? serials[n / 10] : 0;
     free(serials);
     for (size_t i = 0; i < r->slots;) {
         const struct risk_answer *a = &r->answers[i];
-        if (a->id && a->labelled <= bound && a->wrong_audits < RISK_QUARANTINE)
+        if (a->id && a->labelled <= bound && is_quarantined(a) == quarantined)
             free_slot(r, i); /* another may have moved here */
         else
             i++;
@@ -129,9 +126,9 @@ struct risk_answer *risk_answer_of(struct risk *r, uint64_t id)
     if (a->id)
         return a;
     if (r->answer_count >= r->opt.max_answers)
-        forget_oldest(r);
+        forget_oldest(r, false);
     if (r->answer_count >= r->opt.max_answers)
-        return NULL; /* all are in quarantine */
+        forget_oldest(r, true); /* there are no others */
     a = &r->answers[slot_of(r, id)];
     *a = (struct risk_answer){.id = id};
     r->answer_count++;
@@ -142,7 +139,7 @@ bool risk_quarantined(const struct risk *r, uint64_t answer)
 {
     const struct risk_answer *a = answer_find(r, answer);
 
-    return a && a->wrong_audits >= RISK_QUARANTINE;
+    return a && is_quarantined(a);
 }
 
 /* ---- deciding ---- */
@@ -364,16 +361,13 @@ static void count_audit(struct risk *r, const struct risk_label *l)
 void risk_learn(struct risk *r, const struct risk_label *l)
 {
     struct risk_answer *a = risk_answer_of(r, l->answer);
-    unsigned at;
+    unsigned at = a->count++ % RISK_ANSWER_LABELS;
 
-    if (a) {
-        at = a->count++ % RISK_ANSWER_LABELS;
-        a->z[at] = (float)risk_fit_logit(fit_of(r), l->features);
-        a->right[at] = l->right;
-        a->wrong_audits += (l->audit_share > 0 || l->word) && !l->right;
-        a->labelled = ++r->serial;
-        risk_answer_fit(a);
-    }
+    a->z[at] = (float)risk_fit_logit(fit_of(r), l->features);
+    a->right[at] = l->right;
+    a->wrong_audits += (l->audit_share > 0 || l->word) && !l->right;
+    a->labelled = ++r->serial;
+    risk_answer_fit(a);
     if (l->audit_share > 0) {
         r->would_be++;
         count_audit(r, l);

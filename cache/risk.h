@@ -65,9 +65,11 @@
 struct risk;
 
 struct risk_options {
-    double max_error;   /* wrong answers per request; 0 < x < 0.5 */
-    double audit_min;   /* share of hits audited in the long run, 0..1 */
-    size_t max_answers; /* whose labels are kept; the longest unlabelled go first. >= 1 */
+    double max_error; /* wrong answers per request; 0 < x < 0.5 */
+    double audit_min; /* share of hits audited in the long run, 0..1 */
+    /* Whose labels are kept, >= 1. The longest unlabelled go first: what is no longer stored gets
+     * no labels. Those in quarantine go last, when nothing else is left. */
+    size_t max_answers;
 };
 /* parent: borrowed, outlives this one; NULL: none. */
 struct risk *risk_new(const struct risk_options *opt, struct risk *parent);
@@ -130,7 +132,6 @@ struct risk_label {
 };
 void risk_learn(struct risk *r, const struct risk_label *l);
 bool risk_quarantined(const struct risk *r, uint64_t answer);
-void risk_forget(struct risk *r, uint64_t answer); /* it is no longer stored */
 
 struct risk_facts {
     double cut, correction, weights[RISK_FEATURES];

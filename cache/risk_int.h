@@ -59,8 +59,7 @@ struct risk {
     bool alarm;
 };
 
-/* The record of an answer, made if need be; NULL when all that there is room for are in quarantine.
- */
+/* The record of an answer, made if need be: then another may have gone. */
 struct risk_answer *risk_answer_of(struct risk *r, uint64_t id);
 
 #endif

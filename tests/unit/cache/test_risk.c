@@ -172,8 +172,6 @@ static void an_answer_that_is_often_wrong_is_not_served_again(void **state)
     risk_consider(w.risk, &n, 1, 0, &v);
     assert_int_equal(v.choice, -1);
     assert_false(v.serve);
-    risk_forget(w.risk, 77);
-    assert_false(risk_quarantined(w.risk, 77));
     risk_free(w.risk);
 }
 
@@ -218,12 +216,49 @@ static void answers_are_bounded(void **state)
     run(&w, 5000);
     risk_facts(w.risk, &f);
     assert_true(f.answers <= 100);
-    for (uint64_t id = 1; id <= 4000; id += 3)
-        risk_forget(w.risk, id); /* most of them are not there */
-    run(&w, 500);
-    risk_facts(w.risk, &f);
-    assert_true(f.answers <= 100 && f.answers > 0);
     risk_free(w.risk);
+}
+
+/* Ids that lie anywhere in the table, so that forgetting some must leave all others to be found. */
+static uint64_t scattered(uint64_t i)
+{
+    return i * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Those in quarantine outlive all others, and when there is no room for anything else the newest of
+ * them. */
+static void quarantine_is_forgotten_last(void **state)
+{
+    (void)state;
+    struct risk_options opt = {.max_error = 0.02, .audit_min = 0.02, .max_answers = 100};
+    struct risk *r = risk_new(&opt, NULL);
+    struct risk_label wrong = {.p = 0.9, .weight = 1, .word = true},
+                      right = {.p = 0.9, .weight = 1, .right = true};
+    struct risk_facts f;
+
+    for (uint64_t i = 1; i <= 50; i++) {
+        wrong.answer = scattered(i);
+        for (int k = 0; k < RISK_QUARANTINE; k++)
+            risk_learn(r, &wrong);
+    }
+    for (uint64_t i = 51; i <= 2000; i++) {
+        right.answer = scattered(i);
+        risk_learn(r, &right);
+    }
+    for (uint64_t i = 1; i <= 50; i++)
+        assert_true(risk_quarantined(r, scattered(i)));
+    for (uint64_t i = 2001; i <= 2300; i++) {
+        wrong.answer = scattered(i);
+        for (int k = 0; k < RISK_QUARANTINE; k++)
+            risk_learn(r, &wrong);
+        assert_true(risk_quarantined(r, scattered(i)));
+        risk_facts(r, &f);
+        assert_true(f.answers <= 100);
+    }
+    for (uint64_t i = 2221; i <= 2300; i++)
+        assert_true(risk_quarantined(r, scattered(i)));
+    assert_false(risk_quarantined(r, scattered(1)));
+    risk_free(r);
 }
 
 static void a_new_scope_begins_with_its_parents_weights(void **state)
@@ -374,6 +409,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_is_often_wrong_is_not_served_again),
         cmocka_unit_test(users_words_are_no_audits),
         cmocka_unit_test(answers_are_bounded),
+        cmocka_unit_test(quarantine_is_forgotten_last),
         cmocka_unit_test(a_new_scope_begins_with_its_parents_weights),
         cmocka_unit_test(a_restart_forgets_nothing),
         cmocka_unit_test(degenerate_labels),
