@@ -51,6 +51,18 @@ static json_t *scorer_json(const struct scorer_record *r)
     return o;
 }
 
+/* How trained heads have done against the class's mean: nats won, over so many labels. */
+static json_t *foresight_json(const struct foresight *f)
+{
+    json_t *o = json_object();
+
+    json_put(o, "labels", json_real(f->labels));
+    json_put(o, "lead_nats", json_real(f->lead));
+    json_put(o, "lead_error_nats", json_real(f->error));
+    json_put(o, "trust", json_real(f->trust));
+    return o;
+}
+
 static json_t *arm_json(const struct beliefs_context *c, int j)
 {
     const struct beliefs_arm *a = &c->arm[j];
@@ -70,6 +82,8 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     json_put_bool(o, "gated_on_confidence", a->informative);
     json_put(o, "shift", json_real(a->shift));
     json_put(o, "scorer", scorer_json(a->scored_by));
+    if (a->foresight.labels > 0)
+        json_put(o, "foresight", foresight_json(&a->foresight));
     return o;
 }
 

@@ -911,7 +911,10 @@ static const struct spec_key encoder_keys[] = {
      .type = SPEC_PATH,
      AT(policy_encoder, heads),
      .also = "head classifier",
-     .help = "File of heads that `weir train` made for this model. Left out: weir's own."},
+     .help =
+         "File of heads that `weir train` made for this model. Left out: weir's own. Where they "
+         "know a model's chance of success, it moves the choice of an `objective` once "
+         "outcomes have borne it out."},
     {.name = "price",
      .type = SPEC_PRICES,
      ARRAY(policy_encoder, price),

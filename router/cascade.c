@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "cache/htable.h"
 #include "router/confidence.h"
+#include "router/foreseen.h"
 #include "router/affinity.h"
 #include "router/learner.h"
 #include "router/prefix_memory.h"
@@ -36,10 +37,11 @@ struct kept_answer {
 struct cascade {
     struct plan plan;
     const struct policy_decide *how;
-    struct beliefs *beliefs;      /* held; NULL: there are none */
-    int arms, arm;                /* of the cascade; the one under way */
-    int step_of[PANDORA_BOXES];   /* flow's step of an arm; -1: it cannot serve the request */
-    double accept[PANDORA_BOXES]; /* for the plan */
+    struct beliefs *beliefs;         /* held; NULL: there are none */
+    int arms, arm;                   /* of the cascade; the one under way */
+    int step_of[PANDORA_BOXES];      /* flow's step of an arm; -1: it cannot serve the request */
+    double accept[PANDORA_BOXES];    /* for the plan */
+    const struct foreseen *foreseen; /* likewise; NULL: nothing is */
     unsigned given_up; /* arms whose held streams were cancelled: they can be asked again */
     bool holdout;
     uint64_t conversation; /* names it; 0: no model of the cascade has a price for cached input */
@@ -257,6 +259,7 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
     const struct beliefs_context *b = find_beliefs(r, c);
     uint64_t seed = htable_hash_slice(slice_str(r->id));
     bool search = c->how->mode == POLICY_DECIDE_OBJECTIVE && b;
+    const struct foreseen *f = c->foreseen = foreseen_find(r, b);
     nanousd budget = c->how->objective.budget;
     double cost[PANDORA_BOXES];
     struct plan_question q = {
@@ -265,6 +268,7 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
         .beliefs = b,
         .accept = c->accept,
         .cost_nanousd = cost,
+        .shift = f ? f->shift : NULL,
         .budget_nanousd = search && budget != POLICY_NONE ? (double)budget : -1,
         .pin = pinned_arm(r, c, seed),
         .explore = search && !r->background,
@@ -610,6 +614,11 @@ bool cascade_holds(const struct request *r)
 const struct plan *cascade_plan(const struct request *r)
 {
     return r->cascade ? &r->cascade->plan : NULL;
+}
+
+const struct foreseen *cascade_foreseen(const struct request *r)
+{
+    return r->cascade ? r->cascade->foreseen : NULL;
 }
 
 bool cascade_said(const struct request *r, struct slice *out)

@@ -14,6 +14,7 @@
 
 struct answer_signals;
 struct cascade;
+struct foreseen;
 struct request;
 
 /* The route is chosen, its steps are in r->steps. Where answers are judged: makes r->cascade, and
@@ -43,7 +44,8 @@ bool cascade_holds(const struct request *r);
 
 /* ---- for the books ---- */
 
-const struct plan *cascade_plan(const struct request *r); /* NULL: nothing was planned */
+const struct plan *cascade_plan(const struct request *r);         /* NULL: nothing was planned */
+const struct foreseen *cascade_foreseen(const struct request *r); /* NULL: nothing was */
 /* The text of the answer that was served, as it was read along; false: it is not known whole, or it
  * calls tools. Until cascade_end. */
 bool cascade_said(const struct request *r, struct slice *out);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/json_scan.h"
 #include "router/embedder.h"
+#include "router/foreseen.h"
 #include "router/meters.h"
 #include "router/request_int.h"
 
@@ -73,6 +74,7 @@ static void deliver(struct message *m, void *ctx)
         if (err == ERR_OK) {
             classifier_full(r->snap->classifier, r->class.text, q->embedding, q->features,
                             &r->class.is);
+            foreseen_keep(r, q->features);
             settle(r);
         } else {
             meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));

@@ -19,6 +19,7 @@ struct query_class {
     int64_t asked_us, took_us; /* monotonic; the wait included. took -1: nobody asked, or not yet */
     objid waiting;             /* names the request to the encoder's answer; 0: none is to come */
     struct slice text;         /* decoded, in the request's arena */
+    float *success; /* of models, by the heads of is.tier, likewise; NULL: router/foreseen.h */
     struct encoder_bill bill;
 };
 

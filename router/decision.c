@@ -1,6 +1,7 @@
 /* Words and rows of a request's decisions. Called by respond.c for heads, and by account.c. */
 #include "router/decision.h"
 
+#include <math.h>
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/request_int.h"
@@ -64,6 +65,8 @@ static enum err write_candidate(const struct request *r, const struct plan *p,
         e = buf_printf(out, ",\"index_nanousd\":%.0f", c->index[arm]);
     if (e == ERR_OK && p->q.mode == PLAN_ACCEPT)
         e = buf_printf(out, ",\"accept\":%.6g", p->q.accept[arm]);
+    if (e == ERR_OK && p->odds[arm] != 1)
+        e = buf_printf(out, ",\"shift\":%.3f", log(p->odds[arm]));
     return e == ERR_OK ? buf_printf(out, "}") : e;
 }
 

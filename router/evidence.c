@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "router/decide/foresight.h"
 #include "router/learn_key.h"
 
 #define VERSION 2 /* of the remembered line; 1 knew one scorer */
@@ -134,6 +135,20 @@ static void add_resolution(struct tally *t, const struct evidence_answer *a, int
     tally_add(t, TALLY_REALISED_MILLI, (int64_t)sign * value);
 }
 
+/* What was foreseen meets what somebody said; silence is not held against it. */
+static void add_foresight(const struct place *p, const struct evidence_answer *a,
+                          const struct evidence_label labels[TALLY_SOURCES], int sign)
+{
+    if (!a->foreseen_milli || a->stage != 0 || !is_spoken_of(labels))
+        return;
+    if (p->slow)
+        foresight_count(p->slow, a->believed_milli, a->foreseen_milli, resolved_value(labels),
+                        sign);
+    if (p->quick)
+        foresight_count(p->quick, a->believed_milli, a->foreseen_milli, resolved_value(labels),
+                        sign);
+}
+
 /* One answer's labels in a bin, put on (sign 1) or taken off (-1). */
 static void add_bin_labels(const struct place *p, int stage, int bin,
                            const struct evidence_label labels[TALLY_SOURCES], int sign)
@@ -175,6 +190,7 @@ static void add_labels(const struct places *p, const struct evidence_answer *a,
         add_resolution(p->all.slow, a, resolved_value(labels), sign);
     if (p->all.quick)
         add_resolution(p->all.quick, a, resolved_value(labels), sign);
+    add_foresight(&p->all, a, labels, sign);
 }
 
 static void count_bin(const struct place *p, int stage, int bin)
@@ -288,6 +304,18 @@ static enum err write_answer(const struct evidence_answer *a, struct buf *out)
     return err == ERR_OK ? write_features(a, out) : err;
 }
 
+/* The line's end: answers of which something was foreseen, by their number. Most have none. */
+static enum err write_foreseen(const struct evidence *e, struct buf *out)
+{
+    enum err err = ERR_OK;
+
+    for (int i = 0; i < e->count && err == ERR_OK; i++)
+        if (e->answers[i].foreseen_milli)
+            err = buf_printf(out, " %d %d %d", i, e->answers[i].believed_milli,
+                             e->answers[i].foreseen_milli);
+    return err;
+}
+
 enum err evidence_write(const struct evidence *e, struct buf *out)
 {
     enum err err = buf_printf(out, "%d %" PRId64 " %d", VERSION, e->decided_wall_us, e->learn);
@@ -300,7 +328,7 @@ enum err evidence_write(const struct evidence *e, struct buf *out)
         err = buf_printf(out, " %d", e->count);
     for (int i = 0; i < e->count && err == ERR_OK; i++)
         err = write_answer(&e->answers[i], out);
-    return err;
+    return err == ERR_OK ? write_foreseen(e, out) : err;
 }
 
 static bool read_name(struct learn_words *w, struct arena *a, const char **out)
@@ -355,6 +383,20 @@ static bool read_answer(struct learn_words *w, int64_t version, struct arena *a,
     return read_features(w, a, out);
 }
 
+static bool read_foreseen(struct learn_words *w, struct evidence_answer *answers, int64_t count)
+{
+    int64_t i, believed, foreseen;
+
+    while (w->rest.n) {
+        if (!learn_words_int(w, 0, count - 1, &i) || !learn_words_int(w, 1, 999, &believed) ||
+            !learn_words_int(w, 1, 999, &foreseen))
+            return false;
+        answers[i].believed_milli = (int)believed;
+        answers[i].foreseen_milli = (int)foreseen;
+    }
+    return true;
+}
+
 bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
 {
     struct learn_words w = {text};
@@ -373,7 +415,7 @@ bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
     for (int64_t i = 0; i < count; i++)
         if (!read_answer(&w, version, a, &answers[i]))
             return false;
-    return w.rest.n == 0;
+    return read_foreseen(&w, answers, count);
 }
 
 int evidence_served(const struct evidence *e)

@@ -36,6 +36,9 @@ struct evidence_answer {
     int also_bin;         /* its bin */
     int stage;            /* 0..TALLY_STAGES - 1 */
     double chance; /* of the request's success, as its decision expected; below 0: nobody said */
+    /* 1..999: the chance of a first answer by its class, and by its query (foresight.h); 0: nothing
+     * was foreseen */
+    int believed_milli, foreseen_milli;
     bool first, served, failed;
     nanousd cost;
     int64_t tokens_in, tokens_out, latency_ms;

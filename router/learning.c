@@ -5,6 +5,7 @@
 #include "router/confidence.h"
 #include "router/decide/curve.h"
 #include "router/evidence.h"
+#include "router/foreseen.h"
 #include "router/learner.h"
 #include "router/request_int.h"
 
@@ -62,6 +63,20 @@ static void add_stages(const struct request *r, struct evidence_answer *all, int
         all[j].chance = all[j].failed ? -1 : p->log.expected;
 }
 
+/* By name, as several attempts on one model are one answer. */
+static void add_foreseen(const struct request *r, struct evidence_answer *all, int count)
+{
+    const struct foreseen *f = cascade_foreseen(r);
+    const struct plan *p = cascade_plan(r);
+
+    for (int arm = 0; f && arm < p->q.arms; arm++)
+        for (int j = 0; j < count; j++)
+            if (all[j].stage == 0 && strcmp(all[j].model, cascade_arm_model(r, arm)) == 0) {
+                all[j].believed_milli = f->believed_milli[arm];
+                all[j].foreseen_milli = f->foreseen_milli[arm];
+            }
+}
+
 static bool is_learned(const struct request *r)
 {
     const struct policy_decide *d = &r->route->decide;
@@ -102,6 +117,7 @@ void learning_post(struct request *r)
             add_attempt(at, a);
     }
     add_stages(r, all, count);
+    add_foreseen(r, all, count);
     if (count)
         all[0].first = !r->cache.entry;
     struct evidence e = {.tenant = r->tenant ? r->tenant->name : "",

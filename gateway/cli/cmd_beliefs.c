@@ -49,6 +49,17 @@ static void print_model(const json_t *m)
            json_is_true(json_object_get(m, "gated_on_confidence")) ? "" : "  not gated on it");
 }
 
+/* What trained heads have won over the class's mean, where they know the model. */
+static void print_foresight(const json_t *m)
+{
+    const json_t *f = json_object_get(m, "foresight");
+
+    if (f)
+        printf("  %-28s heads: ahead by %.1f +- %.1f nats over %.0f labels; trusted by %.0f %%\n",
+               "", number(f, "lead_nats"), number(f, "lead_error_nats"), number(f, "labels"),
+               100 * number(f, "trust"));
+}
+
 static void print_context(const json_t *c)
 {
     const json_t *models = json_object_get(c, "models");
@@ -59,8 +70,10 @@ static void print_context(const json_t *c)
     print_price(c);
     printf("  %-28s %s\n", "",
            "success %, 80 % int.  asked   labels   USD/request    index USD   first  AUROC");
-    for (size_t i = 0; i < json_array_size(models); i++)
+    for (size_t i = 0; i < json_array_size(models); i++) {
         print_model(json_array_get(models, i));
+        print_foresight(json_array_get(models, i));
+    }
     if (*text(c, "one_model_is_best"))
         printf("  %s alone is best here: a cascade gains nothing on it\n",
                text(c, "one_model_is_best"));

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include "base/slice.h"
 #include "router/decide/curve.h"
+#include "router/decide/foresight.h"
 #include "router/decide/price.h"
 #include "router/decide/scorer_trial.h"
 #include "router/decide/tally.h"
@@ -79,6 +80,7 @@ struct beliefs_arm {
     double tokens_out, latency_ms;          /* means; 0: not seen yet */
     double success, low, high;              /* when asked first, with an 80 % interval */
     double labels, asked;                   /* what stands behind it, after decay */
+    struct foresight foresight;             /* of the model on the route, all classes */
     double auroc;                           /* of its score, as its curve has it */
     double shift;                           /* of the last hours, log-odds, in p already */
     bool informative;                       /* else p is flat: its score is not gated on */

@@ -433,6 +433,22 @@ static void begin_context(struct builder *k, const struct beliefs_route_in *rout
         believe_arm(k, route, g, j, c, w);
 }
 
+/* Heads are judged over all classes of the route: they know nothing of classes. */
+static void judge_foresight(const struct beliefs_route_in *route, struct beliefs_context *c)
+{
+    for (int j = 0; j < route->arms; j++) {
+        struct foresight slow = {0}, fast = {0};
+
+        for (int g = 0; g < route->classes; g++) {
+            foresight_add(&slow, view_or_nothing(route->class[g].slow, j));
+            foresight_add(&fast, view_or_nothing(route->class[g].fast, j));
+        }
+        slow.trust = foresight_trust(&slow, &fast);
+        for (int g = 0; g < route->classes; g++)
+            c[g].arm[j].foresight = slow;
+    }
+}
+
 static void finish_route(struct builder *k, const struct beliefs_route_in *route,
                          struct beliefs_context *c, struct work *w)
 {
@@ -442,6 +458,7 @@ static void finish_route(struct builder *k, const struct beliefs_route_in *route
                       w[g].pool[j], w[g].curve[j]);
             finish_arm(&c[g].arm[j], w[g].curve[j]);
         }
+    judge_foresight(route, c);
     set_prices(route, find_biases(route, c), c);
     for (int g = 0; g < route->classes; g++)
         decide_context(k, route, &c[g], &w[g]);

@@ -23,6 +23,10 @@ static const char *const scalar_names[TALLY_SCALARS] = {
     [TALLY_LATENCY_MS] = "latency_ms",
     [TALLY_PREDICTED_MILLI] = "predicted_milli",
     [TALLY_REALISED_MILLI] = "realised_milli",
+    [TALLY_FORESEEN] = "foreseen",
+    [TALLY_BELIEVED_LOSS] = "believed_loss_nat_millionths",
+    [TALLY_FORESEEN_LOSS] = "foreseen_loss_nat_millionths",
+    [TALLY_LEAD_SQUARE] = "lead_square",
 };
 
 static const double stage_edges[TALLY_STAGES - 2] = {0.3, 0.5, 0.7, 0.85};
@@ -79,7 +83,7 @@ int tally_stage(double best_p)
 bool tally_is_fast(int field)
 {
     return field >= TALLY_LABELS || field == TALLY_RESOLVED || field == TALLY_PREDICTED_MILLI ||
-           field == TALLY_REALISED_MILLI;
+           (field >= TALLY_REALISED_MILLI && field < TALLY_SCALARS);
 }
 
 void tally_field_name(int field, char out[TALLY_NAME_BYTES])

@@ -50,6 +50,10 @@ enum tally_scalar {
     TALLY_LATENCY_MS,      /* start to end of answered attempts */
     TALLY_PREDICTED_MILLI, /* success that decisions expected of requests that got a label later */
     TALLY_REALISED_MILLI,  /* ... and their labels */
+    TALLY_FORESEEN,        /* labels of first answers whose chance was foreseen (foresight.h) */
+    TALLY_BELIEVED_LOSS,   /* millionths of a nat that their class's chance lost, */
+    TALLY_FORESEEN_LOSS,   /* and that the foreseen one did; */
+    TALLY_LEAD_SQUARE,     /* sum of (thousandths of a nat between the two)^2 */
     TALLY_SCALARS
 };
 #define TALLY_ANSWERS (TALLY_SCALARS)

@@ -120,6 +120,48 @@ static void a_line_and_back(void **state)
     arena_clear(&a);
 }
 
+/* A small model's first answer, of which its class said 0.5 and its query 0.9. */
+static struct evidence foreseen_sample(struct evidence_answer copy[3])
+{
+    struct evidence e = sample;
+
+    memcpy(copy, answers, sizeof answers);
+    copy[0].believed_milli = 500;
+    copy[0].foreseen_milli = 900;
+    e.answers = copy;
+    return e;
+}
+
+static void what_was_foreseen_is_remembered(void **state)
+{
+    static const char *const bad[] = {" 0",          " 0 500",       " 0 500 900 1", " 3 500 900",
+                                      " -1 500 900", " 0 0 900",     " 0 500 0",     " 0 1000 900",
+                                      " 0 500 1000", " 0 500 900 x", " 0 500 9e2"};
+    struct evidence_answer copy[3];
+    struct evidence e = foreseen_sample(copy), back;
+    struct arena a;
+    struct buf plain, b;
+
+    (void)state;
+    arena_init(&a, 256);
+    struct slice without = text_of(&sample, &plain), line = text_of(&e, &b);
+    assert_int_equal(line.n, without.n + strlen(" 0 500 900"));
+    assert_memory_equal(line.p, without.p, without.n);
+    assert_true(evidence_read(line, &a, &back));
+    assert_int_equal(back.answers[0].believed_milli, 500);
+    assert_int_equal(back.answers[0].foreseen_milli, 900);
+    assert_int_equal(back.answers[2].foreseen_milli, 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        buf_reset(&b);
+        assert_int_equal(buf_append_slice(&b, without), ERR_OK);
+        assert_int_equal(buf_append_slice(&b, slice_str(bad[i])), ERR_OK);
+        assert_false(evidence_read(buf_slice(&b), &a, &back));
+    }
+    buf_clear(&plain);
+    buf_clear(&b);
+    arena_clear(&a);
+}
+
 static void label_lines(void **state)
 {
     struct evidence_labels l, back;
@@ -277,6 +319,43 @@ static void two_versions(void **state)
     arena_clear(&a);
 }
 
+static void foresight_meets_labels(void **state)
+{
+    struct evidence_answer copy[3];
+    struct evidence e = foreseen_sample(copy);
+    struct evidence_labels none, silent, good, gone;
+    struct learn_sheet s;
+
+    (void)state;
+    learn_sheet_init(&s, 100);
+    copy[0].verdict_milli = -1;
+    copy[0].scorer = 0;
+    copy[2].believed_milli = copy[2].foreseen_milli = 500; /* a later answer: not held against it */
+    evidence_labels_init(&none, &e);
+    silent = none;
+    assert_true(evidence_label(&silent, 0, TALLY_SILENCE, 1000, NOW));
+    evidence_relabel(&e, &none, &silent, &s);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_FORESEEN), 0);
+    good = silent;
+    assert_true(evidence_label(&good, 0, TALLY_EXPLICIT, 1000, NOW + 1));
+    assert_true(evidence_label(&good, 2, TALLY_EXPLICIT, 1000, NOW + 1));
+    evidence_relabel(&e, &silent, &good, &s);
+    for (int k = 0; k < TALLY_KINDS; k++) {
+        enum tally_kind kind = (enum tally_kind)k;
+        assert_int_equal(cell(&s, CONTEXT, SMALL0, kind, TALLY_FORESEEN), 1);
+        assert_int_equal(cell(&s, CONTEXT, SMALL0, kind, TALLY_BELIEVED_LOSS), 693147);
+        assert_int_equal(cell(&s, CONTEXT, SMALL0, kind, TALLY_FORESEEN_LOSS), 105361);
+        assert_int_equal(cell(&s, CONTEXT, SMALL0, kind, TALLY_LEAD_SQUARE), 587 * 587);
+        assert_int_equal(cell(&s, CONTEXT, "big/0", kind, TALLY_FORESEEN), 0);
+    }
+    gone = good;
+    assert_true(evidence_label(&gone, 0, TALLY_EXPLICIT, EVIDENCE_WITHDRAWN, NOW + 2));
+    evidence_relabel(&e, &good, &gone, &s);
+    for (int f = TALLY_FORESEEN; f <= TALLY_LEAD_SQUARE; f++)
+        assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, f), 0);
+    learn_sheet_clear(&s);
+}
+
 struct word {
     int answer;
     enum tally_source source;
@@ -414,10 +493,16 @@ static void views(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words),        cmocka_unit_test(a_line_and_back),
-        cmocka_unit_test(label_lines),  cmocka_unit_test(what_is_counted),
-        cmocka_unit_test(two_versions), cmocka_unit_test(order_and_repeats_do_not_matter),
-        cmocka_unit_test(a_full_sheet), cmocka_unit_test(unit_names),
+        cmocka_unit_test(words),
+        cmocka_unit_test(a_line_and_back),
+        cmocka_unit_test(what_was_foreseen_is_remembered),
+        cmocka_unit_test(foresight_meets_labels),
+        cmocka_unit_test(label_lines),
+        cmocka_unit_test(what_is_counted),
+        cmocka_unit_test(two_versions),
+        cmocka_unit_test(order_and_repeats_do_not_matter),
+        cmocka_unit_test(a_full_sheet),
+        cmocka_unit_test(unit_names),
         cmocka_unit_test(views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
