@@ -88,19 +88,54 @@ static int best_of(const double *index, int arms, unsigned allowed)
     return best;
 }
 
-/* Share of draws in which each allowed arm has the highest index. */
-static void count_wins(const struct beliefs_context *c, const double *index, unsigned allowed,
-                       double share[PANDORA_BOXES])
+/* From an arm's draw to this request's: by a sum, or where the query differs from its class by
+ * odds, of the chance in index = v chance - what asking costs for each answer worth it. The latter
+ * is exact where scores tell nothing; costs are taken as known. */
+struct move {
+    float by;
+    float odds, v, cost_before, cost; /* odds 0: by the sum */
+};
+
+static double odds_of(double p)
 {
-    float moved[PANDORA_BOXES];
+    return p / (1 - p);
+}
+
+static struct move move_of(const struct beliefs_arm *a, double v, double index, double chance)
+{
+    if (!(chance > 0 && chance < 1 && a->chance > 0 && a->chance < 1 && v > 0))
+        return (struct move){.by = (float)(index - a->index)};
+    return (struct move){.odds = (float)(odds_of(chance) / odds_of(a->chance)),
+                         .v = (float)v,
+                         .cost_before = (float)(v * a->chance - a->index),
+                         .cost = (float)(v * chance - index)};
+}
+
+static float moved(const struct move *m, float draw)
+{
+    float p;
+
+    if (m->odds == 0)
+        return draw + m->by;
+    p = fminf(fmaxf((draw + m->cost_before) / m->v, 0), 1);
+    return m->v * p * m->odds / (1 - p + p * m->odds) - m->cost;
+}
+
+/* Share of draws in which each allowed arm has the highest index. */
+static void count_wins(const struct beliefs_context *c, const double *index, const double *chance,
+                       unsigned allowed, double share[PANDORA_BOXES])
+{
+    struct move move[PANDORA_BOXES];
 
     for (int j = 0; j < c->arms; j++)
-        moved[j] = allowed & 1u << j ? (float)(index[j] - c->arm[j].index) : -INFINITY;
+        move[j] = allowed & 1u << j
+                      ? move_of(&c->arm[j], c->price.v, index[j], chance ? chance[j] : -1)
+                      : (struct move){.by = -INFINITY};
     for (int d = 0; d < BELIEFS_DRAWS; d++) {
         int best = 0;
         float most = -INFINITY;
         for (int j = 0; j < c->arms; j++) {
-            float here = c->draw[d][j] + moved[j];
+            float here = moved(&move[j], c->draw[d][j]);
             if (here > most) {
                 most = here;
                 best = j;
@@ -158,8 +193,9 @@ static int uncapped(const struct beliefs_context *c, const double *index, unsign
     return best_of(index, c->arms, free_arms ? free_arms : allowed);
 }
 
-void beliefs_propensities(const struct beliefs_context *c, const double *index, unsigned allowed,
-                          bool explore, uint32_t out[PANDORA_BOXES])
+void beliefs_propensities(const struct beliefs_context *c, const double *index,
+                          const double *chance, unsigned allowed, bool explore,
+                          uint32_t out[PANDORA_BOXES])
 {
     double share[PANDORA_BOXES] = {0};
     int best = best_of(index, c->arms, allowed);
@@ -169,7 +205,7 @@ void beliefs_propensities(const struct beliefs_context *c, const double *index, 
     if (best < 0)
         return;
     if (explore) {
-        count_wins(c, index, allowed, share);
+        count_wins(c, index, chance, allowed, share);
         raise_to_floors(c, allowed, share);
         hold_to_caps(c, allowed, uncapped(c, index, allowed), share);
     } else {

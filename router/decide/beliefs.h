@@ -85,6 +85,7 @@ struct beliefs_arm {
     double shift;                           /* of the last hours, log-odds, in p already */
     bool informative;                       /* else p is flat: its score is not gated on */
     double index;                           /* reservation index when nothing was asked yet */
+    double chance;                          /* of answers that are worth more than it */
     double cap;
     bool explorable;
     const struct scorer_record *scored_by; /* with these beliefs; NULL: the default scores */
@@ -125,8 +126,12 @@ void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
 /* Propensities of the first choice: index[arms] as this request has them (its own costs and
  * estimates), against the context's own, say how each draw moves; wins are counted, raised to their
  * floors, capped, and brought to whole numbers whose sum is BELIEFS_UNIT over the allowed arms (all
- * zero when none is). explore false: floors are left out and the best index gets all. */
-void beliefs_propensities(const struct beliefs_context *c, const double *index, unsigned allowed,
-                          bool explore, uint32_t out[PANDORA_BOXES]);
+ * zero when none is). explore false: floors are left out and the best index gets all.
+ * chance[arms]: as in struct beliefs_arm, of arms with which this query is easier or harder than
+ * its class; below 0: it is not. What is not known of a model are log-odds, so that its draws move
+ * in these: the nearer to certain a query, the less they differ. NULL: all below 0. */
+void beliefs_propensities(const struct beliefs_context *c, const double *index,
+                          const double *chance, unsigned allowed, bool explore,
+                          uint32_t out[PANDORA_BOXES]);
 
 #endif

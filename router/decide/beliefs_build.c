@@ -410,7 +410,7 @@ static void decide_context(struct builder *k, const struct beliefs_route_in *rou
 
     box_arms(c, boxes);
     for (int j = 0; j < c->arms; j++)
-        c->arm[j].index = pandora_index(&boxes[j], c->price.v);
+        c->arm[j].index = pandora_index_of(&boxes[j], c->price.v, &c->arm[j].chance);
     pandora_expect(boxes, c->arms, c->price.v, &c->outlook);
     c->single = single_best(c, boxes);
     for (int j = 0; j < c->arms; j++)

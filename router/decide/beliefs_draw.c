@@ -124,5 +124,5 @@ void beliefs_draw(struct beliefs_context *c, const struct curve *curve, const do
     set_floors(c, o);
     for (int j = 0; j < c->arms; j++)
         index[j] = c->arm[j].index;
-    beliefs_propensities(c, index, ~0u, true, c->propensity);
+    beliefs_propensities(c, index, NULL, ~0u, true, c->propensity);
 }

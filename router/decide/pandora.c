@@ -24,9 +24,8 @@ static void surest_first(const struct pandora_box *b, struct bin bins[PANDORA_BI
 }
 
 /* E[(v p - sigma)+] = cost is linear in sigma between two bins: with the k surest bins above sigma
- * it is solved by (v sum(d p) - cost) / sum(d); the true k gives the largest of these. *slope (may
- * be NULL): d sigma / d v. */
-static double solve_index(const struct pandora_box *b, double v, double *slope)
+ * it is solved by (v sum(d p) - cost) / sum(d); the true k gives the largest of these. */
+double pandora_index_of(const struct pandora_box *b, double v, double *chance)
 {
     struct bin bins[PANDORA_BINS];
     double won = 0, share = 0, best = -INFINITY;
@@ -37,8 +36,7 @@ static double solve_index(const struct pandora_box *b, double v, double *slope)
         share += bins[i].share;
         if (share > 0 && (v * won - b->cost) / share > best) {
             best = (v * won - b->cost) / share;
-            if (slope)
-                *slope = won / share;
+            *chance = won / share;
         }
     }
     return best;
@@ -46,7 +44,9 @@ static double solve_index(const struct pandora_box *b, double v, double *slope)
 
 double pandora_index(const struct pandora_box *b, double v)
 {
-    return solve_index(b, v, NULL);
+    double chance;
+
+    return pandora_index_of(b, v, &chance);
 }
 
 int pandora_next(const double *index, int boxes, unsigned allowed, unsigned asked, double v,
@@ -104,7 +104,7 @@ void pandora_expect(const struct pandora_box *boxes, int count, double v,
     int n = 0;
 
     for (int j = 0; j < count; j++) {
-        index[j] = solve_index(&boxes[j], v, &slope[j]);
+        index[j] = pandora_index_of(&boxes[j], v, &slope[j]);
         best = fmax(best, index[j]);
     }
     for (int j = 0; j < count; j++) {

@@ -28,6 +28,9 @@ struct pandora_box {
 
 /* sigma; may be negative (not worth asking, even with nothing in hand). */
 double pandora_index(const struct pandora_box *b, double v);
+/* The same; *chance: the mean chance of the answers that are worth more than sigma, which is
+ * d sigma / d v. */
+double pandora_index_of(const struct pandora_box *b, double v, double *chance);
 
 /* The next model to ask among those whose bit is in allowed and not in asked, given the best chance
  * so far (best_p < 0: no answer yet). -1: stop. Without an answer the best index is asked even when

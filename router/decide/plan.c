@@ -56,17 +56,20 @@ static double with_odds(double p, double odds)
     return p * odds / (1 - p + p * odds);
 }
 
-/* The arm as this request sees it: its stage, cost, and how hard the question is. */
-static double index_of(const struct plan *p, int arm, int stage)
+/* The arm as this request sees it: its stage, cost, and how hard the question is. *chance: for
+ * beliefs_propensities. */
+static double index_of(const struct plan *p, int arm, int stage, double *chance)
 {
     const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
     struct pandora_box box;
 
     beliefs_box(a, stage, p->cost[arm], &box);
-    if (p->odds[arm] != 1)
-        for (int b = 0; b < TALLY_BINS; b++)
-            box.p[b] = with_odds(box.p[b], p->odds[arm]);
-    return pandora_index(&box, p->q.beliefs->price.v);
+    *chance = -1;
+    if (p->odds[arm] == 1)
+        return pandora_index(&box, p->q.beliefs->price.v);
+    for (int b = 0; b < TALLY_BINS; b++)
+        box.p[b] = with_odds(box.p[b], p->odds[arm]);
+    return pandora_index_of(&box, p->q.beliefs->price.v, chance);
 }
 
 /* ---- taking a step ---- */
@@ -136,11 +139,12 @@ static int best_index(const struct plan *p, const struct plan_choice *c)
     return best;
 }
 
-static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c)
+static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c,
+                                           const double *chance)
 {
     if (c->allowed == 0)
         return surely(p, c, -1, PLAN_NO_ANSWER);
-    beliefs_propensities(p->q.beliefs, c->index, c->allowed, p->q.explore, c->propensity);
+    beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
     int arm = draw_from(p, c->propensity);
     if (p->q.beliefs->arm[arm].labels < LITTLE_KNOWN) {
         p->tried = arm;
@@ -193,11 +197,12 @@ static struct plan_step next_by_objective(struct plan *p, struct plan_choice *c)
 static struct plan_step by_objective(struct plan *p, unsigned allowed)
 {
     struct plan_choice *c = new_choice(p, allowed);
+    double chance[PANDORA_BOXES];
 
     for (int j = 0; j < p->q.arms; j++)
         if (allowed & 1u << j)
-            c->index[j] = index_of(p, j, c->stage);
-    return p->best >= 0 ? next_by_objective(p, c) : first_by_objective(p, c);
+            c->index[j] = index_of(p, j, c->stage, &chance[j]);
+    return p->best >= 0 ? next_by_objective(p, c) : first_by_objective(p, c, chance);
 }
 
 static bool accepted_in_order(const struct plan *p, bool thresholds)

@@ -222,11 +222,11 @@ static void caps_and_floors_of_propensities(void **state)
     assert_true(c->propensity[0] >= 0.94 * BELIEFS_UNIT);
     index[0] = c->arm[0].index;
     index[1] = c->arm[1].index;
-    beliefs_propensities(c, index, 2, true, share); /* it alone may answer */
+    beliefs_propensities(c, index, NULL, 2, true, share); /* it alone may answer */
     assert_int_equal(share[1], BELIEFS_UNIT);
-    beliefs_propensities(c, index, 0, true, share);
+    beliefs_propensities(c, index, NULL, 0, true, share);
     assert_int_equal(share[0] + share[1], 0);
-    beliefs_propensities(c, index, 3, false, share);
+    beliefs_propensities(c, index, NULL, 3, false, share);
     assert_int_equal(share[0], BELIEFS_UNIT);
     beliefs_unref(w.beliefs);
 }

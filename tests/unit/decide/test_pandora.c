@@ -39,6 +39,9 @@ static void an_index_solves_its_equation(void **state)
         for (int i = 0; i < PANDORA_BINS; i++)
             gain += b.share[i] * fmax(0, v * b.p[i] - sigma);
         assert_true(fabs(gain - b.cost) < 1e-9);
+        double chance, h = 1e-7;
+        assert_true(pandora_index_of(&b, v, &chance) == sigma);
+        assert_true(fabs((pandora_index(&b, v + h) - sigma) / h - chance) < 1e-5);
     }
 }
 

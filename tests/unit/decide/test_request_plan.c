@@ -353,6 +353,90 @@ static void an_easy_query_stays_with_the_small_one(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* The small arm's share of the first choice had its draws been moved in log-odds, one by one: its
+ * score says nothing, so that a draw is v p - cost. */
+static double exact_share(const struct beliefs_context *c, double shift)
+{
+    double v = c->price.v, cost = c->arm[0].cost_nanousd, won = 0;
+
+    for (int d = 0; d < BELIEFS_DRAWS; d++) {
+        double p = ((double)c->draw[d][0] + cost) / v, odds = p / (1 - p) * exp(shift);
+        won += v * odds / (1 + odds) - cost > (double)c->draw[d][2];
+    }
+    return won / BELIEFS_DRAWS;
+}
+
+/* Little is known of the small arm, and all of the big one, which succeeds as often as the small
+ * one does on a question that is somewhat easier than that: from there on, doubt shrinks. */
+static void a_shift_moves_draws_in_log_odds(void **state)
+{
+    struct beliefs_objective o = worth(100000);
+    struct world w;
+    struct plan p;
+    double shift[ARMS] = {0}, apart = 0;
+
+    (void)state;
+    o.explore = o.cold_share = o.flip = 0;
+    memset(&w, 0, sizeof w);
+    answers(&w.slow[0], 5, 12, 0.5, 1000);
+    w.slow[0].x[TALLY_ASKED] = 1000; /* what it costs is known */
+    w.slow[0].x[TALLY_COST_NANOUSD] = 1000 * 1000;
+    w.slow[0].x[TALLY_COST_SQUARE] = 1000;
+    answers(&w.slow[2], 5, 100000, 0.88, 5000);
+    build(&w, &o, 1);
+    assert_false(w.context->arm[0].informative);
+    struct plan_question q = question(&w);
+    q.allowed = 5;
+    q.explore = true;
+    q.shift = shift;
+    for (shift[0] = -3; shift[0] <= 3; shift[0] += 0.25) {
+        plan_begin(&p, &q);
+        const struct plan_choice *c = &p.log.choice[0];
+        double share = (double)c->propensity[0] / BELIEFS_UNIT, moved[PANDORA_BOXES];
+        uint32_t as_before[PANDORA_BOXES];
+        assert_true(fabs(share - exact_share(w.context, shift[0])) < 1.5 / BELIEFS_DRAWS);
+        memcpy(moved, c->index, sizeof moved);
+        beliefs_propensities(w.context, moved, NULL, 5, true, as_before);
+        apart = fmax(apart, fabs(share - (double)as_before[0] / BELIEFS_UNIT));
+    }
+    assert_true(apart > 0.1); /* what the class's own spread would have made of it */
+    beliefs_unref(w.beliefs);
+}
+
+/* Where nothing is foreseen, the same bits come out as where nobody was asked. */
+static void no_shift_changes_nothing(void **state)
+{
+    struct beliefs_objective o = worth(30000);
+    const double none[ARMS] = {0};
+    struct world w;
+    struct plan a, b;
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    q.explore = true;
+    for (q.seed = 0; q.seed < 500; q.seed++) {
+        memset(&a, 0, sizeof a);
+        memset(&b, 0, sizeof b);
+        q.shift = NULL;
+        struct plan_step x = plan_begin(&a, &q);
+        q.shift = none;
+        struct plan_step y = plan_begin(&b, &q);
+        while (x.verb == PLAN_ASK) {
+            plan_answer(&a, 0.3, PLAN_UNCHECKED, 1000);
+            plan_answer(&b, 0.3, PLAN_UNCHECKED, 1000);
+            assert_int_equal(x.arm, y.arm);
+            x = plan_next(&a, ~0u);
+            y = plan_next(&b, ~0u);
+        }
+        assert_int_equal(x.arm, y.arm);
+        assert_memory_equal(&a.log, &b.log, sizeof a.log);
+        assert_memory_equal(a.log.choice[0].propensity, w.context->propensity,
+                            ARMS * sizeof *w.context->propensity);
+    }
+    beliefs_unref(w.beliefs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +449,8 @@ int main(void)
         cmocka_unit_test(what_is_tried_is_served),
         cmocka_unit_test(order_and_thresholds_keep_the_written_order),
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
+        cmocka_unit_test(a_shift_moves_draws_in_log_odds),
+        cmocka_unit_test(no_shift_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
