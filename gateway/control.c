@@ -134,6 +134,10 @@ static bool open_state(struct control *c)
         start_error("ledger cannot be opened", t.s);
         ok = false;
     }
+    if (ok && spends_fill(&c->spends, ledger, clock_wall_us(), &t) != ERR_OK) {
+        start_error("what was spent cannot be read from the ledger", t.s);
+        ok = false;
+    }
     if (ok && s->access_log && !(c->access_log = access_log_open(s->access_log, &t))) {
         start_error("access log cannot be opened", t.s);
         ok = false;
@@ -517,7 +521,7 @@ static void clear(struct control *c)
     }
     control_policy_clear(c);
     control_cache_close(&c->cache);
-    audit_caps_clear(&c->audit_caps);
+    spends_clear(&c->spends);
     if (c->registry)
         endpoint_registry_free(c->registry);
     policy_store_close(c->store);

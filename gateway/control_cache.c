@@ -74,7 +74,6 @@ enum err control_cache_open(struct control_cache *cc, const struct policy *p, st
 void control_cache_serve(struct control_cache *cc, struct snapshot *s)
 {
     s->cache = s->policy->cache.wanted ? cc->cache : NULL;
-    s->cache_caps = &cc->caps;
 }
 
 void control_cache_close(struct control_cache *cc)

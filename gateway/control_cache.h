@@ -14,7 +14,6 @@
 struct control_cache { /* embedded in struct control */
     struct cache *cache;
     struct stats *stats; /* of the cache's thread */
-    struct cache_caps caps;
 };
 
 /* ERR_OK also when p wants none. One that is open already is told which encoder serves from here

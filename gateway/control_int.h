@@ -15,7 +15,7 @@
 #include "gateway/control_encoder.h"
 #include "gateway/control_vectors.h"
 #include "gateway/policy_reload.h"
-#include "router/audit_caps.h"
+#include "router/spends.h"
 
 struct control {
     struct control_options opt; /* borrowed strings */
@@ -42,7 +42,7 @@ struct control {
     struct catalog *catalog;   /* owned: what servers list */
     struct control_cache cache;
     struct control_vectors vectors;
-    struct audit_caps audit_caps; /* what routes' audits have spent today */
+    struct spends spends; /* what tenants, audits and judges have spent */
     struct control_encoder encoder;
     struct event *sweep; /* encoders that a reload left behind end when nobody holds them */
     struct control_fault fault;

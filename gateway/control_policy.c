@@ -325,7 +325,7 @@ static enum err serve(struct control *c, struct policy_draft *d, const char *ori
     control_encoder_use(&c->encoder, d);
     control_cache_serve(&c->cache, c->snapshot);
     learner_set_policy(c->learner, p);
-    audit_caps_serve(&c->audit_caps, c->snapshot);
+    spends_serve(&c->spends, c->snapshot);
     snapshot_set_classifier(c->snapshot, d->classifier, d->embedder);
     d->policy = NULL;
     d->classifier = NULL;

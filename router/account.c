@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include "base/clock.h"
+#include "router/affinity.h"
 #include "router/background.h"
 #include "router/cache_audit.h"
 #include "router/cascade_audit.h"
@@ -11,6 +12,7 @@
 #include "router/learning.h"
 #include "router/ledger.h"
 #include "router/meters.h"
+#include "router/spends.h"
 
 nanousd account_cost(const struct request *r)
 {
@@ -74,6 +76,9 @@ static void fill_attempt(struct request *r, int i, struct ledger_attempt *row)
         .served = at->served,
         .confidence = at->confidence,
         .verdict = verdict_of(r, at),
+        .judged_tokens = at->judged_tokens,
+        .validators = at->validators,
+        .validated_milli = at->verdict_milli,
     };
 }
 
@@ -128,6 +133,8 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         .cache_cosine = r->cache.why.entry ? r->cache.why.cosine : -1,
         .cache_probability = r->cache.why.budget ? r->cache.why.probability : -1,
         .purpose = purpose_of(r),
+        .conversation = affinity_conversation(&r->ask, slice_str(r->tenant ? r->tenant->name : "")),
+        .cap = r->background ? background_cap(r->background)->name : "",
     };
     const struct cache_entry *again = r->cache.entry;
     const struct ledger_decision *decisions;
@@ -151,6 +158,20 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
     ledger_post(r->env->ledger, ledger_record_new(&req, rows, n, decisions, decision_count));
 }
 
+/* Against the tenant's budget, and the daily cap of what weir does by itself. */
+static void book_spend(const struct request *r)
+{
+    nanousd cost = account_cost(r);
+    int64_t now_us = clock_wall_us();
+
+    if (cost <= 0)
+        return;
+    if (r->tenant)
+        spend_book(r->snap->spends.tenants[r->tenant - r->snap->policy->tenants], cost, now_us);
+    if (r->background)
+        spend_book(background_cap(r->background), cost, now_us);
+}
+
 static int route_index(const struct request *r)
 {
     return r->route ? (int)(r->route - r->snap->policy->routes) : -1;
@@ -163,6 +184,7 @@ void account_request(struct request *r, struct reply *reply)
     int64_t duration_us = clock_mono_us() - r->received_us;
 
     post_to_ledger(r, served, duration_us);
+    book_spend(r);
     decision_count(r);
     cache_audit_remember(r); /* before the learner knows of it: feedback is not too early */
     learning_post(r);

@@ -1,5 +1,5 @@
 /* Where a conversation's beginning is found, by API. Called per attempt on a backend with
- * prefix_affinity, on a worker; pure. */
+ * prefix_affinity, and by whoever books a request, on a worker; pure. */
 #include "router/affinity.h"
 
 #include "backends/rendezvous.h"
@@ -27,6 +27,25 @@ static void add_list(struct rendezvous_prefix *p, struct json_value list)
         rendezvous_prefix_add(p, m.value.text, is_from_user(m.value));
 }
 
+/* The beginning of a conversation, where the API has one. */
+static void add_turns(struct rendezvous_prefix *p, const struct ask *ask)
+{
+    if (ask->api == WIRE_MESSAGES)
+        add_list(p, ask->anthropic.system.value);
+    add_list(p, ask->api == WIRE_MESSAGES ? ask->anthropic.messages.value
+                                          : ask->openai.messages.value);
+}
+
+uint64_t affinity_conversation(const struct ask *ask, struct slice tenant)
+{
+    struct rendezvous_prefix p;
+
+    rendezvous_prefix_init(&p, tenant);
+    if (ask->api == WIRE_CHAT || ask->api == WIRE_MESSAGES)
+        add_turns(&p, ask);
+    return p.messages ? p.hash : 0;
+}
+
 uint64_t affinity_prefix(const struct ask *ask, struct slice salt)
 {
     struct rendezvous_prefix p;
@@ -36,11 +55,8 @@ uint64_t affinity_prefix(const struct ask *ask, struct slice salt)
     case WIRE_CHAT:
     case WIRE_COMPLETIONS:
     case WIRE_EMBEDDINGS:
-        add_list(&p, ask->openai.messages.value);
-        break;
     case WIRE_MESSAGES:
-        add_list(&p, ask->anthropic.system.value);
-        add_list(&p, ask->anthropic.messages.value);
+        add_turns(&p, ask);
         break;
     case WIRE_RESPONSES: /* instructions and input stand anywhere in the body */
     case WIRE_APIS:

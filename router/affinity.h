@@ -9,4 +9,8 @@
  */
 uint64_t affinity_prefix(const struct ask *ask, struct slice salt);
 
+/* The same as a key for the ledger, by tenant ("": none): requests with it belong together. 0:
+ * nothing names the conversation (other APIs than chat and messages; a request without one). */
+uint64_t affinity_conversation(const struct ask *ask, struct slice tenant);
+
 #endif

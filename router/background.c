@@ -213,6 +213,11 @@ const char *background_purpose(const struct background *b)
     return b->spec.purpose;
 }
 
+struct spend *background_cap(const struct background *b)
+{
+    return b->spec.cap;
+}
+
 void background_take(struct request *r)
 {
     struct background *b = r->background;

@@ -22,6 +22,7 @@ struct background;
 struct request;
 struct router_env;
 struct snapshot;
+struct spend;
 
 #define BACKGROUND_AT_ONCE 16 /* of one worker */
 
@@ -44,8 +45,9 @@ struct background_answer {
 };
 
 struct background_spec {
-    const char *purpose;                /* "audit", "judge"; static */
-    const char *cause;                  /* x-request-id; copied */
+    const char *purpose; /* "audit", "judge"; static */
+    const char *cause;   /* x-request-id; copied */
+    struct spend *cap;   /* where its cost is booked, whatever comes of it; borrowed for good */
     struct snapshot *snapshot;          /* a reference is taken */
     const struct policy_tenant *tenant; /* of its policy; NULL: none */
     /* Where it goes: a route of the policy, with its retries; or (NULL) one model. */
@@ -74,6 +76,7 @@ void background_stop(struct router_env *env);
 
 const struct policy_route *background_route(const struct background *b);
 const char *background_purpose(const struct background *b);
+struct spend *background_cap(const struct background *b);
 /* The last attempt's answer is whole. */
 void background_take(struct request *r);
 

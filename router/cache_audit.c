@@ -139,7 +139,7 @@ static void compare(struct cache_audit *x)
                                 .question = x->fresh->f.text,
                                 .answers = {answer_of(x->stored, api), answer_of(x->fresh, api)},
                                 .judge = &p->judge,
-                                .cap = &x->snap->cache_caps->judge,
+                                .cap = x->snap->spends.cache_judge,
                                 .done = on_verdict,
                                 .ctx = x}))
         return;
@@ -153,7 +153,6 @@ static void on_fresh(void *ctx, const struct background_answer *a)
     struct cache_audit *x = ctx;
     struct cache_fields f = x->question;
 
-    daily_cap_book(&x->snap->cache_caps->audits, a->cost, clock_wall_us());
     if (a->err != ERR_OK) {
         audit_free(x);
         return;
@@ -190,7 +189,7 @@ void cache_audit_plan(struct request *r)
     const struct policy_cache *p = &r->snap->policy->cache;
     struct cache_audit *x;
 
-    if (!daily_cap_has_room(&r->snap->cache_caps->audits, p->audits_per_day, clock_wall_us())) {
+    if (spend_in(r->snap->spends.cache_audits, SPEND_DAY, clock_wall_us()) >= p->audits_per_day) {
         meters_audit_skipped(r->env->meters, "budget");
         return;
     }
@@ -198,6 +197,7 @@ void cache_audit_plan(struct request *r)
     copy_question(x, r);
     x->ask = background_new(r->env, &(struct background_spec){.purpose = "audit",
                                                               .cause = r->id,
+                                                              .cap = r->snap->spends.cache_audits,
                                                               .snapshot = r->snap,
                                                               .tenant = r->tenant,
                                                               .route = r->route,

@@ -15,14 +15,8 @@
 #define ROUTER_CACHE_AUDIT_H
 
 #include "cache/cache.h"
-#include "router/daily_cap.h"
 
 struct request;
-
-/* Of the process: shared by the workers, kept over reloads. */
-struct cache_caps {
-    struct daily_cap audits, judge;
-};
 
 /* A hit by meaning is about to go out, and why.audit is set. */
 void cache_audit_plan(struct request *r);

@@ -495,6 +495,7 @@ static struct flow_event judge(struct request *r)
     plan_answer(&c->plan, score, checked[c->verdict],
                 whole ? (double)at->cost : c->plan.cost[c->arm]);
     at->confidence = plan_chance(&c->plan, c->arm);
+    at->judged_tokens = whole ? 0 : (int32_t)c->how->confidence.hold_tokens;
     ev = follow(r, c, plan_next(&c->plan, sure_enough(r, c) ? 0 : allowed_arms(r, c)), whole);
     c->earlier_score = score;
     return ev;
@@ -534,6 +535,7 @@ bool cascade_judge(struct request *r, struct flow_event *ev)
                                         .body = r->ask.body,
                                         .model = cascade_arm_model(r, c->arm)};
 
+        r->attempts[r->hand].validators = set->fingerprint;
         c->checking = validate_start(&r->env->validators, set, &what, &result, on_validated, r);
     }
     if (c->checking)

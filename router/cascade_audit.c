@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "router/background.h"
 #include "router/confidence.h"
-#include "router/daily_cap.h"
 #include "router/evidence.h"
 #include "router/learner.h"
 #include "router/request_int.h"
@@ -48,7 +47,7 @@ struct cascade_audit {
     struct snapshot *snap; /* held */
     const struct policy_route *route;
     const struct policy_tenant *tenant;
-    struct daily_cap *cap;
+    struct spend *cap;
     char cause[REQUEST_ID_BYTES], fresh_id[FRESH_ID_BYTES];
     char *class_name;
     int64_t decided_wall_us;
@@ -170,7 +169,6 @@ static void on_judged(void *ctx, const struct background_answer *a)
     struct buf said;
     char name[2];
 
-    daily_cap_book(x->cap, a->cost, clock_wall_us());
     buf_init(&said, MAX_SAID_BYTES);
     if (a->err == ERR_OK && answer_said(WIRE_CHAT, a->dialect, a->body, &said) == ERR_OK &&
         find_object(buf_slice(&said), &grades))
@@ -195,6 +193,7 @@ static bool ask_judge(struct cascade_audit *x)
     if (write_request(x, p->models[judge].name, &body) == ERR_OK)
         b = background_new(x->env, &(struct background_spec){.purpose = "judge",
                                                              .cause = x->cause,
+                                                             .cap = x->cap,
                                                              .snapshot = x->snap,
                                                              .tenant = x->tenant,
                                                              .model = judge,
@@ -263,7 +262,6 @@ static void on_answer(void *ctx, const struct background_answer *from)
     struct audited *a = ctx;
     struct cascade_audit *x = a->audit;
 
-    daily_cap_book(x->cap, from->cost, clock_wall_us());
     a->good = from->err == ERR_OK &&
               answer_said(from->api, from->dialect, from->body, &a->said) == ERR_OK;
     fill_evidence(a, from);
@@ -278,9 +276,9 @@ static bool is_drawn(struct request *r)
     const struct policy_audit *a = &r->route->decide.audit;
     size_t i = (size_t)(r->route - r->snap->policy->routes);
 
-    return a->share > 0 && r->snap->audit_caps && r->snap->audit_caps[i] &&
+    return a->share > 0 && r->snap->spends.audits && r->snap->spends.audits[i] &&
            rng_unit(&r->env->rng) < a->share &&
-           daily_cap_has_room(r->snap->audit_caps[i], a->max_per_day, clock_wall_us());
+           spend_in(r->snap->spends.audits[i], SPEND_DAY, clock_wall_us()) < a->max_per_day;
 }
 
 static void copy_question(struct cascade_audit *x, const struct request *r)
@@ -319,6 +317,7 @@ static void ask_fresh(struct cascade_audit *x, const struct request *r, size_t s
         .mode = POLICY_DECIDE_ACCEPT, .accept = POLICY_OFF, .confidence = confidence};
     a->ask = background_new(r->env, &(struct background_spec){.purpose = "audit",
                                                               .cause = r->id,
+                                                              .cap = x->cap,
                                                               .snapshot = r->snap,
                                                               .tenant = r->tenant,
                                                               .route = &a->route,
@@ -341,7 +340,7 @@ static struct cascade_audit *audit_new(struct request *r)
     x->snap = snapshot_ref(r->snap);
     x->route = r->route;
     x->tenant = r->tenant;
-    x->cap = r->snap->audit_caps[route];
+    x->cap = r->snap->spends.audits[route];
     x->decided_wall_us = r->received_wall_us;
     x->class_name = mem_strdup(r->class.is.label);
     memcpy(x->cause, r->id, sizeof x->cause);

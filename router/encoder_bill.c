@@ -70,6 +70,7 @@ void encoder_bill_post(const struct encoder_bill *b, struct ledger *l, const str
         .cache_cosine = -1,
         .cache_probability = -1,
         .purpose = purpose,
+        .cap = "",
     };
     struct ledger_attempt row;
 

@@ -123,7 +123,6 @@ static void on_reply(void *ctx, const struct background_answer *a)
     enum judge_verdict v = JUDGE_UNKNOWN;
     struct buf said;
 
-    daily_cap_book(j->spec.cap, a->cost, clock_wall_us());
     buf_init(&said, MAX_SAID_BYTES);
     if (a->err == ERR_OK && answer_said(WIRE_CHAT, a->dialect, a->body, &said) == ERR_OK)
         v = judge_reply(buf_slice(&said));
@@ -136,6 +135,7 @@ static bool ask_model(struct judge *j)
     const struct policy_judge *p = j->spec.judge;
     struct background_spec spec = {.purpose = "judge",
                                    .cause = j->spec.cause,
+                                   .cap = j->spec.cap,
                                    .snapshot = j->snap,
                                    .tenant = j->spec.tenant,
                                    .model = p->model,
@@ -147,7 +147,7 @@ static bool ask_model(struct judge *j)
     struct buf body;
 
     if (!p->by_model || !j->spec.cap ||
-        !daily_cap_has_room(j->spec.cap, p->max_per_day, clock_wall_us()))
+        spend_in(j->spec.cap, SPEND_DAY, clock_wall_us()) >= p->max_per_day)
         return false;
     buf_init(&body, MAX_BODY_BYTES);
     if (write_request(j, &body)) {

@@ -15,7 +15,7 @@
 
 #include "backends/wire/wire.h"
 #include "policies/policy.h"
-#include "router/daily_cap.h"
+#include "router/spend.h"
 
 struct router_env;
 struct snapshot;
@@ -40,7 +40,7 @@ struct judge_spec {
     struct slice question;              /* what was asked; copied */
     struct judge_answer answers[2];     /* what they say is copied */
     const struct policy_judge *judge;   /* of the snapshot's policy */
-    struct daily_cap *cap; /* borrowed for the worker's life; NULL: no model is asked */
+    struct spend *cap; /* borrowed for the worker's life; NULL: no model is asked */
     /* Exactly once, if judge_start returned true. */
     void (*done)(void *ctx, enum judge_verdict v, enum judge_by by);
     void *ctx;

@@ -6,6 +6,7 @@
  * batch, never a part of a record (request and attempts are one transaction). A failed write is
  * retried for ever with back-off and shows in metrics. Nothing is dropped: when the queue holds
  * max_queue records ledger_full() says so and the gateway refuses new work (503) until it drains.
+ * Table spend sums what requests cost by day, tenant and cap, in the transaction of their rows.
  * Schema: tables requests, decisions and outcomes and view attempts have the columns named as the
  * fields below (cost is cost_nanousd, class_name is class, usage is five *_tokens columns and
  * usage_source; a duration of -1 is NULL). Views: spend_by_model, spend_by_day and cache_by_day in
@@ -44,6 +45,11 @@ struct ledger_attempt {
     bool served;                        /* its answer (or a part of it) went to the client */
     double confidence;   /* of its answer being good, 0..1, as it was judged; -1: it was not */
     const char *verdict; /* what was thought of it: "accepted", "rejected: json_schema" ...; "" */
+    /* With a confidence: it is that of the first so many tokens; 0: of the whole answer. -1 when
+     * it is read back without one. */
+    int32_t judged_tokens;
+    uint64_t validators;     /* fingerprint of those that looked at it (validate_set.h); 0: none */
+    int32_t validated_milli; /* with validators: what they said, 0..1000; -1: none knew */
 };
 
 /* One decision of a request: which model goes first, or what comes after an answer. */
@@ -96,6 +102,10 @@ struct ledger_request {
     /* Of the nearest stored question: -1 when nobody looked for one. */
     double cache_cosine, cache_probability;
     const char *purpose; /* "serve": a client's; of weir's own: as the role of its attempts */
+    /* Names the conversation within its ledger: a hash of tenant, system prompt and first question
+     * (router/affinity.h); 0: not known. */
+    uint64_t conversation;
+    const char *cap; /* the daily cap that its cost counts in (router/spends.h); "": none */
 };
 
 struct ledger_record;

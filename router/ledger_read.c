@@ -94,7 +94,8 @@ const char ledger_attempts_sql[] =
     "SELECT seq, role, started_wall_us, model, upstream_model, backend, endpoint, outcome,"
     " http_status, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,"
     " reasoning_tokens, usage_source, cost_nanousd, price_version, first_byte_us, duration_us,"
-    " served, confidence, verdict FROM attempt_rows WHERE request = ? ORDER BY seq";
+    " served, confidence, verdict, judged_tokens, validators, validated_milli FROM attempt_rows "
+    "WHERE request = ? ORDER BY seq";
 const char ledger_decisions_sql[] =
     "SELECT step, kind, mode, context, candidates, chosen, propensity, success_nanousd, beliefs,"
     " reason FROM decisions WHERE request = ? ORDER BY step";
@@ -133,6 +134,8 @@ void ledger_read_request(struct ledger_row *r, struct ledger_request *q)
     q->purpose = text(r);
     q->cache_cosine = real_or_none(r);
     q->cache_probability = real_or_none(r);
+    q->conversation = (uint64_t)ledger_row_number(r); /* NULL: 0 */
+    q->cap = text(r);
 }
 
 static enum usage_source source_of(const char *name)
@@ -166,6 +169,9 @@ void ledger_read_attempt(struct ledger_row *r, void *to)
     a->served = ledger_row_number(r) != 0;
     a->confidence = real_or_none(r);
     a->verdict = text(r);
+    a->judged_tokens = (int32_t)number_or_none(r);
+    a->validators = (uint64_t)ledger_row_number(r); /* NULL: 0 */
+    a->validated_milli = (int32_t)number_or_none(r);
 }
 
 void ledger_read_decision(struct ledger_row *r, void *to)
@@ -281,6 +287,36 @@ static enum err find_request(struct ledger_reader *r, const char *request_id, co
     }
     sqlite3_finalize(stmt);
     return rc == SQLITE_ROW ? ERR_OK : ERR_NOT_FOUND;
+}
+
+enum err ledger_reader_spend(struct ledger_reader *r, int64_t since_day,
+                             void (*visit)(void *ctx, const struct ledger_spend *s), void *ctx,
+                             struct err_text *t)
+{
+    static const char sql[] = "SELECT day, tenant, cap, cost_nanousd FROM spend WHERE day >= ?";
+    sqlite3_stmt *stmt;
+    struct arena names;
+    enum err err = ledger_prepare(r, sql, &stmt, t);
+    int rc;
+
+    if (err != ERR_OK)
+        return err;
+    sqlite3_bind_int64(stmt, 1, since_day);
+    arena_init(&names, 4096);
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct ledger_row row = {.stmt = stmt, .arena = &names};
+        struct ledger_spend s = {.day = ledger_row_number(&row)};
+        s.tenant = text(&row);
+        s.cap = text(&row);
+        s.cost = ledger_row_number(&row);
+        visit(ctx, &s);
+        arena_clear(&names);
+    }
+    arena_clear(&names);
+    if (rc != SQLITE_DONE)
+        return fail(r, stmt, t);
+    sqlite3_finalize(stmt);
+    return ERR_OK;
 }
 
 static enum err find_checks(struct ledger_reader *r, struct ledger_story *s, struct err_text *t)

@@ -1,4 +1,5 @@
-/* The ledger read by somebody else than its writer: what `weir why` tells. Opens the file
+/* The ledger read by somebody else than its writer: what `weir why` tells, and what was
+ * spent before this process began. Opens the file
  * read-only, beside a running weir or without one. One thread. */
 #ifndef ROUTER_LEDGER_READ_H
 #define ROUTER_LEDGER_READ_H
@@ -30,6 +31,17 @@ struct ledger_story {
  * The newest request of all when the id is NULL. */
 enum err ledger_reader_story(struct ledger_reader *r, const char *request_id, const char *tenant,
                              struct arena *a, struct ledger_story *out,
+                             struct err_text *t) MUST_CHECK;
+
+/* What requests of a tenant cost on a day, those among them that count in a daily cap apart. */
+struct ledger_spend {
+    int64_t day;              /* since 1970, UTC, of when they were received */
+    const char *tenant, *cap; /* "": none; valid during the visit */
+    nanousd cost;
+};
+/* Visits all sums of that day and later ones. ERR_INTERNAL with t. */
+enum err ledger_reader_spend(struct ledger_reader *r, int64_t since_day,
+                             void (*visit)(void *ctx, const struct ledger_spend *s), void *ctx,
                              struct err_text *t) MUST_CHECK;
 
 #endif

@@ -21,7 +21,7 @@ struct ledger_row {
     "id, request_id, received_wall_us, api, requested_model, tenant, route, policy_version,"       \
     " served_model, stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class," \
     " class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd, purpose,"         \
-    " cache_cosine, cache_probability"
+    " cache_cosine, cache_probability, conversation, cap"
 extern const char ledger_attempts_sql[], ledger_decisions_sql[]; /* of a request's row id */
 extern const char ledger_outcomes_sql[];                         /* of a request id and a tenant */
 

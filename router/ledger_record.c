@@ -17,7 +17,8 @@
     F((r)->class_name)                                                                             \
     F((r)->class_tier)                                                                             \
     F((r)->cache)                                                                                  \
-    F((r)->purpose)
+    F((r)->purpose)                                                                                \
+    F((r)->cap)
 #define ATTEMPT_STRINGS(F, a)                                                                      \
     F((a)->role)                                                                                   \
     F((a)->model)                                                                                  \

@@ -152,6 +152,33 @@ static const char *const upgrades[] = {
     "         total(cost_nanousd) / 1e6 / nullif(total(value_milli), 0) AS usd_per_success\n"
     "  FROM request_outcomes GROUP BY route, class;\n"
     "PRAGMA user_version = 5;\n",
+    /* 6: which conversation a request belongs to (NULL: not known); what validators said of an
+     * answer, and how much of it was judged (NULL: nobody looked); what was spent by day (since
+     * 1970, UTC), tenant and daily cap, kept by the writer. Of older rows the newest month is
+     * summed up, which is as far back as budgets look; a row counts with a million USD at most,
+     * because sum() fails when it overflows. */
+    "ALTER TABLE requests ADD COLUMN conversation INTEGER;\n"
+    "ALTER TABLE requests ADD COLUMN cap TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE attempt_rows ADD COLUMN judged_tokens INTEGER;\n"
+    "ALTER TABLE attempt_rows ADD COLUMN validators INTEGER;\n"
+    "ALTER TABLE attempt_rows ADD COLUMN validated_milli INTEGER;\n"
+    "DROP VIEW attempts;\n"
+    "CREATE VIEW attempts AS\n"
+    "  SELECT r.request_id, a.* FROM attempt_rows AS a JOIN requests AS r ON r.id = a.request;\n"
+    "CREATE TABLE spend (\n"
+    "  day INTEGER NOT NULL,\n"
+    "  tenant TEXT NOT NULL,\n"
+    "  cap TEXT NOT NULL,\n"
+    "  cost_nanousd INTEGER NOT NULL,\n"
+    "  PRIMARY KEY (day, tenant, cap)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "INSERT INTO spend\n"
+    "  SELECT received_wall_us / 86400000000, tenant, '', sum(min(cost_nanousd, "
+    "1000000000000000))\n"
+    "  FROM requests WHERE cost_nanousd > 0 AND received_wall_us >=\n"
+    "      (SELECT max(received_wall_us) FROM requests) - 32 * 86400000000\n"
+    "  GROUP BY 1, 2;\n"
+    "PRAGMA user_version = 6;\n",
 };
 _Static_assert(sizeof upgrades / sizeof upgrades[0] == LEDGER_SCHEMA_VERSION - 1,
                "a step per version");

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include "base/err.h"
 
-#define LEDGER_SCHEMA_VERSION 5
+#define LEDGER_SCHEMA_VERSION 6
 
 /* Creates the schema in an empty database, or brings an older one up to date, in one transaction.
  * false with t: a newer weir wrote it, it is something else, or SQLite's reason. */

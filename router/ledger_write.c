@@ -7,25 +7,31 @@ static const char insert_request_sql[] =
     "policy_version, served_model,"
     " stream, status, outcome, attempts, cost_nanousd, ttft_us, duration_us, class, "
     "class_confidence, class_tier, class_us, cache, cache_entry, saved_nanousd, "
-    "purpose, cache_cosine, cache_probability)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "purpose, cache_cosine, cache_probability, conversation, cap)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_attempt_sql[] =
     "INSERT INTO attempt_rows (request, seq, role, started_wall_us, model, upstream_model, "
     "backend, endpoint, outcome,"
     " http_status, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, "
     "reasoning_tokens, usage_source,"
-    " cost_nanousd, price_version, first_byte_us, duration_us, served, confidence, verdict)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    " cost_nanousd, price_version, first_byte_us, duration_us, served, confidence, verdict,"
+    " judged_tokens, validators, validated_milli)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_decision_sql[] =
     "INSERT INTO decisions (request, step, kind, mode, context, candidates, chosen, propensity,"
     " success_nanousd, beliefs, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?)";
 static const char insert_outcome_sql[] =
     "INSERT INTO outcomes (request_id, tenant, route, class, model, source, value_milli,"
     " weight_milli, said_wall_us, booked_wall_us, note) VALUES (?,?,?,?,?,?,?,?,?,?,?)";
+/* Saturates: two sums at their greatest must not overflow, which STRICT would refuse for ever. */
+static const char insert_spend_sql[] =
+    "INSERT INTO spend (day, tenant, cap, cost_nanousd) VALUES (?,?,?,min(?, 4000000000000000000))"
+    " ON CONFLICT DO UPDATE SET cost_nanousd ="
+    " min(cost_nanousd, 4000000000000000000) + excluded.cost_nanousd";
 
 static const char *const statement_sql[LEDGER_STATEMENTS] = {
     "BEGIN IMMEDIATE",  insert_request_sql, insert_attempt_sql, insert_decision_sql,
-    insert_outcome_sql, "COMMIT",           "ROLLBACK"};
+    insert_outcome_sql, insert_spend_sql,   "COMMIT",           "ROLLBACK"};
 
 int ledger_statements_prepare(struct ledger_statements *s, sqlite3 *db)
 {
@@ -84,6 +90,16 @@ static void bind_unless_negative(struct binder *b, int64_t v)
         sqlite3_bind_int64(b->stmt, b->column, v);
 }
 
+/* Hashes: 0 is none. */
+static void bind_unless_zero(struct binder *b, uint64_t v)
+{
+    ++b->column;
+    if (v == 0)
+        sqlite3_bind_null(b->stmt, b->column);
+    else
+        sqlite3_bind_int64(b->stmt, b->column, (int64_t)v);
+}
+
 /* Of a share below zero nobody knows, nor of one that is no number. */
 static void bind_share(struct binder *b, double v)
 {
@@ -123,7 +139,24 @@ static int insert_request(struct ledger_statements *s, const struct ledger_reque
     bind_text(&b, r->purpose);
     bind_share(&b, r->cache_cosine);
     bind_share(&b, r->cache_probability);
+    bind_unless_zero(&b, r->conversation);
+    bind_text(&b, r->cap);
     return ledger_statement_run(s, LEDGER_INSERT_REQUEST);
+}
+
+#define DAY_US INT64_C(86400000000)
+
+static int insert_spend(struct ledger_statements *s, const struct ledger_request *r)
+{
+    struct binder b = {.stmt = s->of[LEDGER_INSERT_SPEND]};
+
+    if (r->cost <= 0)
+        return SQLITE_OK;
+    bind_int(&b, r->received_wall_us / DAY_US);
+    bind_text(&b, r->tenant);
+    bind_text(&b, r->cap);
+    bind_int(&b, r->cost);
+    return ledger_statement_run(s, LEDGER_INSERT_SPEND);
 }
 
 static int insert_attempt(struct ledger_statements *s, int64_t request,
@@ -151,6 +184,9 @@ static int insert_attempt(struct ledger_statements *s, int64_t request,
     bind_int(&b, a->served);
     bind_share(&b, a->confidence);
     bind_text(&b, a->verdict);
+    bind_unless_negative(&b, a->confidence >= 0 ? a->judged_tokens : -1);
+    bind_unless_zero(&b, a->validators);
+    bind_unless_negative(&b, a->validators ? a->validated_milli : -1);
     return ledger_statement_run(s, LEDGER_INSERT_ATTEMPT);
 }
 _Static_assert(TOK_INPUT == 0 && TOK_CACHED_INPUT == 1 && TOK_CACHE_WRITE == 2 && TOK_OUTPUT == 3 &&
@@ -207,6 +243,8 @@ int ledger_record_insert(const struct ledger_record *rec, struct ledger_statemen
         rc = insert_attempt(s, request, &rec->attempts[i]);
     for (size_t i = 0; i < rec->decision_count && rc == SQLITE_OK; i++)
         rc = insert_decision(s, request, &rec->decisions[i]);
+    if (rc == SQLITE_OK)
+        rc = insert_spend(s, &rec->request);
     *rows += 1 + (int64_t)(rec->attempt_count + rec->decision_count);
     return rc;
 }

@@ -33,7 +33,9 @@ struct attempt {
     unsigned scorer;     /* whose score it is */
     float *features;     /* CONFIDENCE_FEATURES, in the request's arena; NULL: it was not judged */
     int verdict_milli;   /* of validators, 0..1000; -1: none knew */
-    const char *refuted; /* why they refused it; NULL: they did not */
+    uint64_t validators; /* that looked at it: their fingerprint; 0: none */
+    int32_t judged_tokens; /* that its confidence is of; 0: the whole answer */
+    const char *refuted;   /* why they refused it; NULL: they did not */
     bool lost; /* a copy on a pooled connection that was closing: most likely never read */
 };
 

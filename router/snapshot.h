@@ -10,13 +10,12 @@
 #include "backends/wire/quirks.h"
 #include "backends/wire/wire.h"
 #include "policies/policy.h"
+#include "router/spends.h"
 
 /* Sent to Anthropic-like servers when neither the client nor the policy names a version. */
 #define SNAPSHOT_ANTHROPIC_VERSION "2023-06-01"
 
 struct cache;
-struct cache_caps;
-struct daily_cap;
 struct classifier;
 struct embedder;
 struct validate_set;
@@ -45,9 +44,7 @@ struct snapshot {
     _Atomic bool *refuses_logprobs;    /* owned; of each model: it did, when asked for them */
     struct validate_set **validators;  /* owned; of each route; NULL: it has none */
     struct cache *cache;               /* borrowed from control; NULL: no route uses one */
-    struct daily_cap *
-        *audit_caps; /* [route], borrowed from control; NULL where nothing is audited */
-    struct cache_caps *cache_caps; /* borrowed likewise: router/cache_audit.h */
+    struct snapshot_spends spends;     /* borrowed likewise: router/spends.h */
     /* private */
     _Atomic int refs;
     struct arena *arena;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pattern.h"
+#include "cache/htable.h"
 #include "policies/policy_url.h"
 
 /* One connection at a time is the usual case of a judge. */
@@ -83,6 +84,24 @@ static void prepare(struct validate_set *s, struct validate_rule *r)
     }
 }
 
+static uint64_t fingerprint_text(uint64_t h, struct slice s)
+{
+    return htable_hash_id(h ^ htable_hash_slice(s));
+}
+
+static uint64_t fingerprint_of(uint64_t h, const struct validate_rule *r)
+{
+    const struct policy_validator *how = r->how;
+
+    h = htable_hash_id(h + 1 + (uint64_t)how->kind);
+    h = fingerprint_text(h, r->schema);
+    h = fingerprint_text(h, slice_str(how->pattern ? how->pattern : ""));
+    h = fingerprint_text(h, slice_str(how->url ? how->url : ""));
+    for (size_t i = 0; i < how->argv_count; i++)
+        h = fingerprint_text(h, slice_str(how->argv[i]));
+    return h;
+}
+
 struct validate_set *validate_set_new(const struct policy_confidence *c)
 {
     struct validate_set *s;
@@ -94,7 +113,9 @@ struct validate_set *validate_set_new(const struct policy_confidence *c)
     for (; s->count < c->validator_count; s->count++) {
         s->rules[s->count].how = &c->validators[s->count];
         prepare(s, &s->rules[s->count]);
+        s->fingerprint = fingerprint_of(s->fingerprint, &s->rules[s->count]);
     }
+    s->fingerprint |= 1;
     return s;
 }
 

@@ -23,6 +23,9 @@ struct validate_set {
     struct arena arena;
     struct validate_rule rules[POLICY_MAX_VALIDATORS];
     size_t count;
+    /* Of what the rules look for, schemas of files included, in their order: two sets with the same
+     * one say the same of an answer, as far as programs and servers do. Never 0. */
+    uint64_t fingerprint;
 };
 
 /* NULL when the route has none. */

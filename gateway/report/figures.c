@@ -25,14 +25,20 @@ static double usd(nanousd v)
     return (double)v / (double)NANOUSD_PER_USD;
 }
 
+/* As sure as fewer requests would make it, by the design effect. */
+static struct interval rate_of(double successes, double n, double effect)
+{
+    return interval_rate(successes / effect, (n - successes) / effect, FIGURES_ALPHA);
+}
+
 static struct figures_class class_of(const struct traffic *t, int name, nanousd failure_price)
 {
     struct figures_class c = {.name = name};
-    struct interval_pairs pairs = {0};
+    struct interval_clusters costs = {.open = 0}, values = {.open = 0};
     double s;
 
     for (size_t i = 0; i < t->requests; i++) {
-        const struct traffic_request *q = &t->request[i];
+        const struct traffic_request *q = &t->request[t->by_cluster[i]];
         double value = traffic_value(q);
         if (name >= 0 && q->class != name)
             continue;
@@ -42,10 +48,12 @@ static struct figures_class class_of(const struct traffic *t, int name, nanousd 
             continue;
         c.resolved++;
         c.successes += value;
-        interval_pairs_add(&pairs, usd(q->cost), value);
+        interval_clusters_add(&costs, q->cluster, usd(q->cost), value);
+        interval_clusters_add(&values, q->cluster, value, 1);
     }
-    c.success = interval_rate(c.successes, (double)c.resolved - c.successes, FIGURES_ALPHA);
-    c.usd_per_success = interval_ratio(&pairs, FIGURES_ALPHA);
+    c.usd_per_success = interval_ratio(interval_clusters_end(&costs), FIGURES_ALPHA);
+    interval_clusters_end(&values);
+    c.success = rate_of(c.successes, (double)c.resolved, interval_clusters_effect(&values));
     s = c.success.value;
     c.effective_usd =
         c.successes > 0 ? c.usd_per_success.value + usd(failure_price) * (1 - s) / s : (double)NAN;
@@ -104,45 +112,48 @@ static int dearest_model(const struct traffic *t)
 /* Requests that were decided against those that stayed on the baseline, drawn at random. */
 static bool by_holdout(const struct traffic *t, struct figures_saving *s)
 {
-    struct interval_sums now = {0}, then = {0};
+    struct interval_arms arms = {.cluster = 0};
 
     for (size_t i = 0; i < t->requests; i++) {
-        const struct traffic_request *q = &t->request[i];
+        const struct traffic_request *q = &t->request[t->by_cluster[i]];
         if (q->decided && !(q->holdout && q->step[0].chosen != s->model))
-            interval_add(q->holdout ? &then : &now, (double)q->cost);
+            interval_arms_add(&arms, q->cluster, q->holdout ? ARM_THEN : ARM_NOW, (double)q->cost);
     }
-    if (then.n < MIN_HOLDOUT || now.n < 2)
+    s->n = (int64_t)arms.each.in_arm[ARM_THEN];
+    if (s->n < MIN_HOLDOUT || arms.each.in_arm[ARM_NOW] < 2)
         return false;
     s->basis = BASIS_HOLDOUT;
-    s->n = (int64_t)then.n;
-    s->share = interval_saving(&now, &then, FIGURES_ALPHA);
+    s->share = interval_saving(&arms, FIGURES_ALPHA);
     return true;
 }
 
-static struct interval saving_of(const struct interval_pairs *p)
+/* What was paid beside what the baseline would have cost, request by request. */
+static bool saving_of(struct interval_clusters *c, enum figures_basis basis, double min,
+                      struct figures_saving *s)
 {
+    const struct interval_pairs *p = interval_clusters_end(c);
     struct interval r = interval_ratio(p, FIGURES_ALPHA);
 
-    return (struct interval){1 - r.value, 1 - r.high, 1 - r.low};
+    if (c->each.n < min || !(c->each.y > 0))
+        return false;
+    s->basis = basis;
+    s->n = (int64_t)c->each.n;
+    s->share = (struct interval){1 - r.value, 1 - r.high, 1 - r.low};
+    return true;
 }
 
 /* Requests whose audit asked the baseline as well: what it really used and cost. */
 static bool by_audits(const struct traffic *t, struct figures_saving *s)
 {
-    struct interval_pairs p = {0};
+    struct interval_clusters c = {.open = 0};
 
     for (size_t i = 0; i < t->requests; i++) {
-        const struct traffic_request *q = &t->request[i];
+        const struct traffic_request *q = &t->request[t->by_cluster[i]];
         const struct traffic_answer *a = q->audit_count ? traffic_answer_of(t, q, s->model) : NULL;
         if (a)
-            interval_pairs_add(&p, (double)q->cost, (double)a->cost);
+            interval_clusters_add(&c, q->cluster, (double)q->cost, (double)a->cost);
     }
-    if (p.n < MIN_AUDITS || !(p.y > 0))
-        return false;
-    s->basis = BASIS_AUDITS;
-    s->n = (int64_t)p.n;
-    s->share = saving_of(&p);
-    return true;
+    return saving_of(&c, BASIS_AUDITS, MIN_AUDITS, s);
 }
 
 /* The served answers' own tokens at the baseline's price: as if it were as wordy as they. */
@@ -151,22 +162,17 @@ static bool by_prices(const struct traffic *t, const struct policy *policy,
 {
     const struct policy_model *m =
         policy ? policy_find_model(policy, slice_str(traffic_name(t, s->model))) : NULL;
-    struct interval_pairs p = {0};
+    struct interval_clusters c = {.open = 0};
 
     for (size_t i = 0; m && i < t->requests; i++) {
-        const struct traffic_request *q = &t->request[i];
+        const struct traffic_request *q = &t->request[t->by_cluster[i]];
         const struct traffic_answer *a = q->served >= 0 ? &q->answer[q->served] : NULL;
         if (a && !q->cached)
-            interval_pairs_add(&p, (double)q->cost,
-                               (double)policy_cost(policy_price_at(m, a->started_wall_us),
-                                                   &a->usage, a->duration_us));
+            interval_clusters_add(&c, q->cluster, (double)q->cost,
+                                  (double)policy_cost(policy_price_at(m, a->started_wall_us),
+                                                      &a->usage, a->duration_us));
     }
-    if (p.n < 2 || !(p.y > 0))
-        return false;
-    s->basis = BASIS_REPRICED;
-    s->n = (int64_t)p.n;
-    s->share = saving_of(&p);
-    return true;
+    return saving_of(&c, BASIS_REPRICED, 2, s);
 }
 
 static struct figures_saving saving(const struct traffic *t, const struct figures_options *o)

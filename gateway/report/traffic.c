@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "cache/htable.h"
 
+/* A conversation mostly lies within it. */
+#define BLOCK_US (INT64_C(10) * 60 * 1000000)
+
 void traffic_init(struct traffic *t)
 {
     *t = (struct traffic){.names = 0};
@@ -19,6 +22,7 @@ void traffic_clear(struct traffic *t)
         free(t->group[i]);
     free(t->name);
     free(t->request);
+    free(t->by_cluster);
     free(t->audit);
     arena_clear(&t->arena);
 }
@@ -102,6 +106,13 @@ static uint64_t key_of(const struct ledger_request *q)
 {
     return htable_hash_slice(slice_str(q->request_id)) ^
            htable_hash_slice(slice_str(q->tenant)) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static uint64_t cluster_of(const struct ledger_request *q)
+{
+    return q->conversation ? q->conversation
+                           : htable_hash_id((uint64_t)(q->received_wall_us / BLOCK_US)) ^
+                                 htable_hash_slice(slice_str(q->tenant));
 }
 
 static struct traffic_answer answer_from(struct traffic *t, const struct ledger_story *s,
@@ -223,6 +234,7 @@ void traffic_add(void *traffic, const struct ledger_story *s)
     q = &t->request[t->requests++];
     *q = (struct traffic_request){
         .key = key_of(r),
+        .cluster = cluster_of(r),
         .received_wall_us = r->received_wall_us,
         .duration_us = r->duration_us,
         .tenant = intern(t, r->tenant),
@@ -273,6 +285,22 @@ static void find_audits(const struct traffic *t, struct traffic_request *q)
     q->audit_count = (int32_t)low - q->audit;
 }
 
+static int by_cluster(const void *a, const void *b, void *traffic)
+{
+    const struct traffic *t = traffic;
+    uint64_t x = t->request[*(const size_t *)a].cluster, y = t->request[*(const size_t *)b].cluster;
+
+    return (x > y) - (x < y);
+}
+
+static void order_clusters(struct traffic *t)
+{
+    t->by_cluster = mem_zalloc(t->requests + 1, sizeof *t->by_cluster);
+    for (size_t i = 0; i < t->requests; i++)
+        t->by_cluster[i] = i;
+    qsort_r(t->by_cluster, t->requests, sizeof *t->by_cluster, by_cluster, t);
+}
+
 void traffic_end(struct traffic *t)
 {
     for (int i = 0; i < TRAFFIC_GROUPINGS; i++)
@@ -282,6 +310,7 @@ void traffic_end(struct traffic *t)
         qsort(t->audit, t->audits, sizeof *t->audit, by_key);
     for (size_t i = 0; i < t->requests; i++)
         find_audits(t, &t->request[i]);
+    order_clusters(t);
 }
 
 double traffic_value(const struct traffic_request *q)

@@ -43,7 +43,9 @@ struct traffic_step {
 };
 
 struct traffic_request {
-    uint64_t key; /* of tenant and request id */
+    uint64_t key;     /* of tenant and request id */
+    uint64_t cluster; /* of requests that may hang together: its conversation; where the ledger does
+                         not name one, ten minutes of its tenant */
     int64_t received_wall_us, duration_us;
     int tenant, route, class, model; /* model: as it was asked for */
     int served;                      /* answer, -1: none of a model */
@@ -66,6 +68,7 @@ struct traffic {
     int names, name_room;
     struct traffic_request *request;
     size_t requests, request_room;
+    size_t *by_cluster; /* [requests] of them, cluster by cluster, once traffic_end was called */
     struct traffic_audit *audit; /* by key */
     size_t audits, audit_room;
     struct traffic_group *group[TRAFFIC_GROUPINGS]; /* by cost, once traffic_end was called */

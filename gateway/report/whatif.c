@@ -7,10 +7,8 @@
 #include "gateway/report/whatif_int.h"
 #include "router/report/bootstrap.h"
 
-#define SEEDS        8 /* plays of a policy that leaves something to chance */
-#define ROUNDS       400
-#define CLUSTER_US   (INT64_C(10) * 60 * 1000000)
-#define MIN_CLUSTERS 20 /* below: each request by itself */
+#define SEEDS  8 /* plays of a policy that leaves something to chance */
+#define ROUNDS 400
 
 /* ---- routing ---- */
 
@@ -125,13 +123,12 @@ void whatif_sums_add(struct whatif_sums *s, const struct traffic_request *q, dou
         s->room = s->room ? 2 * s->room : 256;
         s->at = mem_resize(s->at, s->room, sizeof *s->at);
     }
-    s->at[s->count++] = (struct whatif_sum){
-        .cluster = (uint64_t)(q->received_wall_us / CLUSTER_US) * 65536 + (unsigned)q->tenant,
-        .n = 1,
-        .cost = cost,
-        .resolved = resolved,
-        .resolved_cost = resolved ? resolved_cost : 0,
-        .success = resolved ? success : 0};
+    s->at[s->count++] = (struct whatif_sum){.cluster = q->cluster,
+                                            .n = 1,
+                                            .cost = cost,
+                                            .resolved = resolved,
+                                            .resolved_cost = resolved ? resolved_cost : 0,
+                                            .success = resolved ? success : 0};
 }
 
 static int by_cluster(const void *a, const void *b)
@@ -150,7 +147,7 @@ static void merge_clusters(struct whatif_sums *s)
         qsort(s->at, s->count, sizeof *s->at, by_cluster);
     for (size_t i = 0; i < s->count; i++)
         clusters += i == 0 || s->at[i].cluster != s->at[i - 1].cluster;
-    if (clusters < MIN_CLUSTERS)
+    if (clusters < INTERVAL_MIN_CLUSTERS)
         return;
     for (size_t i = 0; i < s->count; i++) {
         struct whatif_sum *into = kept ? &s->at[kept - 1] : NULL, *x = &s->at[i];

@@ -9,8 +9,8 @@
  *   preview      means of what was logged, per class and choice, without correction: it promises
  *                too much, and decides nothing.
  *
- * The ledger does not name conversations: intervals resample blocks of ten minutes of a tenant, in
- * which a conversation mostly lies. Costs are at the policy's prices. Success of decided requests
+ * Intervals resample conversations; requests of which the ledger names none, in blocks of ten
+ * minutes of a tenant. Costs are at the policy's prices. Success of decided requests
  * is that of resolved ones: feedback is taken to be missing at random given the class. Not played:
  * streams' holding back, validators, fall-backs after the cascade, deadlines. Single-threaded. */
 #ifndef GATEWAY_REPORT_WHATIF_H

@@ -41,7 +41,7 @@ struct plan_question whatif_question(const struct whatif_beliefs *b, const struc
 double whatif_cost(const struct whatif_play *w, const struct whatif_case *c, int arm,
                    const struct traffic_answer *a);
 
-/* Sums of one request into a cluster of ten minutes of its tenant. */
+/* Sums of one request into its cluster (traffic_request). */
 struct whatif_sums {
     struct whatif_sum {
         uint64_t cluster;

@@ -87,11 +87,17 @@ void interval_pairs_add(struct interval_pairs *s, double x, double y)
     s->xy += x * y;
 }
 
+/* Sum of squares of x - ratio y, whose sum is 0. */
+static double residuals(const struct interval_pairs *p, double ratio)
+{
+    return p->xx - 2 * ratio * p->xy + ratio * ratio * p->yy;
+}
+
 /* Of z = x - ratio y, whose mean is 0 at the ratio. */
 struct interval interval_ratio(const struct interval_pairs *s, double alpha)
 {
     double ratio = s->y > 0 ? s->x / s->y : (double)NAN, half;
-    struct interval_sums z = {s->n, 0, s->xx - 2 * ratio * s->xy + ratio * ratio * s->yy};
+    struct interval_sums z = {s->n, 0, residuals(s, ratio)};
 
     if (!(s->y > 0) || s->n < 2)
         return (struct interval){ratio, 0, (double)INFINITY};
@@ -99,18 +105,105 @@ struct interval interval_ratio(const struct interval_pairs *s, double alpha)
     return (struct interval){ratio, fmax(0, ratio - half), ratio + half};
 }
 
-struct interval interval_saving(const struct interval_sums *now, const struct interval_sums *then,
-                                double alpha)
-{
-    double ratio, variance_of_log, half;
+/* ---- clusters ---- */
 
-    if (now->n < 2 || then->n < 2 || !(then->x > 0))
+static void close_cluster(struct interval_clusters *c)
+{
+    if (c->parts > 0)
+        interval_pairs_add(&c->merged, c->x, c->y);
+    c->x = c->y = c->parts = 0;
+}
+
+void interval_clusters_add(struct interval_clusters *c, uint64_t cluster, double x, double y)
+{
+    interval_pairs_add(&c->each, x, y);
+    if (cluster != c->open)
+        close_cluster(c);
+    c->open = cluster;
+    c->x += x;
+    c->y += y;
+    c->parts++;
+}
+
+const struct interval_pairs *interval_clusters_end(struct interval_clusters *c)
+{
+    close_cluster(c);
+    return c->merged.n < INTERVAL_MIN_CLUSTERS ? &c->each : &c->merged;
+}
+
+double interval_clusters_effect(const struct interval_clusters *c)
+{
+    double ratio = c->each.x / c->each.y, alone = residuals(&c->each, ratio);
+
+    if (c->merged.n < INTERVAL_MIN_CLUSTERS || !(c->each.y > 0) || !(alone > 0))
+        return 1;
+    return fmax(1, residuals(&c->merged, ratio) / alone);
+}
+
+/* ---- two arms ---- */
+
+static void add_unit(struct interval_moments *m, const double unit[2 * INTERVAL_ARMS])
+{
+    m->units++;
+    for (int i = 0; i < 2 * INTERVAL_ARMS; i++) {
+        m->sum[i] += unit[i];
+        for (int j = 0; j < 2 * INTERVAL_ARMS; j++)
+            m->product[i][j] += unit[i] * unit[j];
+    }
+    for (int arm = 0; arm < INTERVAL_ARMS; arm++)
+        m->in_arm[arm] += unit[2 * arm + 1] > 0;
+}
+
+static void close_unit(struct interval_arms *a)
+{
+    if (a->open[1] > 0 || a->open[3] > 0)
+        add_unit(&a->merged, a->open);
+    for (int i = 0; i < 2 * INTERVAL_ARMS; i++)
+        a->open[i] = 0;
+}
+
+void interval_arms_add(struct interval_arms *a, uint64_t cluster, enum interval_arm arm, double x)
+{
+    double unit[2 * INTERVAL_ARMS] = {0};
+
+    unit[2 * arm] = x;
+    unit[2 * arm + 1] = 1;
+    add_unit(&a->each, unit);
+    if (cluster != a->cluster)
+        close_unit(a);
+    a->cluster = cluster;
+    a->open[2 * arm] += x;
+    a->open[2 * arm + 1]++;
+}
+
+/* The residual of log(mean now / mean then) is linear in a unit's sums: x / X - n / N of one arm
+ * less that of the other. */
+static double variance_of_log(const struct interval_moments *m)
+{
+    const double by[2 * INTERVAL_ARMS] = {1 / m->sum[0], -1 / m->sum[1], -1 / m->sum[2],
+                                          1 / m->sum[3]};
+    double v = 0;
+
+    for (int i = 0; i < 2 * INTERVAL_ARMS; i++)
+        for (int j = 0; j < 2 * INTERVAL_ARMS; j++)
+            v += by[i] * by[j] * m->product[i][j];
+    return fmax(0, v) * m->units / (m->units - 1);
+}
+
+struct interval interval_saving(struct interval_arms *a, double alpha)
+{
+    const struct interval_moments *m = &a->merged;
+    double ratio, half;
+
+    close_unit(a);
+    if (fmin(m->in_arm[ARM_NOW], m->in_arm[ARM_THEN]) < INTERVAL_MIN_CLUSTERS)
+        m = &a->each;
+    if (m->sum[1] < 2 || m->sum[3] < 2 || !(m->sum[2] > 0))
         return (struct interval){(double)NAN, -(double)INFINITY, 1};
-    ratio = now->x / now->n / (then->x / then->n);
+    ratio = m->sum[0] / m->sum[1] / (m->sum[2] / m->sum[3]);
     if (!(ratio > 0))
         return (struct interval){1 - ratio, -(double)INFINITY, 1};
-    variance_of_log =
-        variance(now) * now->n / (now->x * now->x) + variance(then) * then->n / (then->x * then->x);
-    half = sqrt(variance_of_log) * errors_wide(fmin(now->n, then->n), alpha);
+    half = sqrt(variance_of_log(m)) *
+           errors_wide(fmin(m->in_arm[ARM_NOW], m->in_arm[ARM_THEN]), alpha);
     return (struct interval){1 - ratio, 1 - ratio * exp(half), 1 - ratio * exp(-half)};
 }

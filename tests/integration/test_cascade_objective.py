@@ -245,6 +245,22 @@ def test_audits_end_with_their_budget(search, models):
     assert 0 < spent < 8 * 400_000
 
 
+def test_a_restart_is_no_new_budget(search, models):
+    policy = "accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 0.0003}"
+    spent = "SELECT coalesce(sum(cost_nanousd), 0) AS n, count(*) AS rows FROM requests WHERE cap = 'route/search'"
+    weir = search(policy)
+    ask(weir)
+    weirproc.wait_until(lambda: ledger(weir, spent)[0]["n"] >= 300_000, 10, "an audit")
+    weir.stop()
+    before = ledger(weir, spent)
+    assert before[0]["rows"] == 2 and before[0]["n"] == 400_000, "an answer and its grade"
+    weir = search(policy)
+    for _ in range(3):
+        ask(weir)
+    weir.stop()
+    assert ledger(weir, spent) == before and len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 4
+
+
 def test_a_canary_that_fails_is_taken_out(search):
     weir = search("objective: {failure_price: 0.00001}\n    explore: {canary: [{model: small, cap: 0.5, alpha: 0.05}], cold_start: 0.5}")
     searching(weir)

@@ -106,23 +106,66 @@ static void ratios_without_successes(void **state)
     assert_true(r.low >= 0 && r.high > 12);
 }
 
+/* Each request a cluster of its own, and the same in clusters of 20 that are all alike. */
+static struct interval_arms arms(double now, double then, int per_cluster)
+{
+    struct interval_arms a = {.cluster = 0};
+
+    for (int i = 0; i < 4000; i++) {
+        uint64_t cluster = (uint64_t)(i / per_cluster);
+        interval_arms_add(&a, cluster, ARM_NOW, now > 0 ? now + (double)(cluster % 10) : 0);
+        interval_arms_add(&a, cluster, ARM_THEN, then > 0 ? then + (double)(cluster % 7) : 0);
+    }
+    return a;
+}
+
 static void savings(void **state)
 {
-    struct interval_sums now = {0}, then = {0}, free_of_charge = {0};
-    struct interval s;
+    struct interval_arms a = arms(20, 95, 1), none = {.cluster = 0};
+    struct interval s = interval_saving(&a, 0.05), wide;
 
     (void)state;
-    for (int i = 0; i < 4000; i++) {
-        interval_add(&now, 20 + i % 10);
-        interval_add(&then, 95 + i % 10);
-        interval_add(&free_of_charge, 0);
-    }
-    s = interval_saving(&now, &then, 0.05);
-    near(s.value, 1 - 24.5 / 99.5, 1e-9);
+    near(s.value, 1 - 24.5 / 98, 1e-4);
     assert_true(s.low < s.value && s.value < s.high && s.high - s.low < 0.02);
-    assert_true(isnan(interval_saving(&now, &free_of_charge, 0.05).value));
-    near(interval_saving(&free_of_charge, &then, 0.05).value, 1, 0);
-    assert_true(interval_saving(&then, &now, 0.05).value < 0);
+    a = arms(20, 95, 20);
+    wide = interval_saving(&a, 0.05);
+    assert_true(wide.high - wide.low > 2.5 * (s.high - s.low));
+    a = arms(20, 95, 400); /* too few clusters: requests */
+    s = interval_saving(&a, 0.05);
+    assert_true(s.high - s.low < 0.02);
+    a = arms(20, 0, 1);
+    assert_true(isnan(interval_saving(&a, 0.05).value));
+    a = arms(0, 95, 1);
+    near(interval_saving(&a, 0.05).value, 1, 0);
+    a = arms(95, 20, 1);
+    assert_true(interval_saving(&a, 0.05).value < 0);
+    assert_true(isnan(interval_saving(&none, 0.05).value));
+}
+
+/* Of 200 conversations of 10 requests each, whose answers are all good or all bad. */
+static void a_cluster_is_one_observation(void **state)
+{
+    struct interval_clusters c = {.open = 0}, alone = {.open = 0}, none = {.open = 0};
+    struct interval wide, narrow;
+    struct rng rng;
+
+    (void)state;
+    rng_seed(&rng, 5);
+    for (uint64_t g = 0; g < 200; g++) {
+        bool good = rng_unit(&rng) < 0.5;
+        for (uint64_t i = 0; i < 10; i++) {
+            interval_clusters_add(&c, g, good, 1);
+            interval_clusters_add(&alone, 10 * g + i, good, 1);
+        }
+    }
+    wide = interval_ratio(interval_clusters_end(&c), 0.05);
+    narrow = interval_ratio(interval_clusters_end(&alone), 0.05);
+    near(wide.value, narrow.value, 1e-12);
+    assert_true(wide.high - wide.low > 2 * (narrow.high - narrow.low));
+    near(interval_clusters_effect(&c), 10, 1e-9);
+    near(interval_clusters_effect(&alone), 1, 1e-9);
+    assert_true(interval_clusters_end(&none)->n < 1);
+    near(interval_clusters_effect(&none), 1, 0);
 }
 
 static void clusters_that_hang_together_make_it_wider(void **state)
@@ -157,6 +200,7 @@ int main(void)
         cmocka_unit_test(means_hold_at_every_look),
         cmocka_unit_test(ratios_without_successes),
         cmocka_unit_test(savings),
+        cmocka_unit_test(a_cluster_is_one_observation),
         cmocka_unit_test(clusters_that_hang_together_make_it_wider),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

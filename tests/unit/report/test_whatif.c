@@ -114,7 +114,8 @@ static struct ledger_request request(const char *id, int64_t at_us, const char *
                                    .cache = "",
                                    .cache_cosine = -1,
                                    .cache_probability = -1,
-                                   .purpose = purpose};
+                                   .purpose = purpose,
+                                   .cap = ""};
 }
 
 static void label(struct ledger *l, const char *id, const struct answer *a)

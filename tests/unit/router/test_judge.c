@@ -2,7 +2,6 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include "base/rng.h"
-#include "router/daily_cap.h"
 #include "router/judge.h"
 
 static const struct {
@@ -99,30 +98,13 @@ static void any_bytes(void **state)
     }
 }
 
-static void a_day_has_its_budget(void **state)
-{
-    const int64_t day_us = INT64_C(86400000000), noon_us = 20000 * day_us + day_us / 2;
-    struct daily_cap c = {0};
-
-    (void)state;
-    assert_false(daily_cap_has_room(&c, 0, noon_us));
-    assert_true(daily_cap_has_room(&c, 100, noon_us));
-    daily_cap_book(&c, 60, noon_us);
-    assert_true(daily_cap_has_room(&c, 100, noon_us + 1));
-    daily_cap_book(&c, 60, noon_us + 2);
-    assert_false(daily_cap_has_room(&c, 100, noon_us + day_us / 2 - 1));
-    assert_true(daily_cap_has_room(&c, 121, noon_us + day_us / 2 - 1));
-    assert_true(daily_cap_has_room(&c, 100, noon_us + day_us / 2)); /* midnight */
-    daily_cap_book(&c, 100, noon_us + day_us / 2);
-    assert_false(daily_cap_has_room(&c, 100, noon_us + day_us));
-    assert_false(daily_cap_has_room(&c, 100, noon_us)); /* a clock that goes back gives nothing */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_texts_tell), cmocka_unit_test(what_vectors_tell),
-        cmocka_unit_test(what_a_model_says), cmocka_unit_test(any_bytes),
-        cmocka_unit_test(a_day_has_its_budget)};
+        cmocka_unit_test(what_texts_tell),
+        cmocka_unit_test(what_vectors_tell),
+        cmocka_unit_test(what_a_model_says),
+        cmocka_unit_test(any_bytes),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

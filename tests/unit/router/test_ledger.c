@@ -62,6 +62,7 @@ static struct ledger_record *record(const char *id, int attempts)
 {
     struct ledger_attempt rows[8];
     struct ledger_request r = {.request_id = id,
+                               .cap = "",
                                .received_wall_us = INT64_C(1795000000000000),
                                .api = "chat",
                                .requested_model = "auto",
@@ -82,6 +83,7 @@ static struct ledger_record *record(const char *id, int attempts)
                                .cache_cosine = 0.5,
                                .cache_probability = -1,
                                .purpose = "serve",
+                               .conversation = UINT64_MAX - 1,
                                .attempts = attempts,
                                .cost = 1500 * (int64_t)attempts,
                                .ttft_us = 12,
@@ -103,7 +105,10 @@ static struct ledger_record *record(const char *id, int attempts)
                                           .duration_us = 7,
                                           .served = i + 1 == attempts,
                                           .confidence = i + 1 == attempts ? 0.875 : -1,
-                                          .verdict = i + 1 == attempts ? "accepted" : ""};
+                                          .verdict = i + 1 == attempts ? "accepted" : "",
+                                          .judged_tokens = 24,
+                                          .validators = i + 1 == attempts ? UINT64_MAX : 0,
+                                          .validated_milli = 250};
     return ledger_record_new(&r, rows, (size_t)attempts, NULL, 0);
 }
 
@@ -181,13 +186,19 @@ static void a_record_is_stored_as_given(void **state)
                         "5|reported|1500|v|none|7|0|none|");
     assert_string_equal(ask("SELECT confidence||verdict FROM attempts WHERE seq = 2"),
                         "0.875accepted");
+    assert_string_equal(ask("SELECT group_concat(ifnull(judged_tokens, '?')||' '||"
+                            "ifnull(validators, '?')||' '||ifnull(validated_milli, '?')) "
+                            "FROM attempts"),
+                        "? ? ?,24 -1 250");
+    assert_string_equal(ask("SELECT conversation||cap FROM requests"), "-2");
+    assert_string_equal(ask("SELECT day||tenant||cap||cost_nanousd FROM spend"), "20775acme3000");
     assert_string_equal(ask("SELECT model||' '||attempts||' '||served||' '||printf('%.7f', "
                             "cost_usd) FROM spend_by_model"
                             " ORDER BY model"),
                         "big 1 1 0.0000015");
     assert_string_equal(ask("SELECT day||' '||tenant||' '||sum(attempts) FROM spend_by_day"),
                         "2026-11-18 acme 2");
-    assert_string_equal(ask("PRAGMA user_version"), "5");
+    assert_string_equal(ask("PRAGMA user_version"), "6");
     assert_string_equal(ask("PRAGMA journal_mode"), "wal");
     ledger_close(l);
 }
@@ -195,6 +206,7 @@ static void a_record_is_stored_as_given(void **state)
 static void records_without_attempts_and_with_unset_durations(void **state)
 {
     struct ledger_request r = {.request_id = "",
+                               .cap = "",
                                .api = "",
                                .requested_model = "",
                                .tenant = "",
@@ -259,6 +271,7 @@ static void the_cache_has_a_view_of_its_own(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct ledger_request r = {.request_id = "r",
+                                   .cap = "",
                                    .received_wall_us = INT64_C(1795000000000000),
                                    .api = "chat",
                                    .requested_model = "m",
@@ -287,6 +300,7 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
 {
     struct ledger_attempt a[3];
     struct ledger_request r = {.request_id = "r",
+                               .cap = "",
                                .api = "",
                                .requested_model = "",
                                .tenant = "",
@@ -356,6 +370,7 @@ static void decisions_and_outcomes(void **state)
          .reason = ""},
     };
     struct ledger_request r = {.request_id = "r1",
+                               .cap = "",
                                .received_wall_us = 1,
                                .api = "",
                                .requested_model = "",
@@ -419,6 +434,78 @@ static void decisions_and_outcomes(void **state)
     ledger_close(l);
 }
 
+#define FROM_6_TO_5                                                                                \
+    "DROP TABLE spend; ALTER TABLE requests DROP COLUMN conversation;"                             \
+    "ALTER TABLE requests DROP COLUMN cap; ALTER TABLE attempt_rows DROP COLUMN judged_tokens;"    \
+    "ALTER TABLE attempt_rows DROP COLUMN validators;"                                             \
+    "ALTER TABLE attempt_rows DROP COLUMN validated_milli; PRAGMA user_version = 5;"
+
+static struct ledger_record *paid(const char *tenant, const char *cap, int64_t day, nanousd cost)
+{
+    struct ledger_request r = {.request_id = "",
+                               .received_wall_us = day * INT64_C(86400000000) + 5,
+                               .api = "",
+                               .requested_model = "",
+                               .tenant = tenant,
+                               .route = "",
+                               .policy_version = "",
+                               .served_model = "",
+                               .outcome = "ok",
+                               .class_name = "",
+                               .class_tier = "",
+                               .cache = "",
+                               .purpose = "serve",
+                               .cap = cap,
+                               .cost = cost};
+    return ledger_record_new(&r, NULL, 0, NULL, 0);
+}
+
+static const char spend_sql[] = "SELECT group_concat(day||tenant||'/'||cap||' '||cost_nanousd) "
+                                "FROM (SELECT * FROM spend ORDER BY day, tenant, cap)";
+
+/* What was spent is known from before there was a sum of it: as far back as a budget may look. */
+static void a_file_without_spend_is_summed_up(void **state)
+{
+    struct ledger *l = open_ledger(10);
+    sqlite3 *db;
+    (void)state;
+    ledger_post(l, paid("a", "", 100, 7)); /* too long ago */
+    ledger_post(l, paid("a", "", 968, 1));
+    ledger_post(l, paid("a", "", 999, 5));
+    ledger_post(l, paid("b", "", 999, 30));
+    ledger_post(l, paid("a", "", 999, 6));
+    ledger_post(l, paid("a", "", 1000, 0));
+    ledger_post(l, paid("a", "", 1000, INT64_MAX)); /* absurd, and nothing overflows */
+    ledger_post(l, paid("a", "", 1000, INT64_MAX));
+    ledger_close(l);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, FROM_6_TO_5, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    l = open_ledger(10);
+    assert_string_equal(ask("PRAGMA user_version"), "6");
+    assert_string_equal(ask(spend_sql), "968a/ 1,999a/ 11,999b/ 30,1000a/ 2000000000000000");
+    assert_string_equal(ask("SELECT count(*)||' '||count(conversation) FROM requests"), "8 0");
+    ledger_close(l);
+}
+
+static void what_was_spent_is_summed(void **state)
+{
+    struct ledger *l = open_ledger(10);
+    (void)state;
+    ledger_post(l, paid("a", "", 9, 5));
+    ledger_post(l, paid("a", "route/x", 9, 70));
+    ledger_post(l, paid("", "", 9, 1));
+    ledger_post(l, paid("a", "", 9, 6));
+    ledger_post(l, paid("a", "", 10, 0)); /* cost nothing: no row */
+    for (int i = 0; i < 3; i++)
+        ledger_post(l, paid("a", "", 11, INT64_MAX)); /* the writer goes on */
+    ledger_post(l, paid("z", "", 11, 1));
+    assert_true(ledger_flush(l, 10000));
+    assert_string_equal(ask(spend_sql), "9/ 1,9a/ 11,9a/route/x 70,11a/ 8000000000000000000,"
+                                        "11z/ 1");
+    ledger_close(l);
+}
+
 /* A file as the first version of weir left it. */
 static void an_old_file_is_brought_up_to_date(void **state)
 {
@@ -432,7 +519,7 @@ static void an_old_file_is_brought_up_to_date(void **state)
                                   "DROP VIEW cost_per_success; DROP VIEW request_outcomes;"
                                   "DROP VIEW outcomes_now; DROP TABLE outcomes;"
                                   "DROP TABLE decisions;"
-                                  "ALTER TABLE attempt_rows DROP COLUMN confidence;"
+                                  "ALTER TABLE attempt_rows DROP COLUMN confidence;" FROM_6_TO_5
                                   "ALTER TABLE attempt_rows DROP COLUMN verdict;"
                                   "ALTER TABLE requests DROP COLUMN class;"
                                   "ALTER TABLE requests DROP COLUMN class_confidence;"
@@ -452,7 +539,7 @@ static void an_old_file_is_brought_up_to_date(void **state)
     l = open_ledger(10);
     ledger_post(l, record("new", 1));
     assert_true(ledger_flush(l, 10000));
-    assert_string_equal(ask("PRAGMA user_version"), "5");
+    assert_string_equal(ask("PRAGMA user_version"), "6");
     assert_string_equal(
         ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
             "ifnull(class_us, ':none')||cache||saved_nanousd||purpose||"
@@ -710,6 +797,8 @@ int main(void)
         TEST(closing_writes_what_is_queued_and_opening_goes_on),
         TEST(decisions_and_outcomes),
         TEST(an_old_file_is_brought_up_to_date),
+        TEST(a_file_without_spend_is_summed_up),
+        TEST(what_was_spent_is_summed),
         TEST(what_cannot_be_opened),
         TEST(a_read_only_file_is_refused),
         TEST(a_locked_database),

@@ -1,0 +1,111 @@
+/* Lists by name: there are few, and they are walked once per load. Control's thread. */
+#include "router/spends.h"
+
+#include <stdlib.h>
+#include "base/arena.h"
+#include "base/mem.h"
+#include "router/ledger_read.h"
+#include "router/snapshot.h"
+
+struct named_spend {
+    struct named_spend *next;
+    char *name;
+    struct spend spend;
+};
+
+static void clear_list(struct named_spend *first)
+{
+    while (first) {
+        struct named_spend *n = first;
+
+        first = n->next;
+        free(n->name);
+        free(n);
+    }
+}
+
+void spends_clear(struct spends *s)
+{
+    clear_list(s->tenants);
+    clear_list(s->caps);
+    *s = (struct spends){.tenants = NULL};
+}
+
+static struct spend *spend_of(struct named_spend **list, const char *name)
+{
+    struct named_spend *n = *list;
+
+    while (n && strcmp(n->name, name) != 0)
+        n = n->next;
+    if (n)
+        return &n->spend;
+    n = mem_zalloc(1, sizeof *n);
+    n->name = mem_strdup(slice_str(name));
+    n->spend.name = n->name;
+    n->next = *list;
+    *list = n;
+    return &n->spend;
+}
+
+/* ---- what the ledger has ---- */
+
+struct filling {
+    struct spends *to;
+    int64_t wall_us;
+};
+
+/* Of an earlier day of this month the day's page must not hear. */
+static void book_day(struct spend *s, int64_t day, nanousd cost, int64_t wall_us)
+{
+    struct spend_page *month = &s->page[SPEND_MONTH];
+
+    if (day >= spend_period_of(SPEND_DAY, wall_us)) {
+        spend_book(s, cost, wall_us);
+        return;
+    }
+    (void)spend_in(s, SPEND_MONTH, wall_us); /* turns the page */
+    atomic_fetch_add(&month->nanousd, cost);
+}
+
+static void visit(void *ctx, const struct ledger_spend *row)
+{
+    const struct filling *f = ctx;
+
+    if (row->tenant[0])
+        book_day(spend_of(&f->to->tenants, row->tenant), row->day, row->cost, f->wall_us);
+    if (row->cap[0])
+        book_day(spend_of(&f->to->caps, row->cap), row->day, row->cost, f->wall_us);
+}
+
+enum err spends_fill(struct spends *s, const char *ledger, int64_t wall_us, struct err_text *t)
+{
+    struct filling f = {s, wall_us};
+    struct ledger_reader *r = NULL;
+    int64_t month = spend_period_of(SPEND_MONTH, wall_us);
+    int64_t since_us = spend_period_begin_us(SPEND_MONTH, month);
+    enum err e = ledger_reader_open(ledger, &r, t);
+
+    if (e == ERR_OK)
+        e = ledger_reader_spend(r, spend_period_of(SPEND_DAY, since_us), visit, &f, t);
+    ledger_reader_close(r);
+    return e;
+}
+
+/* ---- for a snapshot ---- */
+
+void spends_serve(struct spends *s, struct snapshot *snap)
+{
+    const struct policy *p = snap->policy;
+    struct snapshot_spends *out = &snap->spends;
+
+    out->tenants = ARENA_ARRAY(snap->arena, struct spend *, p->tenant_count);
+    for (size_t i = 0; i < p->tenant_count; i++)
+        out->tenants[i] = spend_of(&s->tenants, p->tenants[i].name);
+    out->audits = ARENA_ARRAY(snap->arena, struct spend *, p->route_count);
+    for (size_t i = 0; i < p->route_count; i++)
+        if (p->routes[i].decide.audit.share > 0)
+            out->audits[i] =
+                spend_of(&s->caps, arena_printf(snap->arena, SPENDS_ROUTE "%s", p->routes[i].name));
+    out->cache_audits = spend_of(&s->caps, SPENDS_CACHE_AUDITS);
+    out->cache_judge = spend_of(&s->caps, SPENDS_CACHE_JUDGE);
+}

@@ -1,0 +1,149 @@
+/* router/spend and router/spends: days and months as the calendar has them, sums that begin anew,
+ * and what a ledger fills them with. */
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#include "policies/policy_load.h"
+#include "router/ledger.h"
+#include "router/snapshot.h"
+#include "router/spends.h"
+#include "tests/unit/policies/policy_fixture.h"
+
+#define KEY_A  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define KEY_B  "f3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define DAY_US INT64_C(86400000000)
+
+static int64_t at(int year, int month, int day)
+{
+    struct tm tm = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
+
+    return (int64_t)timegm(&tm) * 1000000;
+}
+
+static void months_are_those_of_the_calendar(void **state)
+{
+    (void)state;
+    for (int64_t day = 0; day < 200000; day++) { /* to the year 2517 */
+        time_t t = (time_t)(day * 86400);
+        struct tm tm;
+        gmtime_r(&t, &tm);
+        int64_t month = (tm.tm_year - 70) * 12 + tm.tm_mon;
+        assert_int_equal(spend_period_of(SPEND_MONTH, day * DAY_US + DAY_US - 1), month);
+        if (tm.tm_mday == 1)
+            assert_int_equal(spend_period_begin_us(SPEND_MONTH, month), day * DAY_US);
+    }
+    assert_int_equal(spend_period_of(SPEND_DAY, 3 * DAY_US - 1), 2);
+    assert_int_equal(spend_period_begin_us(SPEND_DAY, 2), 2 * DAY_US);
+}
+
+static void sums_begin_anew(void **state)
+{
+    struct spend s = {.name = NULL};
+    int64_t eve = at(2027, 2, 28);
+    (void)state;
+    spend_book(&s, 60, eve - DAY_US);
+    spend_book(&s, 7, eve);
+    assert_int_equal(spend_in(&s, SPEND_DAY, eve + DAY_US - 1), 7);
+    assert_int_equal(spend_in(&s, SPEND_MONTH, eve + DAY_US - 1), 67);
+    assert_int_equal(spend_in(&s, SPEND_DAY, eve + DAY_US), 0);
+    assert_int_equal(spend_in(&s, SPEND_MONTH, eve + DAY_US), 0);
+    spend_book(&s, 5, eve); /* a clock that goes back gives nothing */
+    assert_int_equal(spend_in(&s, SPEND_DAY, eve), 5);
+    assert_int_equal(spend_in(&s, SPEND_MONTH, eve + 2 * DAY_US), 5);
+}
+
+static const char policy_text[] = "version: 1\n"
+                                  "backends:\n"
+                                  "  s: {dialect: openai, url: \"http://127.0.0.1:9\"}\n"
+                                  "models:\n"
+                                  "  m: {backend: s, price: {input: 1, output: 1}}\n"
+                                  "  n: {backend: s, price: {input: 1, output: 1}}\n"
+                                  "tenants:\n"
+                                  "  acme: {keys: [{sha256: " KEY_A "}]}\n"
+                                  "  idle: {keys: [{sha256: " KEY_B "}]}\n"
+                                  "routes:\n"
+                                  "  - {name: plain, match: {model: m}, cascade: [m]}\n"
+                                  "  - {name: sound, match: {model: x}, cascade: [m, n], accept: "
+                                  "0.5, audit: {share: 1, judge: m}}\n";
+
+static void pay(struct ledger *l, const char *tenant, const char *cap, int64_t wall_us, nanousd usd)
+{
+    struct ledger_request r = {.request_id = "",
+                               .received_wall_us = wall_us,
+                               .api = "",
+                               .requested_model = "",
+                               .tenant = tenant,
+                               .route = "",
+                               .policy_version = "",
+                               .served_model = "",
+                               .outcome = "ok",
+                               .class_name = "",
+                               .class_tier = "",
+                               .cache = "",
+                               .purpose = "",
+                               .cap = cap,
+                               .cost = usd};
+    ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
+}
+
+static void write_ledger(const char *path, int64_t now)
+{
+    struct err_text t = {""};
+    struct ledger *l = ledger_open(path, 100, &t);
+
+    assert_non_null(l);
+    pay(l, "acme", "", now, 1);
+    pay(l, "acme", "route/sound", now + 1, 10);
+    pay(l, "acme", "cache/judge", now - DAY_US, 100); /* yesterday */
+    pay(l, "", "cache/audits", now, 1000);
+    pay(l, "acme", "", now - 20 * DAY_US, 10000); /* last month */
+    pay(l, "gone", "", now, 100000);
+    ledger_close(l);
+}
+
+static void a_ledger_fills_them(void **state)
+{
+    int64_t now = at(2027, 3, 15);
+    char dir[] = "/tmp/weir_spend_XXXXXX", path[64];
+    struct spends s = {.tenants = NULL};
+    struct arena arena;
+    struct snapshot snap = {.arena = &arena};
+    struct err_text t = {""};
+    (void)state;
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/ledger.sqlite", dir);
+    assert_int_equal(spends_fill(&s, path, now, &t), ERR_NOT_FOUND);
+    write_ledger(path, now);
+    assert_int_equal(spends_fill(&s, path, now, &t), ERR_OK);
+    snap.policy = fixture_load(policy_text);
+    arena_init(&arena, 1024);
+    spends_serve(&s, &snap);
+    struct spend *acme = snap.spends.tenants[0];
+    assert_int_equal(spend_in(acme, SPEND_DAY, now), 11);
+    assert_int_equal(spend_in(acme, SPEND_MONTH, now), 111);
+    assert_int_equal(spend_in(snap.spends.tenants[1], SPEND_MONTH, now), 0);
+    assert_null(snap.spends.audits[0]);
+    assert_int_equal(spend_in(snap.spends.audits[1], SPEND_DAY, now), 10);
+    assert_int_equal(spend_in(snap.spends.cache_audits, SPEND_DAY, now), 1000);
+    assert_int_equal(spend_in(snap.spends.cache_judge, SPEND_DAY, now), 0);
+    spend_book(acme, 5, now);
+    spends_serve(&s, &snap); /* a reload has the same sums */
+    assert_ptr_equal(snap.spends.tenants[0], acme);
+    assert_string_equal(snap.spends.audits[1]->name, "route/sound");
+    arena_clear(&arena);
+    policy_unref(snap.policy);
+    spends_clear(&s);
+    unlink(path);
+    rmdir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_ledger_fills_them),
+                                       cmocka_unit_test(months_are_those_of_the_calendar),
+                                       cmocka_unit_test(sums_begin_anew)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
