@@ -8,10 +8,12 @@
 
 #define ADMIN_CURSOR_BYTES 48
 
-/* kind: struct store_stat's; place: what a store_page_fn was given. */
-void admin_cursor_write(const char *kind, struct slice place, char out[static ADMIN_CURSOR_BYTES]);
-/* place: for store_scan, in room; "" begins. false: no cursor of such a store. */
-bool admin_cursor_read(const char *kind, struct slice word, char room[static ADMIN_CURSOR_BYTES],
-                       struct slice *place);
+/* kind: struct store_stat's; by_tag: of store_tagged, else of store_scan; place: what a
+ * store_page_fn was given. */
+void admin_cursor_write(const char *kind, bool by_tag, struct slice place,
+                        char out[static ADMIN_CURSOR_BYTES]);
+/* place: for such a call, in room; "" begins. false: no cursor of one of such a store. */
+bool admin_cursor_read(const char *kind, bool by_tag, struct slice word,
+                       char room[static ADMIN_CURSOR_BYTES], struct slice *place);
 
 #endif

@@ -2,17 +2,13 @@
  * event of its own: after every page of the store and every few removals the loop has its turn.
  * Called by cache.c and by the store's callbacks, on the cache thread.
  *
- *   PAGE    scan -> filter -> (pause) -> scan ... until `limit`, PAGES or the end
- *   REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) -> scan ...
- *   GET     get or find
- *   PUT     what is there? -> put -> (pause) -> the next ...
- *   WATCH   out of the trail, at once
- *   TUNE    out of the budgets, at once
- *   INSPECT the store is asked
- *   FLUSH   the scope's next generation, in the store and in memory
- *   DELETE  find -> remove
- *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one
- *   VECTOR  find -> the same entry with that vector -> likewise */
+ *   PAGE    scan (of a tag's entries where a tag is named) -> filter -> (pause) -> scan ... until
+ * `limit`, PAGES or the end REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) ->
+ * scan ... GET     get or find PUT     what is there? -> put -> (pause) -> the next ... WATCH   out
+ * of the trail, at once TUNE    out of the budgets, at once INSPECT the store is asked FLUSH   the
+ * scope's next generation, in the store and in memory DELETE  find -> remove MARK    find -> the
+ * same entry with other marks -> put -> it takes the place of the old one VECTOR  find -> the same
+ * entry with that vector -> likewise */
 #include "cache/admin_job.h"
 
 #include <stdlib.h>
@@ -132,9 +128,21 @@ static bool is_over(struct admin_run *r, enum err err)
 static void on_page(void *ctx, enum err err, const struct cache_fields *f, size_t n,
                     struct slice next);
 
+static bool is_by_tag(const struct admin_run *r)
+{
+    return r->job->filter.by & ADMIN_BY_TAG;
+}
+
 static void scan(struct admin_run *r)
 {
-    store_scan(r->c->store, r->place, on_page, r);
+    const struct admin_filter *f = &r->job->filter;
+    struct store_tag tag = {
+        .tag = f->tag, .scope = f->scope, .any_scope = !(f->by & ADMIN_BY_SCOPE)};
+
+    if (is_by_tag(r))
+        store_tagged(r->c->store, &tag, r->place, on_page, r);
+    else
+        store_scan(r->c->store, r->place, on_page, r);
 }
 
 /* Living: it may still be served, if nothing else forbids it. */
@@ -203,7 +211,7 @@ static void next_page(struct admin_run *r)
         return;
     }
     store_stat(r->c->store, &st);
-    admin_cursor_write(st.kind, r->last ? SLICE("") : r->place, j->next);
+    admin_cursor_write(st.kind, is_by_tag(r), r->last ? SLICE("") : r->place, j->next);
     finish(r, ERR_OK);
 }
 
@@ -265,7 +273,7 @@ static void start_pages(struct admin_run *r)
     struct store_stat st;
 
     store_stat(r->c->store, &st);
-    if (admin_cursor_read(st.kind, r->job->cursor, r->cursor_room, &r->place))
+    if (admin_cursor_read(st.kind, is_by_tag(r), r->job->cursor, r->cursor_room, &r->place))
         scan(r);
     else
         fail(r, ERR_BAD_REQUEST, "The cursor is none that this cache's store gave.");

@@ -7,3 +7,8 @@ unsigned store_bucket(struct slice scope)
 {
     return (unsigned)(htable_hash_slice(scope) % STORE_BUCKETS);
 }
+
+uint64_t store_home(struct slice scope)
+{
+    return htable_hash_slice(scope);
+}

@@ -36,10 +36,17 @@ struct store;
 
 /* All entries of a scope live in one bucket (one hash slot of a Redis cluster). */
 unsigned store_bucket(struct slice scope);
+/* The same for every process and in every file: beside a tag, where the entries of a scope lie. */
+uint64_t store_home(struct slice scope);
 
 struct store_ref {
     struct slice scope; /* copied by the call */
     uint64_t id;
+};
+
+struct store_tag {
+    struct slice tag, scope; /* copied by the call */
+    bool any_scope;          /* then `scope` says nothing */
 };
 
 enum store_change_kind {
@@ -109,8 +116,8 @@ struct store_ops {
     void (*put)(struct store *s, struct cache_entry *e, store_put_fn *fn, void *ctx);
     void (*del)(struct store *s, const struct store_ref *ref, store_done_fn *fn, void *ctx);
     void (*flush)(struct store *s, struct slice scope, store_done_fn *fn, void *ctx);
-    void (*tagged)(struct store *s, struct slice scope, struct slice tag, store_page_fn *fn,
-                   void *ctx);
+    void (*tagged)(struct store *s, const struct store_tag *tag, struct slice cursor,
+                   store_page_fn *fn, void *ctx);
     void (*scan)(struct store *s, struct slice cursor, store_page_fn *fn, void *ctx);
     void (*note)(struct store *s, struct slice name, struct slice value, store_done_fn *fn,
                  void *ctx);
@@ -163,12 +170,13 @@ static inline void store_flush(struct store *s, struct slice scope, store_done_f
 {
     s->ops->flush(s, scope, fn, ctx);
 }
-/* All with that tag (of one scope), on one page of at most STORE_MAX_IDS; next is not "" when there
- * are more: delete these and ask again. */
-static inline void store_tagged(struct store *s, struct slice scope, struct slice tag,
+/* A page of those with that tag, as store_scan gives pages, with cursors of its own. Looks at no
+ * others, however many are stored; what turns out not to carry the tag (any more) may be among
+ * them. */
+static inline void store_tagged(struct store *s, const struct store_tag *tag, struct slice cursor,
                                 store_page_fn *fn, void *ctx)
 {
-    s->ops->tagged(s, scope, tag, fn, ctx);
+    s->ops->tagged(s, tag, cursor, fn, ctx);
 }
 /* cursor: "" begins. */
 static inline void store_scan(struct store *s, struct slice cursor, store_page_fn *fn, void *ctx)

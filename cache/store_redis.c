@@ -3,16 +3,18 @@
  *
  *   <prefix>:{<bucket>}:e:<id>       hash: the entry (store_redis_fields.h)
  *                      :x:<exact>    string: the id that answers this question
- *                      :t:<scope>/<tag>  sorted set: ids by expiry
+ *                      :t:<tag>      sorted set: homes of scopes and ids, by expiry
  *                      :g            hash: #epoch of the data, #n records in the log, s:<scope>
  *                                    generations
  *                      :log          stream: put, del, flush; the newest LOG_RECORDS or so
  *   <prefix>:{note}:<name>           string: what was learned
  *
- * Everything but g, log and notes expires with its entry; nothing needs FLUSHDB or KEYS. All keys
- * of a bucket are in one hash slot. Lookups that are late several times in a row open the breaker:
- * then none is tried for a moment. Writes wait for the connection in a queue of HELD_PUTS and
- * HELD_BYTES; what does not fit is not stored. */
+ * Everything but g, log, notes and the sets of tags expires with its entry (a set that expired
+ * would be evicted before its entries, and then removal by tag would not find them; its members of
+ * the past go at the next put or look). Nothing needs FLUSHDB or KEYS. All keys of a bucket are in
+ * one hash slot. Lookups that are late several times in a row open the breaker: then none is tried
+ * for a moment. Writes wait for the connection in a queue of HELD_PUTS and HELD_BYTES; what does
+ * not fit is not stored. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -34,7 +36,7 @@
 #define LOG_RECORDS      "100000"
 #define SCAN_COUNT       "100"           /* lookups on the same connection wait for a page */
 #define PAGE_FIELDS      REDIS_FIELD_SUM /* without checksum and body */
-#define MAX_PAGE         4096
+#define TAGGED_COUNT     "100"           /* a small set comes as a whole */
 
 static struct store_redis *of(struct store *s)
 {
@@ -103,12 +105,9 @@ static void add_exact_key(struct redis_words *w, const struct store_redis *s, un
     redis_words_key(w, s, bucket, "x:", slice_str(hex));
 }
 
-static void add_tag_key(struct redis_words *w, const struct store_redis *s, struct slice scope,
-                        struct slice tag)
+static void add_home(struct redis_words *w, struct slice scope)
 {
-    char *name = arena_printf(&w->room, "%.*s/%.*s", SLICE_ARG(scope), SLICE_ARG(tag));
-
-    redis_words_key(w, s, store_bucket(scope), "t:", slice_str(name));
+    redis_words_format(w, "%016" PRIx64, store_home(scope));
 }
 
 static void add_fields(struct redis_words *w, size_t count)
@@ -424,7 +423,7 @@ static void send_put(struct put_call *p)
     add_exact_key(&w, s, bucket, f->exact);
     add_entry_key(&w, s, bucket, f->id);
     for (size_t i = 0; i < f->tag_count; i++)
-        add_tag_key(&w, s, f->scope, f->tags[i]);
+        redis_words_key(&w, s, bucket, "t:", f->tags[i]);
     redis_words_key(&w, s, bucket, "e:", SLICE(""));
     redis_words_add(&w, f->scope);
     redis_words_format(&w, "%" PRIu64, f->generation);
@@ -432,6 +431,8 @@ static void send_put(struct put_call *p)
     redis_words_format(&w, "%" PRId64, f->expires_ms);
     redis_words_add(&w, slice_str(s->writer));
     redis_words_add(&w, SLICE(LOG_RECORDS));
+    redis_words_key(&w, s, bucket, "t:", SLICE(""));
+    add_home(&w, f->scope);
     bool good = redis_fields_from(&fields, f);
     for (size_t i = 0; good && i < REDIS_FIELD_COUNT; i++) {
         redis_words_add(&w, slice_str(redis_field_keys[i]));
@@ -549,6 +550,8 @@ static void redis_del(struct store *st, const struct store_ref *ref, store_done_
     redis_words_format(&w, "%016" PRIx64, ref->id);
     redis_words_add(&w, slice_str(s->writer));
     redis_words_add(&w, SLICE(LOG_RECORDS));
+    redis_words_key(&w, s, bucket, "t:", SLICE(""));
+    add_home(&w, ref->scope);
     redis_link_call(s->calls, w.word, w.count, REDIS_WRITE_US, on_done, new_done(s, fn, ctx));
     redis_words_clear(&w);
 }
@@ -646,29 +649,63 @@ struct page_call {
     struct store_redis *s;
     store_page_fn *fn;
     void *ctx;
-    char cursor[32];
+    char cursor[32]; /* as the server gave it; "0": that was all */
     enum err err;
     size_t open, count;
-    bool sized;                            /* the last head is one of a body whose length follows */
-    struct cache_entry *entries[MAX_PAGE]; /* heads, references */
-    size_t body_bytes[MAX_PAGE];
+    bool sized;                   /* the last head is one of a body whose length follows */
+    struct cache_entry **entries; /* owned: heads, references */
+    size_t *body_bytes;           /* owned */
+    struct tag_walk *walk;        /* owned; NULL: a page of a scan */
 };
+
+/* Where a walk by tag has come to: every bucket it concerns has a set. */
+struct tag_walk {
+    unsigned bucket, last_bucket; /* the one at hand, and the last */
+    char home[17];                /* "" : of all scopes */
+    size_t tag_bytes;
+    char tag[];
+};
+
+/* The cursor of a walk by tag is that of ZSCAN (below 2^58: as large as its table) times
+ * STORE_BUCKETS, plus the bucket. */
+static void next_place(const struct page_call *p, char out[static 32])
+{
+    bool bucket_done = strcmp(p->cursor, "0") == 0;
+
+    out[0] = 0;
+    if (!p->walk)
+        snprintf(out, 32, "%s", bucket_done ? "" : p->cursor);
+    else if (!bucket_done)
+        snprintf(out, 32, "%" PRIu64,
+                 take_decimal(slice_str(p->cursor)) * STORE_BUCKETS + p->walk->bucket);
+    else if (p->walk->bucket < p->walk->last_bucket)
+        snprintf(out, 32, "%u", p->walk->bucket + 1);
+}
 
 static void end_page(struct page_call *p)
 {
     struct cache_fields *f = mem_zalloc(p->count + 1, sizeof *f);
-    bool last = strcmp(p->cursor, "0") == 0;
+    char next[32];
 
+    next_place(p, next);
     for (size_t i = 0; i < p->count; i++) {
         f[i] = p->entries[i]->f;
         f[i].body_bytes = p->body_bytes[i];
     }
-    p->fn(p->ctx, p->err, f, p->err == ERR_OK ? p->count : 0,
-          last || p->err ? SLICE("") : slice_str(p->cursor));
+    p->fn(p->ctx, p->err, f, p->err == ERR_OK ? p->count : 0, p->err ? SLICE("") : slice_str(next));
     for (size_t i = 0; i < p->count; i++)
         cache_entry_unref(p->entries[i]);
     free(f);
+    free(p->entries);
+    free(p->body_bytes);
+    free(p->walk);
     free(p);
+}
+
+static void make_room(struct page_call *p, size_t n)
+{
+    p->entries = mem_zalloc(n + 1, sizeof(struct cache_entry *));
+    p->body_bytes = mem_zalloc(n + 1, sizeof *p->body_bytes);
 }
 
 static void take_head(struct page_call *p, const struct redis_reply *r)
@@ -676,7 +713,7 @@ static void take_head(struct page_call *p, const struct redis_reply *r)
     struct slice value[REDIS_FIELD_COUNT];
     struct cache_entry *e;
 
-    if (!take_values(r, PAGE_FIELDS, value) || p->count == MAX_PAGE)
+    if (!take_values(r, PAGE_FIELDS, value))
         return;
     if (redis_fields_head(value, &e) == ERR_OK)
         p->entries[p->count++] = e;
@@ -740,7 +777,8 @@ static void on_scanned(void *ctx, enum err err, const struct redis_reply *r)
         struct slice cursor = redis_reply_text(redis_reply_at(r, 0));
         const struct redis_reply *keys = redis_reply_at(r, 1);
         snprintf(p->cursor, sizeof p->cursor, "%.*s", cursor.n < 31 ? (int)cursor.n : 31, cursor.p);
-        size_t n = redis_reply_count(keys) < MAX_PAGE ? redis_reply_count(keys) : MAX_PAGE;
+        size_t n = redis_reply_count(keys);
+        make_room(p, n);
         p->open = 2 * n;
         for (size_t i = 0; i < n; i++)
             ask_head(p, redis_reply_text(redis_reply_at(keys, i)));
@@ -777,35 +815,89 @@ static void redis_scan(struct store *st, struct slice cursor, store_page_fn *fn,
     redis_words_clear(&w);
 }
 
+static void ask_tagged(struct page_call *p);
+
+static void take_tagged(struct page_call *p, const struct redis_reply *r)
+{
+    struct slice cursor = redis_reply_text(redis_reply_at(r, 0));
+
+    snprintf(p->cursor, sizeof p->cursor, "%.*s", cursor.n < 20 ? (int)cursor.n : 20, cursor.p);
+    for (size_t i = 1; i < redis_reply_count(r); i++) {
+        const struct redis_reply *one = redis_reply_at(r, i);
+        size_t count = p->count;
+        if (redis_reply_count(one) != 2)
+            continue;
+        take_head(p, redis_reply_at(one, 0));
+        if (p->count > count)
+            p->body_bytes[count] = (size_t)redis_reply_integer(redis_reply_at(one, 1));
+    }
+}
+
 static void on_tagged(void *ctx, enum err err, const struct redis_reply *r)
 {
     struct page_call *p = ctx;
 
     if (err == ERR_OK)
         err = refusal(p->s, r);
+    if (err == ERR_OK && redis_reply_count(r) == 0)
+        err = ERR_OVERLOADED;
     p->err = err;
-    for (size_t i = 1; err == ERR_OK && i < redis_reply_count(r); i++)
-        take_head(p, redis_reply_at(r, i));
-    bool more =
-        err == ERR_OK && redis_reply_count(r) > 0 && redis_reply_integer(redis_reply_at(r, 0)) == 1;
-    snprintf(p->cursor, sizeof p->cursor, "%s", more ? "more" : "0");
+    if (err == ERR_OK && redis_reply_count(r) == 1 && !p->s->closing &&
+        slice_eq(redis_reply_text(redis_reply_at(r, 0)), SLICE("0")) &&
+        p->walk->bucket < p->walk->last_bucket) {
+        p->walk->bucket++; /* nobody of that bucket carries it */
+        snprintf(p->cursor, sizeof p->cursor, "0");
+        ask_tagged(p);
+        return;
+    }
+    if (err == ERR_OK) {
+        make_room(p, redis_reply_count(r));
+        take_tagged(p, r);
+    }
     end_page(p);
 }
 
-static void redis_tagged(struct store *st, struct slice scope, struct slice tag, store_page_fn *fn,
-                         void *ctx)
+static void ask_tagged(struct page_call *p)
 {
-    struct store_redis *s = of(st);
-    struct page_call *p = new_page(s, fn, ctx);
+    struct store_redis *s = p->s;
     struct redis_words w;
 
     begin_script(s, &w, SCRIPT_TAGGED, 1);
-    add_tag_key(&w, s, scope, tag);
-    redis_words_key(&w, s, store_bucket(scope), "e:", SLICE(""));
-    redis_words_format(&w, "%d", STORE_MAX_IDS);
+    redis_words_key(&w, s, p->walk->bucket, "t:", slice_make(p->walk->tag, p->walk->tag_bytes));
+    redis_words_key(&w, s, p->walk->bucket, "e:", SLICE(""));
+    redis_words_add(&w, slice_str(p->cursor));
+    redis_words_add(&w, slice_str(p->walk->home));
+    redis_words_add(&w, SLICE(TAGGED_COUNT));
     add_fields(&w, PAGE_FIELDS);
     redis_link_call(s->calls, w.word, w.count, SCAN_US, on_tagged, p);
     redis_words_clear(&w);
+}
+
+static struct tag_walk *new_walk(const struct store_tag *tag)
+{
+    struct tag_walk *w = mem_zalloc(1, sizeof *w + tag->tag.n + 1);
+
+    memcpy(w->tag, tag->tag.n ? tag->tag.p : "", tag->tag.n);
+    w->tag_bytes = tag->tag.n;
+    w->last_bucket = STORE_BUCKETS - 1;
+    if (!tag->any_scope) {
+        w->bucket = w->last_bucket = store_bucket(tag->scope);
+        snprintf(w->home, sizeof w->home, "%016" PRIx64, store_home(tag->scope));
+    }
+    return w;
+}
+
+static void redis_tagged(struct store *st, const struct store_tag *tag, struct slice cursor,
+                         store_page_fn *fn, void *ctx)
+{
+    struct page_call *p = new_page(of(st), fn, ctx);
+    uint64_t place = take_decimal(cursor);
+
+    p->walk = new_walk(tag);
+    if (cursor.n > 0 && tag->any_scope)
+        p->walk->bucket = (unsigned)(place % STORE_BUCKETS);
+    snprintf(p->cursor, sizeof p->cursor, "%" PRIu64, place / STORE_BUCKETS);
+    ask_tagged(p);
 }
 
 /* ---- how it is ---- */

@@ -22,24 +22,33 @@
     "    'n', redis.call('HINCRBY', g, '#n', 1), ...)\n"                                           \
     "end\n"
 
-/* KEYS g log x e tag...  ARGV prefix of e, scope, generation, id, expires_ms, writer, most, then
- * field, value ...  Returns {1, replaced id or ''}, or {0, generation}. */
+/* Entry e, of that id and of a scope of that home, is about to go: out of the sets of its tags. */
+#define REDIS_SCRIPT_UNTAG                                                                         \
+    "local function untag(t, home, e, id)\n"                                                       \
+    "  for tag in string.gmatch(redis.call('HGET', e, 'tags') or '', '[^\\n]+') do\n"              \
+    "    redis.call('ZREM', t .. tag, home .. id)\n"                                               \
+    "  end\n"                                                                                      \
+    "end\n"
+
+/* KEYS g log x e tag...  ARGV prefix of e, scope, generation, id, expires_ms, writer, most, prefix
+ * of tags, home, then field, value ...  Returns {1, replaced id or ''}, or {0, generation}. */
 #define REDIS_SCRIPT_PUT                                                                           \
     REDIS_SCRIPT_CURRENT                                                                           \
+    REDIS_SCRIPT_UNTAG                                                                             \
     "local gen = current(KEYS[1], ARGV[2])\n"                                                      \
     "if gen ~= ARGV[3] then return {0, gen} end\n"                                                 \
     "local old = redis.call('GET', KEYS[3])\n"                                                     \
     "if old == ARGV[4] then old = false end\n"                                                     \
-    "if old then redis.call('UNLINK', ARGV[1] .. old) end\n"                                       \
-    "redis.call('HSET', KEYS[4], unpack(ARGV, 8))\n"                                               \
+    "if old then\n"                                                                                \
+    "  untag(ARGV[8], ARGV[9], ARGV[1] .. old, old)\n"                                             \
+    "  redis.call('UNLINK', ARGV[1] .. old)\n"                                                     \
+    "end\n"                                                                                        \
+    "redis.call('HSET', KEYS[4], unpack(ARGV, 10))\n"                                              \
     "redis.call('PEXPIREAT', KEYS[4], ARGV[5])\n"                                                  \
     "redis.call('SET', KEYS[3], ARGV[4], 'PXAT', ARGV[5])\n"                                       \
     "for i = 5, #KEYS do\n"                                                                        \
-    "  redis.call('ZADD', KEYS[i], ARGV[5], ARGV[4])\n"                                            \
+    "  redis.call('ZADD', KEYS[i], ARGV[5], ARGV[9] .. ARGV[4])\n"                                 \
     "  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now() / 1000)\n"                            \
-    "  if redis.call('PEXPIRETIME', KEYS[i]) < tonumber(ARGV[5]) then\n"                           \
-    "    redis.call('PEXPIREAT', KEYS[i], ARGV[5])\n"                                              \
-    "  end\n"                                                                                      \
     "end\n"                                                                                        \
     "log(KEYS[1], KEYS[2], ARGV[7], 'op', 'put', 'id', ARGV[4], 'old', old or '',\n"               \
     "  'scope', ARGV[2], 'by', ARGV[6])\n"                                                         \
@@ -51,11 +60,14 @@
     "if not id then return false end\n"                                                            \
     "return redis.call('HMGET', ARGV[1] .. id, unpack(ARGV, 2))\n"
 
-/* KEYS g log e  ARGV prefix of x, id, writer, most.  Returns 1 when it was there. */
+/* KEYS g log e  ARGV prefix of x, id, writer, most, prefix of tags, home.  Returns 1 when it was
+ * there. */
 #define REDIS_SCRIPT_DEL                                                                           \
     REDIS_SCRIPT_CURRENT                                                                           \
+    REDIS_SCRIPT_UNTAG                                                                             \
     "local x = redis.call('HGET', KEYS[3], 'x')\n"                                                 \
     "if not x then return 0 end\n"                                                                 \
+    "untag(ARGV[5], ARGV[6], KEYS[3], ARGV[2])\n"                                                  \
     "redis.call('UNLINK', KEYS[3])\n"                                                              \
     "if redis.call('GET', ARGV[1] .. x) == ARGV[2] then redis.call('UNLINK', ARGV[1] .. x) end\n"  \
     "current(KEYS[1], '')\n"                                                                       \
@@ -80,15 +92,19 @@
     "for _, v in ipairs(redis.call('HGETALL', KEYS[1])) do r[#r + 1] = v end\n"                    \
     "return r\n"
 
-/* KEYS tag  ARGV prefix of e, most, field ...  Returns {1 when there may be more, values ...}. */
+/* KEYS tag  ARGV prefix of e, cursor of ZSCAN, home or '' for all, how many, field ...
+ * Returns {next cursor, {values, bytes of the body} ...}. A member whose entry was evicted goes. */
 #define REDIS_SCRIPT_TAGGED                                                                        \
-    "local ids = redis.call('ZRANGE', KEYS[1], 0, -1)\n"                                           \
-    "local r = {0}\n"                                                                              \
-    "for _, id in ipairs(ids) do\n"                                                                \
-    "  local e = ARGV[1] .. id\n"                                                                  \
-    "  if redis.call('EXISTS', e) == 0 then redis.call('ZREM', KEYS[1], id)\n"                     \
-    "  elseif #r > tonumber(ARGV[2]) then r[1] = 1 break\n"                                        \
-    "  else r[#r + 1] = redis.call('HMGET', e, unpack(ARGV, 3)) end\n"                             \
+    REDIS_SCRIPT_CURRENT                                                                           \
+    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now() / 1000)\n"                              \
+    "local found = redis.call('ZSCAN', KEYS[1], ARGV[2], 'MATCH', ARGV[3] .. '*',\n"               \
+    "  'COUNT', ARGV[4])\n"                                                                        \
+    "local r = {found[1]}\n"                                                                       \
+    "for i = 1, #found[2], 2 do\n"                                                                 \
+    "  local e = ARGV[1] .. string.sub(found[2][i], 17)\n"                                         \
+    "  if redis.call('EXISTS', e) == 1 then\n"                                                     \
+    "    r[#r + 1] = {redis.call('HMGET', e, unpack(ARGV, 5)), redis.call('HSTRLEN', e, 'r')}\n"   \
+    "  else redis.call('ZREM', KEYS[1], found[2][i]) end\n"                                        \
     "end\n"                                                                                        \
     "return r\n"
 

@@ -22,7 +22,7 @@
 #include "base/rng.h"
 #include "cache/generations.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define BATCH_WRITES   512
 #define TURN_CALLS     256 /* calls answered before the loop gets its turn */
 #define SWEEP_MS       1000
@@ -30,6 +30,15 @@
 #define LOG_ROWS       100000
 #define SAMPLE_ROWS    24  /* of which an eviction takes the least valuable */
 #define PAGE_ROWS      200 /* of a scan */
+
+/* Beside each entry with tags. home: of its scope (store_home), so that one scope's lie together
+ * and all scopes' one after the other. */
+#define TAGS_TABLE                                                                                 \
+    "CREATE TABLE tags (tag BLOB, home INTEGER, id INTEGER, PRIMARY KEY (tag, home, id))\n"        \
+    "  WITHOUT ROWID;\n"                                                                           \
+    "CREATE INDEX tags_by_id ON tags (id);\n"                                                      \
+    "CREATE TRIGGER untag AFTER DELETE ON entries WHEN old.tags > 0\n"                             \
+    "  BEGIN DELETE FROM tags WHERE id = old.id; END;\n"
 
 /* packed comes last: what an eviction looks at lies before it, on the row's first page. */
 static const char schema[] =
@@ -45,12 +54,7 @@ static const char schema[] =
     "  packed BLOB NOT NULL\n"
     ") STRICT;\n"
     "CREATE UNIQUE INDEX entries_by_exact ON entries (exact);\n"
-    "CREATE INDEX entries_by_expiry ON entries (expires_ms);\n"
-    "CREATE TABLE tags (scope BLOB, tag BLOB, id INTEGER, PRIMARY KEY (scope, tag, id))\n"
-    "  WITHOUT ROWID;\n"
-    "CREATE INDEX tags_by_id ON tags (id);\n"
-    "CREATE TRIGGER untag AFTER DELETE ON entries WHEN old.tags > 0\n"
-    "  BEGIN DELETE FROM tags WHERE id = old.id; END;\n"
+    "CREATE INDEX entries_by_expiry ON entries (expires_ms);\n" TAGS_TABLE
     "CREATE TABLE generations (scope BLOB PRIMARY KEY, generation INTEGER NOT NULL)\n"
     "  WITHOUT ROWID;\n"
     "CREATE TABLE log (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL,\n"
@@ -62,7 +66,16 @@ static const char schema[] =
     "INSERT INTO totals VALUES\n"
     "  (CAST(strftime('%s') AS INTEGER) * 1000000 + abs(random() % 1000000), 0, 0);\n"
     "PRAGMA application_id = 0x77656972;\n" /* "weir" */
-    "PRAGMA user_version = 1;\n";
+    "PRAGMA user_version = 2;\n";
+
+/* Tags lay by scope and tag in the first version. */
+static const char second_version[] = "DROP TRIGGER untag;\n"
+                                     "DROP INDEX tags_by_id;\n"
+                                     "ALTER TABLE tags RENAME TO tags_by_scope;\n" TAGS_TABLE
+                                     "INSERT INTO tags SELECT tag, home(scope), id"
+                                     " FROM tags_by_scope;\n"
+                                     "DROP TABLE tags_by_scope;\n"
+                                     "PRAGMA user_version = 2;\n";
 
 enum sql {
     BEGIN,
@@ -105,8 +118,9 @@ static const char *const sql_text[STATEMENTS] = {
     [INSERT] = "INSERT INTO entries VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8)",
     [DELETE] = "DELETE FROM entries WHERE id = ?1",
     [TAG] = "INSERT OR IGNORE INTO tags VALUES (?1, ?2, ?3)",
-    [TAGGED] = "SELECT e.id, e.packed FROM tags AS t JOIN entries AS e ON e.id = t.id"
-               " WHERE t.scope = ?1 AND t.tag = ?2 LIMIT ?3",
+    [TAGGED] = "SELECT t.id, e.packed, t.home FROM tags AS t CROSS JOIN entries AS e ON e.id = t.id"
+               " WHERE t.tag = ?1 AND (t.home, t.id) > (?2, ?3) AND t.home <= ?4"
+               " ORDER BY t.home, t.id LIMIT ?5",
     [SCAN] = "SELECT id, packed FROM entries WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SAMPLE] = "SELECT id, bytes, expires_ms, cost_nanousd, hits FROM entries"
                " WHERE id >= ?1 AND NOT pinned ORDER BY id LIMIT ?2",
@@ -153,7 +167,8 @@ struct call {
     size_t id_count;
     uint64_t ids[STORE_MAX_IDS];
     uint32_t hits;
-    struct slice scope, text, value; /* text: tag, cursor or name */
+    bool any_scope;                  /* of tagged */
+    struct slice scope, text, value; /* text: tag, name, or cursor of a scan; value: also cursor */
     char room[];
 };
 
@@ -417,8 +432,8 @@ static bool insert(struct store_sqlite *s, const struct cache_entry *e)
     bool good = run(s, INSERT);
     free(packed);
     for (size_t i = 0; good && i < e->f.tag_count; i++) {
-        bind_bytes(s, TAG, 1, e->f.scope);
-        bind_bytes(s, TAG, 2, e->f.tags[i]);
+        bind_bytes(s, TAG, 1, e->f.tags[i]);
+        bind_int(s, TAG, 2, (int64_t)store_home(e->f.scope));
         bind_int(s, TAG, 3, (int64_t)e->f.id);
         good = run(s, TAG);
     }
@@ -545,7 +560,7 @@ struct page {
     struct cache_fields fields[PAGE_ROWS];
     struct cache_entry *entries[PAGE_ROWS]; /* references, which the fields borrow from */
     size_t n;
-    uint64_t last;
+    uint64_t last, last_home; /* home: of a page by tag */
     bool more;
 };
 
@@ -558,6 +573,7 @@ static void read_page(struct store_sqlite *s, enum sql which, size_t limit, stru
         if (rows == limit - 1)
             p->more = true;
         p->last = column_id(s, which, 0);
+        p->last_home = which == TAGGED ? column_id(s, which, 2) : 0;
         if (cache_entry_unpack(column_bytes(s, which, 1), &e) != ERR_OK) {
             s->stat.bad_entries++;
             continue;
@@ -578,15 +594,27 @@ static void answer_page(struct call *c, struct page *p, struct slice next)
     free(p);
 }
 
+/* As bytes a cursor: the last that was given. */
+struct tag_place {
+    int64_t home, id;
+};
+
 static void do_tagged(struct store_sqlite *s, struct call *c)
 {
     struct page *p = mem_alloc(sizeof *p);
+    int64_t home = (int64_t)store_home(c->scope);
+    struct tag_place at = {c->any_scope ? INT64_MIN : home, INT64_MIN};
 
-    bind_bytes(s, TAGGED, 1, c->scope);
-    bind_bytes(s, TAGGED, 2, c->text);
-    bind_int(s, TAGGED, 3, STORE_MAX_IDS);
-    read_page(s, TAGGED, STORE_MAX_IDS, p);
-    answer_page(c, p, p->more ? SLICE("more") : SLICE(""));
+    if (c->value.n == sizeof at)
+        memcpy(&at, c->value.p, sizeof at);
+    bind_bytes(s, TAGGED, 1, c->text);
+    bind_int(s, TAGGED, 2, at.home);
+    bind_int(s, TAGGED, 3, at.id);
+    bind_int(s, TAGGED, 4, c->any_scope ? INT64_MAX : home);
+    bind_int(s, TAGGED, 5, PAGE_ROWS);
+    read_page(s, TAGGED, PAGE_ROWS, p);
+    at = (struct tag_place){(int64_t)p->last_home, (int64_t)p->last};
+    answer_page(c, p, p->more ? slice_make((const char *)&at, sizeof at) : SLICE(""));
 }
 
 static void do_scan(struct store_sqlite *s, struct call *c)
@@ -704,7 +732,7 @@ static void on_turn(evutil_socket_t fd, short what, void *ctx)
     s->in_turn = true;
     for (int i = 0; i < TURN_CALLS && !list_empty(&s->calls); i++) {
         struct call *c = CONTAINER_OF(s->calls.next, struct call, link);
-        bool is_page = c->kind == CALL_SCAN;
+        bool is_page = c->kind == CALL_SCAN || c->kind == CALL_TAGGED;
         list_remove(&c->link);
         perform(s, c);
         free_call(c);
@@ -804,10 +832,12 @@ static void sqlite_flush(struct store *s, struct slice scope, store_done_fn *fn,
     new_call(s, CALL_FLUSH, scope, SLICE(""), SLICE(""), ctx)->fn.done = fn;
 }
 
-static void sqlite_tagged(struct store *s, struct slice scope, struct slice tag, store_page_fn *fn,
-                          void *ctx)
+static void sqlite_tagged(struct store *s, const struct store_tag *tag, struct slice cursor,
+                          store_page_fn *fn, void *ctx)
 {
-    new_call(s, CALL_TAGGED, scope, tag, SLICE(""), ctx)->fn.page = fn;
+    struct call *c = new_call(s, CALL_TAGGED, tag->scope, tag->tag, cursor, ctx);
+    c->any_scope = tag->any_scope;
+    c->fn.page = fn;
 }
 
 static void sqlite_scan(struct store *s, struct slice cursor, store_page_fn *fn, void *ctx)
@@ -995,6 +1025,33 @@ static enum err fail(struct store_sqlite *s, const char *path, const char *what,
     return ERR_INTERNAL;
 }
 
+static bool run_script(struct store_sqlite *s, const char *script)
+{
+    return sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+           sqlite3_exec(s->db, script, NULL, NULL, NULL) == SQLITE_OK &&
+           sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static void home_of_value(sqlite3_context *ctx, int count, sqlite3_value **value)
+{
+    const char *scope = sqlite3_value_blob(value[0]);
+    size_t n = (size_t)sqlite3_value_bytes(value[0]);
+
+    (void)count;
+    sqlite3_result_int64(ctx, (int64_t)store_home(slice_make(scope, scope ? n : 0)));
+}
+
+static bool bring_to_second_version(struct store_sqlite *s)
+{
+    bool good = sqlite3_create_function(s->db, "home", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                                        home_of_value, NULL, NULL) == SQLITE_OK &&
+                run_script(s, second_version);
+
+    return sqlite3_create_function(s->db, "home", 1, SQLITE_UTF8, NULL, NULL, NULL, NULL) ==
+               SQLITE_OK &&
+           good;
+}
+
 static enum err make_schema(struct store_sqlite *s, const char *path, struct err_text *t)
 {
     int64_t version = select_int(s, "PRAGMA user_version"),
@@ -1009,10 +1066,10 @@ static enum err make_schema(struct store_sqlite *s, const char *path, struct err
         err_say(t, "%s: a database, but not one of weir's cache", path);
         return ERR_INTERNAL;
     }
-    if (version == 0 && (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-                         sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
-                         sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK))
+    if (version == 0 && !run_script(s, schema))
         return fail(s, path, "cannot be set up", t);
+    if (version == 1 && !bring_to_second_version(s))
+        return fail(s, path, "cannot be brought from an earlier version to this one", t);
     return ERR_OK;
 }
 

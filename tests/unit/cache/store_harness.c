@@ -74,7 +74,7 @@ static bool answered(struct store_harness *h)
 
 static void wait_answer(struct store_harness *h)
 {
-    if (!store_harness_until(h, answered, 10000))
+    if (!store_harness_until(h, answered, STORE_HARNESS_PATIENCE_MS))
         h->err = ERR_INTERNAL;
 }
 
@@ -165,28 +165,38 @@ enum err store_harness_flush(struct store_harness *h, const char *scope)
     return h->err;
 }
 
-size_t store_harness_scan(struct store_harness *h)
+/* tag: NULL: everything. */
+static size_t walk(struct store_harness *h, const struct store_tag *tag)
 {
-    char cursor[256];
-    size_t cursor_bytes = 0;
+    char room[256];
+    struct slice cursor = SLICE("");
 
     forget(h);
+    h->pages = 0;
     do {
         h->answered = false;
-        store_scan(h->store, slice_make(cursor, cursor_bytes), on_page, h);
+        if (tag)
+            store_tagged(h->store, tag, cursor, on_page, h);
+        else
+            store_scan(h->store, cursor, on_page, h);
         wait_answer(h);
-        cursor_bytes = buf_len(&h->bytes) < sizeof cursor ? buf_len(&h->bytes) : 0;
-        memcpy(cursor, buf_slice(&h->bytes).p, cursor_bytes);
-    } while (h->err == ERR_OK && cursor_bytes);
+        h->pages++;
+        cursor = slice_make(room, buf_len(&h->bytes) < sizeof room ? buf_len(&h->bytes) : 0);
+        memcpy(room, buf_slice(&h->bytes).p, cursor.n);
+    } while (h->err == ERR_OK && cursor.n);
     return h->page_count;
+}
+
+size_t store_harness_scan(struct store_harness *h)
+{
+    return walk(h, NULL);
 }
 
 size_t store_harness_tagged(struct store_harness *h, const char *scope, const char *tag)
 {
-    forget(h);
-    store_tagged(h->store, slice_str(scope), slice_str(tag), on_page, h);
-    wait_answer(h);
-    return h->page_count;
+    return walk(h, &(struct store_tag){.tag = slice_str(tag),
+                                       .scope = slice_str(scope ? scope : ""),
+                                       .any_scope = !scope});
 }
 
 enum err store_harness_note(struct store_harness *h, const char *name, const char *value)

@@ -4,6 +4,9 @@
 
 #include "cache/store.h"
 
+/* For what must come to be, however slow the machine. */
+#define STORE_HARNESS_PATIENCE_MS 60000
+
 struct store_harness {
     struct event_base *base;
     struct store *store;
@@ -15,7 +18,7 @@ struct store_harness {
     size_t count;
     struct buf bytes; /* value or cursor */
     uint64_t page_ids[4096];
-    size_t page_count;
+    size_t page_count, pages; /* pages: of the last walk */
     /* of all calls */
     struct store_change changes[4096]; /* without scopes */
     size_t change_count;
@@ -33,6 +36,7 @@ uint64_t store_harness_put(struct store_harness *h, struct cache_fields *f);
 enum err store_harness_del(struct store_harness *h, const char *scope, uint64_t id);
 enum err store_harness_flush(struct store_harness *h, const char *scope);
 size_t store_harness_scan(struct store_harness *h); /* all ids into page_ids */
+/* All with that tag into page_ids; scope NULL: of all. */
 size_t store_harness_tagged(struct store_harness *h, const char *scope, const char *tag);
 enum err store_harness_note(struct store_harness *h, const char *name, const char *value);
 const char *store_harness_recall(struct store_harness *h, const char *name); /* NULL: none */

@@ -282,6 +282,57 @@ static void removal_takes_what_it_matched(void **state)
     assert_int_equal(walk(NULL, seen, 1000, NULL), FEW);
 }
 
+/* By tag: only what carries it is looked at, whatever else is asked of it and however much there
+ * is; and all that does is found. */
+static void removal_by_tag_is_no_walk(void **state)
+{
+    unsigned char seen[FEW] = {0};
+    struct admin_filter tag = {.by = ADMIN_BY_TAG, .tag = SLICE("maths")};
+    struct admin_filter own = tag, large = tag;
+    struct admin_job *j;
+
+    (void)state;
+    NEED_STORE();
+    own.by |= ADMIN_BY_SCOPE;
+    own.scope = SLICE("acme");
+    large.by |= ADMIN_BY_MODEL;
+    large.model = SLICE("large");
+    for (int n = 0; n < FEW; n++) {
+        put("acme", n); /* every other one has it */
+        put("evil", n);
+        put("bulk", 2 * n + 1);
+        put("bulk", 2 * (n + FEW) + 1);
+        if (n % 100 == 99)
+            settle(4 * (size_t)n + 4);
+    }
+    j = page_job(ADMIN_PAGE, &own, "0", 100000);
+    j->count_only = true;
+    cache_harness_do(&h, j);
+    assert_int_equal(j->matched, FEW / 2);
+    assert_int_equal(j->looked_at, FEW / 2);
+    admin_job_free(j);
+    j = cache_harness_do(&h, page_job(ADMIN_REMOVE, &large, "0", 100000));
+    while (strcmp(j->next, "0") != 0) {
+        struct admin_job *further = page_job(ADMIN_REMOVE, &large, j->next, 100000);
+        further->looked_at = j->looked_at;
+        further->removed = j->removed;
+        admin_job_free(j);
+        j = cache_harness_do(&h, further);
+    }
+    assert_int_equal(j->removed, 2 * FEW / 6);
+    assert_in_range(j->looked_at, FEW, FEW + 200); /* what ZSCAN brings twice while sets shrink */
+    admin_job_free(j);
+    assert_int_equal(walk(&tag, seen, 1000, NULL), FEW - 2 * FEW / 6);
+    for (int n = 0; n < FEW; n++)
+        assert_int_equal(seen[n], n % 2 == 0 && n % 3 != 0);
+    assert_int_equal(cache_harness_remove_tag(&h, "acme", "maths"), FEW / 2 - FEW / 6);
+    assert_int_equal(walk(&tag, seen, 1000, NULL), FEW / 2 - FEW / 6);
+    assert_int_equal(walk(NULL, seen, 1000, NULL), 3 * FEW + FEW / 2 - FEW / 6);
+    j = cache_harness_do(&h, page_job(ADMIN_PAGE, &tag, "s0011223344556677", 10));
+    assert_int_equal(j->err, ERR_BAD_REQUEST); /* a cursor of another listing */
+    admin_job_free(j);
+}
+
 /* ---- single entries ---- */
 
 static struct admin_job *get(uint64_t id)
@@ -424,6 +475,7 @@ int main(void)
         IN_BOTH(pages_hold_all_while_others_write),
         IN_BOTH(filters_say_which),
         IN_BOTH(removal_takes_what_it_matched),
+        IN_BOTH(removal_by_tag_is_no_walk),
         IN_BOTH(marks_change_what_is_served),
         IN_BOTH(a_fresh_answer_ends_a_quarantine),
         IN_BOTH(what_is_not_there),

@@ -200,7 +200,7 @@ static void the_expired_leave(void **state)
     f.expires_ms = 1000;
     assert_int_not_equal(store_harness_put(&h, &f), 0);
     assert_int_not_equal(store_harness_put(&h, &g), 0);
-    assert_true(store_harness_until(&h, swept, 5000));
+    assert_true(store_harness_until(&h, swept, STORE_HARNESS_PATIENCE_MS));
 }
 
 static void notes(void **state)
@@ -239,6 +239,81 @@ static void the_log_since_a_mark(void **state)
     assert_int_equal(h.changes[1].id, first);
     assert_int_equal(h.changes[2].kind, STORE_FLUSH);
     buf_clear(&mark);
+}
+
+/* Every entry with a tag is found, of one scope or of all, on pages, and no others are looked at.
+ */
+static void tags_find_theirs(void **state)
+{
+    uint64_t ids[1000];
+    size_t of_tag = 0, of_first = 0;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        char scope[16];
+        snprintf(scope, sizeof scope, "tenant %d", i % 3);
+        struct cache_fields f = sample_fields(scope, i);
+        f.tags[0] = SLICE("a/b: \xc3\xa9");
+        f.tag_count = i % 2; /* "v1" nobody has */
+        ids[i] = store_harness_put(&h, &f);
+        assert_int_not_equal(ids[i], 0);
+        of_tag += f.tag_count;
+        of_first += f.tag_count && i % 3 == 0;
+    }
+    assert_int_equal(store_harness_tagged(&h, "tenant 0", "a/b: \xc3\xa9"), of_first);
+    assert_int_equal(store_harness_tagged(&h, NULL, "a/b: \xc3\xa9"), of_tag);
+    assert_true(h.pages > 1);
+    for (int i = 1; i < 1000; i += 2) {
+        size_t seen = 0;
+        for (size_t k = 0; k < h.page_count; k++)
+            seen += h.page_ids[k] == ids[i];
+        assert_int_equal(seen, 1);
+    }
+    assert_int_equal(store_harness_tagged(&h, NULL, "v1"), 0);
+    assert_int_equal(store_harness_tagged(&h, "tenant 0", "a/b"), 0);
+    assert_int_equal(store_harness_tagged(&h, "tenant", "0/a/b: \xc3\xa9"), 0);
+    for (int i = 0; i < 1000; i++)
+        if (i % 3)
+            assert_int_equal(store_harness_del(&h, i % 3 == 1 ? "tenant 1" : "tenant 2", ids[i]),
+                             ERR_OK);
+    assert_int_equal(store_harness_tagged(&h, NULL, "a/b: \xc3\xa9"), of_first);
+}
+
+/* A file of the first version: its tags lay by scope. */
+static void a_file_of_the_first_version(void **state)
+{
+    static const char back[] =
+        "DROP TRIGGER untag; DROP TABLE tags;"
+        "CREATE TABLE tags (scope BLOB, tag BLOB, id INTEGER, PRIMARY KEY (scope, tag, id))"
+        "  WITHOUT ROWID;"
+        "CREATE INDEX tags_by_id ON tags (id);"
+        "CREATE TRIGGER untag AFTER DELETE ON entries WHEN old.tags > 0"
+        "  BEGIN DELETE FROM tags WHERE id = old.id; END;"
+        "INSERT INTO tags SELECT CAST('acme' AS BLOB), CAST('maths' AS BLOB), id FROM entries;"
+        "PRAGMA user_version = 1;";
+    struct cache_fields f = sample_fields("acme", 1), g = sample_fields("acme", 2);
+    sqlite3 *db;
+
+    (void)state;
+    uint64_t id = store_harness_put(&h, &f);
+    assert_int_not_equal(store_harness_put(&h, &g), 0);
+    store_close(h.store);
+    h.store = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    for (int round = 0; round < 2; round++) {
+        struct store_options opt = store_harness_options(&h);
+        assert_int_equal(store_sqlite_open(&opt, path, &h.store, NULL), ERR_OK);
+        assert_int_equal(store_harness_tagged(&h, "acme", "maths"), 2);
+        assert_int_equal(store_harness_tagged(&h, NULL, "maths"), 2);
+        assert_int_equal(store_harness_tagged(&h, "other", "maths"), 0);
+        store_close(h.store);
+        h.store = NULL;
+    }
+    reopen_with(1000);
+    assert_int_equal(store_harness_del(&h, "acme", id), ERR_OK);
+    assert_int_equal(store_harness_tagged(&h, "acme", "maths"), 1);
 }
 
 /* Bytes that rot in the file are a miss, and gone. */
@@ -417,6 +492,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_walk_leaves_the_loop_its_turns),
         TEST(keeps_over_a_restart),
+        TEST(tags_find_theirs),
+        TEST(a_file_of_the_first_version),
         TEST(the_last_writer_wins),
         TEST(a_flush_stays),
         TEST(refuses_another_generation),
