@@ -22,6 +22,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 out=$root/build/test
 python=$root/.venv/bin/python
 jobs=$(nproc)
+at_once=$((jobs + (jobs + 1) / 2)) # tests: they wait about as much as they work
 
 setup=1
 steps=()
@@ -111,7 +112,7 @@ run_ctest() { # preset, further ctest options
     local status=0 around=()
     if [ "$preset" = tsan ]; then around=(fixed_addresses); fi
     # All output goes into the JUnit file: it says how many cases each program ran and how many it skipped.
-    "${around[@]}" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" \
+    "${around[@]}" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$at_once" \
         --test-output-size-passed 10000000 --test-output-size-failed 10000000 \
         --output-junit "$out/$preset-ctest.xml" "$@" >"$out/$preset-ctest.log" 2>&1 || status=$?
     if [ "$status" = 0 ]; then
