@@ -6,6 +6,7 @@
 #include "gateway/api_admin.h"
 #include "gateway/control.h"
 #include "gateway/json_put.h"
+#include "router/confidence.h"
 #include "router/decide/beliefs.h"
 #include "router/learner.h"
 
@@ -34,6 +35,17 @@ static json_t *price_json(const struct price *p)
     return o;
 }
 
+/* By feature; of features as they are scaled, one standard deviation each. */
+static json_t *coefficients_json(const struct scorer *s)
+{
+    json_t *o = json_object();
+
+    for (int i = 0; i < s->features; i++)
+        json_put(o, confidence_feature_name((enum confidence_feature)i), json_real(s->coef[i]));
+    json_put(o, "constant", json_real(s->coef[s->features]));
+    return o;
+}
+
 /* Who scores its answers; null: the default, which nobody fitted. Losses are of answers held out.
  */
 static json_t *scorer_json(const struct scorer_record *r)
@@ -48,6 +60,7 @@ static json_t *scorer_json(const struct scorer_record *r)
     json_put_int(o, "held_out_rows", r->held_rows);
     json_put(o, "held_out_log_loss", json_real(r->loss));
     json_put(o, "held_out_log_loss_before", json_real(r->loss_before));
+    json_put(o, "coefficients", coefficients_json(&r->scorer));
     return o;
 }
 

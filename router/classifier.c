@@ -369,11 +369,6 @@ bool classifier_suits(const struct classifier *c, const struct classifier_option
 
 /* ---- classifying ---- */
 
-bool classifier_has(const struct classifier *c, enum classifier_tier t)
-{
-    return c->tiers[t].present;
-}
-
 static bool ask_examples(const struct tier *tier, const float *embedding,
                          struct classification *out)
 {

@@ -58,7 +58,6 @@ void classifier_unref(struct classifier *c); /* NULL is fine */
  * by path, size and time of change. */
 bool classifier_suits(const struct classifier *c, const struct classifier_options *opt);
 
-bool classifier_has(const struct classifier *c, enum classifier_tier t);
 void classifier_static(const struct classifier *c, struct slice text, struct classification *out);
 /* embedding[dim] and features[2 * dim] of text, of the encoder that c was built with. */
 void classifier_full(const struct classifier *c, struct slice text, const float *embedding,

@@ -30,7 +30,7 @@ bool tool_id_allowed(const struct tool_id_rule *rule, struct slice id)
     return tool_id_fits(rule, id) && (rule->any || !slice_starts(id, SLICE(PREFIX)));
 }
 
-/* ---- there and back ---- */
+/* ---- mapping ---- */
 
 static struct slice encode(struct slice id, struct arena *a)
 {
@@ -47,31 +47,6 @@ static struct slice encode(struct slice id, struct arena *a)
     }
     if (held)
         out[n++] = base64url[bits << (6 - held) & 63];
-    return slice_make(out, n);
-}
-
-struct slice tool_id_restore(struct slice id, struct arena *a)
-{
-    struct slice code = slice_from(id, PREFIX_BYTES);
-    char *out;
-    size_t n = 0;
-    uint32_t bits = 0;
-    int held = 0;
-
-    if (!slice_starts(id, SLICE(PREFIX)))
-        return id;
-    out = arena_alloc(a, code.n + 1);
-    for (size_t i = 0; i < code.n; i++) {
-        const char *at = memchr(base64url, code.p[i], 64);
-        if (!at)
-            return id;
-        bits = bits << 6 | (uint32_t)(at - base64url);
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            out[n++] = (char)(bits >> held & 255);
-        }
-    }
     return slice_make(out, n);
 }
 

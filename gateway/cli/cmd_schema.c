@@ -1,5 +1,6 @@
 /* weir schema: the policy language for editors and for readers, from the table that the parser
  * uses. */
+#include "base/stats.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
@@ -9,8 +10,9 @@ static int schema(const struct cli_args *a)
 {
     struct buf text;
     buf_init(&text, OUT_BYTES);
-    enum err e =
-        cli_flag(a, "markdown") ? policy_reference_write(&text) : policy_schema_write(&text);
+    enum err e = cli_flag(a, "metrics")    ? stats_write_reference(&text)
+                 : cli_flag(a, "markdown") ? policy_reference_write(&text)
+                                           : policy_schema_write(&text);
     if (e == ERR_OK)
         out_slice(stdout, buf_slice(&text));
     else
@@ -31,6 +33,9 @@ const struct cli_command cmd_schema = {
             {.name = "markdown",
              .help =
                  "Write a reference in Markdown instead: each key with type, default and meaning."},
+            {.name = "metrics",
+             .help = "Write a reference in Markdown of what /metrics tells: each metric with type, "
+                     "labels and meaning."},
             {0},
         },
     .examples =

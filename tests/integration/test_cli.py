@@ -237,6 +237,7 @@ def test_schema(weir):
     schema = json.loads(ok(weir("schema")))
     assert "2020-12" in schema["$schema"] and "routes" in schema["properties"]
     assert "| " in ok(weir("schema", "--markdown"))
+    assert "| `weir_requests_total` | counter |" in ok(weir("schema", "--metrics"))
 
 
 def test_version(weir):

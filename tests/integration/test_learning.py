@@ -160,6 +160,7 @@ def test_one_replica_fits_a_scorer_for_all(replicas, upstream, redis):
     first, other = scorers(both[0])[0], scorers(both[1])[0]
     assert first == other and first["version"] > 0
     assert first["held_out_log_loss"] < first["held_out_log_loss_before"] - 0.2
+    assert {"q10", "constant"} < set(first["coefficients"])
     assert sorted(weir.metric('weir_learn_scorers_total{result="published"}') for weir in both) == [0, 1]
     status, got = feed(both[0], ask(both[0], "auto"), success=True)  # scored by it, and counted
     assert status == 200, got

@@ -415,11 +415,10 @@ static void test_tool_ids(void **state)
             assert_non_null(strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                    "0123456789_-",
                                    mapped.p[k]));
-        assert_true(slice_eq(tool_id_restore(mapped, &a), id));
+        for (size_t k = 0; k < i; k++)
+            assert_false(slice_eq(tool_id_map(&narrow, slice_str(other[k]), &a), mapped));
         assert_true(slice_eq(tool_id_map(&narrow, id, &a), mapped)); /* stable */
     }
-    assert_true(slice_eq(tool_id_restore(SLICE("call_1"), &a), SLICE("call_1")));
-    assert_true(slice_eq(tool_id_restore(SLICE("weir_?"), &a), SLICE("weir_?")));
     arena_clear(&a);
 }
 
