@@ -24,6 +24,7 @@
 #include "backends/upstream_int.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "base/mem.h"
 
 #define READ_BYTES  (64 * 1024)
@@ -182,18 +183,6 @@ static char *put(char *at, struct slice s)
     return at + s.n;
 }
 
-static char *put_decimal(char *at, uint64_t n)
-{
-    char digits[20]; /* of 2^64 */
-    size_t i = sizeof digits;
-
-    do {
-        digits[--i] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n);
-    return put(at, slice_make(digits + i, sizeof digits - i));
-}
-
 /* The request head in h->out. Built again for each write that it takes part in, so that nothing is
  * kept per exchange; the bytes are the same each time. */
 static struct slice build_head(struct exchange *x)
@@ -224,7 +213,7 @@ static struct slice build_head(struct exchange *x)
     }
     if (q->body_count || upstream_method_has_body(q->method)) {
         at = put(at, SLICE("Content-Length: "));
-        at = put_decimal(at, x->body_bytes);
+        at += decimal_put(x->body_bytes, at);
         at = put(at, SLICE("\r\n"));
     }
     if (q->target->max_idle_connections <= 0)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/decimal.h"
 #include "base/mem.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -126,6 +127,27 @@ struct slice arena_dup(struct arena *a, struct slice s)
     if (s.n)
         memcpy(p, s.p, s.n);
     return slice_make(p, s.n);
+}
+
+char *arena_join(struct arena *a, const struct slice *parts, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += parts[i].n;
+    char *whole = arena_alloc(a, n + 1), *p = whole;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].n)
+            memcpy(p, parts[i].p, parts[i].n);
+        p += parts[i].n;
+    }
+    *p = '\0';
+    return whole;
+}
+
+struct slice arena_decimal(struct arena *a, int64_t v)
+{
+    char *digits = arena_alloc(a, DECIMAL_BYTES);
+    return slice_make(digits, decimal_put_signed(v, digits));
 }
 
 char *arena_printf(struct arena *a, const char *fmt, ...)

@@ -5,6 +5,7 @@
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 
+#include <stdint.h>
 #include "base/slice.h"
 
 struct arena_block;
@@ -20,6 +21,8 @@ void *arena_alloc(struct arena *a, size_t n);         /* uninitialised */
 void *arena_zalloc(struct arena *a, size_t n);        /* zeroed */
 char *arena_strdup(struct arena *a, struct slice s);  /* NUL-terminated copy */
 struct slice arena_dup(struct arena *a, struct slice s);
+char *arena_join(struct arena *a, const struct slice *parts, size_t count); /* NUL-terminated */
+struct slice arena_decimal(struct arena *a, int64_t v);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define ARENA_NEW(a, type)      ((type *)arena_zalloc((a), sizeof(type)))

@@ -1,8 +1,8 @@
 /* Time from clock_gettime(2) and its one text form. Owns nothing; any thread. */
 #include "base/clock.h"
 
-#include <stdio.h>
 #include <time.h>
+#include "base/line.h"
 
 static int64_t now_us(clockid_t id)
 {
@@ -21,6 +21,16 @@ int64_t clock_wall_us(void)
     return now_us(CLOCK_REALTIME);
 }
 
+/* v >= 0 with leading zeros, and what follows it. */
+static void put_padded(struct line *l, int v, int width, const char *then)
+{
+    for (int bound = 10, i = 1; i < width; i++, bound *= 10)
+        if (v < bound)
+            line_put(l, SLICE("0"));
+    line_put_int(l, v);
+    line_put(l, slice_str(then));
+}
+
 void clock_rfc3339(int64_t wall_us, char *out, size_t out_bytes)
 {
     int64_t s = wall_us / 1000000, us = wall_us % 1000000;
@@ -31,8 +41,13 @@ void clock_rfc3339(int64_t wall_us, char *out, size_t out_bytes)
     time_t t = (time_t)s;
     struct tm tm;
     gmtime_r(&t, &tm);
-    char day[24];
-    size_t n = strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
-    day[n] = '\0';
-    snprintf(out, out_bytes, "%s.%03dZ", day, (int)(us / 1000));
+    struct line l = line_in(out, out_bytes - 1);
+    put_padded(&l, tm.tm_year + 1900, 4, "-");
+    put_padded(&l, tm.tm_mon + 1, 2, "-");
+    put_padded(&l, tm.tm_mday, 2, "T");
+    put_padded(&l, tm.tm_hour, 2, ":");
+    put_padded(&l, tm.tm_min, 2, ":");
+    put_padded(&l, tm.tm_sec, 2, ".");
+    put_padded(&l, (int)(us / 1000), 3, "Z");
+    out[l.n] = '\0';
 }

@@ -5,12 +5,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/mem.h"
 
 #define PIECE_BYTES ((size_t)1 << 18)
+
+/* Found once: libcrypto 3 looks EVP_sha256()'s implementation up anew for each context, which takes
+ * longer than the digest of a short text (openssl crypto(7), "Implicit fetching"). */
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+static EVP_MD *sha256_md; /* for the life of the process */
+
+static void find_sha256(void)
+{
+    sha256_md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    mem_need(sha256_md);
+}
+
+static const EVP_MD *sha256(void)
+{
+    pthread_once(&sha256_once, find_sha256);
+    return sha256_md;
+}
 
 struct digest_stream {
     EVP_MD_CTX *ctx;
@@ -20,7 +38,7 @@ struct digest digest_of(struct slice bytes)
 {
     struct digest d;
     unsigned n = 0;
-    if (!EVP_Digest(bytes.p, bytes.n, d.bytes, &n, EVP_sha256(), NULL) || n != DIGEST_BYTES)
+    if (!EVP_Digest(bytes.p, bytes.n, d.bytes, &n, sha256(), NULL) || n != DIGEST_BYTES)
         mem_need(NULL);
     return d;
 }
@@ -30,7 +48,7 @@ struct digest_stream *digest_stream_new(void)
     struct digest_stream *s = mem_alloc(sizeof *s);
     s->ctx = EVP_MD_CTX_new();
     mem_need(s->ctx);
-    if (!EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL))
+    if (!EVP_DigestInit_ex(s->ctx, sha256(), NULL))
         mem_need(NULL);
     return s;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/decimal.h"
 
 /* Doubles hold integers exactly up to here. */
 #define EXACT_INTEGERS 9007199254740992.0
@@ -43,10 +44,11 @@ static void put(struct json_canonical *c, struct slice s)
 
 static void put_sized(struct json_canonical *c, char tag, struct slice s)
 {
-    char head[32];
-    int n = snprintf(head, sizeof head, "%c%zu:", tag, s.n);
+    char head[DECIMAL_BYTES + 2] = {tag};
+    size_t n = 1 + decimal_put(s.n, head + 1);
 
-    put(c, slice_make(head, (size_t)n));
+    head[n++] = ':';
+    put(c, slice_make(head, n));
     put(c, s);
 }
 
@@ -63,11 +65,11 @@ static void put_number(struct json_canonical *c, struct json_value v)
     int n;
 
     if (json_int(v, &integer))
-        n = snprintf(text, sizeof text, "%lld", (long long)integer);
+        n = (int)decimal_put_signed(integer, text);
     else if (!json_number(v, &d) || !isfinite(d) || fabs(d) >= EXACT_INTEGERS)
         n = -1; /* no double tells it from its neighbours */
     else if (d == trunc(d))
-        n = snprintf(text, sizeof text, "%lld", (long long)d);
+        n = (int)decimal_put_signed((int64_t)d, text);
     else
         n = snprintf(text, sizeof text, "%a", d);
     put_sized(c, 'n', n < 0 ? v.text : slice_make(text, (size_t)n));

@@ -1,8 +1,8 @@
 /* USD text to integer nano-dollars and back. Pure; any thread. */
 #include "base/money.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include "base/decimal.h"
+#include "base/line.h"
 
 #define MAX_USD      INT64_C(1000000000)
 #define MAX_DECIMALS 9
@@ -48,11 +48,19 @@ const char *money_format_usd(nanousd v, char *out, size_t out_bytes)
 {
     uint64_t magnitude = v < 0 ? -(uint64_t)v : (uint64_t)v;
     uint64_t per_usd = (uint64_t)NANOUSD_PER_USD;
-    int n = snprintf(out, out_bytes, "%s%" PRIu64 ".%09" PRIu64, v < 0 ? "-" : "",
-                     magnitude / per_usd, magnitude % per_usd);
-    if (n < 0 || (size_t)n >= out_bytes)
-        return out;
-    for (int decimals = MAX_DECIMALS; decimals > 2 && out[n - 1] == '0'; decimals--)
-        out[--n] = '\0';
+    char digits[DECIMAL_BYTES];
+    struct line l = line_in(out, out_bytes - 1);
+    size_t n;
+
+    if (v < 0)
+        line_put(&l, SLICE("-"));
+    line_put(&l, slice_make(digits, decimal_put(magnitude / per_usd, digits)));
+    /* A tenth digit before the nine, so that none of their leading zeros is lost. */
+    n = decimal_put(per_usd + magnitude % per_usd, digits);
+    digits[0] = '.';
+    while (n > 3 && digits[n - 1] == '0')
+        n--;
+    line_put(&l, slice_make(digits, n));
+    out[l.n] = '\0';
     return out;
 }

@@ -43,7 +43,6 @@ zlib1g-dev            -           compressed bodies and data sets
 libcmocka-dev         -           unit tests (part of every build)
 g++                   c++         the one C++ file, between weir and FAISS
 libfaiss-dev          -           graphs in the cache's vector index
-libblas-dev           -           what FAISS is linked with
 ca-certificates       -           trust for HTTPS
 curl                  curl        the quick start's client
 jq                    jq          reads replies in the quick start

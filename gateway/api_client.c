@@ -8,6 +8,7 @@
 #include "backends/wire/answer.h"
 #include "backends/wire/ask.h"
 #include "base/clock.h"
+#include "base/line.h"
 #include "base/log.h"
 #include "gateway/api_models.h"
 #include "gateway/api_path.h"
@@ -398,6 +399,15 @@ static void on_gone(void *ctx, struct http_exchange *x)
     request_client_gone(r);
 }
 
+static enum err append_header(struct buf *out, struct slice name, const char *value)
+{
+    enum err err = buf_append_slice(out, name);
+
+    if (err == ERR_OK)
+        err = buf_append_slice(out, slice_str(value));
+    return err == ERR_OK ? buf_append_slice(out, SLICE("\r\n")) : err;
+}
+
 static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
 {
     const struct api_exchange *e = http_exchange_user(x);
@@ -406,11 +416,11 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
     (void)ctx;
     if (!e)
         return; /* the head was not a request */
-    err = buf_printf(out, "x-request-id: %s\r\n", e->id);
+    err = append_header(out, SLICE("x-request-id: "), e->id);
     if (err == ERR_OK && dialect_of(x) == WIRE_ANTHROPIC) /* where its SDKs look */
-        err = buf_printf(out, "request-id: %s\r\n", e->id);
+        err = append_header(out, SLICE("request-id: "), e->id);
     if (err == ERR_OK && e->allow)
-        err = buf_printf(out, "Allow: %s\r\n", e->path.allow);
+        err = append_header(out, SLICE("Allow: "), e->path.allow);
     if (err == ERR_OK)
         err = cors_headers(&e->snap->policy->server, http_exchange_head(x),
                            e->path.endpoint == API_PREFLIGHT, out);
@@ -420,46 +430,79 @@ static void extra_headers(void *ctx, struct http_exchange *x, struct buf *out)
 
 /* ---- the access log ---- */
 
+#define LINE_BYTES 1536
+
+static void put_field(struct line *l, struct slice key, struct slice value)
+{
+    line_put(l, key); /* " key=" */
+    line_put(l, value);
+}
+
+static void put_name(struct line *l, struct slice key, const char *name)
+{
+    put_field(l, key, name && *name ? slice_str(name) : SLICE("-"));
+}
+
+/* What comes from outside. */
+static void put_quoted(struct line *l, struct slice key, struct slice value)
+{
+    char quoted[256];
+
+    put_field(l, key, slice_str(log_quote(value, quoted, sizeof quoted)));
+}
+
+static void put_number(struct line *l, struct slice key, int64_t v)
+{
+    line_put(l, key);
+    line_put_int(l, v);
+}
+
+static void put_routed(struct line *l, const struct reply_summary *s)
+{
+    const struct token_usage *u = &s->usage;
+    char usd[32];
+
+    put_quoted(l, SLICE(" model="), slice_str(s->requested));
+    put_name(l, SLICE(" served="), s->model);
+    put_name(l, SLICE(" endpoint="), s->endpoint);
+    put_name(l, SLICE(" route="), s->route);
+    put_number(l, SLICE(" attempts="), s->attempts);
+    put_number(l, SLICE(" in="), u->n[TOK_INPUT] + u->n[TOK_CACHED_INPUT] + u->n[TOK_CACHE_WRITE]);
+    put_number(l, SLICE(" cached="), u->n[TOK_CACHED_INPUT]);
+    put_number(l, SLICE(" out="), u->n[TOK_OUTPUT] + u->n[TOK_REASONING]);
+    put_name(l, SLICE(" usage="), usage_source_name(u->source));
+    put_name(l, SLICE(" cost="), money_format_usd(s->cost, usd, sizeof usd));
+    if (s->class_name[0])
+        put_quoted(l, SLICE(" class="), slice_str(s->class_name));
+    else
+        line_put(l, SLICE(" class=-"));
+    put_name(l, SLICE(" cache="), s->cache);
+    put_number(l, SLICE(" ttft_ms="), s->ttft_us < 0 ? -1 : s->ttft_us / 1000);
+    put_name(l, SLICE(" err="), s->err == ERR_OK ? NULL : err_name(s->err));
+}
+
 static void write_access_line(struct api_exchange *e, int status, uint64_t bytes_sent,
                               const char *dropped_reason)
 {
     const struct http1_head *head = http_exchange_head(e->x);
-    const struct reply_summary *s = &e->reply.summary;
-    int64_t now_us = clock_mono_us(), wall_us = clock_wall_us();
-    char time[32], path[256], drop[80], model[128], class_name[128], usd[32], line[1536];
-    bool routed = e->routed && s->route;
-    int n;
+    int64_t now_us = clock_mono_us();
+    char time[32], text[LINE_BYTES];
+    struct line l = line_in(text, sizeof text);
 
-    clock_rfc3339(wall_us, time, sizeof time);
-    n = snprintf(line, sizeof line,
-                 "time=%s id=%s peer=%.*s method=%.*s path=%s status=%d tenant=%s bytes=%llu "
-                 "ms=%lld drop=%s",
-                 time, e->id, SLICE_ARG(http_exchange_peer(e->x)), SLICE_ARG(head->method),
-                 log_quote(http_exchange_path(e->x), path, sizeof path), status,
-                 e->tenant ? e->tenant->name : "-", (unsigned long long)bytes_sent,
-                 (long long)((now_us - http_exchange_received_us(e->x)) / 1000),
-                 log_quote(slice_str(dropped_reason ? dropped_reason : "-"), drop, sizeof drop));
-    if (routed && n > 0 && (size_t)n < sizeof line)
-        n += snprintf(
-            line + n, sizeof line - (size_t)n,
-            " model=%s served=%s endpoint=%s route=%s attempts=%d in=%lld cached=%lld out=%lld "
-            "usage=%s cost=%s class=%s cache=%s ttft_ms=%lld err=%s",
-            log_quote(slice_str(s->requested), model, sizeof model), s->model[0] ? s->model : "-",
-            s->endpoint[0] ? s->endpoint : "-", s->route[0] ? s->route : "-", s->attempts,
-            (long long)(s->usage.n[TOK_INPUT] + s->usage.n[TOK_CACHED_INPUT] +
-                        s->usage.n[TOK_CACHE_WRITE]),
-            (long long)s->usage.n[TOK_CACHED_INPUT],
-            (long long)(s->usage.n[TOK_OUTPUT] + s->usage.n[TOK_REASONING]),
-            usage_source_name(s->usage.source), money_format_usd(s->cost, usd, sizeof usd),
-            s->class_name[0] ? log_quote(slice_str(s->class_name), class_name, sizeof class_name)
-                             : "-",
-            s->cache && s->cache[0] ? s->cache : "-",
-            (long long)(s->ttft_us < 0 ? -1 : s->ttft_us / 1000),
-            s->err == ERR_OK ? "-" : err_name(s->err));
-    if (n > 0)
-        access_log_line(&e->api->log,
-                        slice_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1),
-                        now_us);
+    clock_rfc3339(clock_wall_us(), time, sizeof time);
+    put_name(&l, SLICE("time="), time);
+    put_name(&l, SLICE(" id="), e->id);
+    put_field(&l, SLICE(" peer="), http_exchange_peer(e->x));
+    put_field(&l, SLICE(" method="), head->method);
+    put_quoted(&l, SLICE(" path="), http_exchange_path(e->x));
+    put_number(&l, SLICE(" status="), status);
+    put_name(&l, SLICE(" tenant="), e->tenant ? e->tenant->name : NULL);
+    put_number(&l, SLICE(" bytes="), (int64_t)bytes_sent);
+    put_number(&l, SLICE(" ms="), (now_us - http_exchange_received_us(e->x)) / 1000);
+    put_quoted(&l, SLICE(" drop="), slice_str(dropped_reason ? dropped_reason : "-"));
+    if (e->routed && e->reply.summary.route)
+        put_routed(&l, &e->reply.summary);
+    access_log_line(&e->api->log, line_slice(&l), now_us);
 }
 
 static void on_finished(void *ctx, struct http_exchange *x, int status, uint64_t bytes_sent,

@@ -2,6 +2,8 @@
  * is large enough for everything, then copies. */
 #include "gateway/http_head.h"
 
+#include "base/decimal.h"
+
 #define STATUS_LINE_MAX 64
 
 /* Beyond these the reason phrase is empty, which RFC 9112 4 allows. */
@@ -66,25 +68,13 @@ static char *put_two_digits(char *to, int v)
     return to + 2;
 }
 
-static char *put_number(char *to, uint64_t v)
-{
-    char reversed[20];
-    size_t n = 0;
-    do
-        reversed[n++] = (char)('0' + v % 10);
-    while (v /= 10);
-    while (n)
-        *to++ = reversed[--n];
-    return to;
-}
-
 static char *put_status_line(char *to, int status)
 {
     struct slice known = status_line(status);
     if (known.n)
         return put(to, known);
     to = put(to, SLICE("HTTP/1.1 "));
-    to = put_number(to, (uint64_t)status);
+    to += decimal_put((uint64_t)status, to);
     return put(to, SLICE(" \r\n"));
 }
 
@@ -180,7 +170,7 @@ enum err http_head_close(struct buf *out, enum http_head_framing framing, uint64
     switch (framing) {
     case HTTP_HEAD_LENGTH:
         p = put(p, SLICE("Content-Length: "));
-        p = put_number(p, content_length);
+        p += decimal_put(content_length, p);
         p = put(p, SLICE("\r\n"));
         break;
     case HTTP_HEAD_CHUNKED:

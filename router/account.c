@@ -2,8 +2,8 @@
  * worker; the ledger's own thread writes to disk. */
 #include "router/request_int.h"
 
-#include <stdio.h>
 #include "base/clock.h"
+#include "base/line.h"
 #include "router/affinity.h"
 #include "router/background.h"
 #include "router/cache_audit.h"
@@ -210,10 +210,8 @@ void account_request(struct request *r, struct reply *reply)
         .cost = account_cost(r),
         .ttft_us = r->ttft_us,
     };
-    snprintf(reply->summary.requested, sizeof reply->summary.requested, "%.*s",
-             SLICE_ARG(r->ask.model_name));
-    snprintf(reply->summary.class_name, sizeof reply->summary.class_name, "%.*s",
-             SLICE_ARG(r->class.is.label));
+    line_copy(reply->summary.requested, sizeof reply->summary.requested, r->ask.model_name);
+    line_copy(reply->summary.class_name, sizeof reply->summary.class_name, r->class.is.label);
     if (served)
         reply->summary.usage = served->usage;
 }

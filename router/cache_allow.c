@@ -71,16 +71,29 @@ static void heed_caller(const struct http1_head *head, struct cache_rules *rules
 struct slice cache_allow_group(const struct policy *p, const struct policy_route *route,
                                const struct http1_head *head, struct slice query, struct arena *a)
 {
-    const char *group = route->name;
+    size_t header_count = head ? head->header_count : 0, n = 0;
+    struct slice *parts =
+        ARENA_ARRAY(a, struct slice, 2 * route->step_count + 4 * header_count + 3);
 
-    for (size_t i = 0; i < route->step_count; i++)
-        group = arena_printf(a, "%s\n%s", group, p->models[route->steps[i].model].name);
-    for (size_t i = 0; head && i < head->header_count; i++)
-        if (slice_istarts(head->headers[i].name, SLICE("anthropic-")) ||
-            slice_istarts(head->headers[i].name, SLICE("openai-")))
-            group = arena_printf(a, "%s\n%.*s: %.*s", group, SLICE_ARG(head->headers[i].name),
-                                 SLICE_ARG(head->headers[i].value));
-    return slice_str(arena_printf(a, "%s\n?%.*s", group, SLICE_ARG(query)));
+    parts[n++] = slice_str(route->name);
+    for (size_t i = 0; i < route->step_count; i++) {
+        parts[n++] = SLICE("\n");
+        parts[n++] = slice_str(p->models[route->steps[i].model].name);
+    }
+    for (size_t i = 0; i < header_count; i++) {
+        const struct http1_header *h = &head->headers[i];
+
+        if (!slice_istarts(h->name, SLICE("anthropic-")) &&
+            !slice_istarts(h->name, SLICE("openai-")))
+            continue;
+        parts[n++] = SLICE("\n");
+        parts[n++] = h->name;
+        parts[n++] = SLICE(": ");
+        parts[n++] = h->value;
+    }
+    parts[n++] = SLICE("\n?");
+    parts[n++] = query;
+    return slice_str(arena_join(a, parts, n));
 }
 
 /* Does the route lead to weir's own encoder? Asking it costs no more than asking here. */

@@ -282,25 +282,30 @@ void evidence_relabel(const struct evidence *e, const struct evidence_labels *be
 
 static enum err write_features(const struct evidence_answer *a, struct buf *out)
 {
-    enum err err = buf_printf(out, " %d", a->feature_count);
+    enum err err = learn_int_append(out, a->feature_count);
 
     for (int i = 0; i < a->feature_count && err == ERR_OK; i++) {
         uint32_t bits;
 
         memcpy(&bits, &a->features[i], sizeof bits);
-        err = buf_printf(out, " %" PRIu32, bits);
+        err = learn_int_append(out, bits);
     }
     return err;
 }
 
 static enum err write_answer(const struct evidence_answer *a, struct buf *out)
 {
+    const int64_t numbers[] = {a->scorer,
+                               a->bin,
+                               a->also_scorer,
+                               a->also_bin,
+                               a->stage,
+                               a->served,
+                               a->chance < 0 ? -1 : (int64_t)(a->chance * 1000 + 0.5)};
     enum err err = learn_word_append(out, slice_str(a->model));
 
-    if (err == ERR_OK)
-        err =
-            buf_printf(out, " %u %d %u %d %d %d %d", a->scorer, a->bin, a->also_scorer, a->also_bin,
-                       a->stage, a->served, a->chance < 0 ? -1 : (int)(a->chance * 1000 + 0.5));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && err == ERR_OK; i++)
+        err = learn_int_append(out, numbers[i]);
     return err == ERR_OK ? write_features(a, out) : err;
 }
 
@@ -318,14 +323,18 @@ static enum err write_foreseen(const struct evidence *e, struct buf *out)
 
 enum err evidence_write(const struct evidence *e, struct buf *out)
 {
-    enum err err = buf_printf(out, "%d %" PRId64 " %d", VERSION, e->decided_wall_us, e->learn);
+    enum err err = learn_int_append(out, VERSION);
 
+    if (err == ERR_OK)
+        err = learn_int_append(out, e->decided_wall_us);
+    if (err == ERR_OK)
+        err = learn_int_append(out, e->learn);
     if (err == ERR_OK)
         err = learn_word_append(out, slice_str(e->route));
     if (err == ERR_OK)
         err = learn_word_append(out, slice_str(e->class_name));
     if (err == ERR_OK)
-        err = buf_printf(out, " %d", e->count);
+        err = learn_int_append(out, e->count);
     for (int i = 0; i < e->count && err == ERR_OK; i++)
         err = write_answer(&e->answers[i], out);
     return err == ERR_OK ? write_foreseen(e, out) : err;

@@ -84,6 +84,13 @@ enum err learn_word_append(struct buf *out, struct slice name)
     return err;
 }
 
+enum err learn_int_append(struct buf *out, int64_t v)
+{
+    enum err err = buf_len(out) ? buf_append(out, " ", 1) : ERR_OK;
+
+    return err == ERR_OK ? buf_append_int(out, v) : err;
+}
+
 bool learn_words_next(struct learn_words *w, struct slice *word)
 {
     const char *space = w->rest.n ? memchr(w->rest.p, ' ', w->rest.n) : NULL;

@@ -17,6 +17,7 @@ long learn_word_read(struct slice word, char *out);
 char *learn_key(struct slice first, struct slice second);
 /* Appends "word" or " word". */
 enum err learn_word_append(struct buf *out, struct slice name) MUST_CHECK;
+enum err learn_int_append(struct buf *out, int64_t v) MUST_CHECK; /* likewise, in decimal */
 
 /* A line taken apart at its spaces. */
 struct learn_words {

@@ -7,9 +7,9 @@
 #include "router/request_int.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "base/line.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/cache_hot.h"
@@ -536,7 +536,7 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     struct request *r = record_take(env);
     enum err err;
 
-    snprintf(r->id, sizeof r->id, "%s", spec->id);
+    line_copy(r->id, sizeof r->id, slice_str(spec->id));
     r->reply = reply;
     r->snap = snapshot_ref(spec->snapshot);
     r->tenant = spec->tenant;

@@ -28,8 +28,7 @@ static void add_cache(struct request *r, struct fields *f)
     if (!r->cache.entry)
         return;
     add(f, SLICE("x-weir-model"), r->cache.entry->f.model);
-    add(f, SLICE("Age"),
-        slice_str(arena_printf(&r->arena, "%lld", (long long)(r->cache.age_ms / 1000))));
+    add(f, SLICE("Age"), arena_decimal(&r->arena, r->cache.age_ms / 1000));
 }
 
 static void add_class(struct request *r, struct fields *f)
@@ -80,8 +79,7 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
     if (r->hand >= 0)
         add_attempt(r, &f);
     if (r->route)
-        add(&f, SLICE("x-weir-attempts"),
-            slice_str(arena_printf(&r->arena, "%d", r->attempt_count)));
+        add(&f, SLICE("x-weir-attempts"), arena_decimal(&r->arena, r->attempt_count));
     if (r->route && whole) /* a stream's head leaves before its cost is known: the ledger has it
                               under x-request-id */
         add(&f, SLICE("x-weir-cost-usd"),

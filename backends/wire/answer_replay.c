@@ -4,13 +4,13 @@
  * and whoever shows text as it comes expects to be fed. */
 #include "backends/wire/answer_replay.h"
 
-#include <stdio.h>
 #include "backends/wire/anthropic_decode.h"
 #include "backends/wire/answer_translate.h"
 #include "backends/wire/chat_encoder.h"
 #include "backends/wire/chat_id.h"
 #include "backends/wire/member.h"
 #include "backends/wire/openai_decode.h"
+#include "backends/wire/openai_reply.h"
 #include "backends/wire/text_completion.h"
 
 #define MAX_DELTA_BYTES 2048
@@ -50,25 +50,31 @@ static struct slice fresh_id(const struct splices *s)
     char id[CHAT_ID_BYTES];
 
     chat_id_body(SLICE(""), s->opt->request_id, id);
-    return slice_str(arena_printf(s->a, "\"%s%s\"", id_prefix(s->opt->api), id));
+    const struct slice parts[] = {SLICE("\""), slice_str(id_prefix(s->opt->api)), slice_str(id),
+                                  SLICE("\"")};
+    return slice_str(arena_join(s->a, parts, sizeof parts / sizeof *parts));
 }
 
-static bool on_member(const struct json_member *m, void *ctx)
+/* In the order of the text. */
+static void splice(struct splices *s, struct slice old, struct slice text)
 {
-    struct splices *s = ctx;
-    struct slice text = {NULL, 0};
+    size_t i = s->count++;
 
-    if (s->count == MAX_SPLICES)
-        return false;
-    if (member_is(m, SLICE("id")) && m->value.type == JSON_STRING)
-        text = fresh_id(s);
-    else if (member_is(m, SLICE("created")) && m->value.type == JSON_NUMBER)
-        text = slice_str(arena_printf(s->a, "%lld", (long long)s->opt->created_s));
-    else if (member_is(m, SLICE("model")) && s->opt->show_requested)
-        text = quoted(s->opt->requested_model, s->a);
-    if (text.n)
-        s->list[s->count++] = (struct splice){m->value.text, text};
-    return true;
+    for (; i > 0 && s->list[i - 1].old.p > old.p; i--)
+        s->list[i] = s->list[i - 1];
+    s->list[i] = (struct splice){old, text};
+}
+
+/* Absent ones have no text. */
+static void splice_members(struct splices *s, const struct json_member *id,
+                           const struct json_member *created, const struct json_member *model)
+{
+    if (member_present(id) && id->value.type == JSON_STRING)
+        splice(s, id->value.text, fresh_id(s));
+    if (member_present(created) && created->value.type == JSON_NUMBER)
+        splice(s, created->value.text, arena_decimal(s->a, s->opt->created_s));
+    if (member_present(model) && s->opt->show_requested)
+        splice(s, model->value.text, quoted(s->opt->requested_model, s->a));
 }
 
 static void put_pieces(const struct splices *s, struct slice body, struct answer_whole *out)
@@ -77,7 +83,7 @@ static void put_pieces(const struct splices *s, struct slice body, struct answer
 
     out->pieces = ARENA_ARRAY(s->a, struct slice, 2 * MAX_SPLICES + 1);
     out->count = 0;
-    for (size_t i = 0; i < s->count; i++) { /* in the order of the text */
+    for (size_t i = 0; i < s->count; i++) {
         out->pieces[out->count++] = slice_make(at, (size_t)(s->list[i].old.p - at));
         out->pieces[out->count++] = s->list[i].text;
         at = s->list[i].old.p + s->list[i].old.n;
@@ -85,25 +91,48 @@ static void put_pieces(const struct splices *s, struct slice body, struct answer
     out->pieces[out->count++] = slice_make(at, (size_t)(body.p + body.n - at));
 }
 
+/* Read once: the members that are replaced are found on the way. */
+static enum err replay_openai(struct splices *s, struct slice body, struct answer_whole *out)
+{
+    struct openai_reply reply;
+
+    if (openai_reply_scan(s->opt->api, body, NULL, &reply) != ERR_OK || reply.is_error)
+        return ERR_BAD_CACHE_ENTRY;
+    *out = (struct answer_whole){
+        .has_usage = reply.has_usage, .usage = reply.usage, .output_bytes = reply.output_bytes};
+    splice_members(s, &reply.id, &reply.created, &reply.model);
+    put_pieces(s, body, out);
+    return ERR_OK;
+}
+
+static enum err replay_anthropic(struct splices *s, struct slice body, struct answer_whole *out)
+{
+    struct answer_options plain = *s->opt;
+    struct json_value root = {JSON_OBJECT, json_trim(body)};
+    struct json_member id = {0}, model = {0}, none = {0};
+
+    plain.show_requested = false; /* spliced here, with the rest */
+    if (answer_read_whole(&plain, body, s->a, out) != ERR_OK)
+        return ERR_BAD_CACHE_ENTRY;
+    (void)json_get(root, SLICE("id"), &id);
+    (void)json_get(root, SLICE("model"), &model);
+    splice_members(s, &id, &none, &model);
+    put_pieces(s, body, out);
+    return ERR_OK;
+}
+
 enum err answer_replay_whole(const struct answer_options *opt, struct slice body, struct arena *a,
                              struct answer_whole *out)
 {
-    struct answer_options plain = *opt;
     struct splices s = {.opt = opt, .a = a};
+    struct answer_options again = *opt;
     enum wire_api asked;
-    bool same = wire_upstream_api(opt->api, opt->server, &asked) && asked == opt->api;
 
-    plain.replayed = true;
-    if (same)
-        plain.show_requested = false; /* spliced below, with the rest */
-    if (answer_read_whole(&plain, body, a, out) != ERR_OK)
-        return ERR_BAD_CACHE_ENTRY;
-    if (!same)
-        return ERR_OK;
-    if (!json_scan_object(body, on_member, &s, NULL))
-        return ERR_BAD_CACHE_ENTRY;
-    put_pieces(&s, body, out);
-    return ERR_OK;
+    if (wire_upstream_api(opt->api, opt->server, &asked) && asked == opt->api)
+        return opt->server == WIRE_ANTHROPIC ? replay_anthropic(&s, body, out)
+                                             : replay_openai(&s, body, out);
+    again.replayed = true;
+    return answer_read_whole(&again, body, a, out) == ERR_OK ? ERR_OK : ERR_BAD_CACHE_ENTRY;
 }
 
 /* ---- streams ---- */

@@ -2,7 +2,7 @@
 #include "backends/wire/chat_id.h"
 
 #include <stdbool.h>
-#include <stdio.h>
+#include "base/line.h"
 
 #define BODY_MAX     64
 #define DIGEST_CHARS 24
@@ -63,7 +63,7 @@ void chat_id_body(struct slice upstream, struct slice fallback, char out[CHAT_ID
     struct slice body = without_prefix(id);
 
     if (is_plain(body))
-        snprintf(out, CHAT_ID_BYTES, "%.*s", SLICE_ARG(body));
+        line_copy(out, CHAT_ID_BYTES, body);
     else
         put_digest(id, 0, out);
 }

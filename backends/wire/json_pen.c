@@ -3,6 +3,7 @@
  * lest a text of plain letters be refused for six times its size. */
 #include "backends/wire/json_pen.h"
 
+#include "base/decimal.h"
 #include "base/json_scan.h"
 
 #define SHORT_BYTES 512
@@ -45,16 +46,9 @@ void json_pen_string(struct json_pen *pen, struct slice text)
 
 void json_pen_int(struct json_pen *pen, int64_t n)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
-    uint64_t rest = n < 0 ? -(uint64_t)n : (uint64_t)n;
+    char digits[DECIMAL_BYTES];
 
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    if (n < 0)
-        digits[--at] = '-';
-    json_pen_raw(pen, slice_make(digits + at, sizeof(digits) - at));
+    json_pen_raw(pen, slice_make(digits, decimal_put_signed(n, digits)));
 }
 
 void json_pen_line(struct json_pen *pen, struct slice json)

@@ -8,7 +8,7 @@
 
 struct members {
     struct json_member list; /* choices, or data */
-    struct json_member usage, model, error;
+    struct json_member usage, model, id, created, error;
     struct slice list_name;
 };
 
@@ -22,6 +22,10 @@ static bool on_member(const struct json_member *m, void *ctx)
         found->usage = *m;
     else if (member_is(m, SLICE("model")))
         found->model = *m;
+    else if (member_is(m, SLICE("id")))
+        found->id = *m;
+    else if (member_is(m, SLICE("created")))
+        found->created = *m;
     else if (member_is(m, SLICE("error")))
         found->error = *m;
     return true;
@@ -61,6 +65,8 @@ enum err openai_reply_scan(enum wire_api api, struct slice body, struct answer_s
     if (!json_scan_object(body, on_member, &found, NULL))
         return ERR_UPSTREAM_PROTOCOL;
     out->model = found.model;
+    out->id = found.id;
+    out->created = found.created;
     if (found.usage.value.text.n)
         out->has_usage = openai_usage_read(found.usage.value, &out->usage);
     if (member_given(&found.list) && found.list.value.type == JSON_ARRAY) {

@@ -15,13 +15,14 @@
 
 struct openai_reply {
     bool has_usage;
-    struct token_usage usage;  /* disjoint kinds; source USAGE_REPORTED when has_usage */
-    struct json_value choices; /* text.n == 0 when absent */
-    struct json_member model;  /* for REPLY_MODEL_REQUESTED; value.text.n == 0 when absent */
-    bool truncated;            /* some finish_reason is "length" */
-    bool is_error;             /* 200 with only an error member, or with a choice that failed:
-                                  openai_error_classify(200, body) */
-    int64_t output_bytes;      /* of content texts, for estimates */
+    struct token_usage usage;       /* disjoint kinds; source USAGE_REPORTED when has_usage */
+    struct json_value choices;      /* text.n == 0 when absent */
+    struct json_member model;       /* for REPLY_MODEL_REQUESTED; value.text.n == 0 when absent */
+    struct json_member id, created; /* likewise */
+    bool truncated;                 /* some finish_reason is "length" */
+    bool is_error;                  /* 200 with only an error member, or with a choice that failed:
+                                       openai_error_classify(200, body) */
+    int64_t output_bytes;           /* of content texts, for estimates */
 };
 /* ERR_UPSTREAM_PROTOCOL when the body is not JSON or not a reply of this API (no choices, or no
  * data array, and no error). signals reads along; NULL: nobody does. */

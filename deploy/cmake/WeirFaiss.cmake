@@ -1,5 +1,6 @@
-# FAISS as Debian 12 ships it: a static library of 1.7.3 and headers, to be linked with BLAS and OpenMP's library (one
-# symbol of each is needed to link; nothing of theirs is called). Sets WEIR_HAVE_FAISS, and makes weir_faiss.
+# FAISS as Debian 12 ships it: a static library of 1.7.3 and headers, to be linked with OpenMP's library and, in the place of
+# BLAS, of which one name is needed to link and nothing is called, with cache/vindex_noblas.c. Sets WEIR_HAVE_FAISS, and makes
+# weir_faiss.
 #
 # auto: when a C++ compiler, the library and headers of the version whose ways vindex_faiss.cpp knows are there.
 set(WEIR_FAISS auto CACHE STRING "Graphs for large partitions of the vector index: auto, on (must be there) or off")
@@ -17,13 +18,10 @@ include(CheckLanguage)
 check_language(CXX)
 find_path(FAISS_INCLUDE_DIR faiss/impl/HNSW.h)
 find_library(FAISS_LIBRARY faiss)
-find_library(FAISS_BLAS_LIBRARY blas)
 if(NOT CMAKE_CXX_COMPILER)
     set(missing "a C++ compiler")
 elseif(NOT FAISS_INCLUDE_DIR OR NOT FAISS_LIBRARY)
     set(missing "FAISS (Debian: libfaiss-dev)")
-elseif(NOT FAISS_BLAS_LIBRARY)
-    set(missing "BLAS (Debian: libblas-dev)")
 else()
     file(STRINGS ${FAISS_INCLUDE_DIR}/faiss/Index.h version REGEX "define FAISS_VERSION_(MAJOR|MINOR)")
     if(NOT version MATCHES "MAJOR 1;.*MINOR 7")
@@ -42,8 +40,9 @@ enable_language(CXX)
 set(CMAKE_CXX_STANDARD 17)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
+add_library(weir_noblas STATIC ${PROJECT_SOURCE_DIR}/cache/vindex_noblas.c)
 add_library(weir_faiss INTERFACE)
 # Its headers are not ours to keep free of warnings.
 target_include_directories(weir_faiss SYSTEM INTERFACE ${FAISS_INCLUDE_DIR})
-target_link_libraries(weir_faiss INTERFACE ${FAISS_LIBRARY} stdc++ gomp ${FAISS_BLAS_LIBRARY})
+target_link_libraries(weir_faiss INTERFACE ${FAISS_LIBRARY} stdc++ gomp weir_noblas)
 set(WEIR_HAVE_FAISS TRUE)

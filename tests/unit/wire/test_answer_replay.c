@@ -660,6 +660,40 @@ static void test_completions(void **state)
     buf_clear(&stream);
 }
 
+/* Members in another order; the last of equal ones is the one that readers take. */
+static void test_order(void **state)
+{
+    static const struct {
+        const char *body, *want;
+    } cases[] = {
+        {"{\"model\":\"m\",\"choices\":[{\"text\":\"a\"}],\"created\":1,\"id\":\"x\"}",
+         "{\"model\":\"auto\",\"choices\":[{\"text\":\"a\"}],\"created\":1763711111,"
+         "\"id\":\"cmpl-req-9\"}"},
+        {"{\"choices\":[{\"text\":\"a\"}]}", "{\"choices\":[{\"text\":\"a\"}]}"},
+        {"{\"id\":\"x\",\"choices\":[{\"text\":\"a\"}],\"id\":\"y\"}",
+         "{\"id\":\"x\",\"choices\":[{\"text\":\"a\"}],\"id\":\"cmpl-req-9\"}"},
+        {"{\"created\":null,\"id\":7,\"choices\":[{\"text\":\"a\"}]}",
+         "{\"created\":null,\"id\":7,\"choices\":[{\"text\":\"a\"}]}"},
+    };
+    struct answer_options opt = replay_options(WIRE_COMPLETIONS, WIRE_OPENAI);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer_whole out;
+        struct arena a;
+        struct buf got;
+
+        arena_init(&a, 256);
+        buf_init(&got, MAX_BYTES);
+        assert_int_equal(answer_replay_whole(&opt, slice_str(cases[i].body), &a, &out), ERR_OK);
+        for (size_t k = 0; k < out.count; k++)
+            assert_int_equal(buf_append_slice(&got, out.pieces[k]), ERR_OK);
+        assert_true(slice_eq(buf_slice(&got), slice_str(cases[i].want)));
+        buf_clear(&got);
+        arena_clear(&a);
+    }
+}
+
 static void test_completions_refused(void **state)
 {
     static const struct {
@@ -732,6 +766,7 @@ int main(void)
         cmocka_unit_test(test_long_text),  cmocka_unit_test(test_completions),
         cmocka_unit_test(test_embeddings), cmocka_unit_test(test_lossy),
         cmocka_unit_test(test_choices),    cmocka_unit_test(test_completions_refused),
+        cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
