@@ -125,12 +125,13 @@ static void get_beliefs(struct api_admin *admin, struct http_exchange *x, struct
     json_t *o, *contexts;
 
     (void)rest;
-    b = l ? learner_beliefs(l) : NULL;
+    b = l ? learner_beliefs(l, NULL) : NULL;
     o = json_object();
     contexts = json_array();
     for (size_t i = 0; b && i < beliefs_count(b); i++)
         json_array_append_new(contexts, context_json(beliefs_at(b, i)));
     json_put_bool(o, "learning", l != NULL);
+    json_put(o, "version", b ? json_integer((json_int_t)beliefs_version(b)) : json_null());
     json_put(o, "contexts", contexts);
     beliefs_unref(b);
     admin_reply_json(x, 200, NULL, o);

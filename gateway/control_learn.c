@@ -1,4 +1,5 @@
-/* Opens the learner. Called by control_policy.c; control.c closes it. */
+/* Opens the learner, and tells it which policy comes. Called by control_policy.c and
+ * policy_draft.c; control.c closes it. */
 #include "gateway/control_learn.h"
 
 #include <stdio.h>
@@ -7,7 +8,8 @@
 #include "base/mem.h"
 #include "router/learner.h"
 
-#define FILE_NAME "learn.sqlite"
+#define FILE_NAME  "learn.sqlite"
+#define PREPARE_MS 2000
 
 enum err control_learn_open(struct learner **l, const struct policy *p, struct ledger *ledger,
                             struct err_text *t)
@@ -31,4 +33,11 @@ enum err control_learn_open(struct learner **l, const struct policy *p, struct l
         log_line(LOG_INFO, "learn", "open", "store=%s", redis ? "redis" : "embedded");
     free(path);
     return err;
+}
+
+void control_learn_prepare(struct learner *l, struct policy *p)
+{
+    if (!learner_prepare(l, p, PREPARE_MS))
+        log_line(LOG_WARN, "learn", "beliefs are late, routes keep their written order until then",
+                 "version=%s", p->version);
 }

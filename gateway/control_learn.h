@@ -15,4 +15,8 @@ struct ledger;
 enum err control_learn_open(struct learner **l, const struct policy *p, struct ledger *ledger,
                             struct err_text *t) MUST_CHECK;
 
+/* That policy's beliefs are built before it serves, else its requests would be decided without any:
+ * waits for at most two seconds. Any thread. */
+void control_learn_prepare(struct learner *l, struct policy *p);
+
 #endif

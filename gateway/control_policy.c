@@ -28,6 +28,7 @@ static void lend(void *ctx, struct policy_draft *d)
 {
     struct control *c = ctx;
     control_encoder_lend(&c->encoder, d);
+    d->learner = c->learner;
 }
 
 static void on_job_made(void *ctx, struct policy_job *job);
@@ -317,6 +318,8 @@ static enum err serve(struct control *c, struct policy_draft *d, const char *ori
         e = control_cache_open(&c->cache, p, d->embedder, t);
     if (e != ERR_OK)
         return e;
+    if (!c->snapshot) /* later ones were prepared as drafts */
+        control_learn_prepare(c->learner, p);
     keep_version(c, p, origin);
     apply_log_level(p);
     configure_launcher(c, p);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/control_learn.h"
 
 void policy_draft_init(struct policy_draft *d, const char *file)
 {
@@ -126,13 +127,27 @@ enum err policy_draft_read(struct policy_draft *d)
 
 /* ---- the classifier ---- */
 
-enum err policy_draft_build(struct policy_draft *d, struct err_text *why)
+static enum err build_classifier(struct policy_draft *d, struct err_text *why)
 {
     const struct policy *p = d->policy;
     struct classifier_options opt = {.encoder = &p->encoder,
                                      .classes = p->classes,
                                      .class_count = p->class_count,
                                      .stop = &d->stop};
+
+    if (!p->matches_class)
+        return ERR_OK;
+    opt.open = d->embedder ? embedder_encoder(d->embedder) : NULL;
+    if (d->last && classifier_suits(d->last, &opt)) {
+        d->classifier = classifier_ref(d->last);
+        return ERR_OK;
+    }
+    return classifier_new(&opt, &d->classifier, why);
+}
+
+enum err policy_draft_build(struct policy_draft *d, struct err_text *why)
+{
+    const struct policy *p = d->policy;
     enum err err = ERR_OK;
 
     if (wants_transformer(p)) {
@@ -140,12 +155,9 @@ enum err policy_draft_build(struct policy_draft *d, struct err_text *why)
             err = open_fresh(d, &p->encoder, why);
         d->embedder = find(d, &p->encoder);
     }
-    if (err != ERR_OK || !p->matches_class)
-        return err;
-    opt.open = d->embedder ? embedder_encoder(d->embedder) : NULL;
-    if (d->last && classifier_suits(d->last, &opt)) {
-        d->classifier = classifier_ref(d->last);
-        return ERR_OK;
-    }
-    return classifier_new(&opt, &d->classifier, why);
+    if (err == ERR_OK)
+        err = build_classifier(d, why);
+    if (err == ERR_OK && d->learner)
+        control_learn_prepare(d->learner, d->policy);
+    return err;
 }

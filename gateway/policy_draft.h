@@ -11,6 +11,8 @@
 #include "router/classifier.h"
 #include "router/embedder.h"
 
+struct learner;
+
 struct policy_draft {
     /* given */
     const char *file; /* borrowed: where the text is, or what it is named after */
@@ -19,6 +21,7 @@ struct policy_draft {
     struct embedder **lent; /* owned array of held encoders: taken again where one suits */
     size_t lent_count;
     struct classifier *last; /* a reference, or NULL: taken again where it suits */
+    struct learner *learner; /* borrowed: builds the policy's beliefs; NULL: it is not open yet */
     _Atomic bool stop;       /* set by another thread: nobody waits for the result any more */
 
     /* made */
@@ -41,8 +44,8 @@ void policy_draft_lend(struct policy_draft *d, struct embedder *const *open, siz
 enum err policy_draft_check(struct policy_draft *d) MUST_CHECK;
 /* The same, but an encoder that is looked at is opened for good, so that it is read once. */
 enum err policy_draft_read(struct policy_draft *d) MUST_CHECK;
-/* After policy_draft_read: encoder and classifier. ERR_OK also when the policy needs neither; else
- * why names the file. ERR_DRAINING: told to stop. */
+/* After policy_draft_read: encoder, classifier, beliefs. ERR_OK also when the policy needs neither;
+ * else why names the file. ERR_DRAINING: told to stop. */
 enum err policy_draft_build(struct policy_draft *d, struct err_text *why) MUST_CHECK;
 
 #endif

@@ -87,7 +87,7 @@ static const struct beliefs_context *find_beliefs(struct request *r, struct casc
 {
     const struct beliefs_context *found;
 
-    c->beliefs = r->env->learner ? learner_beliefs(r->env->learner) : NULL;
+    c->beliefs = r->env->learner ? learner_beliefs(r->env->learner, r->snap->policy) : NULL;
     if (!c->beliefs)
         return NULL;
     found = beliefs_find(c->beliefs, slice_str(r->route->name), r->class.is.label);
@@ -621,6 +621,13 @@ const struct plan *cascade_plan(const struct request *r)
 const struct foreseen *cascade_foreseen(const struct request *r)
 {
     return r->cascade ? r->cascade->foreseen : NULL;
+}
+
+uint64_t cascade_beliefs_version(const struct request *r)
+{
+    const struct cascade *c = r->cascade;
+
+    return c && c->plan.q.beliefs ? beliefs_version(c->beliefs) : 0;
 }
 
 bool cascade_said(const struct request *r, struct slice *out)

@@ -46,6 +46,8 @@ bool cascade_holds(const struct request *r);
 
 const struct plan *cascade_plan(const struct request *r);         /* NULL: nothing was planned */
 const struct foreseen *cascade_foreseen(const struct request *r); /* NULL: nothing was */
+/* Of the beliefs that were decided by; 0: none. */
+uint64_t cascade_beliefs_version(const struct request *r);
 /* The text of the answer that was served, as it was read along; false: it is not known whole, or it
  * calls tools. Until cascade_end. */
 bool cascade_said(const struct request *r, struct slice *out);

@@ -114,6 +114,7 @@ static void fill_row(struct request *r, const struct plan *p, int i, struct ledg
         .chosen = chosen_name(r, c),
         .propensity = (double)propensity / BELIEFS_UNIT,
         .success_value = p->q.mode == PLAN_OBJECTIVE ? (nanousd)p->log.v : -1,
+        .beliefs = cascade_beliefs_version(r),
         .reason = reason_text(r, c),
     };
 }

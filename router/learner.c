@@ -10,8 +10,8 @@
 #include "router/confidence.h"
 
 #define TICK_MS          250
-#define READ_TICKS       4  /* of a Redis: others learn, too. A file is read when it was written */
-#define BUILD_SHARE      50 /* building takes at most this part of the time: one in so many */
+#define READ_TICKS       4 /* of a Redis: others learn, too. A file is read when it was written */
+#define FIRST_TICKS      4 /* so long a policy's beliefs wait for the first read */
 #define MAX_POSTED       65536
 #define MAX_UNITS        8192  /* 15 MB; while the store is away */
 #define MAX_MEMORIES     50000 /* likewise */
@@ -268,32 +268,15 @@ static void on_reset(void *ctx)
     l->changed = true;
 }
 
-static void publish(struct learner *l)
+/* Not before something is known: a process that starts decides by what was learned from its first
+ * request on, unless the store is away. */
+static void serve_next(struct learner *l)
 {
-    int64_t begun_us = clock_mono_us(), now_us = clock_wall_us();
-    struct beliefs *b, *old;
-
-    l->changed = false;
-    l->built_bucket_us = tally_bucket_start(TALLY_QUICK, now_us);
-    learned_forget(&l->learned, now_us);
-    b = learner_build(l, now_us);
-    pthread_mutex_lock(&l->lock);
-    old = l->beliefs;
-    l->beliefs = b;
-    pthread_mutex_unlock(&l->lock);
-    beliefs_unref(old);
-    l->built_us = clock_mono_us();
-    l->build_took_us = l->built_us - begun_us;
-    stats_observe_us(l->build_us, l->build_took_us);
-}
-
-/* Counters changed, or the weights of all of them with the bucket of time; and building would not
- * take more than its share. */
-static bool is_due(const struct learner *l)
-{
-    if (clock_mono_us() - l->built_us < BUILD_SHARE * l->build_took_us)
-        return false;
-    return l->changed || l->built_bucket_us != tally_bucket_start(TALLY_QUICK, clock_wall_us());
+    if (!l->next || (!l->has_read && l->ticks < FIRST_TICKS))
+        return;
+    learner_publish_next(l, l->next);
+    policy_unref(l->next);
+    l->next = NULL;
 }
 
 static void say_flushed(struct learner *l, uint64_t number)
@@ -309,10 +292,12 @@ static void on_read(void *ctx, enum err err)
     struct learner *l = ctx;
 
     l->reading = false;
+    l->has_read = l->has_read || err == ERR_OK;
     if (err == ERR_OK && scorer_table_commit(&l->scorers))
         l->changed = true;
-    if (is_due(l) || (l->flush_reading && l->changed))
-        publish(l);
+    if (learner_publish_due(l) || (l->flush_reading && l->changed))
+        learner_publish(l);
+    serve_next(l);
     if (err == ERR_OK && l->flush_reading) {
         say_flushed(l, l->flush_reading);
         l->flush_reading = 0;
@@ -370,7 +355,9 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         return;
     }
     learner_serve_flush(l);
-    if (l->opt.path || ++l->ticks % READ_TICKS == 0)
+    l->ticks++;
+    serve_next(l);
+    if (l->opt.path || !l->has_read || l->ticks % READ_TICKS == 0)
         begin_read(l);
 }
 
@@ -426,17 +413,34 @@ static void deliver_policy(struct message *m, void *ctx)
 {
     struct order *o = CONTAINER_OF(m, struct order, msg);
     struct learner *l = ctx;
-    struct policy *old = l->policy;
 
-    l->policy = o->policy;
-    o->policy = old;
+    learner_publish_under(l, o->policy);
     discard_order(m);
-    publish(l);
 }
 
 void learner_set_policy(struct learner *l, struct policy *p)
 {
     post_order(l, deliver_policy, policy_ref(p));
+}
+
+static void deliver_next(struct message *m, void *ctx)
+{
+    struct order *o = CONTAINER_OF(m, struct order, msg);
+    struct learner *l = ctx;
+    struct policy *old = l->next;
+
+    l->next = o->policy;
+    o->policy = old;
+    discard_order(m);
+    serve_next(l);
+}
+
+bool learner_prepare(struct learner *l, struct policy *p, int64_t timeout_ms)
+{
+    if (learner_await_next(l, p, 0))
+        return true;
+    post_order(l, deliver_next, policy_ref(p));
+    return learner_await_next(l, p, timeout_ms);
 }
 
 static void deliver_flush(struct message *m, void *ctx)
@@ -472,14 +476,6 @@ static void deliver_close(struct message *m, void *ctx)
     l->close_until_us = clock_mono_us() + CLOSE_MS * 1000;
     on_tick(-1, 0, l);
     set_tick(l, TICK_MS / 10);
-}
-
-struct beliefs *learner_beliefs(struct learner *l)
-{
-    pthread_mutex_lock(&l->lock);
-    struct beliefs *b = l->beliefs ? beliefs_ref(l->beliefs) : NULL;
-    pthread_mutex_unlock(&l->lock);
-    return b;
 }
 
 struct stats *learner_stats(struct learner *l)
@@ -520,8 +516,8 @@ static void free_learner(struct learner *l)
     scorer_table_clear(&l->scorers);
     learned_clear(&l->learned);
     outcome_signals_free(l->signals);
-    beliefs_unref(l->beliefs);
-    policy_unref(l->policy);
+    learner_publish_end(l);
+    policy_unref(l->next);
     event_free(l->mail);
     event_free(l->tick);
     event_base_free(l->base);

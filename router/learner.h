@@ -42,14 +42,20 @@ enum err learner_open(const struct learner_options *opt, struct learner **out,
 void learner_close(struct learner *l);
 struct stats *learner_stats(struct learner *l); /* its own table: STAT_LEARN_* */
 
+/* Builds the beliefs of a policy that is to serve, so that its first request finds them; at a start
+ * of what was learned before, if the store gives it within a second. Waits; false after timeout_ms:
+ * they come later. Any thread. */
+bool learner_prepare(struct learner *l, struct policy *p, int64_t timeout_ms);
 /* Which routes there are and what they want. Takes a reference of its own. */
 void learner_set_policy(struct learner *l, struct policy *p);
 
 /* A request has ended. Copies. Before its reply's last byte, so that feedback finds it. */
 void learner_post(struct learner *l, const struct evidence *e);
 
-/* A reference to the newest beliefs, for the caller to give back; NULL: there are none yet. */
-struct beliefs *learner_beliefs(struct learner *l);
+/* A reference to the newest beliefs under that policy, for the caller to give back: of the one that
+ * serves, the one that is prepared, or the one that served before; of any other policy, and NULL,
+ * those under the one that serves. NULL: there are none yet. */
+struct beliefs *learner_beliefs(struct learner *l, const struct policy *p);
 
 /* ---- outcomes ---- */
 

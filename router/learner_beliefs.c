@@ -147,6 +147,7 @@ struct beliefs_objective learner_objective(const struct policy_decide *d)
 
 struct building {
     struct learner *l;
+    const struct policy *policy;
     struct arena arena;
     int64_t now_us;
 };
@@ -191,7 +192,7 @@ static const struct tally_view *view_of(struct building *b, const struct policy_
 static void fill_class(struct building *b, const struct policy_route *r, const char *label,
                        struct beliefs_class_in *out)
 {
-    const struct policy *p = b->l->policy;
+    const struct policy *p = b->policy;
     const struct tally_view **slow =
                                 ARENA_ARRAY(&b->arena, const struct tally_view *, r->cascade_count),
                             **fast =
@@ -233,7 +234,7 @@ static struct alarm_group group_of(const struct policy_route *r,
 static bool is_out(struct learner *l, const struct policy_route *r, size_t arm)
 {
     const struct beliefs_context *c =
-        l->beliefs ? beliefs_find(l->beliefs, slice_str(r->name), SLICE("")) : NULL;
+        l->serving.beliefs ? beliefs_find(l->serving.beliefs, slice_str(r->name), SLICE("")) : NULL;
 
     return c && (int)arm < c->arms && c->arm[arm].cap <= 0;
 }
@@ -272,7 +273,7 @@ static void check_canary(struct learner *l, const struct policy_route *r,
 static void fill_route(struct building *b, const struct policy_route *r,
                        struct beliefs_route_in *out)
 {
-    const struct policy *p = b->l->policy;
+    const struct policy *p = b->policy;
     struct beliefs_arm_in *arms = ARENA_ARRAY(&b->arena, struct beliefs_arm_in, r->cascade_count);
     struct beliefs_class_in *classes;
     struct tally_trust *trust = ARENA_NEW(&b->arena, struct tally_trust);
@@ -314,10 +315,10 @@ static uint64_t seed_of(const struct policy *p)
     return seed;
 }
 
-struct beliefs *learner_build(struct learner *l, int64_t now_us)
+struct beliefs *learner_build(struct learner *l, const struct policy *p, int64_t now_us,
+                              uint64_t version)
 {
-    const struct policy *p = l->policy;
-    struct building b = {.l = l, .now_us = now_us};
+    struct building b = {.l = l, .policy = p, .now_us = now_us};
     struct beliefs_route_in *routes;
     struct beliefs *out = NULL;
     int count = 0;
@@ -333,7 +334,8 @@ struct beliefs *learner_build(struct learner *l, int64_t now_us)
         out = beliefs_build(&(struct beliefs_in){.route = routes,
                                                  .routes = count,
                                                  .trust = trust_of(&p->decide.learn.sources),
-                                                 .seed = seed_of(p)});
+                                                 .seed = seed_of(p),
+                                                 .version = version});
     arena_clear(&b.arena);
     return out;
 }

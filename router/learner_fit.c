@@ -220,7 +220,7 @@ static void collect_answer(struct learner_fit *f, const struct evidence_answer *
 /* Not, once its route has learn: off. */
 static bool is_learned(const struct learner_fit *f, const struct evidence *e)
 {
-    const struct policy_learn *how = learner_learn(f->l->policy, slice_str(e->route));
+    const struct policy_learn *how = learner_learn(f->l->serving.policy, slice_str(e->route));
 
     return e->learn && how && how->mode == POLICY_LEARN_ON;
 }
@@ -235,7 +235,7 @@ static void collect_memory(void *ctx, const struct learn_memory *memory)
     arena_init(&arena, 4096);
     if (evidence_read(arena_dup(&arena, memory->text), &arena, &e) && is_learned(f, &e) &&
         evidence_labels_read(memory->labels, &labels)) {
-        struct tally_trust trust = learner_trust(f->l->policy, slice_str(e.route));
+        struct tally_trust trust = learner_trust(f->l->serving.policy, slice_str(e.route));
         for (int i = 0; i < e.count; i++) {
             int64_t said_us;
             double value = value_of(labels.of[i], &trust, &said_us);

@@ -1,6 +1,6 @@
 /* The inside of the learner, shared by learner.c (thread, flushing), learner_label.c (outcomes) and
- * learner_beliefs.c (building). Nobody else includes it. Everything but the three fields under
- * `lock` is the learner's thread's own. */
+ * learner_beliefs.c (building), learner_publish.c (who gets which). Nobody else includes it.
+ * Everything but the fields under `lock` is the learner's thread's own. */
 #ifndef ROUTER_LEARNER_INT_H
 #define ROUTER_LEARNER_INT_H
 
@@ -16,6 +16,12 @@
 #include "router/ledger.h"
 #include "router/scorer_table.h"
 
+/* What is believed under a policy. Both references are owned, both NULL: nothing is here. */
+struct learner_published {
+    struct policy *policy;
+    struct beliefs *beliefs; /* NULL: no route decides by them */
+};
+
 struct learner {
     struct learner_options opt;
     pthread_t thread;
@@ -26,7 +32,8 @@ struct learner {
 
     pthread_mutex_t lock;
     pthread_cond_t progress;
-    struct beliefs *beliefs;       /* owned reference; NULL */
+    struct learner_published serving; /* written by the learner's thread only, as is the next */
+    struct learner_published other;   /* of the policy that comes, or of the one before */
     uint64_t flush_asked, flushed; /* calls of learner_flush: the newest, the last that is done */
 
     struct event_base *base;
@@ -51,7 +58,10 @@ struct learner {
     struct outcome_signals *signals; /* owned */
     struct list labels;              /* of struct label_job */
     size_t label_count;
-    struct policy *policy;   /* owned reference; NULL */
+    struct policy *next;     /* owned reference: its beliefs are asked for; NULL */
+    bool has_read;           /* what was learned before is here */
+    uint64_t version;        /* of the newest beliefs */
+    int64_t other_us;        /* since when `other` is as it is */
     int64_t built_bucket_us; /* quick bucket of the last build */
     int64_t built_us, build_took_us;
     struct scorer_table scorers; /* in force */
@@ -86,11 +96,23 @@ void learner_fit_note(struct learner *l, enum tally_source source); /* a new lab
 void learner_fit_tick(struct learner *l);
 
 /* ---- learner_beliefs.c ---- */
-/* From the counters as they are now; a reference. NULL: no route decides by them. */
-struct beliefs *learner_build(struct learner *l, int64_t now_us);
+/* From the counters as they are now; a reference. NULL: no route of the policy decides by them. */
+struct beliefs *learner_build(struct learner *l, const struct policy *p, int64_t now_us,
+                              uint64_t version);
 /* What a route has of `learn`, else the policy's own; NULL: there is no policy yet. */
 const struct policy_learn *learner_learn(const struct policy *p, struct slice route);
 /* How far sources are believed on that route; p may be NULL. */
 struct tally_trust learner_trust(const struct policy *p, struct slice route);
+
+/* ---- learner_publish.c ---- */
+/* Counters changed, or the weights of all of them with the bucket of time; and building would not
+ * take more than its share. */
+bool learner_publish_due(const struct learner *l);
+void learner_publish(struct learner *l); /* of the policy that serves */
+void learner_publish_next(struct learner *l, struct policy *p);
+void learner_publish_under(struct learner *l, struct policy *p); /* that policy serves now */
+void learner_publish_end(struct learner *l);
+/* Any thread: waits until that policy's beliefs are there. false after timeout_ms. */
+bool learner_await_next(struct learner *l, const struct policy *p, int64_t timeout_ms);
 
 #endif

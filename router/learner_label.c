@@ -69,7 +69,7 @@ static void finish(struct label_job *j, enum err err)
 /* How far the source is believed where the request went. */
 static int weight_milli(const struct label_job *j)
 {
-    struct tally_trust trust = learner_trust(j->l->policy, slice_str(j->evidence.route));
+    struct tally_trust trust = learner_trust(j->l->serving.policy, slice_str(j->evidence.route));
 
     return (int)(trust.source[j->label->source] * 1000 + 0.5);
 }

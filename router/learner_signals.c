@@ -27,7 +27,7 @@ static void label(struct learner *l, struct slice tenant, struct slice request_i
 
 static void expect_silence(struct learner *l, const struct evidence *e)
 {
-    const struct policy_learn *how = learner_learn(l->policy, slice_str(e->route));
+    const struct policy_learn *how = learner_learn(l->serving.policy, slice_str(e->route));
 
     if (!how || how->silence == POLICY_SILENCE_MISSING || evidence_served(e) < 0)
         return;

@@ -64,7 +64,7 @@ struct ledger_decision {
     const char *chosen;    /* a model's name; "stop" */
     double propensity;     /* with which that was chosen, 0..1 */
     nanousd success_value; /* what one more success was worth; -1: no objective */
-    uint64_t beliefs;      /* serial of the beliefs that were held; 0: none */
+    uint64_t beliefs;      /* version of those that were held (beliefs_version); 0: none */
     const char *reason;    /* a sentence */
 };
 

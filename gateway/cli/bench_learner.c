@@ -244,7 +244,8 @@ struct beliefs *bench_learner_believe(const struct bench_learner *l,
     for (int j = 0; j < s->arms; j++) /* listed prices: a mean that operators know */
         arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true, NULL};
     struct beliefs_route_in route = {BENCH_ROUTE, *o, arm, s->arms, class, s->classes, NULL};
-    struct beliefs *b = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed});
+    struct beliefs *b =
+        beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed, 0});
     free(class);
     free(fast);
     free(slow);

@@ -221,6 +221,18 @@ static void tell_worth(FILE *f, const struct ledger_story *s)
         }
 }
 
+/* By which beliefs: their version is the time when they were built. */
+static void tell_beliefs(FILE *f, const struct ledger_story *s)
+{
+    uint64_t version = s->decision_count ? s->decisions[0].beliefs : 0;
+    char time[32];
+
+    if (version == 0)
+        return;
+    clock_rfc3339((int64_t)version, time, sizeof time);
+    fprintf(f, " It was decided by beliefs %llu, built on %s.", (unsigned long long)version, time);
+}
+
 static void tell_outcomes(FILE *f, const struct ledger_story *s)
 {
     for (size_t i = 0; i < s->outcome_count; i++) {
@@ -250,6 +262,7 @@ void story_tell(FILE *f, const struct ledger_story *s)
     tell_cache(f, &s->request);
     tell_way(f, s);
     tell_worth(f, s);
+    tell_beliefs(f, s);
     tell_end(f, &s->request);
     tell_outcomes(f, s);
     if (s->checks) {

@@ -182,7 +182,7 @@ struct whatif_beliefs *whatif_beliefs_new(const struct whatif_play *w, int fold)
         if (p->routes[i].decide.mode == POLICY_DECIDE_OBJECTIVE)
             build_route(b, w, &p->routes[i], fold, &arena, &routes[count++]);
     if (count)
-        b->beliefs = beliefs_build(&(struct beliefs_in){routes, count, tally_trust_default, 1});
+        b->beliefs = beliefs_build(&(struct beliefs_in){routes, count, tally_trust_default, 1, 0});
     arena_clear(&arena);
     return b;
 }

@@ -38,6 +38,11 @@ void beliefs_unref(struct beliefs *b)
     free(b);
 }
 
+uint64_t beliefs_version(const struct beliefs *b)
+{
+    return b->version;
+}
+
 size_t beliefs_count(const struct beliefs *b)
 {
     return b->count;

@@ -66,7 +66,8 @@ struct beliefs_in {
     const struct beliefs_route_in *route;
     int routes;
     struct tally_trust trust;
-    uint64_t seed; /* of the policy's version: what draws are made from, beside names */
+    uint64_t seed;    /* of the policy's version: what draws are made from, beside names */
+    uint64_t version; /* what these are called: when they were built, Unix microseconds; 0: none */
 };
 
 /* ---- what they hold ---- */
@@ -110,6 +111,7 @@ struct beliefs;
 struct beliefs *beliefs_build(const struct beliefs_in *in); /* one reference, the caller's */
 struct beliefs *beliefs_ref(struct beliefs *b);             /* atomic; returns b */
 void beliefs_unref(struct beliefs *b);                      /* NULL is fine */
+uint64_t beliefs_version(const struct beliefs *b);
 
 /* A route's context for a class, else its "" context; NULL: no such route. Valid while the beliefs
  * are. */

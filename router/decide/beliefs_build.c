@@ -472,6 +472,7 @@ struct beliefs *beliefs_build(const struct beliefs_in *in)
 
     atomic_init(&out->refs, 1);
     arena_init(&out->names, 1024);
+    out->version = in->version;
     for (int r = 0; r < in->routes; r++)
         out->count += (size_t)in->route[r].classes;
     out->context = mem_zalloc(out->count + 1, sizeof *out->context);

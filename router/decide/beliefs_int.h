@@ -11,6 +11,7 @@ struct beliefs {
     struct arena names;
     struct beliefs_context *context; /* owned: [count] */
     size_t count;
+    uint64_t version;
 };
 
 /* Fills c->draw and c->propensity from c's arms and their curves (beliefs_draw.c). */

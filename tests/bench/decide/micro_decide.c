@@ -57,7 +57,7 @@ static struct beliefs *build(double floor)
         snprintf(label[g], sizeof label[g], g ? "class %d" : "", g);
         class[g] = (struct beliefs_class_in){label[g], slow + (size_t)(g * ARMS), NULL};
     }
-    return beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1});
+    return beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1, 0});
 }
 
 static double decide(const struct beliefs *b, const double *shift)

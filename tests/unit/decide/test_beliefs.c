@@ -51,7 +51,7 @@ static void build(struct world *w)
         class[g] = (struct beliefs_class_in){labels[g], slow[g], fast[g]};
     }
     beliefs_unref(w->beliefs);
-    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 7});
+    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 7, 0});
 }
 
 static const struct beliefs_context *context(const struct world *w, const char *label)

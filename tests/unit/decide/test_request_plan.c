@@ -35,7 +35,7 @@ static void build(struct world *w, const struct beliefs_objective *o, double cap
     const struct beliefs_class_in class = {"", slow, NULL};
     const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL};
 
-    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1});
+    w->beliefs = beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, 1, 0});
     w->context = beliefs_find(w->beliefs, SLICE("r"), SLICE("anything"));
     assert_non_null(w->context);
 }

@@ -2,6 +2,7 @@
  * is counted once, whatever is killed, stalled or emptied; replicas learn as one. */
 #include <cmocka.h>
 #include <event2/event.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -422,14 +423,16 @@ static void a_redis_that_is_away(void **state)
 
 /* ---- replicas ---- */
 
+#define POLICY(cascade)                                                                            \
+    "version: 1\n" FIXTURE_BACKEND "models:\n"                                                     \
+    "  small: {backend: local, price: {input: 0.1, output: 0.4}}\n"                                \
+    "  big: {backend: local, price: {input: 2, output: 8}}\n"                                      \
+    "routes:\n"                                                                                    \
+    "  - {name: chat, match: {model: auto}, cascade: " cascade ", objective: {floor: 0.8}}\n"
+
 static struct policy *policy(void)
 {
-    return fixture_load(
-        "version: 1\n" FIXTURE_BACKEND "models:\n"
-        "  small: {backend: local, price: {input: 0.1, output: 0.4}}\n"
-        "  big: {backend: local, price: {input: 2, output: 8}}\n"
-        "routes:\n"
-        "  - {name: chat, match: {model: auto}, cascade: [small, big], objective: {floor: 0.8}}\n");
+    return fixture_load(POLICY("[small, big]"));
 }
 
 /* Waits until beliefs have seen so many answers of a model. */
@@ -437,7 +440,7 @@ static struct beliefs *beliefs_of(struct learner *l, double asked)
 {
     for (int i = 0; i < 100; i++) {
         assert_true(learner_flush(l, 5000));
-        struct beliefs *b = learner_beliefs(l);
+        struct beliefs *b = learner_beliefs(l, NULL);
         const struct beliefs_context *c = b ? beliefs_find(b, SLICE("chat"), SLICE("math")) : NULL;
         if (c && c->arm[0].asked + c->arm[1].asked > asked - 0.5)
             return b;
@@ -523,6 +526,95 @@ static void three_replicas_learn_as_one(void **state)
     beliefs_unref(one[0]);
 }
 
+/* ---- another policy ---- */
+
+/* The model that the route's cascade has first, in the beliefs of that policy, and their version.
+ */
+static uint64_t first_arm(struct learner *l, const struct policy *p, const char *model,
+                          double asked)
+{
+    struct beliefs *b = learner_beliefs(l, p);
+    assert_non_null(b);
+    const struct beliefs_context *c = beliefs_find(b, SLICE("chat"), SLICE("math"));
+    uint64_t version = beliefs_version(b);
+    assert_string_equal(c->arm[0].model, model);
+    assert_true(fabs(c->arm[0].asked + c->arm[1].asked - asked) < 0.5);
+    beliefs_unref(b);
+    return version;
+}
+
+/* Requests of each policy find its own beliefs, from before it serves to some time after. */
+static void each_policy_has_its_own(void **state)
+{
+    struct policy *a = policy(), *b = fixture_load(POLICY("[big, small]")), *c = policy(),
+                  *none = fixture_load(
+                      "version: 1\n" FIXTURE_BACKEND
+                      "models:\n  small: {backend: local, price: {input: 0.1, output: 0.4}}\n"
+                      "routes:\n  - {name: chat, match: {model: auto}, cascade: [small]}\n");
+    struct learner *l = open_learner(false);
+    uint64_t version;
+
+    (void)state;
+    assert_null(learner_beliefs(l, a));
+    assert_true(learner_prepare(l, a, 60000));
+    learner_set_policy(l, a);
+    for (int i = 0; i < 40; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "r%d", i);
+        post(l, id, "small", i % TALLY_BINS);
+    }
+    assert_true(learner_flush(l, 60000));
+    version = first_arm(l, a, "small", 40);
+    assert_true(learner_prepare(l, b, 60000));
+    assert_true(learner_prepare(l, b, 0)); /* it is */
+    assert_true(first_arm(l, b, "big", 40) > version);
+    assert_true(first_arm(l, a, "small", 40) == version);
+    assert_true(first_arm(l, NULL, "small", 40) == version);
+    learner_set_policy(l, b);
+    post(l, "another", "small", 3);
+    assert_true(learner_flush(l, 60000));
+    first_arm(l, b, "big", 41);
+    first_arm(l, NULL, "big", 41);
+    first_arm(l, a, "small", 40);
+    learner_set_policy(l, c); /* nobody prepared it */
+    assert_true(learner_flush(l, 60000));
+    first_arm(l, NULL, "small", 41);
+    first_arm(l, b, "big", 41);
+    assert_true(learner_prepare(l, none, 60000)); /* in the place of b's */
+    assert_null(learner_beliefs(l, none));
+    first_arm(l, b, "small", 41);
+    learner_set_policy(l, none);
+    assert_true(learner_flush(l, 60000));
+    assert_null(learner_beliefs(l, NULL));
+    learner_close(l);
+
+    /* The next process knows it all before its first request. */
+    l = open_learner(false);
+    assert_true(learner_prepare(l, a, 60000));
+    first_arm(l, a, "small", 41);
+    learner_close(l);
+    policy_unref(a);
+    policy_unref(b);
+    policy_unref(c);
+    policy_unref(none);
+}
+
+/* A store that does not answer keeps nobody waiting for long. */
+static void a_policy_without_a_store(void **state)
+{
+    struct learner_options opt = {.redis_url = "unix:/no/such/socket", .prefix = "w:"};
+    struct policy *p = policy();
+    struct err_text t = {""};
+    struct learner *l;
+
+    (void)state;
+    assert_int_equal(learner_open(&opt, &l, &t), ERR_OK);
+    assert_true(learner_prepare(l, p, 60000));
+    first_arm(l, p, "small", 0);
+    learner_close(l);
+    policy_unref(p);
+}
+
 /* ---- opening ---- */
 
 static void what_cannot_be_opened(void **state)
@@ -553,6 +645,8 @@ int main(void)
         TEST(a_stalled_redis),
         TEST(a_redis_that_is_away),
         TEST(three_replicas_learn_as_one),
+        TEST(each_policy_has_its_own),
+        TEST(a_policy_without_a_store),
         TEST(what_cannot_be_opened),
     };
     signal(SIGPIPE, SIG_IGN);

@@ -219,7 +219,7 @@ static int64_t results(struct learner *l, const char *result)
 /* The version that the beliefs come with; 0: the default's. */
 static unsigned version_of(struct learner *l, double *auroc)
 {
-    struct beliefs *b = learner_beliefs(l);
+    struct beliefs *b = learner_beliefs(l, NULL);
     const struct beliefs_context *c = b ? beliefs_find(b, SLICE("chat"), SLICE("math")) : NULL;
     unsigned v = c && c->arm[0].scored_by ? c->arm[0].scored_by->scorer.version : 0;
     if (c && auroc)
