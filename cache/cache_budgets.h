@@ -4,8 +4,9 @@
  * encoder's vectors are no evidence about this one's.
  *
  * A scope whose note cannot be read yet goes on learning from nothing, and so serves nothing; when
- * the note comes it wins if it stands on more labels. Replicas that share a store write the same
- * notes: the last one stays. Cache thread. */
+ * the note comes it wins if it stands on more labels. Replicas that share a store learn as one:
+ * what one of them is told by its audits all hear of within a second or so, under the same names,
+ * and each counts the requests of all (cache_budgets_notes.c says how). Cache thread. */
 #ifndef CACHE_CACHE_BUDGETS_H
 #define CACHE_CACHE_BUDGETS_H
 
@@ -24,6 +25,7 @@ unsigned cache_budgets_find(struct cache_budgets *b, struct slice scope,
                             const struct cache_rules *rules);
 /* NULL: no such number. */
 struct risk *cache_budgets_risk(const struct cache_budgets *b, unsigned number);
+/* In a shared store what it changes shows at one of the next ticks. */
 void cache_budgets_learn(struct cache_budgets *b, unsigned number, const struct risk_label *l);
 
 /* Of all together: sums; cut, correction and weights are those of the one with most requests;
@@ -39,9 +41,11 @@ struct cache_budget_facts {
 };
 bool cache_budgets_at(const struct cache_budgets *b, size_t i, struct cache_budget_facts *out);
 
-/* Asks for notes that have not been read, and writes one that is due. current: the store is up. */
+/* Asks for notes that have not been read, hears what others learned, and writes a note that is due.
+ * current: the store is up. */
 void cache_budgets_tick(struct cache_budgets *b, bool current, int64_t now_us);
-void cache_budgets_save(struct cache_budgets *b);          /* all that is newer than its note */
-bool cache_budgets_writing(const struct cache_budgets *b); /* some note is on its way */
+void cache_budgets_save(struct cache_budgets *b); /* all that is newer than its note */
+bool cache_budgets_writing(
+    const struct cache_budgets *b); /* something is on its way to the store */
 
 #endif

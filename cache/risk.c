@@ -233,9 +233,9 @@ static void place_cut(struct risk *r)
 }
 
 /* Old audits weigh less: after RISK_MEMORY requests about a third. */
-static void fade(struct risk *r)
+static void fade(struct risk *r, double requests)
 {
-    double keep = 1 - (double)RISK_CUT_EVERY / RISK_MEMORY;
+    double keep = exp(-requests / RISK_MEMORY);
 
     r->risked *= keep;
     r->seen.wrong *= keep;
@@ -249,9 +249,10 @@ static void count_request(struct risk *r, double p)
 {
     r->window[r->requests++ % RISK_WINDOW] = (float)p;
     r->seen.requests++;
+    r->untold.requests++;
     if (r->requests % RISK_CUT_EVERY)
         return;
-    fade(r);
+    fade(r, RISK_CUT_EVERY);
     place_cut(r);
 }
 
@@ -317,6 +318,7 @@ void risk_consider(struct risk *r, const struct risk_neighbour *n, int count, do
         return;
     r->served++;
     r->risked += 1 - out->p;
+    r->untold.risked += 1 - out->p;
     choose_audit(r, uniform, out);
 }
 
@@ -373,8 +375,31 @@ void risk_learn(struct risk *r, const struct risk_label *l)
         count_audit(r, l);
     }
     risk_fit_add(&r->fit, l);
-    if (r->parent)
-        risk_fit_add(&r->parent->fit, l);
+}
+
+void risk_pool(struct risk *r, const struct risk_label *l)
+{
+    risk_fit_add(&r->fit, l);
+}
+
+uint64_t risk_untold(const struct risk *r)
+{
+    return r->untold.requests;
+}
+
+struct risk_counts risk_take_counts(struct risk *r)
+{
+    struct risk_counts c = r->untold;
+
+    r->untold = (struct risk_counts){0};
+    return c;
+}
+
+void risk_count(struct risk *r, const struct risk_counts *others)
+{
+    fade(r, (double)others->requests);
+    r->seen.requests += (double)others->requests;
+    r->risked += others->risked;
 }
 
 void risk_facts(const struct risk *r, struct risk_facts *out)

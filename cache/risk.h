@@ -33,7 +33,11 @@
  * sure.
  *
  * A scope may have a risk of its own under a parent: budget, cut and audits are its own, and so are
- * the weights once it has RISK_OWN_LABELS labels; until then the parent's, which learns from all.
+ * the weights once it has RISK_OWN_LABELS labels; until then the parent's, which is given the
+ * labels of all scopes (risk_pool).
+ *
+ * Several processes may spend one budget: each is given the labels of all, in one order, and how
+ * many requests the others counted. The window is each one's own.
  *
  * Sources: the risk budget is this project's; vCache (arXiv 2502.03771) has the idea of a stated
  * error and of labels from the misses; conformal risk control (arXiv 2208.02814) that of a bound on
@@ -131,6 +135,17 @@ struct risk_label {
     bool right;
 };
 void risk_learn(struct risk *r, const struct risk_label *l);
+/* For the weights only: a label of a scope below, whose answers and audits are its own. */
+void risk_pool(struct risk *r, const struct risk_label *l);
+/* What was considered here since the last time, and the sum of 1 - p over what of it was served:
+ * for others who spend the same budget. */
+struct risk_counts {
+    uint64_t requests;
+    double risked;
+};
+uint64_t risk_untold(const struct risk *r); /* requests that risk_take_counts would tell of */
+struct risk_counts risk_take_counts(struct risk *r);
+void risk_count(struct risk *r, const struct risk_counts *others);
 bool risk_quarantined(const struct risk *r, uint64_t answer);
 
 struct risk_facts {

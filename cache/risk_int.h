@@ -55,6 +55,7 @@ struct risk {
     double risked; /* sum of 1 - p over served hits, fading */
     double doubt;  /* running mean of sqrt(p (1 - p)) over hits */
     struct risk_audits seen;
+    struct risk_counts untold; /* of `seen` and `risked`: counted here, not yet taken */
     double cut, correction;
     bool alarm;
 };

@@ -28,9 +28,11 @@
 #include "base/buf.h"
 #include "cache/cache_entry.h"
 
-#define STORE_BUCKETS   64
-#define STORE_MAX_IDS   64
-#define STORE_COMMIT_MS 50
+#define STORE_BUCKETS     64
+#define STORE_MAX_IDS     64
+#define STORE_COMMIT_MS   50
+#define STORE_RECORDS     5000
+#define STORE_MAX_RECORDS 500
 
 struct store;
 
@@ -77,6 +79,19 @@ typedef void store_page_fn(void *ctx, enum err err, const struct cache_fields *f
                            struct slice next);
 typedef void store_bytes_fn(void *ctx, enum err err, struct slice value);
 
+/* Of a record that replicas share; 0, 0: before the first. */
+struct store_place {
+    uint64_t at, number;
+};
+static inline bool store_place_before(struct store_place a, struct store_place b)
+{
+    return a.at != b.at ? a.at < b.at : a.number < b.number;
+}
+/* Records in the order in which they were appended, borrowed, and the place of the last of them.
+ * gap: `after` is no longer there, so that some behind it may be lost. */
+typedef void store_records_fn(void *ctx, enum err err, const struct slice *record, size_t n,
+                              struct store_place last, bool gap);
+
 struct store_options {
     struct event_base *base;
     void (*changed)(void *ctx, const struct store_change *c); /* by others than this process */
@@ -122,6 +137,10 @@ struct store_ops {
     void (*note)(struct store *s, struct slice name, struct slice value, store_done_fn *fn,
                  void *ctx);
     void (*recall)(struct store *s, struct slice name, store_bytes_fn *fn, void *ctx);
+    void (*append)(struct store *s, struct slice name, struct slice record, store_done_fn *fn,
+                   void *ctx);
+    void (*read)(struct store *s, struct slice name, struct store_place after, store_records_fn *fn,
+                 void *ctx);
     void (*inspect)(struct store *s, store_inspect_fn *fn, void *ctx);
     void (*touch)(struct store *s, const struct store_ref *ref, uint32_t hits);
     uint64_t (*generation)(const struct store *s, struct slice scope);
@@ -135,6 +154,7 @@ struct store_ops {
 
 struct store {
     const struct store_ops *ops;
+    bool shared; /* others may hold it, too: what one learns the others shall know */
 };
 
 static inline void store_get_exact(struct store *s, struct slice scope, struct digest exact,
@@ -193,6 +213,19 @@ static inline void store_note(struct store *s, struct slice name, struct slice v
 static inline void store_recall(struct store *s, struct slice name, store_bytes_fn *fn, void *ctx)
 {
     s->ops->recall(s, name, fn, ctx);
+}
+/* Of a shared store only: one more record under that name, for all who hold the store. The newest
+ * STORE_RECORDS or so are kept. */
+static inline void store_append(struct store *s, struct slice name, struct slice record,
+                                store_done_fn *fn, void *ctx)
+{
+    s->ops->append(s, name, record, fn, ctx);
+}
+/* Likewise: those behind `after`, at most STORE_MAX_RECORDS. */
+static inline void store_read(struct store *s, struct slice name, struct store_place after,
+                              store_records_fn *fn, void *ctx)
+{
+    s->ops->read(s, name, after, fn, ctx);
 }
 static inline void store_inspect(struct store *s, store_inspect_fn *fn, void *ctx)
 {

@@ -1,5 +1,4 @@
-/* The inside of the Redis store, shared by store_redis.c (calls) and store_redis_log.c (following
- * the change logs). Nobody else includes it. */
+/* The inside of the Redis store, shared by the files store_redis*.c. Nobody else includes it. */
 #ifndef CACHE_STORE_REDIS_INT_H
 #define CACHE_STORE_REDIS_INT_H
 
@@ -27,6 +26,12 @@ void redis_words_format(struct redis_words *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void redis_words_key(struct redis_words *w, const struct store_redis *s, unsigned bucket,
                      const char *kind, struct slice name);
+void redis_words_entry_key(struct redis_words *w, const struct store_redis *s, unsigned bucket,
+                           uint64_t id);
+void redis_words_exact_key(struct redis_words *w, const struct store_redis *s, unsigned bucket,
+                           struct digest exact);
+void redis_words_home(struct redis_words *w, struct slice scope); /* as a word of 16 hex digits */
+void redis_words_fields(struct redis_words *w, size_t count); /* the first of redis_field_keys */
 
 /* What is known of one bucket's log. */
 struct redis_bucket {
@@ -64,7 +69,56 @@ struct store_redis {
     struct event *again; /* owned: when the logs are asked next */
 };
 
-void redis_release_held(struct store_redis *s);
+static inline struct store_redis *redis_of(struct store *s)
+{
+    return CONTAINER_OF(s, struct store_redis, store);
+}
+
+static inline const struct store_redis *redis_of_const(const struct store *s)
+{
+    return (const struct store_redis *)(const void *)((const char *)s -
+                                                      offsetof(struct store_redis, store));
+}
+
+/* store_redis_words.c. Begins a command that runs a script: by its name where the server has it. */
+void redis_words_script(struct store_redis *s, struct redis_words *w, enum redis_script which,
+                        int keys);
+void redis_scripts_load(struct store_redis *s);
+enum err redis_refusal(struct store_redis *s, const struct redis_reply *r); /* ERR_OK: it is none */
+uint64_t redis_decimal(struct slice s); /* up to the first that is no digit */
+uint64_t redis_hex(struct slice s);     /* of at most 16 digits; 0: something else */
+
+/* The calls of struct store_ops: store_redis_entries.c, */
+void redis_get_exact(struct store *st, struct slice scope, struct digest exact,
+                     store_entries_fn *fn, void *ctx);
+void redis_get(struct store *st, const struct store_ref *refs, size_t n, store_entries_fn *fn,
+               void *ctx);
+void redis_find(struct store *st, uint64_t id, store_entries_fn *fn, void *ctx);
+/* The values of a hash, in order of the fields. false: it is not there (any more). */
+bool redis_take_values(const struct redis_reply *r, size_t count, struct slice *value);
+/* store_redis_write.c, */
+void redis_put(struct store *st, struct cache_entry *e, store_put_fn *fn, void *ctx);
+void redis_del(struct store *st, const struct store_ref *ref, store_done_fn *fn, void *ctx);
+void redis_flush(struct store *st, struct slice scope, store_done_fn *fn, void *ctx);
+void redis_touch(struct store *st, const struct store_ref *ref, uint32_t hits);
+void redis_release_held(struct store_redis *s); /* in the next turn */
+void redis_held_go(evutil_socket_t fd, short what, void *ctx);
+struct redis_done_call; /* a call whose answer is a number, or nothing */
+struct redis_done_call *redis_done_new(struct store_redis *s, store_done_fn *fn, void *ctx);
+void redis_done(void *ctx, enum err err, const struct redis_reply *r);
+/* store_redis_pages.c, */
+void redis_scan(struct store *st, struct slice cursor, store_page_fn *fn, void *ctx);
+void redis_tagged(struct store *st, const struct store_tag *tag, struct slice cursor,
+                  store_page_fn *fn, void *ctx);
+/* store_redis_notes.c. */
+void redis_note(struct store *st, struct slice name, struct slice value, store_done_fn *fn,
+                void *ctx);
+void redis_recall(struct store *st, struct slice name, store_bytes_fn *fn, void *ctx);
+void redis_append(struct store *st, struct slice name, struct slice record, store_done_fn *fn,
+                  void *ctx);
+void redis_read(struct store *st, struct slice name, struct store_place after, store_records_fn *fn,
+                void *ctx);
+
 void redis_log_up(void *ctx);
 void redis_log_down(void *ctx, const char *why);
 int64_t redis_log_lag_ms(const struct store_redis *s); /* as in struct store_inspection */

@@ -35,29 +35,6 @@ struct bucket_call {
 static void read_logs(struct store_redis *s);
 static void join(struct store_redis *s, unsigned bucket);
 
-static uint64_t take_number(struct slice s)
-{
-    uint64_t v = 0;
-
-    for (size_t i = 0; i < s.n && i < 19 && s.p[i] >= '0' && s.p[i] <= '9'; i++)
-        v = v * 10 + (uint64_t)(s.p[i] - '0');
-    return v;
-}
-
-static uint64_t take_hex(struct slice s)
-{
-    uint64_t v = 0;
-
-    for (size_t i = 0; i < s.n && i < 16; i++) {
-        char c = s.p[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (digit < 0)
-            return 0;
-        v = v << 4 | (unsigned)digit;
-    }
-    return v;
-}
-
 /* No answer: of a connection that is up, and would go on without the call that goes on. */
 static void give_up(struct store_redis *s)
 {
@@ -93,24 +70,24 @@ static void read_joined(const struct redis_reply *r, struct joined *j)
         struct slice key = redis_reply_text(redis_reply_at(r, i)),
                      value = redis_reply_text(redis_reply_at(r, i + 1));
         if (slice_eq(key, SLICE("#epoch")))
-            j->epoch = take_number(value);
+            j->epoch = redis_decimal(value);
         else if (slice_eq(key, SLICE("#n")))
-            j->count = take_number(value);
+            j->count = redis_decimal(value);
     }
 }
 
 /* Ids of a stream: "<ms>-<number>". */
 static bool is_later(struct slice a, struct slice b)
 {
-    uint64_t a_ms = take_number(a), b_ms = take_number(b);
+    uint64_t a_ms = redis_decimal(a), b_ms = redis_decimal(b);
 
     if (a_ms != b_ms)
         return a_ms > b_ms;
     const char *a_dash = a.n ? memchr(a.p, '-', a.n) : NULL,
                *b_dash = b.n ? memchr(b.p, '-', b.n) : NULL;
     return a_dash && b_dash &&
-           take_number(slice_from(a, (size_t)(a_dash - a.p) + 1)) >
-               take_number(slice_from(b, (size_t)(b_dash - b.p) + 1));
+           redis_decimal(slice_from(a, (size_t)(a_dash - a.p) + 1)) >
+               redis_decimal(slice_from(b, (size_t)(b_dash - b.p) + 1));
 }
 
 /* Has every record since been heard, or may it still be? Whether none is missing between shows when
@@ -136,7 +113,7 @@ static void adopt(struct store_redis *s, unsigned bucket, const struct redis_rep
         struct slice key = redis_reply_text(redis_reply_at(r, i));
         if (slice_starts(key, SLICE("s:")))
             generations_set(&s->generations, slice_from(key, 2),
-                            take_number(redis_reply_text(redis_reply_at(r, i + 1))));
+                            redis_decimal(redis_reply_text(redis_reply_at(r, i + 1))));
     }
     b->joined = true;
     if (goes_on)
@@ -205,17 +182,17 @@ static bool parse_record(const struct redis_reply *fields, struct record *r)
         struct slice key = redis_reply_text(redis_reply_at(fields, i)),
                      value = redis_reply_text(redis_reply_at(fields, i + 1));
         if (slice_eq(key, SLICE("n")))
-            r->number = take_number(value);
+            r->number = redis_decimal(value);
         else if (slice_eq(key, SLICE("op")))
             r->op = value;
         else if (slice_eq(key, SLICE("id")))
-            r->id = take_hex(value);
+            r->id = redis_hex(value);
         else if (slice_eq(key, SLICE("old")))
-            r->old = take_hex(value);
+            r->old = redis_hex(value);
         else if (slice_eq(key, SLICE("scope")))
             r->scope = value;
         else if (slice_eq(key, SLICE("gen")))
-            r->generation = take_number(value);
+            r->generation = redis_decimal(value);
         else if (slice_eq(key, SLICE("by")))
             r->by = value;
     }
@@ -274,7 +251,7 @@ static unsigned bucket_of(const struct store_redis *s, struct slice key)
 
     if (key.n < n + 4 || key.p[n] != ':' || key.p[n + 1] != '{')
         return STORE_BUCKETS;
-    uint64_t b = take_number(slice_from(key, n + 2));
+    uint64_t b = redis_decimal(slice_from(key, n + 2));
     return b < STORE_BUCKETS ? (unsigned)b : STORE_BUCKETS;
 }
 
@@ -346,8 +323,8 @@ static void on_beat(void *ctx, enum err err, const struct redis_reply *r)
         return;
     }
     struct redis_bucket *b = &s->buckets[bucket];
-    uint64_t epoch = take_number(redis_reply_text(redis_reply_at(r, 0)));
-    b->told = take_number(redis_reply_text(redis_reply_at(r, 1)));
+    uint64_t epoch = redis_decimal(redis_reply_text(redis_reply_at(r, 0)));
+    b->told = redis_decimal(redis_reply_text(redis_reply_at(r, 1)));
     if (epoch != b->epoch || b->told < b->seen) {
         s->beat_holds = false;
         join(s, bucket); /* its data are gone, or older than they were */
@@ -363,8 +340,8 @@ static void on_time(void *ctx, enum err err, const struct redis_reply *r)
 
     if (err != ERR_OK || redis_reply_count(r) != 2 || s->closing)
         return;
-    theirs_us = (int64_t)take_number(redis_reply_text(redis_reply_at(r, 0))) * 1000000 +
-                (int64_t)take_number(redis_reply_text(redis_reply_at(r, 1)));
+    theirs_us = (int64_t)redis_decimal(redis_reply_text(redis_reply_at(r, 0))) * 1000000 +
+                (int64_t)redis_decimal(redis_reply_text(redis_reply_at(r, 1)));
     s->clock_offset_ms = (theirs_us - now_us) / 1000;
 }
 

@@ -207,6 +207,14 @@ enum err store_harness_note(struct store_harness *h, const char *name, const cha
     return h->err;
 }
 
+enum err store_harness_append(struct store_harness *h, const char *name, const char *record)
+{
+    forget(h);
+    store_append(h->store, slice_str(name), slice_str(record), on_done, h);
+    wait_answer(h);
+    return h->err;
+}
+
 const char *store_harness_recall(struct store_harness *h, const char *name)
 {
     forget(h);

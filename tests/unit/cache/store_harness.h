@@ -39,6 +39,7 @@ size_t store_harness_scan(struct store_harness *h); /* all ids into page_ids */
 /* All with that tag into page_ids; scope NULL: of all. */
 size_t store_harness_tagged(struct store_harness *h, const char *scope, const char *tag);
 enum err store_harness_note(struct store_harness *h, const char *name, const char *value);
+enum err store_harness_append(struct store_harness *h, const char *name, const char *record);
 const char *store_harness_recall(struct store_harness *h, const char *name); /* NULL: none */
 /* Runs the loop until it is so; false after timeout_ms. */
 bool store_harness_until(struct store_harness *h, bool (*so)(struct store_harness *h),

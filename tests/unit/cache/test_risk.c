@@ -352,6 +352,49 @@ static void degenerate_labels(void **state)
     risk_free(r);
 }
 
+/* Two that tell each other what they counted estimate what one would that saw it all; what a parent
+ * is given for its weights is no audit of its own. */
+static void two_count_as_one(void **state)
+{
+    (void)state;
+    struct risk_options opt = {.max_error = 0.02, .audit_min = 0.02, .max_answers = 10};
+    struct risk *two[] = {risk_new(&opt, NULL), risk_new(&opt, NULL)}, *one = risk_new(&opt, NULL);
+    struct risk_label wrong = {.answer = 1, .p = 0.9, .audit_share = 0.5, .weight = 1};
+    struct risk_facts f, whole;
+
+    for (int i = 0; i < 3000; i++) {
+        struct risk_verdict v;
+        risk_consider(two[i % 3 == 0], NULL, 0, 0.5, &v);
+        risk_consider(one, NULL, 0, 0.5, &v);
+        if (i % 250)
+            continue;
+        struct risk_counts counts[] = {risk_take_counts(two[0]), risk_take_counts(two[1])};
+        risk_count(two[0], &counts[1]);
+        risk_count(two[1], &counts[0]);
+        for (int k = 0; k < 2; k++)
+            risk_learn(two[k], &wrong);
+        risk_learn(one, &wrong);
+    }
+    risk_facts(one, &whole);
+    for (int k = 0; k < 2; k++) {
+        risk_facts(two[k], &f);
+        uint64_t untold = risk_untold(two[k]);
+        assert_true(untold > 0 && untold < 250);
+        assert_int_equal(f.audits, whole.audits);
+        assert_true(fabs(f.error - whole.error) < 0.1 * whole.error);
+        assert_int_equal(risk_take_counts(two[k]).requests, untold);
+        assert_int_equal(risk_take_counts(two[k]).requests, 0);
+    }
+    uint64_t audits = whole.audits, labels = whole.labels;
+    risk_pool(one, &wrong);
+    risk_facts(one, &whole);
+    assert_int_equal(whole.audits, audits);
+    assert_int_equal(whole.labels, labels + 1);
+    for (int k = 0; k < 2; k++)
+        risk_free(two[k]);
+    risk_free(one);
+}
+
 /* Hardly any neighbour is right, and one that is shows it clearly. */
 static struct risk_neighbour rare_neighbour(struct world *w, int i, bool sure)
 {
@@ -408,6 +451,7 @@ int main(void)
         cmocka_unit_test(a_world_that_changes_raises_the_alarm),
         cmocka_unit_test(an_answer_that_is_often_wrong_is_not_served_again),
         cmocka_unit_test(users_words_are_no_audits),
+        cmocka_unit_test(two_count_as_one),
         cmocka_unit_test(answers_are_bounded),
         cmocka_unit_test(quarantine_is_forgotten_last),
         cmocka_unit_test(a_new_scope_begins_with_its_parents_weights),

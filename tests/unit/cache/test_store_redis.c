@@ -494,6 +494,73 @@ static void notes_and_marks(void **state)
     buf_clear(&mark);
 }
 
+struct read {
+    bool answered, gap;
+    char text[256];
+    size_t n;
+    struct store_place last;
+};
+
+static void on_read(void *ctx, enum err err, const struct slice *record, size_t n,
+                    struct store_place last, bool gap)
+{
+    struct read *r = ctx;
+
+    assert_int_equal(err, ERR_OK);
+    *r = (struct read){.answered = true, .gap = gap, .n = n, .last = last};
+    for (size_t i = 0; i < n && i < 8; i++)
+        snprintf(r->text + strlen(r->text), sizeof r->text - strlen(r->text), "%.*s ",
+                 SLICE_ARG(record[i]));
+}
+
+static struct read read_after(struct store_harness *x, struct store_place after)
+{
+    struct read r = {0};
+    int64_t end_us = clock_mono_us() + STORE_HARNESS_PATIENCE_MS * INT64_C(1000);
+
+    store_read(x->store, SLICE("learned"), after, on_read, &r);
+    while (!r.answered) {
+        assert_true(clock_mono_us() < end_us);
+        event_base_loop(x->base, EVLOOP_ONCE);
+    }
+    return r;
+}
+
+/* What any of them appends all read, in one order, from any place on; what is lost shows. */
+static void records_in_one_order(void **state)
+{
+    struct store_place begin = {0};
+    struct read r;
+
+    (void)state;
+    r = read_after(&h, begin);
+    assert_true(r.n == 0 && !r.gap);
+    store_harness_append(&h, "learned", "one");
+    store_harness_append(&other, "learned", "two");
+    store_harness_append(&h, "learned", "three");
+    store_harness_append(&h, "unlearned", "four");
+    r = read_after(&other, begin);
+    assert_string_equal(r.text, "one two three ");
+    assert_false(r.gap);
+    struct store_place third = r.last;
+    r = read_after(&h, third);
+    assert_true(r.n == 0 && !r.gap && !store_place_before(third, r.last));
+    store_harness_append(&other, "learned", "five");
+    r = read_after(&h, third);
+    assert_string_equal(r.text, "five ");
+    assert_true(store_place_before(third, r.last) && !r.gap);
+    redis_server_do(&server, "XTRIM weir:{note}:learned:log MAXLEN 1");
+    r = read_after(&h, third);
+    assert_string_equal(r.text, "five ");
+    assert_true(r.gap);
+    for (int i = 0; i < STORE_MAX_RECORDS + 10; i++)
+        store_harness_append(&h, "learned", "x");
+    r = read_after(&h, r.last);
+    assert_true(r.n >= STORE_MAX_RECORDS - 1 && r.n <= STORE_MAX_RECORDS && !r.gap);
+    r = read_after(&h, r.last);
+    assert_true(r.n >= 10 && r.n <= 11 && !r.gap);
+}
+
 static bool is_refused(struct store_harness *x)
 {
     struct store_stat st;
@@ -671,6 +738,7 @@ int main(void)
         TEST(everything_else_expires),
         TEST(tags_are_not_evicted),
         TEST(tags_find_theirs),
+        TEST(records_in_one_order),
         TEST(two_writers_of_one_question),
         TEST(a_flush_reaches_the_other),
         TEST(a_page_after_the_other),
