@@ -206,10 +206,15 @@ static const char *kind_name(enum stats_kind k)
     return "untyped";
 }
 
+static bool ends_in(struct slice s, struct slice suffix)
+{
+    return s.n > suffix.n && slice_eq(slice_from(s, s.n - suffix.n), suffix);
+}
+
 static bool in_usd(const struct family *f)
 {
-    struct slice name = slice_str(f->name), suffix = SLICE("_usd_total");
-    return name.n > suffix.n && slice_eq(slice_from(name, name.n - suffix.n), suffix);
+    struct slice name = slice_str(f->name);
+    return ends_in(name, SLICE("_usd_total")) || ends_in(name, SLICE("_usd"));
 }
 
 /* One label set of one family, summed over the tables. */

@@ -31,6 +31,7 @@
 #include "router/learner.h"
 #include "router/ledger.h"
 #include "router/snapshot.h"
+#include "router/tenant_limit.h"
 
 #define LEDGER_MAX_QUEUE                                                                           \
     100000 /* records; at about 1 KB each this is what an unwritable disk may cost in memory */
@@ -661,6 +662,23 @@ static struct stats *endpoint_gauges(const struct control *c)
     return s;
 }
 
+static void tenant_gauges(const struct control *c, struct stats *s)
+{
+    const struct policy *p = c->snapshot->policy;
+    int64_t now_us = clock_wall_us();
+    for (size_t i = 0; i < p->tenant_count; i++)
+        for (int k = 0; k < SPEND_PERIODS; k++) {
+            enum spend_period period = (enum spend_period)k;
+            nanousd limit = tenant_limit_of(&p->tenants[i], period);
+            const char *labels[] = {p->tenants[i].name, tenant_limit_period_name(period)};
+            if (limit == POLICY_NONE)
+                continue;
+            stats_set(stats_cell(s, STAT_TENANT_BUDGET, labels), limit);
+            stats_set(stats_cell(s, STAT_TENANT_SPENT, labels),
+                      spend_in(c->snapshot->spends.tenants[i], period, now_us));
+        }
+}
+
 enum err control_write_metrics(struct control *c, struct buf *out)
 {
     size_t workers = control_workers(c), n = 0;
@@ -674,6 +692,7 @@ enum err control_write_metrics(struct control *c, struct buf *out)
         tables[n++] = c->cache.stats;
     struct stats *endpoints = endpoint_gauges(c);
     control_encoder_gauges(c->snapshot->embedder, endpoints);
+    tenant_gauges(c, endpoints);
     tables[n++] = endpoints;
     enum err e = stats_write_prometheus(tables, n, out);
     stats_free(endpoints);

@@ -309,6 +309,22 @@ nanousd policy_cost(const struct policy_price *price, const struct token_usage *
     return sum > INT64_MAX ? INT64_MAX : (nanousd)sum;
 }
 
+struct policy_guess policy_guess_attempt(const struct policy_model *m, unsigned api,
+                                         int64_t input_tokens, int64_t wall_us)
+{
+    struct token_usage usage = {.source = USAGE_ESTIMATED, .n = {[TOK_INPUT] = input_tokens}};
+    struct policy_guess g = {0};
+    if (api != POLICY_API_EMBEDDINGS)
+        g.output_tokens =
+            m->max_output_tokens != POLICY_NONE && m->max_output_tokens < POLICY_GUESS_OUTPUT_TOKENS
+                ? m->max_output_tokens
+                : POLICY_GUESS_OUTPUT_TOKENS;
+    g.duration_us = g.output_tokens * 1000000 / POLICY_GUESS_TOKENS_PER_SECOND;
+    usage.n[TOK_OUTPUT] = g.output_tokens;
+    g.cost = policy_cost(policy_price_at(m, wall_us), &usage, g.duration_us);
+    return g;
+}
+
 /* ---- words ---- */
 
 static const struct {

@@ -445,6 +445,13 @@ struct policy_key { /* one API key of a tenant: SHA-256 of the key, 32 bytes; th
     uint8_t sha256[32];
 };
 
+enum policy_at_limit { POLICY_LIMIT_REFUSES, POLICY_LIMIT_CHEAPEST };
+
+struct policy_tenant_budget {
+    nanousd per_day, per_month; /* UTC; POLICY_NONE: no limit */
+    enum policy_at_limit at_limit;
+};
+
 struct policy_tenant {
     const char *name;
     struct policy_key *keys;
@@ -452,6 +459,7 @@ struct policy_tenant {
     const char **tags;
     size_t tag_count;
     bool admin; /* its keys open the admin API */
+    struct policy_tenant_budget budget;
 };
 
 struct policy_address {
@@ -554,6 +562,15 @@ const struct policy_price *policy_price_at(const struct policy_model *m, int64_t
  * per_gpu_second. Saturates at INT64_MAX instead of overflowing. */
 nanousd policy_cost(const struct policy_price *price, const struct token_usage *usage,
                     int64_t duration_us);
+/* What one attempt would come to, before there is an answer. */
+#define POLICY_GUESS_OUTPUT_TOKENS     256 /* less where the model's max_output is less */
+#define POLICY_GUESS_TOKENS_PER_SECOND 50
+struct policy_guess {
+    int64_t output_tokens, duration_us;
+    nanousd cost;
+};
+struct policy_guess policy_guess_attempt(const struct policy_model *m, unsigned api,
+                                         int64_t input_tokens, int64_t wall_us);
 const struct policy_model *policy_find_model(const struct policy *p, struct slice name);
 
 /* Every name a client may ask for, once: models, aliases, names in route matches without '*'. For

@@ -180,8 +180,6 @@ static const char *key_hint(struct binder *b, const struct spec_object *o, struc
     const char *all = "";
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_key *k = &o->keys[i];
-        if (k->flags & SPEC_RESERVED)
-            continue;
         if (word_in(k->also, name))
             return arena_printf(b->scratch, "did you mean '%s'?", k->name);
         names_nearest_offer(&near, k->name);
@@ -247,8 +245,6 @@ static struct node *default_node(struct binder *b, const char *text)
 static void bind_default(struct binder *b, const struct spec_key *k, void *base)
 {
     void *field = (char *)base + k->at;
-    if (k->flags & SPEC_RESERVED)
-        return;
     if (k->type == SPEC_OBJECT) {
         if (!(k->flags & SPEC_INHERIT))
             bind_object_defaults(b, k->object, field);
@@ -304,11 +300,6 @@ static void bind_key(struct binder *b, const struct spec_key *k, const struct pl
     if (!e) {
         if (k->flags & SPEC_REQUIRED)
             bind_error(b, at, help_as_hint(b, k->help), "the key '%s' is missing", k->name);
-        return;
-    }
-    if (k->flags & SPEC_RESERVED) {
-        bind_error(b, key_place(b, at, e), "remove it until a version that does",
-                   "'%s' is not supported by this version", k->name);
         return;
     }
     struct place *p = bind_child(b, at, e, k->name, 0);

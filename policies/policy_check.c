@@ -349,6 +349,21 @@ static void check_tenant_keys(struct binder *b, const struct policy *p)
         }
 }
 
+static void check_budgets(struct binder *b, const struct policy *p)
+{
+    for (size_t i = 0; i < p->tenant_count; i++) {
+        const struct policy_tenant_budget *budget = &p->tenants[i].budget;
+        const struct place *at = binder_place(b, budget);
+        if (!binder_written(b, budget) || at->node->kind != NODE_MAP)
+            continue;
+        if (at->node->count == policy_check_given(at, "at_limit"))
+            bind_error(b, at, "name max_usd_per_day or max_usd_per_month", "limits nothing");
+        else if (budget->per_month != POLICY_NONE && budget->per_day > budget->per_month)
+            bind_error(b, binder_place_inner(b, &budget->per_day),
+                       "write at most max_usd_per_month", "a day may cost more than its month");
+    }
+}
+
 static void check_listeners(struct binder *b)
 {
     const struct draft *d = b->draft;
@@ -427,6 +442,7 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
     check_route_names(b, p);
     check_models_by_name(b);
     check_tenant_keys(b, p);
+    check_budgets(b, p);
     check_listeners(b);
     /* Both would follow from faults already reported. */
     if (b->diags->errors)

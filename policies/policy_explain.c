@@ -153,16 +153,7 @@ static void explain_step(struct policy_explanation *e, const struct policy_query
     s->backend = &p->backends[s->model->backend];
     s->price = policy_price_at(s->model, now_us);
     s->fallback = i >= r->cascade_count;
-    if (q->api != POLICY_API_EMBEDDINGS)
-        s->output_tokens = s->model->max_output_tokens != POLICY_NONE &&
-                                   s->model->max_output_tokens < EXPLAIN_OUTPUT_TOKENS
-                               ? s->model->max_output_tokens
-                               : EXPLAIN_OUTPUT_TOKENS;
-    s->duration_us = s->output_tokens * 1000000 / EXPLAIN_TOKENS_PER_SECOND;
-    struct token_usage usage = {.source = USAGE_ESTIMATED};
-    usage.n[TOK_INPUT] = e->input_tokens;
-    usage.n[TOK_OUTPUT] = s->output_tokens;
-    s->cost_nanousd = policy_cost(s->price, &usage, s->duration_us);
+    s->guess = policy_guess_attempt(s->model, q->api, e->input_tokens, now_us);
     s->note = step_note(&e->arena, s->model, q->api, e->input_tokens);
 }
 
@@ -197,7 +188,8 @@ static void explain_name(struct policy_explanation *e, const struct policy_query
 void policy_explain(const struct policy *p, const struct policy_query *q, int64_t prompt_bytes,
                     struct policy_explanation *out)
 {
-    *out = (struct policy_explanation){.policy = p, .api = policy_api_name(q->api)};
+    *out = (struct policy_explanation){
+        .policy = p, .api = policy_api_name(q->api), .tenant = q->tenant};
     arena_init(&out->arena, 4096);
     out->input_tokens = (prompt_bytes + 3) / 4;
     out->class_name = arena_strdup(&out->arena, q->class_name);
@@ -285,7 +277,7 @@ static enum err write_step(const struct policy_explained_step *s, size_t number,
     e = write_price(s->price, out);
     if (e != ERR_OK)
         return e;
-    SAY("\n     about $%s for one attempt\n", money_format_usd(s->cost_nanousd, usd, sizeof usd));
+    SAY("\n     about $%s for one attempt\n", money_format_usd(s->guess.cost, usd, sizeof usd));
     if (s->note)
         SAY("     note: %s\n", s->note);
     return ERR_OK;
@@ -328,6 +320,37 @@ static enum err write_cache(const struct policy_explanation *e, const struct pol
     return ERR_OK;
 }
 
+static enum err write_limit(nanousd limit, const char *per, const char *before, struct buf *out)
+{
+    char text[32];
+    if (limit != POLICY_NONE)
+        SAY("%s$%s a %s", before, money_format_usd(limit, text, sizeof text), per);
+    return ERR_OK;
+}
+
+static bool has_budget(const struct policy_tenant *t)
+{
+    return t && (t->budget.per_day != POLICY_NONE || t->budget.per_month != POLICY_NONE);
+}
+
+static enum err write_budget(const struct policy_tenant *t, struct buf *out)
+{
+    enum err e;
+    if (!has_budget(t))
+        return ERR_OK;
+    SAY("\nbudget of tenant '%s': ", t->name);
+    e = write_limit(t->budget.per_day, "day", "", out);
+    if (e == ERR_OK)
+        e = write_limit(t->budget.per_month, "month",
+                        t->budget.per_day == POLICY_NONE ? "" : " and ", out);
+    if (e != ERR_OK)
+        return e;
+    SAY(" (UTC); once that is spent %s\n", t->budget.at_limit == POLICY_LIMIT_CHEAPEST
+                                               ? "only the cheapest model of the route is asked"
+                                               : "requests get 429 (insufficient_quota)");
+    return ERR_OK;
+}
+
 static enum err write_route(const struct policy_explanation *e, const struct policy_route *r,
                             struct buf *out)
 {
@@ -341,6 +364,9 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     }
     for (size_t i = 0; i < e->decision_count; i++)
         SAY("%s%s\n", i ? "" : "\n", e->decisions[i]);
+    enum err budget_err = write_budget(e->tenant, out);
+    if (budget_err != ERR_OK)
+        return budget_err;
     SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n",
         r->retry.max_attempts, r->retry.per_model,
         value_format_duration(r->deadline_ms, ms, sizeof ms));
@@ -350,7 +376,7 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     SAY("costs assume %" PRId64
         " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
         "%d tokens per second where hardware is priced\n",
-        e->input_tokens, EXPLAIN_OUTPUT_TOKENS, EXPLAIN_TOKENS_PER_SECOND);
+        e->input_tokens, POLICY_GUESS_OUTPUT_TOKENS, POLICY_GUESS_TOKENS_PER_SECOND);
     return ERR_OK;
 }
 
@@ -406,7 +432,7 @@ static json_t *step_json(const struct policy_explained_step *s)
                      "backend", s->backend->name, "server", server_name(s->backend), "urls", urls,
                      "started_on_need", s->backend->command.argv != NULL, "fallback", s->fallback,
                      "price", price_json(s->price), "assumed_output_tokens",
-                     (json_int_t)s->output_tokens, "estimated_cost_usd", usd(s->cost_nanousd),
+                     (json_int_t)s->guess.output_tokens, "estimated_cost_usd", usd(s->guess.cost),
                      "note", s->note);
 }
 
@@ -415,6 +441,18 @@ static json_t *class_json(const struct policy_explanation *e)
     return *e->class_name ? json_pack("{s:s, s:f, s:s?}", "name", e->class_name, "confidence",
                                       e->class_confidence, "note", e->class_note)
                           : json_null();
+}
+
+static json_t *budget_json(const struct policy_tenant *t)
+{
+    if (!has_budget(t))
+        return json_null();
+    return json_pack("{s:s, s:o, s:o, s:s}", "tenant", t->name, "max_usd_per_day",
+                     t->budget.per_day == POLICY_NONE ? json_null() : usd(t->budget.per_day),
+                     "max_usd_per_month",
+                     t->budget.per_month == POLICY_NONE ? json_null() : usd(t->budget.per_month),
+                     "at_limit",
+                     t->budget.at_limit == POLICY_LIMIT_CHEAPEST ? "cheapest" : "refuse");
 }
 
 static json_t *semantic_json(const struct policy *p, const struct policy_cache_use *u)
@@ -450,11 +488,12 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
         json_array_append_new(steps, step_json(&e->steps[i]));
     const struct policy_explained_route *taken = taken_route(e);
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:o, s:o, s:s}", "model", e->model,
-        "canonical", e->canonical, "api", e->api, "known", e->known, "nearest", e->nearest,
-        "input_tokens", (json_int_t)e->input_tokens, "class", class_json(e), "route",
+        "{s:s, s:s, s:s, s:b, s:s?, s:I, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:s}", "model",
+        e->model, "canonical", e->canonical, "api", e->api, "known", e->known, "nearest",
+        e->nearest, "input_tokens", (json_int_t)e->input_tokens, "class", class_json(e), "route",
         taken ? taken->route->name : NULL, "routes", routes, "steps", steps, "decisions", decisions,
-        "cache", cache_json(e, taken ? taken->route : NULL), "policy", e->policy->version);
+        "cache", cache_json(e, taken ? taken->route : NULL), "budget", budget_json(e->tenant),
+        "policy", e->policy->version);
     char *text =
         o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);

@@ -8,10 +8,6 @@
 #include "base/buf.h"
 #include "policies/policy.h"
 
-/* What the cost estimate assumes of an answer that nobody has seen yet. */
-#define EXPLAIN_OUTPUT_TOKENS     256
-#define EXPLAIN_TOKENS_PER_SECOND 50
-
 struct policy_explained_route {
     const struct policy_route *route;
     bool taken;
@@ -24,9 +20,7 @@ struct policy_explained_step {
     const struct policy_backend *backend;
     const struct policy_price *price; /* in force now */
     bool fallback;                    /* asked only when the whole cascade failed */
-    int64_t output_tokens;            /* assumed; less where the model's max_output is less */
-    int64_t duration_us;              /* assumed */
-    nanousd cost_nanousd;             /* of one attempt under these assumptions */
+    struct policy_guess guess;        /* of one attempt */
     const char *note;                 /* "the prompt is longer than its context" or NULL */
 };
 
@@ -48,8 +42,9 @@ struct policy_explanation {
     size_t route_count;
     struct policy_explained_step *steps;
     size_t step_count;
-    const char *const *decisions; /* lines: how the route judges its answers */
-    size_t decision_count;        /* 0: it does not */
+    const struct policy_tenant *tenant; /* who asks; NULL: nobody's key */
+    const char *const *decisions;       /* lines: how the route judges its answers */
+    size_t decision_count;              /* 0: it does not */
 };
 
 /* prompt_bytes: size of the request's body or prompt. q->prompt_tokens is what routes are matched

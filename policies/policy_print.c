@@ -262,8 +262,6 @@ static void print_keys(struct arena *a, const struct policy *p, const struct spe
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_key *k = &o->keys[i];
         const char *key = arena_printf(a, "%s%s%s", prefix, *prefix ? "." : "", k->name);
-        if (k->flags & SPEC_RESERVED)
-            continue;
         if (k->type == SPEC_OBJECT)
             print_keys(a, p, k->object, (const char *)base + k->at, key, out);
         else

@@ -88,10 +88,6 @@ static enum err write_key(const struct spec_key *k, struct buf *out)
 {
     enum err e = ERR_OK;
     SAY("| `%s` | ", k->name);
-    if (k->flags & SPEC_RESERVED) {
-        SAY("reserved | | %s |\n", k->help);
-        return ERR_OK;
-    }
     SAY("%s%s%s", type_name(k), k->flags & SPEC_SHORT ? " or " : "",
         k->flags & SPEC_SHORT ? type_name(&k->object->keys[0]) : "");
     if (k->type == SPEC_LIST && k->max)

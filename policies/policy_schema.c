@@ -221,8 +221,6 @@ static json_t *object(const struct spec_object *o)
     json_t *properties = json_object(), *required = json_array();
     for (size_t i = 0; i < o->count; i++) {
         const struct spec_key *k = &o->keys[i];
-        if (k->flags & SPEC_RESERVED)
-            continue;
         json_t *schema = open_or(k, value(k));
         json_object_set_new(schema, "description", json_string(k->help));
         if (k->deflt)

@@ -48,11 +48,10 @@ enum spec_type {
 
 enum {
     SPEC_REQUIRED = 1 << 0,
-    SPEC_NONE = 1 << 1,     /* the word none is allowed: POLICY_NONE (text: NULL) */
-    SPEC_AUTO = 1 << 2,     /* the word auto is allowed: POLICY_NONE */
-    SPEC_GLOB = 1 << 3,     /* '*' stands for any characters */
-    SPEC_RESERVED = 1 << 4, /* belongs to a later version: refused with a message of its own */
-    SPEC_INHERIT = 1 << 5,  /* the object arrives filled in: its keys' defaults do not apply */
+    SPEC_NONE = 1 << 1,    /* the word none is allowed: POLICY_NONE (text: NULL) */
+    SPEC_AUTO = 1 << 2,    /* the word auto is allowed: POLICY_NONE */
+    SPEC_GLOB = 1 << 3,    /* '*' stands for any characters */
+    SPEC_INHERIT = 1 << 5, /* the object arrives filled in: its keys' defaults do not apply */
     SPEC_RELOAD = 1 << 6,  /* of the server's keys: a reload may change it; others need a restart */
     SPEC_RESTART = 1 << 8, /* of the cache's keys: a change needs a restart */
     SPEC_SHORT = 1 << 7, /* of an object or a list of them: what is no mapping stands for its first

@@ -127,6 +127,11 @@ void meters_budget_exhausted(struct meters *m)
     stats_add(m->budget_exhausted, 1);
 }
 
+void meters_tenant_limited(struct meters *m, const char *tenant, const char *action)
+{
+    stats_add(stats_cell(m->stats, STAT_TENANT_LIMITED, (const char *[]){tenant, action}), 1);
+}
+
 void meters_upstream_paused(struct meters *m)
 {
     stats_add(m->pauses, 1);

@@ -23,6 +23,8 @@ void meters_attempt(struct meters *m, const struct snapshot *s, size_t model, en
 /* The attempt that follows a failed one. */
 void meters_retry(struct meters *m, const struct snapshot *s, size_t model, enum err reason);
 void meters_budget_exhausted(struct meters *m);
+/* A tenant's budget is spent: its request was "refused", or went to the "cheapest" model. */
+void meters_tenant_limited(struct meters *m, const char *tenant, const char *action);
 void meters_upstream_paused(struct meters *m);
 /* A finished request; route -1: none matched; ttft_us -1: not streamed. */
 void meters_request(struct meters *m, const struct snapshot *s, unsigned api, int route, int status,

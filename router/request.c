@@ -25,6 +25,7 @@
 #include "router/recording.h"
 #include "router/respond.h"
 #include "router/server_use.h"
+#include "router/tenant_limit.h"
 
 #define ARENA_FIRST_BYTES   4096
 #define OUT_MAX_BYTES       (32 * 1024 * 1024)
@@ -164,7 +165,9 @@ static void give_up(struct request *r, const struct flow_action *a)
 
     respond_failure(r, a->err, explained && r->why.s[0] ? r->why.s : NULL,
                     explained ? r->why_param : NULL,
-                    a->err == ERR_UPSTREAM_BUSY ? BUSY_RETRY_AFTER_MS : a->retry_after_ms);
+                    a->err == ERR_UPSTREAM_BUSY   ? BUSY_RETRY_AFTER_MS
+                    : a->err == ERR_TENANT_BUDGET ? r->retry_after_ms
+                                                  : a->retry_after_ms);
 }
 
 /* Starts the attempt, or says in *ev why there is none. */
@@ -437,6 +440,11 @@ static enum err choose_steps(struct request *r)
     char missing[160];
 
     r->step_count = needs_filter(p, r->route, needs, r->steps, FLOW_MAX_STEPS);
+    if (r->step_count > 0 && r->cheapest_only) {
+        r->steps[0] = tenant_limit_cheapest(p, r->route, r->steps, r->step_count, r->api,
+                                            r->ask.prompt_tokens, r->received_wall_us);
+        r->step_count = 1;
+    }
     if (r->step_count > 0)
         return ERR_OK;
     err_say(&r->why, "No model of route '%s' supports %s.", r->route->name,
@@ -500,6 +508,29 @@ static struct flow_event no_route(struct request *r, enum err err)
     return (struct flow_event){.kind = FLOW_EV_FAILED, .err = err, .retry_after_ms = -1};
 }
 
+/* Money that is spent already goes to nothing new: a request of weir's own is refused in any case.
+ */
+static enum err check_budget(struct request *r)
+{
+    const struct policy_tenant *t = r->tenant;
+    struct tenant_limit over;
+    char usd[32];
+
+    if (!t || !tenant_limit_reached(t, r->snap->spends.tenants[t - r->snap->policy->tenants],
+                                    r->received_wall_us, &over))
+        return ERR_OK;
+    r->cheapest_only = t->budget.at_limit == POLICY_LIMIT_CHEAPEST && !r->background;
+    meters_tenant_limited(r->env->meters, t->name, r->cheapest_only ? "cheapest" : "refused");
+    if (r->cheapest_only)
+        return ERR_OK;
+    r->retry_after_ms = over.left_us / 1000 + 1;
+    err_say(&r->why, "The budget of '%s', $%s a %s, is spent; the next %s (UTC) begins in %lld s.",
+            t->name, money_format_usd(over.limit, usd, sizeof usd),
+            tenant_limit_period_name(over.period), tenant_limit_period_name(over.period),
+            (long long)(over.left_us / 1000000));
+    return ERR_TENANT_BUDGET;
+}
+
 /* All that the route hangs on is known. */
 static struct flow_event take_route(struct request *r)
 {
@@ -548,6 +579,8 @@ struct request *request_start(struct router_env *env, const struct request_spec 
     r->received_wall_us = clock_wall_us();
     flow_init(&r->flow, NULL);
     err = ask_scan(spec->api, spec->body, &r->arena, &r->ask, &r->why_param, &r->why);
+    if (err == ERR_OK)
+        err = check_budget(r);
     request_step(r, err == ERR_OK ? begin(r) : no_route(r, err));
     return r->reply ? r : NULL; /* NULL: answered at once: refused, or every endpoint was busy */
 }

@@ -46,6 +46,7 @@ struct request {
     struct snapshot *snap; /* owned reference */
     const struct policy_tenant *tenant;
     const struct policy_route *route; /* NULL until matched */
+    bool cheapest_only;               /* the tenant's budget is spent */
     struct arena arena;
     char id[REQUEST_ID_BYTES];
     enum wire_api api;
@@ -90,7 +91,8 @@ struct request {
     struct buf body;           /* whole answers and error bodies */
     struct answer_whole whole; /* what the client gets of a whole one */
     struct buf out;            /* filtered stream bytes on their way to the client */
-    int64_t retry_after_ms;    /* what the upstream's headers say about another try */
+    int64_t retry_after_ms;    /* what the upstream's headers say about another try; or until the
+                                  tenant's budget begins anew */
     bool no_retry;
     bool done_written; /* [DONE] has gone to the client */
     bool paused;

@@ -74,6 +74,9 @@ static struct reply_head reply_head(struct request *r, int status, const char *c
     }
     if (r->route)
         add(&f, SLICE("x-weir-route"), slice_str(r->route->name));
+    if (r->why_err ==
+        ERR_TENANT_BUDGET) /* SDKs ask 429 again by themselves, and do not wait hours */
+        add(&f, SLICE("x-should-retry"), SLICE("false"));
     add_cache(r, &f);
     add_class(r, &f);
     if (r->hand >= 0)

@@ -1,4 +1,5 @@
 /* weir top: the fleet live in a terminal. */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -217,6 +218,43 @@ static void draw_head(const struct top *t, bool screen, int columns)
     put_line(screen, columns, line);
 }
 
+/* The newer page's gauges of tenants' budgets, each with what was spent of it. */
+#define EACH_BUDGET(t, i)                                                                          \
+    for (size_t i = 0; i < (t)->now.count; i++)                                                    \
+        if (slice_eq((t)->now.at[i].name, SLICE("weir_tenant_budget_usd")))
+
+static double spent_of(const struct top *t, const struct sample *budget)
+{
+    for (size_t i = 0; i < t->now.count; i++)
+        if (slice_eq(t->now.at[i].name, SLICE("weir_tenant_spent_usd")) &&
+            slice_eq(t->now.at[i].labels, budget->labels))
+            return t->now.at[i].value;
+    return NAN;
+}
+
+/* Returns how many lines it took; at most `room`. */
+static int draw_budgets(const struct top *t, bool screen, int columns, int room)
+{
+    char line[256];
+    int lines = 0;
+
+    EACH_BUDGET(t, i)
+    {
+        const struct sample *s = &t->now.at[i];
+        struct slice tenant = samples_label(s, "tenant"), period = samples_label(s, "period");
+        double spent = spent_of(t, s);
+        if (lines == room)
+            break;
+        snprintf(line, sizeof line, "%-20.*s spent $%.6f of $%.6f a %.*s%s",
+                 tenant.n > 20 ? 20 : (int)tenant.n, tenant.p, spent, s->value,
+                 (int)(period.n > 8 ? 8 : period.n), period.p,
+                 spent >= s->value ? "  AT ITS LIMIT" : "");
+        put_line(screen, columns, line);
+        lines++;
+    }
+    return lines;
+}
+
 static void draw(const struct top *t, bool screen)
 {
     int rows = 24, columns = 256; /* of a screen: its own */
@@ -228,6 +266,7 @@ static void draw(const struct top *t, bool screen)
     if (screen)
         fputs("\033[H", stdout);
     draw_head(t, screen, columns);
+    rows -= draw_budgets(t, screen, columns, screen ? rows / 4 : INT_MAX);
     snprintf(line, sizeof line, "%-20s %8s %6s %6s %11s %7s %7s %8s", "MODEL", "ASKED/S", "SHARE",
              "ERR %", "USD/MIN", "P50 MS", "P99 MS", "EVER");
     put_line(screen, columns, line);
@@ -249,6 +288,31 @@ static void draw(const struct top *t, bool screen)
 static json_t *number(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *label_json(const struct sample *s, const char *label)
+{
+    struct slice value = samples_label(s, label);
+    json_t *text = json_stringn(value.p, value.n);
+
+    return text ? text : json_null();
+}
+
+static json_t *budgets_json(const struct top *t)
+{
+    json_t *list = json_array();
+
+    EACH_BUDGET(t, i)
+    {
+        const struct sample *s = &t->now.at[i];
+        json_t *o = json_object();
+        json_object_set_new(o, "tenant", label_json(s, "tenant"));
+        json_object_set_new(o, "period", label_json(s, "period"));
+        json_object_set_new(o, "budget_usd", number(s->value));
+        json_object_set_new(o, "spent_usd", number(spent_of(t, s)));
+        json_array_append_new(list, o);
+    }
+    return list;
 }
 
 static json_t *as_json(const struct top *t)
@@ -276,6 +340,7 @@ static json_t *as_json(const struct top *t)
         json_array_append_new(list, m);
     }
     json_object_set_new(o, "models", list);
+    json_object_set_new(o, "budgets", budgets_json(t));
     return o;
 }
 
@@ -353,7 +418,8 @@ const struct cli_command cmd_top = {
     .description =
         "Shows once a second what a running weir does: requests and spend, latency and time to "
         "the first token (median / 99th percentile, by the buckets of its histograms), hits of "
-        "the cache, the learner and the ledger, and each model with its share, errors, cost and "
+        "the cache, the learner and the ledger, tenants' budgets, and each model with its share, "
+        "errors, cost and "
         "latency. Asks /metrics of the admin listener, with the key in WEIR_API_KEY where one is "
         "needed.\n\n"
         "Keys: q quits, s sorts by requests, cost, errors or latency, p pauses. With --once it "

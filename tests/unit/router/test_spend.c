@@ -9,6 +9,7 @@
 #include "router/ledger.h"
 #include "router/snapshot.h"
 #include "router/spends.h"
+#include "router/tenant_limit.h"
 #include "tests/unit/policies/policy_fixture.h"
 
 #define KEY_A  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -54,19 +55,21 @@ static void sums_begin_anew(void **state)
     assert_int_equal(spend_in(&s, SPEND_MONTH, eve + 2 * DAY_US), 5);
 }
 
-static const char policy_text[] = "version: 1\n"
-                                  "backends:\n"
-                                  "  s: {dialect: openai, url: \"http://127.0.0.1:9\"}\n"
-                                  "models:\n"
-                                  "  m: {backend: s, price: {input: 1, output: 1}}\n"
-                                  "  n: {backend: s, price: {input: 1, output: 1}}\n"
-                                  "tenants:\n"
-                                  "  acme: {keys: [{sha256: " KEY_A "}]}\n"
-                                  "  idle: {keys: [{sha256: " KEY_B "}]}\n"
-                                  "routes:\n"
-                                  "  - {name: plain, match: {model: m}, cascade: [m]}\n"
-                                  "  - {name: sound, match: {model: x}, cascade: [m, n], accept: "
-                                  "0.5, audit: {share: 1, judge: m}}\n";
+static const char policy_text[] =
+    "version: 1\n"
+    "backends:\n"
+    "  s: {dialect: openai, url: \"http://127.0.0.1:9\"}\n"
+    "models:\n"
+    "  m: {backend: s, price: {input: 1, output: 1}}\n"
+    "  n: {backend: s, price: {input: 1, output: 1}}\n"
+    "tenants:\n"
+    "  acme: {keys: [{sha256: " KEY_A "}],\n"
+    "    budget: {max_usd_per_day: 0.00000005, max_usd_per_month: 0.0000001}}\n"
+    "  idle: {keys: [{sha256: " KEY_B "}]}\n"
+    "routes:\n"
+    "  - {name: plain, match: {model: m}, cascade: [m]}\n"
+    "  - {name: sound, match: {model: x}, cascade: [m, n], accept: "
+    "0.5, audit: {share: 1, judge: m}}\n";
 
 static void pay(struct ledger *l, const char *tenant, const char *cap, int64_t wall_us, nanousd usd)
 {
@@ -140,10 +143,63 @@ static void a_ledger_fills_them(void **state)
     rmdir(dir);
 }
 
+static void limits_are_reached(void **state)
+{
+    struct policy *p = fixture_load(policy_text);
+    const struct policy_tenant *acme = &p->tenants[0], *idle = &p->tenants[1];
+    struct spend s = {.name = NULL};
+    int64_t noon = at(2028, 2, 10) + DAY_US / 2;
+    struct tenant_limit over;
+    (void)state;
+
+    assert_int_equal(tenant_limit_of(acme, SPEND_DAY), 50);
+    assert_int_equal(tenant_limit_of(idle, SPEND_MONTH), POLICY_NONE);
+    spend_book(&s, 49, noon);
+    assert_false(tenant_limit_reached(acme, &s, noon, &over));
+    spend_book(&s, 1, noon);
+    assert_false(tenant_limit_reached(idle, &s, noon, &over));
+    assert_true(tenant_limit_reached(acme, &s, noon, &over));
+    assert_int_equal(over.period, SPEND_DAY);
+    assert_int_equal(over.limit, 50);
+    assert_int_equal(over.left_us, DAY_US / 2);
+    assert_false(tenant_limit_reached(acme, &s, noon + DAY_US / 2, &over));
+    spend_book(&s, 50, noon + DAY_US);
+    assert_true(tenant_limit_reached(acme, &s, noon + DAY_US, &over)); /* both: the longer one */
+    assert_int_equal(over.period, SPEND_MONTH);
+    assert_int_equal(noon + DAY_US + over.left_us, at(2028, 3, 1));
+    assert_true(tenant_limit_reached(acme, &s, at(2028, 3, 1) - 1, &over));
+    assert_false(tenant_limit_reached(acme, &s, at(2028, 3, 1), &over));
+    policy_unref(p);
+}
+
+static void the_cheapest_step_is_found(void **state)
+{
+    struct policy *p =
+        fixture_load("version: 1\n"
+                     "backends:\n"
+                     "  s: {dialect: openai, url: \"http://127.0.0.1:9/v1\"}\n"
+                     "models:\n"
+                     "  long: {backend: s, price: {input: 1, output: 10}}\n"
+                     "  short: {backend: s, max_output: 10, price: {input: 2, output: 10}}\n"
+                     "  own: {backend: s, price: {gpu_second: 0.0005}}\n" /* 5.12 s: $0.00256 */
+                     "routes:\n"
+                     "  - {name: r, match: {model: x}, cascade: [long, short], fallback: [own]}\n");
+    const struct policy_route *r = &p->routes[0];
+    const int all[] = {0, 1, 2}, some[] = {0, 2};
+    (void)state;
+
+    assert_int_equal(tenant_limit_cheapest(p, r, all, 3, POLICY_API_CHAT, 100, 0), 1);
+    assert_int_equal(tenant_limit_cheapest(p, r, some, 2, POLICY_API_CHAT, 100, 0), 2);
+    assert_int_equal(tenant_limit_cheapest(p, r, all, 3, POLICY_API_CHAT, 100000, 0), 2);
+    assert_int_equal(tenant_limit_cheapest(p, r, some, 1, POLICY_API_CHAT, 100000, 0), 0);
+    policy_unref(p);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_ledger_fills_them),
-                                       cmocka_unit_test(months_are_those_of_the_calendar),
-                                       cmocka_unit_test(sums_begin_anew)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ledger_fills_them), cmocka_unit_test(limits_are_reached),
+        cmocka_unit_test(the_cheapest_step_is_found),
+        cmocka_unit_test(months_are_those_of_the_calendar), cmocka_unit_test(sums_begin_anew)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
