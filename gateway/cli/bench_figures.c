@@ -47,7 +47,8 @@ struct sampled {
     struct evaluate_point single[PANDORA_BOXES];
     double mix[BENCH_TARGETS], share[BENCH_FAMILIES][BENCH_TARGETS];
     double apgr[BENCH_FAMILIES], cpt50[BENCH_FAMILIES], cpt80[BENCH_FAMILIES], aiq[BENCH_FAMILIES];
-    double mix_aiq, regret;
+    double per_success[BENCH_FAMILIES], regret[BENCH_FAMILIES];
+    double mix_aiq, mix_per_success, mix_regret;
     struct evaluate_point oracle, point[BENCH_FAMILIES][BENCH_PRICES];
 };
 
@@ -81,6 +82,13 @@ static void sample_singles(const struct bench_set *s, const size_t *rows, struct
         out->success[j] = out->single[j].success;
 }
 
+/* Nano-dollars a success are micro-dollars per 1,000; of a share of the best single's cost that
+ * reaches BENCH_TARGET of its success. */
+static double per_success(double share, const struct evaluate_point *best)
+{
+    return share * best->cost / (bench_targets[BENCH_TARGET] * best->success) / 1e6;
+}
+
 static void sample_family(const struct means *m, int f, const size_t *rows,
                           const struct evaluate_point *best, const struct evaluate_gap *gap,
                           struct sampled *out)
@@ -103,11 +111,9 @@ static void sample_family(const struct means *m, int f, const size_t *rows,
     out->apgr[f] = evaluate_apgr(sorted, n, gap);
     out->cpt50[f] = evaluate_cpt(sorted, n, gap, 0.5);
     out->cpt80[f] = evaluate_cpt(sorted, n, gap, 0.8);
-    if (f == BENCH_WEIR) {
-        double cost = evaluate_cost_at(sorted, n, 0.97 * best->success);
-        out->regret = isnan(cost) ? cost : out->oracle.success - 0.97 * best->success;
-    }
+    out->per_success[f] = per_success(out->share[f][BENCH_TARGET], best);
     n = evaluate_hull(sorted, n);
+    out->regret[f] = out->oracle.success - evaluate_success_at(sorted, n, out->oracle.cost);
     out->aiq[f] = evaluate_aiq(sorted, n, gap->weak.cost, gap->strong.cost);
 }
 
@@ -125,6 +131,8 @@ static void sample(const struct bench_set *s, const struct means *m, const size_
     const struct evaluate_gap gap = {out->single[weak], *top};
     for (int t = 0; t < BENCH_TARGETS; t++)
         out->mix[t] = evaluate_cost_at(hull, n, bench_targets[t] * top->success) / top->cost;
+    out->mix_per_success = per_success(out->mix[BENCH_TARGET], top);
+    out->mix_regret = out->oracle.success - evaluate_success_at(hull, n, out->oracle.cost);
     out->mix_aiq = evaluate_aiq(hull, n, gap.weak.cost, gap.strong.cost);
     for (int f = 0; f < BENCH_FAMILIES; f++)
         sample_family(m, f, rows, top, &gap, out);
@@ -157,6 +165,8 @@ static void collect(const struct bench_set *s, const struct sampled *all, struct
         memcpy(to->point, own->point[f], sizeof to->point);
         for (int t = 0; t < BENCH_TARGETS; t++)
             to->cost_share[t] = figure(all, &own->share[f][t]);
+        to->per_success = figure(all, &own->per_success[f]);
+        to->regret = figure(all, &own->regret[f]);
         to->apgr = figure(all, &own->apgr[f]);
         to->cpt50 = figure(all, &own->cpt50[f]);
         to->cpt80 = figure(all, &own->cpt80[f]);
@@ -164,7 +174,8 @@ static void collect(const struct bench_set *s, const struct sampled *all, struct
     }
     out->mix_aiq = own->mix_aiq;
     out->oracle = own->oracle;
-    out->regret = figure(all, &own->regret);
+    out->mix_per_success = figure(all, &own->mix_per_success);
+    out->mix_regret = figure(all, &own->mix_regret);
 }
 
 static void name_arms(const struct bench_set *s, struct bench_figures *out)

@@ -8,6 +8,7 @@
 
 #define BENCH_TARGETS 3
 extern const double bench_targets[BENCH_TARGETS]; /* shares of the best single's success */
+#define BENCH_TARGET 1                            /* the one that prices a success */
 
 struct bench_figure {
     double value, low, high; /* NAN: it cannot be had */
@@ -16,6 +17,8 @@ struct bench_figure {
 struct bench_family_figures {
     struct evaluate_point point[BENCH_PRICES];     /* by price */
     struct bench_figure cost_share[BENCH_TARGETS]; /* of the best single's cost */
+    struct bench_figure per_success; /* dollars per 1,000 successes, at BENCH_TARGET */
+    struct bench_figure regret;      /* successes that the oracle has more, for its own cost */
     struct bench_figure apgr, cpt50, cpt80, aiq;
 };
 
@@ -24,10 +27,10 @@ struct bench_figures {
     struct evaluate_point single[PANDORA_BOXES];
     struct bench_figure success[PANDORA_BOXES];
     struct bench_figure mix_share[BENCH_TARGETS]; /* random mix of single models */
+    struct bench_figure mix_per_success, mix_regret;
     double mix_aiq;
     struct bench_family_figures family[BENCH_FAMILIES];
     struct evaluate_point oracle; /* the cheapest arm that succeeds; else the cheapest */
-    struct bench_figure regret;   /* at the 97 % point: success that the oracle has more */
     int prices;
 };
 void bench_figures(const struct bench_set *s, const struct bench_results *r,

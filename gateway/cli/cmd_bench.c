@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "gateway/cli/bench_figures.h"
+#include "gateway/cli/bench_json.h"
 #include "gateway/cli/bench_run.h"
 #include "gateway/cli/bench_stream.h"
 #include "gateway/cli/bench_svg.h"
@@ -131,6 +132,12 @@ static void spread_prices(struct bench *k)
 
 /* ---- printing ---- */
 
+static void put_head(const struct bench *k)
+{
+    printf("%zu rows, %d arms, %d classes; %zu rows left out\n\n", k->set.rows, k->set.arms,
+           k->set.classes - 1, k->set.dropped);
+}
+
 static void put_figure(const struct bench_figure *f, double scale)
 {
     if (isnan(f->value))
@@ -183,6 +190,41 @@ static void put_shares(const struct bench_figures *f)
     printf("  %-14s  %5.1f%57s%5.1f\n\n", "random mix", 50.0, "", 100 * f->mix_aiq);
 }
 
+static void put_dollars(const struct bench_figure *f)
+{
+    char text[64];
+
+    if (isnan(f->value))
+        snprintf(text, sizeof text, "never");
+    else if (isnan(f->high))
+        snprintf(text, sizeof text, "%.4g [%.4g, never]", f->value, f->low);
+    else
+        snprintf(text, sizeof text, "%.4g [%.4g, %.4g]", f->value, f->low, f->high);
+    printf("  %-28s", text);
+}
+
+/* What a success costs, and how far that is from knowing each answer beforehand. */
+static void put_regrets(const struct bench_figures *f)
+{
+    const struct evaluate_point *best = &f->single[f->best];
+
+    printf("%-16s  %-28s  %s\n", "", "USD per 1,000 successes", "regret, points of success");
+    for (int i = 0; i < BENCH_FAMILIES; i++) {
+        printf("  %-14s", bench_family_name((enum bench_family)i));
+        put_dollars(&f->family[i].per_success);
+        put_figure(&f->family[i].regret, 100);
+        putchar('\n');
+    }
+    printf("  %-14s", "random mix");
+    put_dollars(&f->mix_per_success);
+    put_figure(&f->mix_regret, 100);
+    printf("\n  %-14s  %.4g\n", "best model", best->cost / best->success / 1e6);
+    printf("  %-14s  %-28.4g  %5.1f\n", "oracle", f->oracle.cost / f->oracle.success / 1e6, 0.0);
+    printf("at %.0f %% of the best model's success; regret: what the oracle has more for its own "
+           "cost\n\n",
+           100 * bench_targets[BENCH_TARGET]);
+}
+
 /* ---- running ---- */
 
 /* Where it does not help, in words. */
@@ -202,7 +244,7 @@ static void put_verdicts(const struct bench_figures *f)
 
 /* What is believed after all rows, at the objective's price, or that of 97 % of the best success.
  */
-static void put_classes(struct bench *k)
+static struct beliefs *believe(struct bench *k)
 {
     struct bench_learner l;
     struct beliefs_objective o = k->options.objective;
@@ -217,6 +259,13 @@ static void put_classes(struct bench *k)
     bench_learner_init(&l, &k->set);
     bench_learner_study(&l, rows, k->set.rows);
     struct beliefs *b = bench_learner_believe(&l, &o, 0, 0);
+    bench_learner_clear(&l);
+    free(rows);
+    return b;
+}
+
+static void put_classes(const struct beliefs *b)
+{
     for (size_t i = 0; i < beliefs_count(b); i++) {
         const struct beliefs_context *c = beliefs_at(b, i);
         if (c->traffic <= 0)
@@ -227,9 +276,16 @@ static void put_classes(struct bench *k)
             printf("class '%s': a cascade: success %.3f at USD %.4g per 1,000\n", c->label,
                    c->outlook.success, c->outlook.cost / 1e6);
     }
-    beliefs_unref(b);
-    bench_learner_clear(&l);
-    free(rows);
+}
+
+static void put_all(const struct bench *k, const struct bench_figures *f, const struct beliefs *b)
+{
+    put_head(k);
+    put_singles(k, f);
+    put_shares(f);
+    put_regrets(f);
+    put_verdicts(f);
+    put_classes(b);
 }
 
 static enum err cross_validate(struct bench *k, struct err_text *t)
@@ -241,10 +297,12 @@ static enum err cross_validate(struct bench *k, struct err_text *t)
     bench_results_init(&r, &k->options, k->set.rows);
     bench_cv(&k->set, &k->options, &r);
     bench_figures(&k->set, &r, &f);
-    put_singles(k, &f);
-    put_shares(&f);
-    put_verdicts(&f);
-    put_classes(k);
+    struct beliefs *b = believe(k);
+    if (cli_flag(k->args, "json"))
+        out_json(bench_json(&k->set, &f, b));
+    else
+        put_all(k, &f, b);
+    beliefs_unref(b);
     bench_results_clear(&r);
     return svg ? bench_svg(svg, &k->set, &f, t) : ERR_OK;
 }
@@ -293,9 +351,11 @@ static enum err stream(struct bench *k, struct err_text *t)
     how.broken_from = at >= 0 ? (size_t)at : how.requests / 2;
     how.broken_share = share;
     enum err e = broken_arm(k, &how.broken, t);
-    if (e == ERR_OK)
-        bench_stream_report(&k->set, o, &how, k->options.seeds, floor);
-    return e;
+    if (e != ERR_OK)
+        return e;
+    put_head(k);
+    bench_stream_report(&k->set, o, &how, k->options.seeds, floor);
+    return ERR_OK;
 }
 
 static enum err open_set(struct bench *k, struct err_text *t)
@@ -370,11 +430,13 @@ static enum err bench(struct bench *k, struct err_text *t)
     k->options.folds = (int)folds;
     k->options.labels = (size_t)labels;
     spread_prices(k);
-    printf("%zu rows, %d arms, %d classes; %zu rows left out\n\n", k->set.rows, k->set.arms,
-           k->set.classes - 1, k->set.dropped);
     const char *split = cli_value(k->args, "split");
     if (!split || strcmp(split, "cv") == 0)
         return cross_validate(k, t);
+    if (strcmp(split, "prequential") == 0 && cli_flag(k->args, "json")) {
+        err_say(t, "--json: figures of a stream are written as text only");
+        return ERR_BAD_REQUEST;
+    }
     if (strcmp(split, "prequential") == 0)
         return stream(k, t);
     err_say(t, "--split: '%s' is neither cv nor prequential", split);
@@ -473,6 +535,7 @@ const struct cli_command cmd_bench = {
              .argument = "NAME|FOLDER|static",
              .help = "Estimate each model's success before it answers, from queries that mean "
                      "something similar to this encoder."},
+            {.name = "json", .help = "Write the figures of cross-validation as JSON."},
             {.name = "svg", .argument = "FILE", .help = "Draw the quality-cost frontier there."},
             {0},
         },

@@ -51,6 +51,40 @@ def test_a_cascade_that_pays_is_found(weir, recorded, tmp_path):
     assert weir("bench", recorded, "--seeds", "2").stdout == done.stdout  # the same seed, the same figures
 
 
+def after(out, head, name):
+    """The numbers of a line of the table under that head: values, each with its interval."""
+    lines = out.splitlines()
+    at = next(i for i, line in enumerate(lines) if head in line)
+    line = next(x for x in lines[at:] if x.strip().startswith(name))
+    return [float(x) for x in re.findall(r"[\d.]+", line.replace(name, ""))]
+
+
+def test_what_a_success_costs_and_the_oracle_s_lead(weir, recorded):
+    done = weir("bench", recorded, "--seeds", "2")
+    told = json.loads(weir("bench", recorded, "--seeds", "2", "--json").stdout)
+    assert told["rows"] == 600 and told["best"] == told["dearest"] == "big" and told["cheapest"] == "small"
+    truth = list(rows())
+    best = sum(r["s"][1] for r in truth) / len(truth)
+    oracle = {"usd": sum(50e-6 if r["s"][0] or not r["s"][1] else 1000e-6 for r in truth) / len(truth) * 1000,
+              "success": sum(max(r["s"]) for r in truth) / len(truth)}
+    assert told["oracle"]["usd_per_1000"] == pytest.approx(oracle["usd"]) and told["oracle"]["success"] == pytest.approx(oracle["success"])
+    ways = {**told["ways"], "random mix": told["random_mix"]}
+    for name, way in ways.items():
+        share, per_success, regret = way["cost_share_at"]["0.97"], way["usd_per_1000_successes"], way["regret"]
+        assert per_success["value"] == pytest.approx(share["value"] * 1.0 / (0.97 * best)), "a thousand calls of the best model cost a dollar"
+        assert per_success["low"] <= per_success["value"] <= per_success["high"]
+        assert 0 <= regret["low"] <= regret["value"] <= regret["high"] < 1, "nobody beats who knows the answers"
+        cells = after(done.stdout, "regret, points", name)
+        assert cells[:3] == pytest.approx([per_success[k] for k in ("value", "low", "high")], rel=1e-3)
+        assert cells[3:] == pytest.approx([100 * regret[k] for k in ("value", "low", "high")], abs=0.051)
+    assert ways["weir"]["regret"]["value"] < ways["random mix"]["regret"]["value"]
+    assert ways["weir"]["usd_per_1000_successes"]["value"] < ways["random mix"]["usd_per_1000_successes"]["value"]
+    assert 0.5 < told["ways"]["weir"]["aiq"]["value"] < 1 and len(told["ways"]["weir"]["points"]) == 40
+    for c in told["classes"]:
+        best = f"class '{c['class']}': one model is best: {c['one_model_is_best']}\n"
+        assert best in done.stdout if c["one_model_is_best"] else f"class '{c['class']}': a cascade" in done.stdout
+
+
 def test_it_says_where_it_does_not_help(weir, tmp_path):
     def useless():
         for row in rows():
@@ -107,5 +141,6 @@ def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
     free = write(tmp_path / "free.jsonl", [HEADER, *({**r, "c": [None, None]} for r in rows(30))])
     assert "none of the 30 rows has a score and a cost of every arm" in weir("bench", free).stderr
     assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
+    assert "--json" in weir("bench", recorded, "--split", "prequential", "--json").stderr
     assert "--split" in weir("bench", recorded, "--split", "half").stderr
     assert "takes part" in weir("bench", recorded, "--split", "prequential", "--break", "nobody").stderr

@@ -1,0 +1,122 @@
+/* Figures of weir bench as JSON. Owns nothing. Called by cmd_bench.c. */
+#include "gateway/cli/bench_json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include "gateway/json_put.h"
+#include "router/decide/beliefs.h"
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *figure(const struct bench_figure *f)
+{
+    json_t *o = json_object();
+
+    json_put(o, "value", number(f->value));
+    json_put(o, "low", number(f->low));
+    json_put(o, "high", number(f->high));
+    return o;
+}
+
+/* Nano-dollars a request are micro-dollars per 1,000. */
+static void put_point(json_t *o, const struct evaluate_point *p)
+{
+    json_put(o, "usd_per_1000", number(p->cost / 1e6));
+    json_put(o, "success", number(p->success));
+}
+
+/* By target: {"0.95": {...}, ...}. */
+static json_t *shares(const struct bench_figure share[BENCH_TARGETS])
+{
+    json_t *o = json_object();
+    char name[8];
+
+    for (int t = 0; t < BENCH_TARGETS; t++) {
+        snprintf(name, sizeof name, "%.2f", bench_targets[t]);
+        json_put(o, name, figure(&share[t]));
+    }
+    return o;
+}
+
+static json_t *family(const struct bench_family_figures *f, int prices)
+{
+    json_t *o = json_object(), *points = json_array();
+
+    for (int k = 0; k < prices; k++) {
+        json_t *p = json_object();
+        put_point(p, &f->point[k]);
+        json_array_append_new(points, p);
+    }
+    json_put(o, "cost_share_at", shares(f->cost_share));
+    json_put(o, "usd_per_1000_successes", figure(&f->per_success));
+    json_put(o, "regret", figure(&f->regret));
+    json_put(o, "apgr", figure(&f->apgr));
+    json_put(o, "cpt50", figure(&f->cpt50));
+    json_put(o, "cpt80", figure(&f->cpt80));
+    json_put(o, "aiq", figure(&f->aiq));
+    json_put(o, "points", points);
+    return o;
+}
+
+static json_t *single(const struct bench_set *s, const struct bench_figures *f, int j)
+{
+    json_t *o = json_object();
+
+    json_put_text(o, "model", s->arm[j]);
+    json_put(o, "usd_per_1000", number(f->single[j].cost / 1e6));
+    json_put(o, "success", figure(&f->success[j]));
+    return o;
+}
+
+static json_t *mix(const struct bench_figures *f)
+{
+    json_t *o = json_object();
+
+    json_put(o, "cost_share_at", shares(f->mix_share));
+    json_put(o, "usd_per_1000_successes", figure(&f->mix_per_success));
+    json_put(o, "regret", figure(&f->mix_regret));
+    json_put(o, "aiq", number(f->mix_aiq));
+    return o;
+}
+
+static json_t *class_of(const struct beliefs_context *c)
+{
+    json_t *o = json_object();
+
+    json_put_text(o, "class", c->label);
+    json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
+    json_put(o, "usd_per_1000", number(c->outlook.cost / 1e6));
+    json_put(o, "success", number(c->outlook.success));
+    return o;
+}
+
+json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
+                   const struct beliefs *b)
+{
+    json_t *o = json_object(), *singles = json_array(), *families = json_object(),
+           *classes = json_array(), *oracle = json_object();
+
+    for (int j = 0; j < s->arms; j++)
+        json_array_append_new(singles, single(s, f, j));
+    for (int i = 0; i < BENCH_FAMILIES; i++)
+        json_put(families, bench_family_name((enum bench_family)i),
+                 family(&f->family[i], f->prices));
+    for (size_t i = 0; i < beliefs_count(b); i++)
+        if (beliefs_at(b, i)->traffic > 0)
+            json_array_append_new(classes, class_of(beliefs_at(b, i)));
+    put_point(oracle, &f->oracle);
+    json_put_int(o, "rows", (int64_t)s->rows);
+    json_put_int(o, "rows_left_out", (int64_t)s->dropped);
+    json_put_text(o, "best", s->arm[f->best]);
+    json_put_text(o, "cheapest", s->arm[f->cheapest]);
+    json_put_text(o, "dearest", s->arm[f->dearest]);
+    json_put(o, "models", singles);
+    json_put(o, "oracle", oracle);
+    json_put(o, "ways", families);
+    json_put(o, "random_mix", mix(f));
+    json_put(o, "classes", classes);
+    return o;
+}
