@@ -66,18 +66,45 @@ static void put_reason(const struct whatif *w)
     }
 }
 
+static const char *refusal_text(enum whatif_misfit why)
+{
+    return why == WHATIF_HOLD
+               ? "the log judged its answers by more, or by less, of them than its "
+                 "'hold' would"
+               : "its validators are not those that looked at the answers in the log";
+}
+
+static void put_refusals(const struct whatif *w)
+{
+    for (int i = 0; i < w->refusals; i++)
+        printf("Refused: route '%s' (%lld requests, left out of what follows): %s.\n",
+               w->refusal[i].route, (long long)w->refusal[i].requests,
+               refusal_text(w->refusal[i].why));
+}
+
+static void put_missed(const char *way, const char *route)
+{
+    if (route)
+        printf("%s cannot answer for the policy: most requests of route '%s' were judged otherwise "
+               "than it would.\n",
+               way, route);
+}
+
 static void tell(const struct whatif *w)
 {
     printf("Logged: %lld requests of clients, of which the policy has no cascade for %lld.\n",
            (long long)w->requests, (long long)w->unrouted);
+    put_refusals(w);
     put_estimate(&w->logged);
     printf("\nAudits: %lld, of which %lld can be played to the end%s\n", (long long)w->audited,
            (long long)(w->audited - w->unusable),
            w->audits.n >= WHATIF_MIN_AUDITS ? ":" : "; at least 30 are needed.");
     if (w->audits.n >= WHATIF_MIN_AUDITS)
         put_estimate(&w->audits);
+    put_missed("Audits", w->missed_by_audits);
     putchar('\n');
     put_reason(w);
+    put_missed("Weights", w->missed_by_weights);
     if (w->verdict == OFFPOLICY_VALID)
         put_estimate(&w->weights);
     if (w->preview.n > 0) {
@@ -105,6 +132,21 @@ static json_t *estimate(const struct whatif_estimate *e)
     return o;
 }
 
+static json_t *refusals_json(const struct whatif *w)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < w->refusals; i++) {
+        json_t *o = json_object();
+        json_object_set_new(o, "route", json_string(w->refusal[i].route));
+        json_object_set_new(o, "requests", json_integer(w->refusal[i].requests));
+        json_object_set_new(o, "why",
+                            json_string(w->refusal[i].why == WHATIF_HOLD ? "hold" : "validators"));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
 static json_t *as_json(const struct whatif *w)
 {
     static const char *const verdicts[] = {[OFFPOLICY_VALID] = "valid",
@@ -118,6 +160,7 @@ static json_t *as_json(const struct whatif *w)
     json_object_set_new(o, "answer", json_string(answer_name(w->answer)));
     json_object_set_new(o, "requests", json_integer(w->requests));
     json_object_set_new(o, "unrouted", json_integer(w->unrouted));
+    json_object_set_new(o, "refused", refusals_json(w));
     json_object_set_new(o, "logged", estimate(&w->logged));
     json_object_set_new(o, "audited", json_integer(w->audited));
     json_object_set_new(o, "unusable", json_integer(w->unusable));
@@ -161,7 +204,7 @@ static int replay_policy(const struct cli_args *a, const struct policy *p)
             out_json(as_json(&w));
         else
             tell(&w);
-        code = w.answer == WHATIF_REFUSED ? EXIT_CODE_FOUND : EXIT_CODE_OK;
+        code = w.answer == WHATIF_REFUSED || w.refusals ? EXIT_CODE_FOUND : EXIT_CODE_OK;
     } else {
         fprintf(stderr, "weir replay: %s\n", t.s);
         code = EXIT_CODE_RUNTIME;
@@ -197,8 +240,10 @@ const struct cli_command cmd_replay = {
         "never did. When neither answers, the command says why and ends with status 1; a preview "
         "from plain means is printed and labelled as one.\n\n"
         "Requests are routed by the policy as they were asked (model, tenant, class; tags and "
-        "headers are not in the ledger). Validators, held streams, fall-backs and deadlines are "
-        "not played.",
+        "headers are not in the ledger). What validators said, what a held stream's beginning was "
+        "worth and which models failed is played as the ledger has it. A route whose validators or "
+        "'hold' are not those of the log is refused by name and left out, with status 1. Deadlines "
+        "are not played.",
     .options =
         (const struct cli_option[]){
             {.name = "since",

@@ -115,6 +115,17 @@ static uint64_t cluster_of(const struct ledger_request *q)
                                  htable_hash_slice(slice_str(q->tenant));
 }
 
+/* As far as it lay with the model and its servers. */
+static bool has_failed(const struct ledger_attempt *a)
+{
+    static const char *const others[] = {"ok", "client_gone", "superseded", "draining"};
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(a->outcome, others[i]) == 0)
+            return false;
+    return strcmp(a->role, "lost") != 0 && strcmp(a->role, "escalated") != 0;
+}
+
 static struct traffic_answer answer_from(struct traffic *t, const struct ledger_story *s,
                                          const struct ledger_attempt *a)
 {
@@ -123,6 +134,11 @@ static struct traffic_answer answer_from(struct traffic *t, const struct ledger_
     return (struct traffic_answer){
         .model = intern(t, a->model),
         .good = strcmp(a->outcome, "ok") == 0 || strcmp(a->role, "escalated") == 0,
+        .failed = has_failed(a),
+        .refuted = strncmp(a->verdict, "refuted", 7) == 0,
+        .judged_tokens = a->judged_tokens,
+        .validators = a->validators,
+        .validated = a->validated_milli >= 0,
         .served = a->served,
         .audit = strcmp(s->request.purpose, "serve") != 0,
         .confidence = a->confidence,
@@ -242,6 +258,7 @@ void traffic_add(void *traffic, const struct ledger_story *s)
         .class = intern(t, r->class_name),
         .model = intern(t, r->requested_model),
         .ok = strcmp(r->outcome, "ok") == 0,
+        .stream = r->stream,
         .aborted = r->status == 499,
         .cached = strcmp(r->cache, "hit") == 0 || strcmp(r->cache, "semantic") == 0 ||
                   strcmp(r->cache, "coalesced") == 0,

@@ -23,7 +23,12 @@ struct traffic_group {
 struct traffic_answer {
     int model;
     bool good, served, audit; /* audit: nobody got it, it was asked to compare */
+    bool failed;              /* the model gave none; neither: it was stopped, or its copy lost */
+    bool refuted;             /* by validators */
     double confidence;        /* -1: not judged */
+    int32_t judged_tokens;    /* ... by its first so many; 0: whole; -1: not known */
+    uint64_t validators;      /* that looked at it: their fingerprint; 0: none */
+    bool validated;           /* they knew something */
     double value;             /* 0..1; -1: nobody said */
     int64_t started_wall_us, duration_us;
     nanousd cost;
@@ -49,7 +54,7 @@ struct traffic_request {
     int64_t received_wall_us, duration_us;
     int tenant, route, class, model; /* model: as it was asked for */
     int served;                      /* answer, -1: none of a model */
-    bool ok, aborted, cached, escalated, decided, holdout;
+    bool ok, aborted, cached, escalated, decided, holdout, stream;
     nanousd cost, saved;
     int32_t answer_count, step_count;
     const struct traffic_answer *answer; /* of the cascade, in order; audits not among them */

@@ -88,10 +88,19 @@ static double priced(const struct policy *p, const char *model, const struct tra
              : (double)a->cost;
 }
 
-double whatif_cost(const struct whatif_play *w, const struct whatif_case *c, int arm,
-                   const struct traffic_answer *a)
+double whatif_paid(const struct whatif_play *w, const struct whatif_case *c, int model)
 {
-    return priced(w->policy, traffic_name(w->t, c->model[arm]), a);
+    const struct traffic_answer *audit = traffic_answer_of(w->t, c->q, model);
+    const char *name = traffic_name(w->t, model);
+    double sum = 0;
+    bool own = false;
+
+    for (int i = 0; i < c->q->answer_count; i++)
+        if (c->q->answer[i].model == model) {
+            sum += priced(w->policy, name, &c->q->answer[i]);
+            own = true;
+        }
+    return own || !audit ? sum : priced(w->policy, name, audit);
 }
 
 static void route_all(struct whatif_play *w)
@@ -191,68 +200,6 @@ void whatif_sums_end(struct whatif_sums *s, bool intervals, struct whatif_estima
     free(s->at);
 }
 
-/* ---- audits ---- */
-
-/* Are all answers known that the policy may ask for? */
-static bool is_answered(const struct whatif_play *w, const struct whatif_case *c)
-{
-    int arms = c->route->decide.mode == POLICY_DECIDE_ORDER ? 1 : c->arms;
-
-    for (int j = 0; j < arms; j++) {
-        const struct traffic_answer *a =
-            c->model[j] >= 0 ? traffic_answer_of(w->t, c->q, c->model[j]) : NULL;
-        if (!a || a->value < 0)
-            return false;
-    }
-    return true;
-}
-
-/* The policy on one audited request. */
-static void play(const struct whatif_play *w, const struct whatif_case *c, uint64_t seed,
-                 double *cost, double *success)
-{
-    const struct whatif_beliefs *b = w->beliefs[c->fold];
-    unsigned all = (1u << c->arms) - 1;
-    struct plan_question question = whatif_question(b, w, c, all, seed);
-    bool recall = c->route->decide.confidence.recall;
-    struct plan plan;
-    struct plan_step step = plan_begin(&plan, &question);
-    int last = -1;
-
-    while (step.verb == PLAN_ASK) {
-        const struct traffic_answer *a = traffic_answer_of(w->t, c->q, c->model[step.arm]);
-        double paid = whatif_cost(w, c, step.arm, a);
-        last = step.arm;
-        *cost += paid;
-        plan_answer(&plan, whatif_chance(b, a), PLAN_UNCHECKED, paid);
-        step = plan_next(&plan, all);
-    }
-    *success += traffic_answer_of(w->t, c->q, c->model[recall ? step.arm : last])->value;
-}
-
-static void play_audits(struct whatif *out, const struct whatif_play *w)
-{
-    struct whatif_sums sums = {.count = 0};
-
-    for (size_t i = 0; i < w->t->requests; i++) {
-        const struct whatif_case *c = &w->cases[i];
-        double cost = 0, success = 0;
-        int seeds;
-        if (!c->route || c->q->audit_count == 0)
-            continue;
-        out->audited++;
-        if (!is_answered(w, c)) {
-            out->unusable++;
-            continue;
-        }
-        seeds = c->route->decide.mode == POLICY_DECIDE_OBJECTIVE ? SEEDS : 1;
-        for (int k = 0; k < seeds; k++)
-            play(w, c, c->q->key + (uint64_t)k, &cost, &success);
-        whatif_sums_add(&sums, c->q, cost / seeds, cost / seeds, success / seeds, true);
-    }
-    whatif_sums_end(&sums, true, &out->audits);
-}
-
 /* ---- what happened ---- */
 
 static void sum_logged(struct whatif *out, const struct whatif_play *w)
@@ -262,6 +209,8 @@ static void sum_logged(struct whatif *out, const struct whatif_play *w)
     for (size_t i = 0; i < w->t->requests; i++) {
         const struct traffic_request *q = &w->t->request[i];
         double value = traffic_value(q);
+        if (w->cases[i].refused)
+            continue;
         whatif_sums_add(&sums, q, (double)q->cost, (double)q->cost, value, value >= 0);
         out->unrouted += !w->cases[i].route;
     }
@@ -275,14 +224,15 @@ void whatif_run(struct whatif *out, const struct traffic *t, const struct policy
 
     *out = (struct whatif){.requests = (int64_t)t->requests};
     route_all(&w);
+    whatif_fit(out, &w);
     for (int fold = 0; fold <= WHATIF_FOLDS; fold++)
         w.beliefs[fold] = whatif_beliefs_new(&w, fold);
     sum_logged(out, &w);
-    play_audits(out, &w);
+    whatif_audits(out, &w);
     whatif_weights(out, &w);
-    if (out->audits.n >= WHATIF_MIN_AUDITS)
+    if (out->audits.n >= WHATIF_MIN_AUDITS && !out->missed_by_audits)
         out->answer = WHATIF_BY_AUDITS;
-    else if (out->verdict == OFFPOLICY_VALID)
+    else if (out->verdict == OFFPOLICY_VALID && !out->missed_by_weights)
         out->answer = WHATIF_BY_WEIGHTS;
     for (int fold = 0; fold <= WHATIF_FOLDS; fold++)
         whatif_beliefs_free(w.beliefs[fold]);

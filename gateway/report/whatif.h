@@ -11,8 +11,14 @@
  *
  * Intervals resample conversations; requests of which the ledger names none, in blocks of ten
  * minutes of a tenant. Costs are at the policy's prices. Success of decided requests
- * is that of resolved ones: feedback is taken to be missing at random given the class. Not played:
- * streams' holding back, validators, fall-backs after the cascade, deadlines. Single-threaded. */
+ * is that of resolved ones: feedback is taken to be missing at random given the class.
+ *
+ * A policy sees what validators say of an answer, and of a stream its beginning. Where the log has
+ * that, it is played; a route that judges otherwise than the log did (other validators, another
+ * `hold`) is refused by name, and its requests are left out of everything. Audits are judged whole:
+ * of streams that are judged by their beginning only the weights know. Models that failed in the
+ * log fail again, and what follows them, fall-backs after the cascade too, is played where the log
+ * has their answer. Not played: deadlines. Single-threaded. */
 #ifndef GATEWAY_REPORT_WHATIF_H
 #define GATEWAY_REPORT_WHATIF_H
 
@@ -34,10 +40,27 @@ struct whatif_estimate {
 
 enum whatif_answer { WHATIF_REFUSED, WHATIF_BY_AUDITS, WHATIF_BY_WEIGHTS };
 
+/* What the log knows of an answer is not what the policy would see. */
+enum whatif_misfit { WHATIF_FITS, WHATIF_VALIDATORS, WHATIF_HOLD, WHATIF_MISFITS };
+
+#define WHATIF_REFUSALS 64
+struct whatif_refusal {
+    const char *route; /* the policy's */
+    int64_t requests;
+    enum whatif_misfit why;
+};
+
 struct whatif {
     enum whatif_answer answer;
+    struct whatif_refusal refusal[WHATIF_REFUSALS];
+    int refusals;
+    int64_t refused_requests; /* of all routes that were */
+    /* A route of which most requests do not fit the one way: it cannot answer for the policy then.
+     * NULL: none. */
+    const char *missed_by_audits, *missed_by_weights;
     int64_t requests, unrouted; /* of clients; for which the policy has no cascade */
-    int64_t audited, unusable;  /* with audits; of those, where some model's answer is not known */
+    int64_t audited, unusable;  /* with audits; of those, where some model's answer is not known, or
+                                   was judged otherwise */
     int64_t decided, pinned;    /* with decisions; held out or pinned, and left aside */
     struct whatif_estimate logged, audits, weights;
     struct offpolicy_check check;

@@ -117,7 +117,7 @@ static void count_case(const struct whatif_beliefs *b, const struct whatif_play 
         double cost;
         if (c->model[j] < 0 || !a || isnan(whatif_chance(b, a)))
             continue;
-        cost = whatif_cost(w, c, j, a);
+        cost = whatif_paid(w, c, c->model[j]);
         count_answer(&of[j], a, whatif_chance(b, a), -1, cost);
         for (int k = 0; k < j; k++) {
             const struct traffic_answer *before = traffic_answer_of(w->t, c->q, c->model[k]);

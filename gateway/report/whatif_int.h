@@ -17,6 +17,9 @@ struct whatif_case {
     double cost[PANDORA_BOXES]; /* expected by who decides, nano-dollars */
     double accept[PANDORA_BOXES];
     int fold;
+    uint64_t validators; /* of the route: their fingerprint; 0: none */
+    bool refused;        /* with its route */
+    enum whatif_misfit by_audits, by_path;
 };
 
 /* What is known of models' answers without the requests of one fold. */
@@ -28,6 +31,13 @@ struct whatif_play {
     struct whatif_beliefs *beliefs[WHATIF_FOLDS + 1]; /* the last: of all requests */
 };
 
+/* Fills in the cases' validators, misfits and refused, and *out's refusals. */
+void whatif_fit(struct whatif *out, struct whatif_play *w);
+/* A stream that the policy does not hold back: its first answer is the client's. */
+bool whatif_unjudged(const struct whatif_case *c);
+/* What the policy's validators said of an answer that fits. */
+enum plan_verdict whatif_verdict(const struct whatif_case *c, const struct traffic_answer *a);
+
 /* fold: which one to leave out; WHATIF_FOLDS: none. */
 struct whatif_beliefs *whatif_beliefs_new(const struct whatif_play *w, int fold);
 void whatif_beliefs_free(struct whatif_beliefs *b);
@@ -37,9 +47,9 @@ double whatif_chance(const struct whatif_beliefs *b, const struct traffic_answer
 struct plan_question whatif_question(const struct whatif_beliefs *b, const struct whatif_play *w,
                                      const struct whatif_case *c, unsigned allowed, uint64_t seed);
 
-/* An answer's cost at the policy's price. */
-double whatif_cost(const struct whatif_play *w, const struct whatif_case *c, int arm,
-                   const struct traffic_answer *a);
+/* All that was paid to a model for the request, retries and failures among it, at the policy's
+ * price; of a model that was asked by an audit only, that. */
+double whatif_paid(const struct whatif_play *w, const struct whatif_case *c, int model);
 
 /* Sums of one request into its cluster (traffic_request). */
 struct whatif_sums {
@@ -54,6 +64,7 @@ void whatif_sums_add(struct whatif_sums *s, const struct traffic_request *q, dou
                      double resolved_cost, double success, bool resolved);
 void whatif_sums_end(struct whatif_sums *s, bool intervals, struct whatif_estimate *out);
 
+void whatif_audits(struct whatif *out, const struct whatif_play *w);
 void whatif_weights(struct whatif *out, const struct whatif_play *w);
 
 #endif

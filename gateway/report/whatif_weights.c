@@ -83,20 +83,9 @@ static bool is_random(const struct traffic_request *q)
            q->step[0].count > 0;
 }
 
-/* All that was paid to a model for the request, retries among it. */
-static double paid_to(const struct whatif_play *w, const struct whatif_case *c, int model)
+static bool can_follow(const struct whatif_case *c)
 {
-    double sum = 0;
-
-    for (int i = 0; i < c->q->answer_count; i++)
-        if (c->q->answer[i].model == model) {
-            int arm = 0;
-            while (arm < c->arms && c->model[arm] != model)
-                arm++;
-            sum += arm < c->arms ? whatif_cost(w, c, arm, &c->q->answer[i])
-                                 : (double)c->q->answer[i].cost;
-        }
-    return sum;
+    return c->route && !c->refused && c->by_path == WHATIF_FITS && is_random(c->q);
 }
 
 /* ---- the policy along the log ---- */
@@ -135,7 +124,7 @@ static void note_step(struct path *p, const struct plan *plan, const struct what
     p->step[i].stage = stage < STAGES ? stage : STAGES - 1;
     p->step[i].level = best < 0 ? 0 : (int)fmin(LEVELS - 1, best * LEVELS);
     p->step[i].logged = logged_propensity(s, s->chosen);
-    p->step[i].cost = s->chosen >= 0 ? paid_to(w, c, s->chosen) : 0;
+    p->step[i].cost = s->chosen >= 0 ? whatif_paid(w, c, s->chosen) : 0;
     p->step[i].target_stop = choice->stop_propensity / (double)BELIEFS_UNIT;
     p->step[i].unsupported = logged_propensity(s, -1) > 0 ? 0 : p->step[i].target_stop;
     for (int j = 0; j < c->arms; j++) {
@@ -146,6 +135,18 @@ static void note_step(struct path *p, const struct plan *plan, const struct what
     p->step[i].taken = s->chosen < 0 ? p->step[i].target_stop
                        : arm < 0     ? 0
                                      : p->step[i].target[arm];
+}
+
+/* The step just noted is one that the policy does not have: it has served already. */
+static void always_stop(struct path *p, const struct traffic_step *s)
+{
+    int i = p->count - 1;
+
+    for (int j = 0; j < PANDORA_BOXES; j++)
+        p->step[i].target[j] = 0;
+    p->step[i].target_stop = 1;
+    p->step[i].unsupported = logged_propensity(s, -1) > 0 ? 0 : 1;
+    p->step[i].taken = s->chosen < 0 ? 1 : 0;
 }
 
 static void follow(struct path *p, const struct whatif_play *w, const struct means *m,
@@ -164,12 +165,14 @@ static void follow(struct path *p, const struct whatif_play *w, const struct mea
         const struct traffic_answer *a;
         int arm = arm_of(c, s->chosen);
         note_step(p, &plan, w, c, s, answered, plan.best_p);
+        if (answered && whatif_unjudged(c))
+            always_stop(p, s);
         if (!(p->step[i].taken > 0) || s->chosen < 0)
             return; /* weight 0, or the end */
         plan_take(&plan, arm);
         a = traffic_answer_of(w->t, c->q, s->chosen);
         if (a && !a->audit)
-            plan_answer(&plan, whatif_chance(b, a), PLAN_UNCHECKED, p->step[i].cost);
+            plan_answer(&plan, whatif_chance(b, a), whatif_verdict(c, a), p->step[i].cost);
         else
             plan_failed(&plan, p->step[i].cost);
         answered += a && !a->audit;
@@ -218,7 +221,7 @@ static double total_of(const struct whatif_play *w, const struct whatif_case *c)
 
     for (int i = 0; i < c->q->step_count; i++)
         if (c->q->step[i].chosen >= 0)
-            sum += paid_to(w, c, c->q->step[i].chosen);
+            sum += whatif_paid(w, c, c->q->step[i].chosen);
     return sum;
 }
 
@@ -270,7 +273,7 @@ static void weigh(struct whatif *out, const struct whatif_play *w, const struct 
         struct offpolicy_step steps[MAX_STEPS];
         double value[OFFPOLICY_REWARDS];
         bool resolved = traffic_value(c->q) >= 0;
-        if (!c->route || !is_random(c->q))
+        if (!can_follow(c))
             continue;
         follow(p, w, m, c);
         size_t n = as_steps(m, c, p, steps);
@@ -296,7 +299,7 @@ void whatif_weights(struct whatif *out, const struct whatif_play *w)
         const struct whatif_case *c = &w->cases[i];
         out->decided += c->q->decided;
         out->pinned += c->q->decided && !is_random(c->q);
-        if (!c->route || !is_random(c->q))
+        if (!can_follow(c))
             continue;
         follow(p, w, &m, c);
         add_returns(&m, p, c->q, total_of(w, c));

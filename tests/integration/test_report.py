@@ -173,3 +173,23 @@ def test_replay_of_a_log_that_cannot_answer(gateway, policy, upstream, weir, rep
     assert weir("replay", tmp_path / "none.yaml").returncode == 3
     assert weir("replay", other, "--ledger", tmp_path / "none.sqlite").returncode == 5
     assert weir("replay", other, "--since", "x").returncode == 2
+
+
+def test_replay_refuses_a_route_with_other_validators_by_name(start, policy, upstream, weir, report, tmp_path):
+    """What validators said is in the log, under their fingerprint: the same ones can be played, others cannot."""
+    same = policy.replace("accept: 0.6,", "accept: 0.6, confidence: {validators: [non_empty]},")
+    assert same != policy
+    gateway = start(same)
+    for _ in range(3):
+        ask(gateway)
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 3, 10, "the requests are in the ledger")
+    files = {"same": same, "none": policy, "other": same.replace("[non_empty]", "[{kind: regex, pattern: sure}]"),
+             "more": same.replace("[non_empty]", "[non_empty, tool_args]")}
+    for name, text in files.items():
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(text)
+        f = json.loads(weir("replay", file, "--json").stdout)
+        refused = [] if name == "same" else [{"route": "ladder", "requests": 3, "why": "validators"}]
+        assert f["refused"] == refused and f["logged"]["requests"] == (0 if refused else 3), name
+    told = weir("replay", tmp_path / "other.yaml")
+    assert told.returncode == 1 and "Refused: route 'ladder' (3 requests" in told.stdout and "validators" in told.stdout

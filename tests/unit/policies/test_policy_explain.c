@@ -50,8 +50,8 @@ static void test_taken(void **state)
     assert_int_equal(e.steps[0].guess.cost, 1001 * 1000 + 100 * 2000);
     assert_string_equal(e.steps[0].note, "the prompt is longer than its context of 200 tokens");
     assert_true(e.steps[1].fallback);
-    assert_int_equal(e.steps[1].guess.cost,
-                     INT64_C(1000000) * POLICY_GUESS_OUTPUT_TOKENS / POLICY_GUESS_TOKENS_PER_SECOND);
+    assert_int_equal(e.steps[1].guess.cost, INT64_C(1000000) * POLICY_GUESS_OUTPUT_TOKENS /
+                                                POLICY_GUESS_TOKENS_PER_SECOND);
 
     struct buf out;
     buf_init(&out, 65536);

@@ -9,6 +9,7 @@
 #include "gateway/report/whatif.h"
 #include "policies/policy_load.h"
 #include "router/ledger.h"
+#include "router/validate_set.h"
 
 /* The small model's answer looks fine 6 times in 10; it is right .95 of the time then, .3 else. The
  * big one is right .9 of the time. 200 tokens of each: 0.2 and 2 thousandths of a dollar. */
@@ -28,7 +29,16 @@ static const char policy_text[] =
     "  big: {backend: s, price: {input: 10, output: 10}}\n"
     "  other: {backend: s, price: {input: 10, output: 10}}\n"
     "routes:\n"
-    "  - {name: ladder, match: {model: auto}, cascade: [small, %s], accept: 0.6}\n";
+    "  - {name: ladder, match: {model: auto}, cascade: [small, %s], accept: 0.6%s}\n";
+
+/* How the log's requests were, beside their answers; zeroed before each test. */
+static struct {
+    bool stream, small_fails, other_fails;
+    int32_t judged_tokens;
+    uint64_t validators;
+    bool refute_poor; /* by validators: else they have nothing to say */
+    const char *tail; /* of the route in the policy */
+} world;
 
 enum log_kind { RANDOM, FIXED, LYING, AUDITED };
 
@@ -56,25 +66,31 @@ static struct answer ask(bool small)
 
 static struct ledger_attempt attempt(const struct answer *a, int seq, const char *role, bool served)
 {
-    return (struct ledger_attempt){.seq = seq,
-                                   .role = role,
-                                   .started_wall_us = 1000,
-                                   .model = a->small ? "small" : "big",
-                                   .upstream_model = "m",
-                                   .backend = "s",
-                                   .endpoint = "e",
-                                   .outcome = "ok",
-                                   .http_status = 200,
-                                   .usage = {.n = {[TOK_INPUT] = 100, [TOK_OUTPUT] = 100}},
-                                   .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
-                                   .price_version = "v",
-                                   .first_byte_us = 1,
-                                   .duration_us = 2,
-                                   .served = served,
-                                   .confidence = !a->small ? 0.8
-                                                 : a->fine ? 0.85
-                                                           : 0.4,
-                                   .verdict = ""};
+    return (struct ledger_attempt){
+        .seq = seq,
+        .role = role,
+        .started_wall_us = 1000,
+        .model = a->small ? "small" : "big",
+        .upstream_model = "m",
+        .backend = "s",
+        .endpoint = "e",
+        .outcome = "ok",
+        .http_status = 200,
+        .usage = {.n = {[TOK_INPUT] = 100, [TOK_OUTPUT] = 100}},
+        .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
+        .price_version = "v",
+        .first_byte_us = 1,
+        .duration_us = 2,
+        .served = served,
+        .confidence = !a->small ? 0.8
+                      : a->fine ? 0.85
+                                : 0.4,
+        .judged_tokens = world.judged_tokens,
+        .validators = world.validators,
+        .validated_milli = !world.refute_poor     ? -1
+                           : a->small && !a->fine ? 0
+                                                  : 1000,
+        .verdict = world.refute_poor && a->small && !a->fine ? "refuted: no" : ""};
 }
 
 static struct ledger_decision decision(int step, const char *chosen, double propensity,
@@ -102,6 +118,7 @@ static struct ledger_request request(const char *id, int64_t at_us, const char *
                                    .route = "ladder",
                                    .policy_version = "p",
                                    .served_model = served,
+                                   .stream = world.stream,
                                    .status = 200,
                                    .outcome = "ok",
                                    .attempts = 1,
@@ -158,6 +175,38 @@ static void post_random(struct ledger *l, const char *id, int64_t at_us, enum lo
         label(l, id, on ? &second : &first);
 }
 
+static struct ledger_attempt failure(const char *model, int seq)
+{
+    const struct answer none = {.small = true};
+    struct ledger_attempt a = attempt(&none, seq, "serve", false);
+
+    a.model = model;
+    a.outcome = "upstream_reset";
+    a.cost = 0;
+    a.usage = (struct token_usage){.source = USAGE_NONE};
+    a.confidence = -1;
+    return a;
+}
+
+/* The big one answers after others failed; what an audit asked is none of them. */
+static void post_failures(struct ledger *l, const char *id, int64_t at_us)
+{
+    struct answer big = ask(false);
+    struct ledger_attempt a[3], b = attempt(&big, 1, "audit", true);
+    struct ledger_request r = request(id, at_us, "serve", "big", (nanousd)BIG_COST);
+    int n = 0;
+
+    a[n++] = failure("small", 1);
+    if (world.other_fails)
+        a[n++] = failure("other", 2);
+    a[n] = attempt(&big, 3, "serve", true);
+    ledger_post(l, ledger_record_new(&r, a, (size_t)n + 1, NULL, 0));
+    label(l, id, &big);
+    r = request(id, at_us, "audit", "extra", b.cost);
+    b.model = "extra";
+    ledger_post(l, ledger_record_new(&r, &b, 1, NULL, 0));
+}
+
 /* Always the big one; audited: the small one is asked beside it. */
 static void post_fixed(struct ledger *l, const char *id, int64_t at_us, enum log_kind kind)
 {
@@ -192,6 +241,8 @@ static void write_log(enum log_kind kind, int n)
         snprintf(id, sizeof id, "req_%d", i);
         if (kind == RANDOM || kind == LYING)
             post_random(l, id, at_us, kind);
+        else if (world.small_fails)
+            post_failures(l, id, at_us);
         else
             post_fixed(l, id, at_us, kind);
     }
@@ -210,7 +261,7 @@ static void replay(enum log_kind kind, int n, const char *second, struct whatif 
 
     rng_seed(&rng, 5 + (uint64_t)kind);
     write_log(kind, n);
-    snprintf(text, sizeof text, policy_text, second);
+    snprintf(text, sizeof text, policy_text, second, world.tail ? world.tail : "");
     diags_init(&diags);
     assert_int_equal(policy_load_text(slice_str(text), "test", &(struct policy_load_options){0},
                                       &diags, &policy),
@@ -317,9 +368,172 @@ static void few_requests_are_refused(void **state)
     assert_int_equal(w.verdict, OFFPOLICY_FEW);
 }
 
+/* ---- validators and holds ---- */
+
+static uint64_t fingerprint(enum policy_validator_kind kind)
+{
+    struct policy_validator v = {.kind = kind,
+                                 .pattern = kind == POLICY_VALIDATE_REGEX ? "a" : NULL};
+    struct policy_confidence c = {.validators = &v, .validator_count = 1};
+    struct validate_set *set = validate_set_new(&c);
+    uint64_t f = set->fingerprint;
+
+    validate_set_free(set);
+    return f;
+}
+
+static void refused_for(const struct whatif *w, enum whatif_misfit why, int64_t requests)
+{
+    assert_int_equal(w->answer, WHATIF_REFUSED);
+    assert_int_equal(w->refusals, 1);
+    assert_int_equal(w->refusal[0].why, why);
+    assert_int_equal(w->refused_requests, requests);
+    assert_int_equal(w->logged.n, 0);
+}
+
+static void validators_that_did_not_look_are_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.tail = ", confidence: {validators: [non_empty]}";
+    replay(AUDITED, 100, "big", &w);
+    refused_for(&w, WHATIF_VALIDATORS, 100);
+}
+
+static void other_validators_are_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    assert_true(fingerprint(POLICY_VALIDATE_NON_EMPTY) != fingerprint(POLICY_VALIDATE_REGEX));
+    world.tail = ", confidence: {validators: [non_empty]}";
+    world.validators = fingerprint(POLICY_VALIDATE_REGEX);
+    replay(RANDOM, 1000, "big", &w);
+    refused_for(&w, WHATIF_VALIDATORS, 1000);
+}
+
+/* What they said is in the scores that the policy would have to do without. */
+static void validators_that_are_taken_away_are_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.validators = fingerprint(POLICY_VALIDATE_NON_EMPTY);
+    replay(AUDITED, 100, "big", &w);
+    refused_for(&w, WHATIF_VALIDATORS, 100);
+}
+
+static void what_validators_said_is_played(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.tail = ", confidence: {validators: [non_empty]}";
+    world.validators = fingerprint(POLICY_VALIDATE_NON_EMPTY);
+    world.refute_poor = true;
+    replay(AUDITED, 1500, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_AUDITS);
+    assert_int_equal(w.refusals, 0);
+    covers_the_ladder(&w.audits);
+}
+
+static void streams_that_were_judged_whole(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.stream = true; /* held by 24 tokens, of 100 */
+    replay(AUDITED, 100, "big", &w);
+    refused_for(&w, WHATIF_HOLD, 100);
+}
+
+static void held_streams_are_played_along_the_log(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.stream = true;
+    world.judged_tokens = 24;
+    replay(RANDOM, 3000, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_WEIGHTS);
+    covers_the_ladder(&w.weights);
+}
+
+static void streams_held_otherwise_are_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.stream = true;
+    world.judged_tokens = 24;
+    world.tail = ", confidence: {hold_tokens: 48}";
+    replay(RANDOM, 500, "big", &w);
+    assert_int_equal(w.refusals, 1);
+    assert_int_equal(w.refusal[0].why, WHATIF_HOLD);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+}
+
+static void streams_that_are_not_held_stay_with_the_first_model(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.stream = true;
+    world.tail = ", confidence: {hold: off}";
+    replay(AUDITED, 1500, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_AUDITS);
+    assert_true(fabs(w.audits.cost.value - SMALL_COST) < 1);
+    covers(w.audits.success, FINE * FINE_RIGHT + (1 - FINE) * POOR_RIGHT, 0.15);
+}
+
+/* ---- failures ---- */
+
+static void the_big_one_alone(const struct whatif *w)
+{
+    assert_int_equal(w->answer, WHATIF_BY_AUDITS);
+    assert_int_equal(w->unusable, 0);
+    assert_true(fabs(w->audits.cost.value - BIG_COST) < 1);
+    covers(w->audits.success, BIG_RIGHT, 0.15);
+}
+
+static void models_that_failed_fail_again(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.small_fails = true;
+    replay(AUDITED, 600, "big", &w);
+    the_big_one_alone(&w);
+}
+
+static void fall_backs_are_played(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.small_fails = world.other_fails = true;
+    world.tail = ", fallback: [big]";
+    replay(AUDITED, 600, "other", &w);
+    the_big_one_alone(&w);
+}
+
+static void a_model_that_was_not_asked_is_not_guessed(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.small_fails = true;
+    world.tail = ", fallback: [big]";
+    replay(AUDITED, 200, "other", &w);
+    assert_int_equal(w.unusable, 200);
+    assert_int_equal(w.answer, WHATIF_REFUSED);
+}
+
 static int make_dir(void **state)
 {
     (void)state;
+    memset(&world, 0, sizeof world);
     snprintf(dir, sizeof dir, "/tmp/weir_whatif_XXXXXX");
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/ledger.sqlite", dir);
@@ -350,6 +564,17 @@ int main(void)
         IN_A_DIR(a_model_that_nobody_asked_is_refused),
         IN_A_DIR(propensities_that_lie_are_found_out),
         IN_A_DIR(few_requests_are_refused),
+        IN_A_DIR(validators_that_did_not_look_are_refused),
+        IN_A_DIR(other_validators_are_refused),
+        IN_A_DIR(validators_that_are_taken_away_are_refused),
+        IN_A_DIR(what_validators_said_is_played),
+        IN_A_DIR(streams_that_were_judged_whole),
+        IN_A_DIR(held_streams_are_played_along_the_log),
+        IN_A_DIR(streams_held_otherwise_are_refused),
+        IN_A_DIR(streams_that_are_not_held_stay_with_the_first_model),
+        IN_A_DIR(models_that_failed_fail_again),
+        IN_A_DIR(fall_backs_are_played),
+        IN_A_DIR(a_model_that_was_not_asked_is_not_guessed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
