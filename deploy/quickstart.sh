@@ -237,6 +237,10 @@ for i in "${!asked[@]}"; do
 done
 
 echo
+say "asking all 300 questions three times over, and telling weir which answers were right (deploy/quickstart_traffic.py)"
+python3 deploy/quickstart_traffic.py --url "${url%/v1}" --admin "http://127.0.0.1:$admin_port" || die "the learning run failed"
+
+echo
 sqlite3 -readonly "$ledger" "
     SELECT printf('total: %d requests, %d attempts, \$%.6f',
                   count(*), sum(attempts), sum(cost_nanousd) / 1e9) FROM requests WHERE received_wall_us >= $began;
@@ -255,7 +259,9 @@ Left running:
 
 Try:   curl -N $url/chat/completions -H 'Content-Type: application/json' \\
          -d '{"model": "$front", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
-Why:   ${weir#"$root"/} explain $policy --model $front "Hello"
+Why:   ${weir#"$root"/} explain $policy --model $front "Write a haiku about autumn"
+Seen:  ${weir#"$root"/} beliefs --url http://127.0.0.1:$admin_port          what is believed of each model, class by class
+       ${weir#"$root"/} report --since 1h --config $policy     what was spent, saved and achieved
 Stop:  ./deploy/quickstart.sh --stop
 
 The models above replay recorded answers. To put a real one there, name its server in the policy's backends, for example

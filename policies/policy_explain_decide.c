@@ -67,7 +67,8 @@ static void explain_objective(struct explain_lines *out, const struct policy *p,
         say(out, "final in any case is an answer of %s", sure);
     if (o->floor.success != POLICY_OFF)
         say(out, "%s", floor_text(out->arena, &o->floor));
-    say(out, "a failure costs %s%s%s%s%s", usd(out->arena, o->failure_price),
+    say(out, "a failure costs %s%s%s%s%s",
+        o->failure_price ? usd(out->arena, o->failure_price) : "nothing by itself",
         o->budget != POLICY_NONE ? ", a request at most " : "",
         o->budget != POLICY_NONE ? usd(out->arena, o->budget) : "",
         o->latency_price ? ", a second of waiting " : "",
@@ -122,7 +123,7 @@ static void explain_learning(struct explain_lines *out, const struct policy *p,
     if (d->learn.mode == POLICY_LEARN_OFF)
         say(out, "learning is off: what is known is used, and nothing added");
     else
-        say(out, "outcomes are learnt with a half-life of %s",
+        say(out, "outcomes are learnt class by class, with a half-life of %s",
             value_format_duration(d->learn.half_life_ms, life, sizeof life));
     if (d->holdout.share > 0)
         say(out, "holdout: %.9g of requests stay with one model", d->holdout.share);

@@ -185,18 +185,27 @@ static void believe_shares(struct beliefs_arm *a, const struct pool *pool,
     }
 }
 
-/* Mean cost drawn to the price list, and its standard error as a share of it. */
-static double believe_cost(struct beliefs_arm *a, const struct tally_view *slow, double listed)
+static double answered(const struct tally_view *v)
 {
-    double failed = slow->x[TALLY_FAILED], n = fmax(0, slow->x[TALLY_ASKED] - failed);
-    double sum = slow->x[TALLY_COST_NANOUSD], squares = slow->x[TALLY_COST_SQUARE] * 1e6;
+    return fmax(0, v->x[TALLY_ASKED] - v->x[TALLY_FAILED]);
+}
 
-    a->cost_nanousd = fmax((sum + COST_PSEUDO * listed) / (n + COST_PSEUDO), 1);
+/* Mean cost drawn to the model's over all contexts, that to the price list; and its standard error
+ * as a share of it. */
+static double believe_cost(struct beliefs_arm *a, const struct pool *pool,
+                           const struct tally_view *slow, double listed)
+{
+    double n = answered(slow), elsewhere = answered(&pool->slow);
+    double sum = slow->x[TALLY_COST_NANOUSD], squares = slow->x[TALLY_COST_SQUARE] * 1e6;
+    double model =
+        (pool->slow.x[TALLY_COST_NANOUSD] + COST_PSEUDO * listed) / (elsewhere + COST_PSEUDO);
+
+    a->cost_nanousd = fmax((sum + COST_PSEUDO * model) / (n + COST_PSEUDO), 1);
     a->tokens_out = n > 0 ? slow->x[TALLY_TOKENS_OUT] / n : 0;
     a->latency_ms = n > 0 ? slow->x[TALLY_LATENCY_MS] / n : 0;
     double variance = n > 1 ? fmax(0, squares / n - sum / n * (sum / n)) : 0;
-    double list_error = 0.5 * listed * COST_PSEUDO / (n + COST_PSEUDO); /* lists are off by half */
-    return sqrt(variance / (n + 1) + list_error * list_error) / a->cost_nanousd;
+    double drawn = 0.5 * model * COST_PSEUDO / (n + COST_PSEUDO); /* means are off by half */
+    return sqrt(variance / (n + 1) + drawn * drawn) / a->cost_nanousd;
 }
 
 static const struct tally_trust *trust_of(const struct builder *k,
@@ -244,7 +253,7 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
     a->scored_by = g ? (c - g)->arm[j].scored_by : copy_record(k, in->scored_by);
     a->asked = slow->x[TALLY_ASKED];
     w->pool[j] = pool_of(k, in->model);
-    w->cost_error[j] = believe_cost(a, slow, in->cost_nanousd);
+    w->cost_error[j] = believe_cost(a, w->pool[j], slow, in->cost_nanousd);
     believe_shares(a, w->pool[j], slow, prior_success(route, j));
     for (int later = 0; later < 2; later++) {
         believe_curve(trust_of(k, route), slow, fast, w->pool[j], later, &w->curve[j][later]);

@@ -30,6 +30,8 @@ MODELS = [
      "recorded_as": ["gemini-1.5-pro-002", "gemini-1.5-pro"]},
     {"name": "gpt-4o", "usd_in": 2.5, "usd_out": 10, "usd_cached_in": 1.25, "context": 128000,
      "recorded_as": ["gpt-4o-2024-08-06", "gpt-4o"]},
+    {"name": "gemini-1.5-flash", "usd_in": 0.075, "usd_out": 0.3, "usd_cached_in": 0.01875, "context": 1048576,
+     "recorded_as": ["gemini-1.5-flash-002", "gemini-1.5-flash"]},
 ]
 
 # source, file of its answer texts, questions per class

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The whole of it: weir with its encoder, its stores and its learner, against the fleet that answers from the record.
 
-usage: run.py [--chain L|Q] [--floor F] [--requests N] [--rate N] [--replicas R] [--feedback SHARE] [--delay N]
-              [--noise SHARE] [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--keep FOLDER] [--json]
+usage: run.py [--chain L|Q] [--floor F] [--requests N] [--rate N] [--interval S] [--replicas R] [--feedback SHARE]
+              [--delay N] [--noise SHARE] [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--keep FOLDER] [--json]
 
-Plays N requests, --rate a second (beliefs are renewed every few seconds), over R replicas of weir (they share a redis-server when R > 1), posts feedback on a SHARE of them, N requests
+Plays N requests, --rate a second, over R replicas of weir (they share a redis-server when R > 1). For the replicas' wall clocks, and so for
+what they have learnt to fade, S seconds lie between two requests (libfaketime; their timers run as ever). Posts feedback on a SHARE of them, N requests
 late, with a share of the labels turned round and a share posted twice, in part to another replica than the one that served.
 With --regress one model gets silently worse after half of the requests. Prequential: nothing is known in advance.
 
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,7 +53,21 @@ def policy(args, folder, fleet, redis):
     models = world.CHAINS[args.chain]
     shared = f'cache: {{mode: off, store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
     lines = "\n".join(f"  {m}: {{backend: fleet, price: {{input: {world.PRICES[m][0]}, output: {world.PRICES[m][1]}}}}}" for m in models)
-    return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=args.floor, shared=shared)
+    return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=floor_as_told(args), shared=shared)
+
+
+def fast_clock(speed):
+    """The environment in which the wall clock runs that much faster; that of timers does not."""
+    if speed == 1:
+        return {}
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    assert found, "no libfaketime: --interval wants it (deploy/setup.sh brings it)"
+    return {"LD_PRELOAD": str(found), "FAKETIME": f"+0 x{speed:g}", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def floor_as_told(args):
+    """The floor among labels of which a share is turned round, where the true one is args.floor: weir only hears the labels."""
+    return round(args.floor * (1 - 2 * args.noise) + args.noise, 4)
 
 
 class FeedbackAgent(threading.Thread):
@@ -59,8 +75,8 @@ class FeedbackAgent(threading.Thread):
 
     def __init__(self, args, replicas):
         super().__init__(daemon=True)
-        self.args, self.replicas, self.rng = args, replicas, random.Random(args.seed + 1)
-        self.waiting, self.told, self.refused = queue.Queue(), 0, 0
+        self.args, self.replicas = args, replicas
+        self.waiting, self.told, self.refused, self.turned, self.twice = queue.Queue(), 0, 0, 0, 0
 
     def run(self):
         late = []
@@ -74,13 +90,17 @@ class FeedbackAgent(threading.Thread):
         for item in late:
             self.tell(*item)
 
-    def tell(self, request_id, right):
-        if self.rng.random() >= self.args.feedback:
+    def tell(self, i, request_id, right):
+        """What becomes of the label hangs on the request's place in the stream: the same for any number of replicas."""
+        rng = random.Random(f"{self.args.seed} {i}")
+        if rng.random() >= self.args.feedback:
             return
-        if self.rng.random() < self.args.noise:
-            right = not right
-        for _ in range(2 if self.rng.random() < self.args.duplicates else 1):
-            weir = self.rng.choice(self.replicas)
+        if rng.random() < self.args.noise:
+            right, self.turned = not right, self.turned + 1
+        times = 2 if rng.random() < self.args.duplicates else 1
+        self.twice += times - 1
+        for _ in range(times):
+            weir = rng.choice(self.replicas)
             status, _, body = http("POST", weir.base + "/v1/feedback", {"request_id": request_id, "success": bool(right)})
             self.told += status == 200
             if status != 200:
@@ -106,8 +126,9 @@ def ask(weir, prompt):
     return headers
 
 
-def play(args, replicas, order, agent):
-    """[(question, model that served, cost of all attempts in nano-dollars, attempts, request id)], in the order of the stream."""
+def play(args, replicas, order, agent, first=0):
+    """[(question, model that served, cost of all attempts in nano-dollars, attempts, request id)], in the order of the stream,
+    of which order[0] is number `first`."""
     out, lock, todo, began = [None] * len(order), threading.Lock(), iter(range(len(order))), time.monotonic()
 
     def client(weir):
@@ -121,7 +142,7 @@ def play(args, replicas, order, agent):
             model = headers["x-weir-model"]
             out[i] = (order[i], model, round(float(headers["x-weir-cost-usd"]) * 1e9), int(headers["x-weir-attempts"]),
                       headers["x-request-id"])
-            agent.waiting.put((headers["x-request-id"], order[i].right[model] >= 0.5))
+            agent.waiting.put((first + i, headers["x-request-id"], order[i].right[model] >= 0.5))
 
     threads = [threading.Thread(target=client, args=(replicas[k % len(replicas)],)) for k in range(max(2, len(replicas)))]
     for t in threads:
@@ -186,8 +207,9 @@ def run(args, folder):
     world.write_rows(rows, questions, args.chain)
     fleet = Fleet(folder / "fleet", "--rows", rows)
     redis = Redis(folder / "redis") if args.replicas > 1 else None
-    replicas = [Weir(folder / f"weir{i}", policy(args, folder / f"weir{i}", fleet.url, redis.url if redis else None))
-                for i in range(args.replicas)]
+    with ThreadPoolExecutor(args.replicas) as pool:  # at once: their clocks run fast from the start
+        replicas = list(pool.map(lambda i: Weir(folder / f"weir{i}", policy(args, folder / f"weir{i}", fleet.url, redis.url if redis else None),
+                                                fast_clock(args.interval * args.rate)), range(args.replicas)))
     agent = FeedbackAgent(args, replicas)
     agent.start()
     began = time.monotonic()
@@ -201,7 +223,7 @@ def run(args, folder):
         for weir in replicas:
             weir.policy_file.write_text(weir.policy_file.read_text().replace(fleet.url, changed.url))
             wait_until(lambda: changed.url in http("GET", weir.admin + "/admin/policy")[2].decode(), 30, "the other fleet")
-    played += play(args, replicas, order[half:], agent)
+    played += play(args, replicas, order[half:], agent, half)
     agent.waiting.put(None)
     agent.join()
     for weir in replicas:
@@ -235,8 +257,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chain", choices=list(world.CHAINS), default="Q")
     parser.add_argument("--floor", type=float, default=0.80)
-    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--requests", type=int, default=12000)
     parser.add_argument("--rate", type=float, default=100)
+    parser.add_argument("--interval", type=float, default=10)
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--feedback", type=float, default=0.30)
     parser.add_argument("--delay", type=int, default=200)
@@ -251,7 +274,9 @@ def main():
     args = parser.parse_args()
     os.environ["WEIR_BUILD"] = args.build
     with tempfile.TemporaryDirectory(prefix="weir-live-") as folder:
-        out = run(args, Path(args.keep or folder))
+        where = Path(args.keep or folder)
+        where.mkdir(parents=True, exist_ok=True)
+        out = run(args, where)
     print(json.dumps(out, indent=1)) if args.json else report(out)
     sys.exit(0 if out["equal"] else 1)
 
