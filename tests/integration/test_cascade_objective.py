@@ -241,8 +241,11 @@ def test_audits_end_with_their_budget(search, models):
     for _ in range(8):  # a fresh answer and a grade cost 0.0004
         ask(weir)
     weirproc.wait_until(lambda: len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8, 10, "the ledger")
-    spent = ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
-    assert 0 < spent < 8 * 400_000
+    def spent():
+        return ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
+    weirproc.wait_until(spent, 10, "an audit in the ledger")
+    weir.stop()  # what was begun is in the ledger then
+    assert spent() < 8 * 400_000
 
 
 def test_a_restart_is_no_new_budget(search, models):
