@@ -21,22 +21,25 @@ struct options {
     int seeds;
     double wrong_labels;
     unsigned guards;
-    bool curve;
+    bool curve, export;
 };
 
 static void usage(FILE *to)
 {
-    fprintf(to,
-            "usage: cache_quality [options] STREAM.jsonl...\n"
-            "  STREAM.jsonl          lines of {\"text\": ..., \"cls\": ...}: texts of one class "
-            "share an answer\n"
-            "  --model NAME|FOLDER   the encoder (all-minilm-l6-v2)\n"
-            "  --precision P         int8 (default) or fp32\n"
-            "  --keep FOLDER         where each text's neighbours are kept for the next run\n"
-            "  --seeds N             orders of arrival (5)\n"
-            "  --wrong-labels X      share of the judge's answers that are wrong (0)\n"
-            "  --guards MASK         bits of enum guard (all but overlap)\n"
-            "  --curve               print precision against hit ratio of static cuts, as CSV\n");
+    fprintf(
+        to,
+        "usage: cache_quality [options] STREAM.jsonl...\n"
+        "  STREAM.jsonl          lines of {\"text\": ..., \"cls\": ...}: texts of one class "
+        "share an answer\n"
+        "  --model NAME|FOLDER   the encoder (all-minilm-l6-v2)\n"
+        "  --precision P         int8 (default) or fp32\n"
+        "  --keep FOLDER         where each text's neighbours and vector are kept for the next "
+        "run\n"
+        "  --seeds N             orders of arrival (5)\n"
+        "  --wrong-labels X      share of the judge's answers that are wrong (0)\n"
+        "  --guards MASK         bits of enum guard (all but overlap)\n"
+        "  --curve               print precision against hit ratio of static cuts, as CSV\n"
+        "  --export              keep the first order of arrival as well, and print where (CSV)\n");
 }
 
 static void add(struct outcome *sum, const struct outcome *o, double n)
@@ -109,16 +112,30 @@ static void print_curve(struct stream *s)
     }
 }
 
+/* For other programs on the same vectors in the same order. */
+static enum err export_order(struct stream *s, struct err_text *t)
+{
+    enum err err;
+
+    stream_shuffle(s, 1);
+    err = stream_keep_order(s, t);
+    if (err == ERR_OK)
+        printf("kept,%s,%s\n", s->name, s->kept);
+    return err;
+}
+
 static bool parse(int argc, char **argv, struct options *opt)
 {
     static const struct option longs[] = {
-        {"model", 1, NULL, 'm'},  {"precision", 1, NULL, 'p'},    {"seeds", 1, NULL, 's'},
-        {"guards", 1, NULL, 'g'}, {"wrong-labels", 1, NULL, 'w'}, {"curve", 0, NULL, 'c'},
-        {"keep", 1, NULL, 'k'},   {"help", 0, NULL, 'h'},         {0}};
+        {"model", 1, NULL, 'm'},        {"precision", 1, NULL, 'p'},
+        {"seeds", 1, NULL, 's'},        {"guards", 1, NULL, 'g'},
+        {"wrong-labels", 1, NULL, 'w'}, {"curve", 0, NULL, 'c'},
+        {"keep", 1, NULL, 'k'},         {"help", 0, NULL, 'h'},
+        {"export", 0, NULL, 'e'},       {0}};
     int c;
 
-    *opt = (struct options){
-        {"all-minilm-l6-v2", "int8", NULL}, 5, 0, GUARD_ALL & ~(1u << GUARD_OVERLAP), false};
+    *opt = (struct options){{"all-minilm-l6-v2", "int8", NULL}, 5,     0,
+                            GUARD_ALL & ~(1u << GUARD_OVERLAP), false, false};
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
         switch (c) {
         case 'm':
@@ -142,13 +159,16 @@ static bool parse(int argc, char **argv, struct options *opt)
         case 'c':
             opt->curve = true;
             break;
+        case 'e':
+            opt->export = true;
+            break;
         case 'h':
             usage(stdout);
             exit(0);
         default:
             return false;
         }
-    return optind < argc && opt->seeds > 0;
+    return optind < argc && opt->seeds > 0 && (!opt->export || opt->stream.keep);
 }
 
 int main(int argc, char **argv)
@@ -176,6 +196,10 @@ int main(int argc, char **argv)
             missed += compare(&s, &opt, bounds[b]);
         if (opt.curve)
             print_curve(&s);
+        if (opt.export && export_order(&s, &t) != ERR_OK) {
+            fprintf(stderr, "cache_quality: %s: %s\n", argv[i], t.s);
+            return 1;
+        }
         stream_clear(&s);
     }
     printf("\ntargets missed: %d\n", missed);

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """How good are the cache's decisions? Streams of questions of which it is known which share an answer go through the
 cache's own gates and risk budget, from cold; beside them a static cut chosen in hindsight at the same error, vCache's
-algorithm and GPTCache's default. Then pairs with changed numbers, dates and negations go through the gates alone.
+algorithm and GPTCache's default. GPTCache itself gets the same vectors. Then pairs with changed numbers, dates and negations
+go through the gates alone.
 
-usage: run.py [--data DIR] [--build DIR] [--seeds N] [--wrong-labels X] [--out DIR] [STREAM...]
+usage: run.py [--data DIR] [--build DIR] [--seeds N] [--wrong-labels X] [--out DIR] [--peers PYTHON] [STREAM...]
 
 DIR of --data holds cache/*.gz and routing/*.gz as described in its README; nothing of it is copied into the project.
 Streams: banking77, clinc150, qqp (default: all). Writes the table and an SVG of precision against hit ratio to --out.
@@ -12,8 +13,10 @@ Streams: banking77, clinc150, qqp (default: all). Writes the table and an SVG of
 import argparse
 import gzip
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,6 +92,26 @@ def draw(curves, path):
     path.write_text("\n".join(parts) + "\n</svg>\n")
 
 
+def gptcache_itself(args, kept):
+    """GPTCache's own code on the same vectors, in the first of the orders, beside the rule that stands for it in the table."""
+    print("\nGPTCache itself (its adapter, stores, default evaluation and default threshold):", end="")
+    if not args.peers.exists():
+        print(f" NOT MEASURED: no environment with tests/bench/cache/peers-requirements.txt at {args.peers} (--peers)")
+        return
+    print("\n| stream | first requests | GPTCache: hits / wrong % | cosine 0.6: hits / wrong % |\n|---|---|---|---|", flush=True)
+    for name, stem in kept.items():
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([args.peers, Path(__file__).with_name("gptcache_stream.py"), args.out / name, f"{stem}.vectors",
+                                   f"{stem}.order", folder, str(args.peer_requests)], capture_output=True, text=True, check=False,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode:
+            print(f"| {name} | NOT MEASURED: {(done.stderr.strip() or 'no word').splitlines()[-1]} | | |")
+            continue
+        row = json.loads(done.stdout.splitlines()[-1])
+        print(f"| {name} | {row['requests']} | {100 * row['hits']:.2f} / {100 * row['wrong']:.2f} | "
+              f"{100 * row['rule_hits']:.2f} / {100 * row['rule_wrong']:.2f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
@@ -97,6 +120,9 @@ def main():
     parser.add_argument("--wrong-labels", type=float, default=0.0)
     parser.add_argument("--out", type=Path, default=ROOT / "build/bench/cache_quality")
     parser.add_argument("streams", nargs="*", metavar="STREAM", help=", ".join(STREAMS))
+    parser.add_argument("--peers", type=Path, default=ROOT / "build/cachepeers/bin/python",
+                        help="of an environment with tests/bench/cache/peers-requirements.txt")
+    parser.add_argument("--peer-requests", type=int, default=5000, help="how many of each stream's requests GPTCache itself gets")
     args = parser.parse_args()
     for name in args.streams:
         if name not in STREAMS:
@@ -109,18 +135,22 @@ def main():
             for text, cls in STREAMS[name](args.data):
                 out.write(json.dumps({"text": text, "cls": cls}) + "\n")
     model = ROOT / ".cache/models/all-minilm-l6-v2"
-    command = [args.build / "tests/bench/cache_quality", "--seeds", str(args.seeds), "--curve", "--keep", args.out,
+    command = [args.build / "tests/bench/cache_quality", "--seeds", str(args.seeds), "--curve", "--export", "--keep", args.out,
                "--wrong-labels", str(args.wrong_labels), "--model", model if model.is_dir() else "all-minilm-l6-v2", *files]
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)
-    curves = {}
+    curves, kept = {}, {}
     for line in done.stdout.splitlines():
         if line.startswith("curve,"):
             _, name, _, hit, precision = line.split(",")
             curves.setdefault(name, []).append((float(hit), float(precision)))
+        elif line.startswith("kept,"):
+            _, name, stem = line.split(",")
+            kept[name] = stem
         else:
             print(line)
+    gptcache_itself(args, kept)
     draw(curves, args.out / "precision-hit.svg")
     print("\nGates alone: share of pairs that each refuses.")
     for name in PAIRS:

@@ -218,31 +218,58 @@ static void find_nearest(struct stream *s, const float *vectors, int dim)
     }
 }
 
-/* What the neighbours follow from, as the name of the file that keeps them. */
-static void kept_path(const struct stream *s, const struct stream_options *opt, struct slice file,
-                      char *out, size_t size)
+/* What vectors and neighbours follow from, as the beginning of their files' names. */
+static char *kept_name(const struct stream *s, const struct stream_options *opt, struct slice file)
 {
     struct digest_stream *d = digest_stream_new();
     int shape[2] = {STREAM_NEAREST, s->count};
-    char hex[DIGEST_HEX_BYTES];
+    char hex[DIGEST_HEX_BYTES], name[4096];
 
     digest_stream_add(d, slice_str(opt->model));
     digest_stream_add(d, slice_str(opt->precision));
     digest_stream_add(d, slice_make((const char *)shape, sizeof shape));
     digest_stream_add(d, file);
     digest_hex(digest_stream_end(d), hex);
-    snprintf(out, size, "%s/%.16s.nearest", opt->keep, hex);
+    snprintf(name, sizeof name, "%s/%.16s", opt->keep, hex);
+    return mem_strdup(slice_str(name));
 }
 
-static bool recall_nearest(struct stream *s, const char *path)
+static void kept_path(const struct stream *s, const char *what, char out[static 4200])
+{
+    snprintf(out, 4200, "%s.%s", s->kept, what);
+}
+
+static enum err keep(const struct stream *s, const char *what, const void *bytes, size_t n,
+                     struct err_text *t)
+{
+    char path[4200];
+
+    kept_path(s, what, path);
+    return atomic_file_write(path, 0644, slice_make(bytes, n), t);
+}
+
+static bool recall_nearest(struct stream *s)
 {
     size_t all = (size_t)s->count * STREAM_NEAREST;
-    FILE *f = fopen(path, "rb");
-    bool whole = f && fread(s->nearest, sizeof *s->nearest, all, f) == all;
+    char path[4200];
+    FILE *f, *vectors;
+    bool whole;
 
+    kept_path(s, "vectors", path);
+    vectors = fopen(path, "rb");
+    kept_path(s, "nearest", path);
+    f = fopen(path, "rb");
+    whole = vectors && f && fread(s->nearest, sizeof *s->nearest, all, f) == all;
     if (f)
         fclose(f);
+    if (vectors)
+        fclose(vectors);
     return whole;
+}
+
+enum err stream_keep_order(const struct stream *s, struct err_text *t)
+{
+    return keep(s, "order", s->order, (size_t)s->count * sizeof *s->order, t);
 }
 
 static enum err fill_nearest(struct stream *s, const struct stream_options *opt, struct slice file,
@@ -250,21 +277,21 @@ static enum err fill_nearest(struct stream *s, const struct stream_options *opt,
 {
     size_t all = (size_t)s->count * STREAM_NEAREST;
     float *vectors = NULL;
-    char path[4096];
-    int dim;
+    int dim = 0;
 
     s->nearest = mem_alloc((all + 1) * sizeof *s->nearest);
     if (opt->keep)
-        kept_path(s, opt, file, path, sizeof path);
-    if (opt->keep && recall_nearest(s, path))
+        s->kept = kept_name(s, opt, file);
+    if (s->kept && recall_nearest(s))
         return ERR_OK;
     enum err err = encode(s, opt->model, opt->precision, &vectors, &dim, t);
     if (err == ERR_OK)
         find_nearest(s, vectors, dim);
+    if (err == ERR_OK && s->kept)
+        err = keep(s, "vectors", vectors, (size_t)s->count * (size_t)dim * sizeof *vectors, t);
+    if (err == ERR_OK && s->kept) /* last: it says that both are there */
+        err = keep(s, "nearest", s->nearest, all * sizeof *s->nearest, t);
     free(vectors);
-    if (err == ERR_OK && opt->keep)
-        err = atomic_file_write(path, 0644,
-                                slice_make((const char *)s->nearest, all * sizeof *s->nearest), t);
     return err;
 }
 
@@ -300,6 +327,7 @@ void stream_clear(struct stream *s)
     free(s->nearest);
     free(s->order);
     free(s->bytes);
+    free(s->kept);
 }
 
 void stream_shuffle(struct stream *s, uint64_t seed)

@@ -22,12 +22,15 @@ struct stream {
     struct stream_near *nearest; /* [count][STREAM_NEAREST], nearest first */
     int *order;                  /* of arrival; stream_shuffle */
     char *bytes;
+    char *kept; /* owned: what the kept files' names begin with; NULL without a folder for them */
 };
 
 struct stream_options {
     const char *model;     /* a folder or name */
     const char *precision; /* of the encoder, by its name */
-    const char *keep;      /* folder where neighbours are kept for the next run; NULL: nowhere */
+    /* Folder where neighbours are kept for the next run (KEPT.nearest), and vectors for other
+     * programs (KEPT.vectors, float32 [count][dim]); NULL: nowhere. */
+    const char *keep;
 };
 /* JSON lines {"text", "cls"}. ERR_BAD_REQUEST with t naming the line. */
 enum err stream_open(const char *path, const struct stream_options *opt, struct stream *out,
@@ -36,5 +39,7 @@ void stream_clear(struct stream *s);
 /* Another order of arrival for each seed; the first one in the file is never the first to arrive by
  * rule. */
 void stream_shuffle(struct stream *s, uint64_t seed);
+/* The present order to KEPT.order (int32 [count]). */
+enum err stream_keep_order(const struct stream *s, struct err_text *t) MUST_CHECK;
 
 #endif
