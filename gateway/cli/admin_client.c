@@ -94,3 +94,21 @@ int admin_client_print(const struct cli_args *a, const char *path,
     json_decref(answer);
     return c.code;
 }
+
+/* ---- what an answer says ---- */
+
+long long admin_client_int(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+const char *admin_client_text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+double admin_client_number(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}

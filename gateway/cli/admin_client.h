@@ -37,4 +37,9 @@ void admin_client_complain(struct admin_client *c, int status, struct slice answ
 int admin_client_print(const struct cli_args *a, const char *path,
                        bool (*print)(const json_t *answer, const struct cli_args *a));
 
+/* Members of an answer; 0 and "" where there are none, or they are something else. */
+long long admin_client_int(const json_t *o, const char *key);
+double admin_client_number(const json_t *o, const char *key);
+const char *admin_client_text(const json_t *o, const char *key);
+
 #endif

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "gateway/cli/progress.h"
 #include "policies/policy_value.h"
 
 #define PATH_BYTES 8000
@@ -87,18 +88,31 @@ char *cache_client_name(const char *path, const char *name)
     return all;
 }
 
+bool cache_client_walk(struct admin_client *c, const struct cache_client_walk *w)
+{
+    char *cursor = mem_strdup(SLICE("0"));
+    uint64_t looked_at = 0;
+    struct progress p;
+    json_t *step;
+
+    progress_begin(&p, w->doing, PROGRESS_COUNT);
+    do {
+        step = w->ask(c, cursor, w->ctx);
+        if (!step)
+            break;
+        w->take(step, w->ctx);
+        looked_at += (uint64_t)admin_client_int(step, "looked_at");
+        progress_update(&p, looked_at, 0);
+        free(cursor);
+        cursor = mem_strdup(slice_str(admin_client_text(step, "cursor")));
+        json_decref(step);
+    } while (*cursor && strcmp(cursor, "0") != 0);
+    progress_end(&p);
+    free(cursor);
+    return c->code == EXIT_CODE_OK;
+}
+
 /* ---- what is printed ---- */
-
-long long cache_client_int(const json_t *o, const char *key)
-{
-    return (long long)json_integer_value(json_object_get(o, key));
-}
-
-const char *cache_client_text(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
 
 void cache_client_print_line(FILE *f, const char *text, size_t columns)
 {

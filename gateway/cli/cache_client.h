@@ -40,10 +40,20 @@ json_t *cache_client_where(const struct cli_args *a, size_t *count);
 char *cache_client_path(const char *path, json_t *where, const char *cursor, const char *limit);
 /* A path that ends with what the user typed, escaped; freed by the caller. */
 char *cache_client_name(const char *path, const char *name);
+
+/* What the API does in steps: ask for the one at a cursor, NULL when that failed; take in what it
+ * says. */
+struct cache_client_walk {
+    const char *doing; /* "adding up", for people */
+    json_t *(*ask)(struct admin_client *c, const char *cursor, void *ctx);
+    void (*take)(const json_t *step, void *ctx);
+    void *ctx;
+};
+/* false: why was said. */
+bool cache_client_walk(struct admin_client *c, const struct cache_client_walk *w);
+
 /* ---- what is printed ---- */
 
-long long cache_client_int(const json_t *o, const char *key);
-const char *cache_client_text(const json_t *o, const char *key); /* "" when it is none */
 /* Text in one line: what a terminal would obey is shown as escapes; columns 0: all of it. */
 void cache_client_print_line(FILE *f, const char *text, size_t columns);
 /* "3m", "2d": since or until an RFC 3339 time; out >= 16 bytes. */

@@ -4,32 +4,23 @@
 #include "gateway/cli/admin_client.h"
 #include "gateway/cli/out.h"
 
-static long long number(const json_t *o, const char *key)
-{
-    return (long long)json_integer_value(json_object_get(o, key));
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "-";
-}
-
 static void print_server(const json_t *server, bool with_log)
 {
-    long long pid = number(server, "pid"), retry_ms = number(server, "retry_in_ms");
-    printf("    server %s for %lld s", text(server, "state"), number(server, "since_ms") / 1000);
+    long long pid = admin_client_int(server, "pid"),
+              retry_ms = admin_client_int(server, "retry_in_ms");
+    printf("    server %s for %lld s", admin_client_text(server, "state"),
+           admin_client_int(server, "since_ms") / 1000);
     if (pid)
-        printf(", pid %lld, %lld MB", pid, number(server, "rss_bytes") >> 20);
+        printf(", pid %lld, %lld MB", pid, admin_client_int(server, "rss_bytes") >> 20);
     if (retry_ms)
         printf(", not started again for %lld s", (retry_ms + 999) / 1000);
     printf(": %lld in flight, %lld waiting, %lld starts, %lld failures\n",
-           number(server, "in_flight"), number(server, "waiting"), number(server, "starts"),
-           number(server, "failures"));
+           admin_client_int(server, "in_flight"), admin_client_int(server, "waiting"),
+           admin_client_int(server, "starts"), admin_client_int(server, "failures"));
     if (json_is_string(json_object_get(server, "last_error")))
-        printf("    last error: %s\n", text(server, "last_error"));
+        printf("    last error: %s\n", admin_client_text(server, "last_error"));
     if (with_log && json_is_string(json_object_get(server, "log_tail")))
-        printf("%s\n", text(server, "log_tail"));
+        printf("%s\n", admin_client_text(server, "log_tail"));
 }
 
 /* What the server's own list of models says. */
@@ -40,7 +31,7 @@ static void print_models(const json_t *models)
     if (!json_is_object(models) || !json_is_string(json_object_get(models, "asked")))
         return;
     if (json_is_string(json_object_get(models, "error")))
-        printf("      its list of models was not read: %s\n", text(models, "error"));
+        printf("      its list of models was not read: %s\n", admin_client_text(models, "error"));
     else
         printf("      it lists %zu model%s\n", json_array_size(listed),
                json_array_size(listed) == 1 ? "" : "s");
@@ -52,16 +43,17 @@ static void print_models(const json_t *models)
 /* Health is what requests found out; of a server that does not run there is none. */
 static const char *health(const json_t *e, const json_t *server)
 {
-    if (json_is_object(server) && strcmp(text(server, "state"), "ready") != 0)
-        return text(server, "state");
+    if (json_is_object(server) && strcmp(admin_client_text(server, "state"), "ready") != 0)
+        return admin_client_text(server, "state");
     return json_is_true(json_object_get(e, "healthy")) ? "healthy" : "ejected";
 }
 
 static void print_endpoint(const json_t *e, const json_t *server)
 {
     printf("    %-28s %-8s %5lld in flight %9lld requests %7lld errors %8lld us to first byte\n",
-           text(e, "endpoint"), health(e, server), number(e, "in_flight"), number(e, "requests"),
-           number(e, "errors"), number(e, "latency_us"));
+           admin_client_text(e, "endpoint"), health(e, server), admin_client_int(e, "in_flight"),
+           admin_client_int(e, "requests"), admin_client_int(e, "errors"),
+           admin_client_int(e, "latency_us"));
     print_models(json_object_get(e, "models"));
 }
 
@@ -74,7 +66,7 @@ static bool print_backends(const json_t *answer, const struct cli_args *a)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *b = json_array_get(list, i), *endpoints = json_object_get(b, "endpoints"),
                      *server = json_object_get(b, "server");
-        printf("%s%s%s\n", out_style(stdout, OUT_BOLD), text(b, "name"),
+        printf("%s%s%s\n", out_style(stdout, OUT_BOLD), admin_client_text(b, "name"),
                out_style(stdout, OUT_PLAIN));
         for (size_t e = 0; e < json_array_size(endpoints); e++)
             print_endpoint(json_array_get(endpoints, e), server);

@@ -2,20 +2,9 @@
 #include "gateway/cli/admin_client.h"
 #include "gateway/cli/out.h"
 
-static double number(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static double usd(const json_t *o, const char *key)
 {
-    return number(o, key) / 1e9;
+    return admin_client_number(o, key) / 1e9;
 }
 
 /* A success is worth $0.0021: the price of a failure $0.0010, the ratio's value ..., the floor ...
@@ -31,21 +20,22 @@ static void print_price(const json_t *c)
                100 * json_number_value(floor),
                json_is_true(json_object_get(p, "floor_reachable")) ? ""
                                                                    : ", which is out of reach");
-    if (number(p, "budget_takes") > 0)
-        printf(", divided by %.2f for the budget", 1 + number(p, "budget_takes"));
+    if (admin_client_number(p, "budget_takes") > 0)
+        printf(", divided by %.2f for the budget", 1 + admin_client_number(p, "budget_takes"));
     printf("\n  expected: %.1f %% successes at $%.6f a request; lately believed %+.1f points too "
            "much\n",
-           100 * number(c, "expected_success"), usd(c, "expected_cost_nanousd"),
-           100 * number(c, "bias"));
+           100 * admin_client_number(c, "expected_success"), usd(c, "expected_cost_nanousd"),
+           100 * admin_client_number(c, "bias"));
 }
 
 static void print_model(const json_t *m)
 {
     printf("  %-28s %5.1f [%5.1f, %5.1f] %9.0f %8.0f %12.6f %12.6f %6.1f %% %6.2f%s\n",
-           text(m, "model"), 100 * number(m, "success"), 100 * number(m, "success_low"),
-           100 * number(m, "success_high"), number(m, "asked"), number(m, "labels"),
-           usd(m, "cost_nanousd"), usd(m, "index_nanousd"), 100 * number(m, "propensity"),
-           number(m, "auroc"),
+           admin_client_text(m, "model"), 100 * admin_client_number(m, "success"),
+           100 * admin_client_number(m, "success_low"),
+           100 * admin_client_number(m, "success_high"), admin_client_number(m, "asked"),
+           admin_client_number(m, "labels"), usd(m, "cost_nanousd"), usd(m, "index_nanousd"),
+           100 * admin_client_number(m, "propensity"), admin_client_number(m, "auroc"),
            json_is_true(json_object_get(m, "gated_on_confidence")) ? "" : "  not gated on it");
 }
 
@@ -56,17 +46,18 @@ static void print_foresight(const json_t *m)
 
     if (f)
         printf("  %-28s heads: ahead by %.1f +- %.1f nats over %.0f labels; trusted by %.0f %%\n",
-               "", number(f, "lead_nats"), number(f, "lead_error_nats"), number(f, "labels"),
-               100 * number(f, "trust"));
+               "", admin_client_number(f, "lead_nats"), admin_client_number(f, "lead_error_nats"),
+               admin_client_number(f, "labels"), 100 * admin_client_number(f, "trust"));
 }
 
 static void print_context(const json_t *c)
 {
     const json_t *models = json_object_get(c, "models");
 
-    printf("%s%s%s, %s%s: %.0f requests\n", out_style(stdout, OUT_BOLD), text(c, "route"),
-           out_style(stdout, OUT_PLAIN), *text(c, "class") ? "class " : "no class",
-           text(c, "class"), number(c, "requests"));
+    printf("%s%s%s, %s%s: %.0f requests\n", out_style(stdout, OUT_BOLD),
+           admin_client_text(c, "route"), out_style(stdout, OUT_PLAIN),
+           *admin_client_text(c, "class") ? "class " : "no class", admin_client_text(c, "class"),
+           admin_client_number(c, "requests"));
     print_price(c);
     printf("  %-28s %s\n", "",
            "success %, 80 % int.  asked   labels   USD/request    index USD   first  AUROC");
@@ -74,9 +65,9 @@ static void print_context(const json_t *c)
         print_model(json_array_get(models, i));
         print_foresight(json_array_get(models, i));
     }
-    if (*text(c, "one_model_is_best"))
+    if (*admin_client_text(c, "one_model_is_best"))
         printf("  %s alone is best here: a cascade gains nothing on it\n",
-               text(c, "one_model_is_best"));
+               admin_client_text(c, "one_model_is_best"));
 }
 
 static bool print(const json_t *answer, const struct cli_args *a)

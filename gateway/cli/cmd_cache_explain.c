@@ -36,9 +36,9 @@ static json_t *question_of(const struct cli_args *a, const char *text)
 static void print_neighbour(const json_t *n)
 {
     const json_t *p = json_object_get(n, "probability");
-    const char *guard = cache_client_text(n, "guard"), *verdict = cache_client_text(n, "verdict");
+    const char *guard = admin_client_text(n, "guard"), *verdict = admin_client_text(n, "verdict");
 
-    printf("%-16s  %.4f  ", cache_client_text(n, "id"),
+    printf("%-16s  %.4f  ", admin_client_text(n, "id"),
            json_real_value(json_object_get(n, "cosine")));
     if (json_is_real(p))
         printf("%.4f  ", json_real_value(p));
@@ -47,21 +47,21 @@ static void print_neighbour(const json_t *n)
     printf("%-9s %s%s%s  ", *guard ? guard : "-",
            out_style(stdout, strcmp(verdict, "served") == 0 ? OUT_GREEN : OUT_PLAIN), verdict,
            out_style(stdout, OUT_PLAIN));
-    cache_client_print_line(stdout, cache_client_text(n, "text"), 60);
+    cache_client_print_line(stdout, admin_client_text(n, "text"), 60);
     putchar('\n');
 }
 
 static void print_semantic(const json_t *o)
 {
     const json_t *s = json_object_get(o, "semantic"), *cut = json_object_get(s, "cut");
-    const char *why_not = cache_client_text(s, "why_not");
+    const char *why_not = admin_client_text(s, "why_not");
 
     if (*why_not) {
         printf("by meaning: not looked for: %s\n", why_not);
         return;
     }
     printf("by meaning: wrong answers up to %.2f %% of requests; %lld labels%s%s%s; ",
-           100 * json_real_value(json_object_get(s, "max_error")), cache_client_int(s, "labels"),
+           100 * json_real_value(json_object_get(s, "max_error")), admin_client_int(s, "labels"),
            json_is_true(json_object_get(s, "warm")) ? "" : ", too few",
            json_is_true(json_object_get(s, "alarm")) ? ", ALARM" : "",
            json_is_true(json_object_get(s, "shadow")) ? ", in shadow" : "");
@@ -74,13 +74,13 @@ static void print_semantic(const json_t *o)
 static void print_explained(const json_t *o)
 {
     const json_t *exact = json_object_get(o, "exact"), *near = json_object_get(o, "near");
-    const char *scope = cache_client_text(o, "scope");
+    const char *scope = admin_client_text(o, "scope");
 
     printf("%s%s%s: route %s, scope %s\n", out_style(stdout, OUT_BOLD),
-           cache_client_text(o, "verdict"), out_style(stdout, OUT_PLAIN),
-           cache_client_text(o, "route"), *scope ? scope : "(shared)");
+           admin_client_text(o, "verdict"), out_style(stdout, OUT_PLAIN),
+           admin_client_text(o, "route"), *scope ? scope : "(shared)");
     if (json_is_object(exact))
-        printf("as it is:   answered by %s\n", cache_client_text(exact, "id"));
+        printf("as it is:   answered by %s\n", admin_client_text(exact, "id"));
     else
         printf("as it is:   nobody asked it\n");
     print_semantic(o);

@@ -30,13 +30,13 @@ static int doctor(const struct cli_args *a)
         return c.code;
     json_array_foreach(json_object_get(o, "checks"), i, check)
     {
-        const char *state = cache_client_text(check, "state");
+        const char *state = admin_client_text(check, "state");
         if (strcmp(state, "problem") == 0)
             c.code = EXIT_CODE_FOUND;
         if (!c.json)
             printf("%s%-8s%s %-9s %s\n", out_style(stdout, style_of(state)), state,
-                   out_style(stdout, OUT_PLAIN), cache_client_text(check, "name"),
-                   cache_client_text(check, "said"));
+                   out_style(stdout, OUT_PLAIN), admin_client_text(check, "name"),
+                   admin_client_text(check, "said"));
     }
     if (c.json)
         out_json(json_incref(o));
@@ -69,20 +69,20 @@ static void on_signal(int signo)
 
 static void print_event(const json_t *e)
 {
-    const char *verdict = cache_client_text(e, "verdict"), *at = cache_client_text(e, "at"),
-               *guard = cache_client_text(e, "guard");
+    const char *verdict = admin_client_text(e, "verdict"), *at = admin_client_text(e, "at"),
+               *guard = admin_client_text(e, "guard");
     bool hit = strcmp(verdict, "exact") == 0 || strcmp(verdict, "semantic") == 0;
 
     printf("%.12s  %s%-8s%s %-10.10s %-16s ", strlen(at) > 11 ? at + 11 : at,
            out_style(stdout, hit ? OUT_GREEN : OUT_PLAIN), verdict, out_style(stdout, OUT_PLAIN),
-           cache_client_text(e, "scope"), cache_client_text(e, "entry"));
+           admin_client_text(e, "scope"), admin_client_text(e, "entry"));
     if (json_object_get(e, "cosine"))
         printf("cos %.3f p %.3f cut %.3f%s%s%s%s ", json_real_value(json_object_get(e, "cosine")),
                json_real_value(json_object_get(e, "probability")),
                json_real_value(json_object_get(e, "cut")), *guard ? " refused by " : "", guard,
                json_is_true(json_object_get(e, "shadow")) ? " shadow" : "",
                json_is_true(json_object_get(e, "audit")) ? " audited" : "");
-    cache_client_print_line(stdout, cache_client_text(e, "text"), 80);
+    cache_client_print_line(stdout, admin_client_text(e, "text"), 80);
     putchar('\n');
 }
 
@@ -97,8 +97,8 @@ static bool poll_events(struct admin_client *c, long long *after)
     json_t *o = admin_client_ask(c, "GET", path, NULL);
     if (!o)
         return false;
-    if (*after > 0 && cache_client_int(o, "lost") > 0)
-        fprintf(stderr, "%lld look-ups went by unseen\n", cache_client_int(o, "lost"));
+    if (*after > 0 && admin_client_int(o, "lost") > 0)
+        fprintf(stderr, "%lld look-ups went by unseen\n", admin_client_int(o, "lost"));
     json_array_foreach(json_object_get(o, "events"), i, e)
     {
         if (c->json && json_dumpf(e, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER) == 0)
@@ -106,7 +106,7 @@ static bool poll_events(struct admin_client *c, long long *after)
         else if (!c->json)
             print_event(e);
     }
-    *after = cache_client_int(o, "last");
+    *after = admin_client_int(o, "last");
     json_decref(o);
     fflush(stdout);
     return !ferror(stdout);

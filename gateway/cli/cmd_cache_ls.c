@@ -44,14 +44,14 @@ static void print_entry(const json_t *e, size_t columns)
 {
     char age[16], left[16], size[32];
 
-    progress_amount((uint64_t)cache_client_int(e, "bytes"), PROGRESS_BYTES, size, sizeof size);
-    printf("%-16s  %5s %5s %10s %s%s %-14.14s %-10.10s ", cache_client_text(e, "id"),
-           cache_client_span(cache_client_text(e, "created_at"), age, sizeof age),
-           cache_client_span(cache_client_text(e, "expires_at"), left, sizeof left), size,
+    progress_amount((uint64_t)admin_client_int(e, "bytes"), PROGRESS_BYTES, size, sizeof size);
+    printf("%-16s  %5s %5s %10s %s%s %-14.14s %-10.10s ", admin_client_text(e, "id"),
+           cache_client_span(admin_client_text(e, "created_at"), age, sizeof age),
+           cache_client_span(admin_client_text(e, "expires_at"), left, sizeof left), size,
            json_is_true(json_object_get(e, "pinned")) ? "p" : "-",
            json_is_true(json_object_get(e, "quarantined")) ? "q" : "-",
-           cache_client_text(e, "model"), cache_client_text(e, "scope"));
-    cache_client_print_line(stdout, cache_client_text(e, "text"), columns);
+           admin_client_text(e, "model"), admin_client_text(e, "scope"));
+    cache_client_print_line(stdout, admin_client_text(e, "text"), columns);
     putchar('\n');
 }
 
@@ -88,7 +88,7 @@ static int ls_pages(struct admin_client *c, json_t *where, const char *from, str
             break;
         show_page(l, page);
         free(cursor);
-        cursor = mem_strdup(slice_str(cache_client_text(page, "cursor")));
+        cursor = mem_strdup(slice_str(admin_client_text(page, "cursor")));
         json_decref(page);
     } while (l->left != 0 && *cursor && strcmp(cursor, "0") != 0);
     if (l->all && c->code == EXIT_CODE_OK) {
@@ -185,19 +185,19 @@ static void print_whole(const json_t *e)
     char size[32], cost[32];
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        print_field(names[i], cache_client_text(e, names[i]));
+        print_field(names[i], admin_client_text(e, names[i]));
     for (size_t i = 0; i < json_array_size(tags); i++)
         print_field("tag", json_string_value(json_array_get(tags, i)));
-    progress_amount((uint64_t)cache_client_int(e, "bytes"), PROGRESS_BYTES, size, sizeof size);
+    progress_amount((uint64_t)admin_client_int(e, "bytes"), PROGRESS_BYTES, size, sizeof size);
     print_field("size", size);
-    printf("%-12s %lld in, %lld out; USD %s\n", "tokens", cache_client_int(usage, "input"),
-           cache_client_int(usage, "output"),
-           money_format_usd(cache_client_int(e, "cost_nanousd"), cost, sizeof cost));
+    printf("%-12s %lld in, %lld out; USD %s\n", "tokens", admin_client_int(usage, "input"),
+           admin_client_int(usage, "output"),
+           money_format_usd(admin_client_int(e, "cost_nanousd"), cost, sizeof cost));
     if (json_is_true(json_object_get(e, "pinned")))
         print_field("pinned", "not evicted");
     if (json_is_true(json_object_get(e, "quarantined")))
         print_field("quarantined", "not served until a fresh answer replaces it");
-    print_field("question", cache_client_text(e, "text"));
+    print_field("question", admin_client_text(e, "text"));
     print_answer(json_object_get(e, "body"));
 }
 

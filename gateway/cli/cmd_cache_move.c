@@ -262,8 +262,8 @@ static void print_sums(const struct importing *m)
     else
         printf("%lld stored, %lld were there already, %lld refused; %lld without their vector, "
                "which is another encoder's\n",
-               cache_client_int(m->sums, "stored"), cache_client_int(m->sums, "kept"),
-               cache_client_int(m->sums, "refused"), cache_client_int(m->sums, "without_vector"));
+               admin_client_int(m->sums, "stored"), admin_client_int(m->sums, "kept"),
+               admin_client_int(m->sums, "refused"), admin_client_int(m->sums, "without_vector"));
 }
 
 static int run_import(const struct cli_args *a)

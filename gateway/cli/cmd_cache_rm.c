@@ -16,33 +16,40 @@ struct sum {
     long long looked_at, matched, removed, bytes;
 };
 
-/* All steps of a removal, or of counting what it would take. */
+/* A removal, or counting what it would take. */
+struct removal {
+    json_t *where;
+    const char *phrase; /* NULL: count */
+    struct sum *sum;
+};
+
+static json_t *ask_step(struct admin_client *c, const char *cursor, void *ctx)
+{
+    const struct removal *r = ctx;
+    json_t *body = json_pack("{s:O,s:s,s:b}", "where", r->where, "cursor", cursor, "dry_run",
+                             r->phrase == NULL);
+
+    if (r->phrase)
+        json_object_set_new(body, "confirm", json_string(r->phrase));
+    return admin_client_ask(c, "POST", "/admin/cache/remove", body);
+}
+
+static void add_step(const json_t *step, void *ctx)
+{
+    struct sum *sum = ((const struct removal *)ctx)->sum;
+
+    sum->looked_at += admin_client_int(step, "looked_at");
+    sum->matched += admin_client_int(step, "matched");
+    sum->removed += admin_client_int(step, "removed");
+    sum->bytes += admin_client_int(step, "bytes");
+}
+
 static bool walk(struct admin_client *c, json_t *where, const char *phrase, struct sum *sum)
 {
-    char *cursor = mem_strdup(SLICE("0"));
-    struct progress p;
+    struct removal r = {where, phrase, sum};
 
-    progress_begin(&p, phrase ? "removing" : "counting", PROGRESS_COUNT);
-    do {
-        json_t *body =
-            json_pack("{s:O,s:s,s:b}", "where", where, "cursor", cursor, "dry_run", phrase == NULL);
-        if (phrase)
-            json_object_set_new(body, "confirm", json_string(phrase));
-        json_t *step = admin_client_ask(c, "POST", "/admin/cache/remove", body);
-        if (!step)
-            break;
-        sum->looked_at += cache_client_int(step, "looked_at");
-        sum->matched += cache_client_int(step, "matched");
-        sum->removed += cache_client_int(step, "removed");
-        sum->bytes += cache_client_int(step, "bytes");
-        progress_update(&p, (uint64_t)sum->looked_at, 0);
-        free(cursor);
-        cursor = mem_strdup(slice_str(cache_client_text(step, "cursor")));
-        json_decref(step);
-    } while (*cursor && strcmp(cursor, "0") != 0);
-    progress_end(&p);
-    free(cursor);
-    return c->code == EXIT_CODE_OK;
+    return cache_client_walk(
+        c, &(struct cache_client_walk){phrase ? "removing" : "counting", ask_step, add_step, &r});
 }
 
 static void report(const struct admin_client *c, const char *what, long long n,
@@ -114,9 +121,9 @@ static int remove_ids(struct admin_client *c, const struct cli_args *a)
         if (!done && c->code != EXIT_CODE_FOUND)
             return c->code; /* one that is not there does not keep the others */
         gone.looked_at++;
-        gone.matched += cache_client_int(done, "removed");
-        gone.removed += cache_client_int(done, "removed");
-        gone.bytes += cache_client_int(done, "bytes");
+        gone.matched += admin_client_int(done, "removed");
+        gone.removed += admin_client_int(done, "removed");
+        gone.bytes += admin_client_int(done, "bytes");
         json_decref(done);
     }
     report(c, "removed", gone.removed, &gone);

@@ -30,31 +30,27 @@ static void add_up(json_t *sums, json_t *scopes)
     }
 }
 
+static json_t *ask_step(struct admin_client *c, const char *cursor, void *ctx)
+{
+    char *path = cache_client_path("/admin/cache/usage", NULL, cursor, NULL);
+    json_t *step = admin_client_ask(c, "GET", path, NULL);
+
+    (void)ctx;
+    free(path);
+    return step;
+}
+
+static void add_step(const json_t *step, void *sums)
+{
+    add_up(sums, json_object_get(step, "scopes"));
+}
+
 /* By scope, over all steps; NULL: why was said. */
 static json_t *usage(struct admin_client *c)
 {
-    json_t *sums = json_object(), *step;
-    char *cursor = mem_strdup(SLICE("0"));
-    struct progress p;
-    uint64_t looked_at = 0;
+    json_t *sums = json_object();
 
-    progress_begin(&p, "adding up", PROGRESS_COUNT);
-    do {
-        char *path = cache_client_path("/admin/cache/usage", NULL, cursor, NULL);
-        step = admin_client_ask(c, "GET", path, NULL);
-        free(path);
-        if (!step)
-            break;
-        add_up(sums, json_object_get(step, "scopes"));
-        looked_at += (uint64_t)cache_client_int(step, "looked_at");
-        progress_update(&p, looked_at, 0);
-        free(cursor);
-        cursor = mem_strdup(slice_str(cache_client_text(step, "cursor")));
-        json_decref(step);
-    } while (*cursor && strcmp(cursor, "0") != 0);
-    progress_end(&p);
-    free(cursor);
-    if (c->code == EXIT_CODE_OK)
+    if (cache_client_walk(c, &(struct cache_client_walk){"adding up", ask_step, add_step, sums}))
         return sums;
     json_decref(sums);
     return NULL;
@@ -64,36 +60,36 @@ static void print_amount(const char *name, const json_t *o, const char *key)
 {
     char size[32];
 
-    progress_amount((uint64_t)cache_client_int(o, key), PROGRESS_BYTES, size, sizeof size);
+    progress_amount((uint64_t)admin_client_int(o, key), PROGRESS_BYTES, size, sizeof size);
     printf("%-24s %s\n", name, size);
 }
 
 static void print_facts(const json_t *f)
 {
     const json_t *store = json_object_get(f, "store"), *semantic = json_object_get(f, "semantic");
-    long long lookups = cache_client_int(f, "lookups"), hits = cache_client_int(f, "hits_exact"),
-              near = cache_client_int(semantic, "hits");
+    long long lookups = admin_client_int(f, "lookups"), hits = admin_client_int(f, "hits_exact"),
+              near = admin_client_int(semantic, "hits");
 
     printf("%-24s %s\n", "store",
            json_is_true(json_object_get(store, "up")) ? "up" : "DOWN: everything misses");
-    printf("%-24s %lld\n", "entries", cache_client_int(store, "entries"));
+    printf("%-24s %lld\n", "entries", admin_client_int(store, "entries"));
     print_amount("bytes", store, "bytes");
-    printf("%-24s %lld\n", "in memory", cache_client_int(f, "resident"));
+    printf("%-24s %lld\n", "in memory", admin_client_int(f, "resident"));
     print_amount("bytes in memory", f, "resident_bytes");
     printf("%-24s %lld, beside what workers answered from their hot sets\n", "look-ups", lookups);
     printf("%-24s %lld exact, %lld by meaning (%.1f %%)\n", "hits", hits, near,
            lookups ? 100.0 * (double)(hits + near) / (double)lookups : 0.0);
-    printf("%-24s %lld\n", "stored answers", cache_client_int(f, "puts"));
-    printf("%-24s %lld\n", "refused by the store", cache_client_int(f, "refused_puts"));
+    printf("%-24s %lld\n", "stored answers", admin_client_int(f, "puts"));
+    printf("%-24s %lld\n", "refused by the store", admin_client_int(f, "refused_puts"));
     printf("%-24s %lld failed, %lld late, %lld damaged\n", "of the store",
-           cache_client_int(store, "failed"), cache_client_int(store, "late"),
-           cache_client_int(store, "bad_entries"));
-    if (cache_client_int(semantic, "indexed") > 0 || cache_client_int(semantic, "labels") > 0) {
-        printf("%-24s %lld vectors\n", "index", cache_client_int(semantic, "indexed"));
+           admin_client_int(store, "failed"), admin_client_int(store, "late"),
+           admin_client_int(store, "bad_entries"));
+    if (admin_client_int(semantic, "indexed") > 0 || admin_client_int(semantic, "labels") > 0) {
+        printf("%-24s %lld vectors\n", "index", admin_client_int(semantic, "indexed"));
         print_amount("bytes of the index", semantic, "index_bytes");
         printf("%-24s %lld labels, %lld audits, %lld of them wrong%s\n", "learned",
-               cache_client_int(semantic, "labels"), cache_client_int(semantic, "audits"),
-               cache_client_int(semantic, "audited_wrong"),
+               admin_client_int(semantic, "labels"), admin_client_int(semantic, "audits"),
+               admin_client_int(semantic, "audited_wrong"),
                json_is_true(json_object_get(semantic, "alarm")) ? "; ALARM" : "");
     }
 }
@@ -108,10 +104,10 @@ static void print_scopes(json_t *sums)
            "BYTES", "WITH VECTOR", "PINNED", "QUARANTINED", out_style(stdout, OUT_PLAIN));
     json_object_foreach(sums, scope, n)
     {
-        progress_amount((uint64_t)cache_client_int(n, "bytes"), PROGRESS_BYTES, size, sizeof size);
+        progress_amount((uint64_t)admin_client_int(n, "bytes"), PROGRESS_BYTES, size, sizeof size);
         printf("%-24s %10lld %12s %12lld %8lld %12lld\n", *scope ? scope : "(shared)",
-               cache_client_int(n, "entries"), size, cache_client_int(n, "with_vector"),
-               cache_client_int(n, "pinned"), cache_client_int(n, "quarantined"));
+               admin_client_int(n, "entries"), size, admin_client_int(n, "with_vector"),
+               admin_client_int(n, "pinned"), admin_client_int(n, "quarantined"));
     }
 }
 
@@ -163,9 +159,9 @@ static void print_change(json_t *change)
     const char *key;
     json_t *value;
 
-    printf("%s  %-10s %-22s %-10s %-8s", cache_client_text(change, "at"),
-           cache_client_text(change, "who"), cache_client_text(change, "from"),
-           cache_client_text(change, "action"), cache_client_text(change, "outcome"));
+    printf("%s  %-10s %-22s %-10s %-8s", admin_client_text(change, "at"),
+           admin_client_text(change, "who"), admin_client_text(change, "from"),
+           admin_client_text(change, "action"), admin_client_text(change, "outcome"));
     json_object_foreach(change, key, value)
     {
         bool shown = false;

@@ -16,7 +16,7 @@
 static void print_then(const json_t *scope, const json_t *then)
 {
     const json_t *cut = json_object_get(then, "cut");
-    const char *name = cache_client_text(scope, "scope");
+    const char *name = admin_client_text(scope, "scope");
 
     printf("%-16.16s %6.2f %%   ", *name ? name : "(shared)",
            100 * json_real_value(json_object_get(then, KEY)));
@@ -30,12 +30,12 @@ static void print_then(const json_t *scope, const json_t *then)
 static void print_now(const json_t *scope)
 {
     const json_t *now = json_object_get(scope, "now");
-    const char *name = cache_client_text(scope, "scope");
+    const char *name = admin_client_text(scope, "scope");
 
     printf("%-16.16s up to %.2f %% now: %lld labels, %lld of %lld audited hits wrong%s%s\n",
            *name ? name : "(shared)", 100 * json_real_value(json_object_get(scope, KEY)),
-           cache_client_int(now, "labels"), cache_client_int(now, "audited_wrong"),
-           cache_client_int(now, "audits"),
+           admin_client_int(now, "labels"), admin_client_int(now, "audited_wrong"),
+           admin_client_int(now, "audits"),
            json_is_true(json_object_get(now, "warm")) ? ""
                                                       : "; too few labels to serve anything yet",
            json_is_true(json_object_get(now, "alarm")) ? "; ALARM" : "");

@@ -134,9 +134,9 @@ static bool send_batch(struct warm *w, struct buf *lines, size_t rows)
         admin_client_complain(w->c, status, buf_slice(&answer));
     } else {
         json_t *o = json_loadb(buf_slice(&answer).p, buf_len(&answer), 0, NULL);
-        w->stored += cache_client_int(o, "stored");
-        w->failed += cache_client_int(o, "refused");
-        w->plain += cache_client_int(o, "without_vector");
+        w->stored += admin_client_int(o, "stored");
+        w->failed += admin_client_int(o, "refused");
+        w->plain += admin_client_int(o, "without_vector");
         json_decref(o);
     }
     buf_clear(&answer);
@@ -222,7 +222,7 @@ static void ask_one(struct warm *w, json_t *row)
     w->failed += !good;
     w->failures = good ? 0 : w->failures + 1;
     if (!good && w->failures == 1)
-        fprintf(stderr, "weir cache warm: line %lld: %s%.*s\n", cache_client_int(row, "line"),
+        fprintf(stderr, "weir cache warm: line %lld: %s%.*s\n", admin_client_int(row, "line"),
                 err == ERR_OK ? "" : t.s, err == ERR_OK ? (int)buf_len(&answer) : 0,
                 buf_slice(&answer).p);
     buf_clear(&answer);

@@ -188,26 +188,15 @@ static int replay_policy(const struct cli_args *a, const struct policy *p)
     struct ledger_span span;
     struct traffic traffic;
     struct whatif w;
-    struct err_text t = {""};
-    char path[4096];
-    int code;
+    int code = ledger_option_traffic(a, p, &span, &traffic);
 
-    if (!ledger_option_span(a, &span, &t)) {
-        fprintf(stderr, "weir replay: %s\n", t.s);
-        return EXIT_CODE_USAGE;
-    }
-    ledger_option_path(a, p, path, sizeof path);
-    traffic_init(&traffic);
-    if (ledger_option_read(path, &span, &traffic, &t) == ERR_OK) {
+    if (code == EXIT_CODE_OK) {
         whatif_run(&w, &traffic, p);
         if (cli_flag(a, "json"))
             out_json(as_json(&w));
         else
             tell(&w);
         code = w.answer == WHATIF_REFUSED || w.refusals ? EXIT_CODE_FOUND : EXIT_CODE_OK;
-    } else {
-        fprintf(stderr, "weir replay: %s\n", t.s);
-        code = EXIT_CODE_RUNTIME;
     }
     traffic_clear(&traffic);
     return code;

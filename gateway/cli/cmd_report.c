@@ -58,8 +58,6 @@ static int with_policy(const struct cli_args *a, const struct policy *p)
     const char *price = cli_value(a, "failure-price");
     struct ledger_span span;
     struct traffic traffic;
-    struct err_text t = {""};
-    char path[4096];
     int code;
 
     if (price && !money_parse_usd(slice_str(price), &o.failure_price)) {
@@ -67,20 +65,13 @@ static int with_policy(const struct cli_args *a, const struct policy *p)
                 price);
         return EXIT_CODE_USAGE;
     }
-    if (!ledger_option_span(a, &span, &t)) {
-        fprintf(stderr, "weir report: %s\n", t.s);
-        return EXIT_CODE_USAGE;
-    }
-    ledger_option_path(a, p, path, sizeof path);
-    traffic_init(&traffic);
-    if (ledger_option_read(path, &span, &traffic, &t) == ERR_OK) {
+    code = ledger_option_traffic(a, p, &span, &traffic);
+    if (code == EXIT_CODE_OK) {
         struct pages_span of = {span.since_wall_us, span.until_wall_us};
         struct figures f;
         figures_init(&f, &traffic, &o);
         code = write_all(a, &f, &of);
         figures_clear(&f);
-    } else {
-        code = fail(t.s);
     }
     traffic_clear(&traffic);
     return code;

@@ -3,11 +3,12 @@
 
 #include <stdio.h>
 #include "base/clock.h"
+#include "gateway/cli/exit.h"
 #include "policies/policy_value.h"
 
 #define DEFAULT_MS (INT64_C(7) * 24 * 3600 * 1000)
 
-bool ledger_option_span(const struct cli_args *a, struct ledger_span *out, struct err_text *t)
+static bool find_span(const struct cli_args *a, struct ledger_span *out, struct err_text *t)
 {
     const char *since = cli_value(a, "since"), *hint = NULL;
     int64_t now_us = clock_wall_us(), ago_ms = DEFAULT_MS;
@@ -37,8 +38,8 @@ void ledger_option_path(const struct cli_args *a, const struct policy *p, char *
         snprintf(out, out_bytes, "%s/ledger.sqlite", p->server.state_dir);
 }
 
-enum err ledger_option_read(const char *path, const struct ledger_span *span, struct traffic *t,
-                            struct err_text *why)
+static enum err read_span(const char *path, const struct ledger_span *span, struct traffic *t,
+                          struct err_text *why)
 {
     struct ledger_reader *reader = NULL;
     enum err err = ledger_reader_open(path, &reader, why);
@@ -53,4 +54,22 @@ enum err ledger_option_read(const char *path, const struct ledger_span *span, st
     ledger_reader_close(reader);
     traffic_end(t);
     return err;
+}
+
+int ledger_option_traffic(const struct cli_args *a, const struct policy *p,
+                          struct ledger_span *span, struct traffic *t)
+{
+    struct err_text why = {""};
+    char path[4096];
+    int code = EXIT_CODE_OK;
+
+    traffic_init(t);
+    ledger_option_path(a, p, path, sizeof path);
+    if (!find_span(a, span, &why))
+        code = EXIT_CODE_USAGE;
+    else if (read_span(path, span, t, &why) != ERR_OK)
+        code = EXIT_CODE_RUNTIME;
+    if (code != EXIT_CODE_OK)
+        fprintf(stderr, "weir %s: %s\n", a->command->name, why.s);
+    return code;
 }

@@ -13,14 +13,14 @@ struct ledger_span {
     int64_t since_wall_us, until_wall_us;
 };
 
-/* --since: "7d" before now, or a time; without it, 7 days. false with t. */
-bool ledger_option_span(const struct cli_args *a, struct ledger_span *out, struct err_text *t);
 /* --ledger, else in the policy's state directory (NULL: none), else LEDGER_DEFAULT; out >= 4096
  * bytes. */
 void ledger_option_path(const struct cli_args *a, const struct policy *p, char *out,
                         size_t out_bytes);
-/* Reads the span into t, which the caller clears also after an error. */
-enum err ledger_option_read(const char *path, const struct ledger_span *span, struct traffic *t,
-                            struct err_text *why) MUST_CHECK;
+/* Reads what was asked for into t: of the ledger above the span of --since ("7d" before now, or a
+ * time; without it, 7 days), which *span then says. Else complains and returns the exit code. The
+ * caller clears t in any case. */
+int ledger_option_traffic(const struct cli_args *a, const struct policy *p,
+                          struct ledger_span *span, struct traffic *t);
 
 #endif

@@ -109,16 +109,43 @@ static int dearest_model(const struct traffic *t)
     return dearest;
 }
 
-/* Requests that were decided against those that stayed on the baseline, drawn at random. */
+/* Decided requests, and those among them that stayed on the baseline. */
+struct route_arms {
+    double in[INTERVAL_ARMS];
+};
+
+static bool is_compared_by_holdout(const struct traffic_request *q, int model)
+{
+    return q->decided && !(q->holdout && q->step[0].chosen != model);
+}
+
+static struct route_arms *count_routes(const struct traffic *t, int model)
+{
+    struct route_arms *route = mem_zalloc((size_t)t->names + 1, sizeof *route);
+
+    for (size_t i = 0; i < t->requests; i++)
+        if (is_compared_by_holdout(&t->request[i], model))
+            route[t->request[i].route].in[t->request[i].holdout ? ARM_THEN : ARM_NOW]++;
+    return route;
+}
+
+/* Requests that were decided against those that stayed on the baseline, drawn at random: within a
+ * route, so that each counts as its route's share of them says. Routes that hold nothing out are no
+ * part of the comparison. */
 static bool by_holdout(const struct traffic *t, struct figures_saving *s)
 {
     struct interval_arms arms = {.cluster = 0};
+    struct route_arms *route = count_routes(t, s->model);
 
     for (size_t i = 0; i < t->requests; i++) {
         const struct traffic_request *q = &t->request[t->by_cluster[i]];
-        if (q->decided && !(q->holdout && q->step[0].chosen != s->model))
-            interval_arms_add(&arms, q->cluster, q->holdout ? ARM_THEN : ARM_NOW, (double)q->cost);
+        const double *in = route[q->route].in;
+        enum interval_arm arm = q->holdout ? ARM_THEN : ARM_NOW;
+        if (is_compared_by_holdout(q, s->model) && in[ARM_NOW] > 0 && in[ARM_THEN] > 0)
+            interval_arms_add(&arms, q->cluster, arm, (double)q->cost,
+                              (in[ARM_NOW] + in[ARM_THEN]) / in[arm]);
     }
+    free(route);
     s->n = (int64_t)arms.each.in_arm[ARM_THEN];
     if (s->n < MIN_HOLDOUT || arms.each.in_arm[ARM_NOW] < 2)
         return false;

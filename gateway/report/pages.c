@@ -110,7 +110,10 @@ static void write_saving(struct doc *d, const struct figures *f)
     doc_text(d, "Against %s alone: %s %% less per request.", model,
              interval_text(s->share, 100, text, sizeof text));
     if (s->basis == BASIS_HOLDOUT)
-        doc_text(d, "Measured: %lld requests drawn at random stayed on %s (the policy's holdout).",
+        doc_text(d,
+                 "Measured: %lld requests drawn at random stayed on %s (the policy's holdout); "
+                 "routes that "
+                 "hold nothing out are not compared.",
                  (long long)s->n, model);
     else if (s->basis == BASIS_AUDITS)
         doc_text(d,

@@ -162,18 +162,19 @@ static void close_unit(struct interval_arms *a)
         a->open[i] = 0;
 }
 
-void interval_arms_add(struct interval_arms *a, uint64_t cluster, enum interval_arm arm, double x)
+void interval_arms_add(struct interval_arms *a, uint64_t cluster, enum interval_arm arm, double x,
+                       double weight)
 {
     double unit[2 * INTERVAL_ARMS] = {0};
 
-    unit[2 * arm] = x;
-    unit[2 * arm + 1] = 1;
+    unit[2 * arm] = weight * x;
+    unit[2 * arm + 1] = weight;
     add_unit(&a->each, unit);
     if (cluster != a->cluster)
         close_unit(a);
     a->cluster = cluster;
-    a->open[2 * arm] += x;
-    a->open[2 * arm + 1]++;
+    a->open[2 * arm] += weight * x;
+    a->open[2 * arm + 1] += weight;
 }
 
 /* The residual of log(mean now / mean then) is linear in a unit's sums: x / X - n / N of one arm
@@ -198,7 +199,7 @@ struct interval interval_saving(struct interval_arms *a, double alpha)
     close_unit(a);
     if (fmin(m->in_arm[ARM_NOW], m->in_arm[ARM_THEN]) < INTERVAL_MIN_CLUSTERS)
         m = &a->each;
-    if (m->sum[1] < 2 || m->sum[3] < 2 || !(m->sum[2] > 0))
+    if (m->in_arm[ARM_NOW] < 2 || m->in_arm[ARM_THEN] < 2 || !(m->sum[2] > 0))
         return (struct interval){(double)NAN, -(double)INFINITY, 1};
     ratio = m->sum[0] / m->sum[1] / (m->sum[2] / m->sum[3]);
     if (!(ratio > 0))

@@ -65,8 +65,10 @@ struct interval_arms {
     } each, merged;
     uint64_t cluster; /* that is open */
 };
-/* Cluster by cluster, as above. */
-void interval_arms_add(struct interval_arms *a, uint64_t cluster, enum interval_arm arm, double x);
+/* Cluster by cluster, as above. weight: for how many requests it stands (1, or the inverse of the
+ * share of its kind that is in this arm: Horvitz & Thompson 1952). */
+void interval_arms_add(struct interval_arms *a, uint64_t cluster, enum interval_arm arm, double x,
+                       double weight);
 /* 1 - mean of ARM_NOW / mean of ARM_THEN, by the logarithm. After the last one; NAN: an arm has
  * fewer than two requests, or ARM_THEN cost nothing. */
 struct interval interval_saving(struct interval_arms *a, double alpha);

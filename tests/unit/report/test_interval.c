@@ -113,8 +113,8 @@ static struct interval_arms arms(double now, double then, int per_cluster)
 
     for (int i = 0; i < 4000; i++) {
         uint64_t cluster = (uint64_t)(i / per_cluster);
-        interval_arms_add(&a, cluster, ARM_NOW, now > 0 ? now + (double)(cluster % 10) : 0);
-        interval_arms_add(&a, cluster, ARM_THEN, then > 0 ? then + (double)(cluster % 7) : 0);
+        interval_arms_add(&a, cluster, ARM_NOW, now > 0 ? now + (double)(cluster % 10) : 0, 1);
+        interval_arms_add(&a, cluster, ARM_THEN, then > 0 ? then + (double)(cluster % 7) : 0, 1);
     }
     return a;
 }
