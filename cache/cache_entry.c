@@ -223,10 +223,15 @@ static bool envelope_holds(struct slice packed)
         memcmp(packed.p, magic, sizeof magic) != 0)
         return false;
     struct slice after = slice_from(packed, sizeof magic);
+    return take_int(&after, 4) == packed.n;
+}
+
+static bool sum_holds(struct slice packed)
+{
     size_t body = packed.n - CACHE_SUM_BYTES;
     struct digest d = digest_of(slice_make(packed.p, body));
-    return take_int(&after, 4) == packed.n &&
-           memcmp(d.bytes, packed.p + body, CACHE_SUM_BYTES) == 0;
+
+    return memcmp(d.bytes, packed.p + body, CACHE_SUM_BYTES) == 0;
 }
 
 /* s: behind the magic and the length; holds FIXED_BYTES in all. *dim and the tag count are as they
@@ -279,14 +284,14 @@ static bool vector_is_finite(const uint16_t *v, int dim)
     return true;
 }
 
-enum err cache_entry_unpack(struct slice packed, struct cache_entry **out)
+static enum err unpack(struct slice packed, bool head_only, struct cache_entry **out)
 {
     struct cache_fields f = {0};
     uint64_t marks, dim;
     uint16_t vector[MAX_DIM];
 
     *out = NULL;
-    if (!envelope_holds(packed))
+    if (!envelope_holds(packed) || (!head_only && !sum_holds(packed)))
         return ERR_BAD_CACHE_ENTRY;
     struct slice s =
         slice_make(packed.p + sizeof magic + 4, packed.n - sizeof magic - 4 - CACHE_SUM_BYTES);
@@ -303,6 +308,20 @@ enum err cache_entry_unpack(struct slice packed, struct cache_entry **out)
     f.vector = dim ? vector : NULL;
     if (!vector_is_finite(vector, f.dim))
         return ERR_BAD_CACHE_ENTRY;
+    if (head_only) {
+        f.body_bytes = f.body.n;
+        f.body = SLICE("");
+    }
     *out = cache_entry_new(&f);
     return ERR_OK;
+}
+
+enum err cache_entry_unpack(struct slice packed, struct cache_entry **out)
+{
+    return unpack(packed, false, out);
+}
+
+enum err cache_entry_unpack_head(struct slice packed, struct cache_entry **out)
+{
+    return unpack(packed, true, out);
 }

@@ -73,8 +73,8 @@ typedef void store_entries_fn(void *ctx, enum err err, struct cache_entry *const
 typedef void store_put_fn(void *ctx, enum err err, uint64_t replaced);
 typedef void store_done_fn(void *ctx, enum err err, uint64_t value);
 /* A page of what is stored, without bodies (.body is "", .body_bytes its length), borrowed. next:
- * cursor of the next page,
- * "" : that was the last. An entry that is there all the time comes at least once. */
+ * cursor of the next page, "" : that was the last. Checksums are not looked at: what is served is
+ * got whole. An entry that is there all the time comes at least once. */
 typedef void store_page_fn(void *ctx, enum err err, const struct cache_fields *f, size_t n,
                            struct slice next);
 typedef void store_bytes_fn(void *ctx, enum err err, struct slice value);

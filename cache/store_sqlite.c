@@ -564,7 +564,7 @@ struct page {
     bool more;
 };
 
-/* Damaged rows are left out; whoever asks for them removes them. */
+/* Rows that are none are left out; whoever asks for them removes them, and what is only wrong. */
 static void read_page(struct store_sqlite *s, enum sql which, size_t limit, struct page *p)
 {
     *p = (struct page){0};
@@ -574,14 +574,12 @@ static void read_page(struct store_sqlite *s, enum sql which, size_t limit, stru
             p->more = true;
         p->last = column_id(s, which, 0);
         p->last_home = which == TAGGED ? column_id(s, which, 2) : 0;
-        if (cache_entry_unpack(column_bytes(s, which, 1), &e) != ERR_OK) {
+        if (cache_entry_unpack_head(column_bytes(s, which, 1), &e) != ERR_OK) {
             s->stat.bad_entries++;
             continue;
         }
         p->entries[p->n] = e;
-        p->fields[p->n] = e->f;
-        p->fields[p->n].body_bytes = e->f.body.n;
-        p->fields[p->n++].body = SLICE("");
+        p->fields[p->n++] = e->f;
     }
     done_with(s, which);
 }

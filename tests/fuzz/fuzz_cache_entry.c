@@ -15,9 +15,14 @@ static void require(bool ok)
 
 static void check(const char *bytes, size_t n)
 {
-    struct cache_entry *e;
+    struct cache_entry *e, *head;
     enum err err = cache_entry_unpack(slice_make(bytes, n), &e);
 
+    if (cache_entry_unpack_head(slice_make(bytes, n), &head) == ERR_OK)
+        require(err != ERR_OK || (head->f.id == e->f.id && head->f.body_bytes == e->f.body.n));
+    else
+        require(err != ERR_OK && !head);
+    cache_entry_unref(head);
     require(err == ERR_OK || (err == ERR_BAD_CACHE_ENTRY && !e));
     if (err != ERR_OK)
         return;

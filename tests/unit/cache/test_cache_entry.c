@@ -56,6 +56,17 @@ static void there_and_back(void **state)
     cache_entry_sum(&back->f, sum);
     assert_memory_equal(sum, packed + n - CACHE_SUM_BYTES, CACHE_SUM_BYTES);
     cache_entry_unref(back);
+    /* As it stands in a list: all but its body. */
+    assert_int_equal(cache_entry_unpack_head(slice_make(packed, n), &back), ERR_OK);
+    assert_int_equal(back->f.body.n, 0);
+    assert_int_equal(back->f.body_bytes, e->f.body.n);
+    assert_true(back->bytes == e->bytes - e->f.body.n);
+    back->f.body = e->f.body;
+    same(&e->f, &back->f);
+    cache_entry_unref(back);
+    for (size_t cut = 0; cut < n; cut++)
+        assert_int_equal(cache_entry_unpack_head(slice_make(packed, cut), &back),
+                         ERR_BAD_CACHE_ENTRY);
     cache_entry_unref(e);
     free(packed);
 }
