@@ -2,13 +2,18 @@
  * event of its own: after every page of the store and every few removals the loop has its turn.
  * Called by cache.c and by the store's callbacks, on the cache thread.
  *
- *   PAGE    scan (of a tag's entries where a tag is named) -> filter -> (pause) -> scan ... until
- * `limit`, PAGES or the end REMOVE  scan -> filter -> remove REMOVALS at once -> ... -> (pause) ->
- * scan ... GET     get or find PUT     what is there? -> put -> (pause) -> the next ... WATCH   out
- * of the trail, at once TUNE    out of the budgets, at once INSPECT the store is asked FLUSH   the
- * scope's next generation, in the store and in memory DELETE  find -> remove MARK    find -> the
- * same entry with other marks -> put -> it takes the place of the old one VECTOR  find -> the same
- * entry with that vector -> likewise */
+ *   PAGE    scan, or what carries the tag -> filter -> (pause) -> the same ... until `limit`, PAGES
+ *           or the end
+ *   REMOVE  the same -> filter -> remove REMOVALS at once -> ... -> (pause) -> the same ...
+ *   GET     get or find
+ *   PUT     what is there? -> put -> (pause) -> the next ...
+ *   WATCH   out of the trail, at once; where it has nothing, a moment after something comes
+ *   TUNE    out of the budgets, at once
+ *   INSPECT the store is asked
+ *   FLUSH   the scope's next generation, in the store and in memory
+ *   DELETE  find -> remove
+ *   MARK    find -> the same entry with other marks -> put -> it takes the place of the old one
+ *   VECTOR  find -> the same entry with that vector -> likewise */
 #include "cache/admin_job.h"
 
 #include <stdlib.h>
@@ -17,10 +22,11 @@
 #include "cache/cache_int.h"
 #include "cache/suspect.h"
 
-#define PAGES    16   /* of the store for one job; then the cursor goes back to the asker */
-#define REMOVALS 16   /* at a time */
-#define PUTS     16   /* one after the other, before a pause */
-#define PAUSE_US 1000 /* between two pieces of work */
+#define PAGES     16   /* of the store for one job; then the cursor goes back to the asker */
+#define REMOVALS  16   /* at a time */
+#define PUTS      16   /* one after the other, before a pause */
+#define PAUSE_US  1000 /* between two pieces of work */
+#define GATHER_MS 100  /* after the first look-up that a watcher waited for: more come with it */
 
 struct admin_run {
     struct list link; /* of cache->admin_runs */
@@ -39,6 +45,7 @@ struct admin_run {
     size_t put_next;            /* of ADMIN_PUT, in entries */
     uint64_t old_id;
     uint64_t since; /* `marked` was put (cache_removals_now) */
+    bool watching;  /* waits for a look-up */
 };
 
 /* ---- jobs ---- */
@@ -418,7 +425,7 @@ static void start_get(struct admin_run *r)
 
 /* ---- looking on ---- */
 
-static void start_watch(struct admin_run *r)
+static void tell_events(struct admin_run *r)
 {
     struct admin_job *j = r->job;
     size_t most = j->limit < ADMIN_TRAIL_EVENTS ? j->limit : ADMIN_TRAIL_EVENTS;
@@ -426,6 +433,33 @@ static void start_watch(struct admin_run *r)
     j->events = mem_alloc((most + 1) * sizeof *j->events);
     j->event_count = admin_trail_read(r->c->trail, j->after, j->events, most, &j->lost);
     finish(r, ERR_OK);
+}
+
+static void go_on_in(struct admin_run *r, int64_t ms)
+{
+    event_add(r->again, &(struct timeval){ms / 1000, ms % 1000 * 1000});
+}
+
+static void start_watch(struct admin_run *r)
+{
+    const struct admin_job *j = r->job;
+
+    r->watching = j->wait_ms > 0 && !admin_trail_has(r->c->trail, j->after);
+    if (r->watching)
+        go_on_in(r, j->wait_ms);
+    else
+        tell_events(r);
+}
+
+void admin_job_seen(struct cache *c)
+{
+    LIST_FOREACH_SAFE (it, &c->admin_runs) {
+        struct admin_run *r = CONTAINER_OF(it, struct admin_run, link);
+        if (r->watching && admin_trail_has(c->trail, r->job->after)) {
+            r->watching = false;
+            go_on_in(r, GATHER_MS);
+        }
+    }
 }
 
 /* A few sorts of RISK_WINDOW numbers for each budget: some milliseconds for the 257 there can be.
@@ -552,7 +586,9 @@ static void on_again(evutil_socket_t fd, short what, void *ctx)
     struct admin_run *r = ctx;
 
     (void)fd, (void)what;
-    if (r->job->kind == ADMIN_PUT)
+    if (r->job->kind == ADMIN_WATCH)
+        tell_events(r);
+    else if (r->job->kind == ADMIN_PUT)
         put_one(r);
     else if (r->doomed_next < r->doomed_count)
         remove_some(r);
@@ -609,6 +645,9 @@ void admin_job_stop_all(struct cache *c)
 {
     while (!list_empty(&c->admin_runs)) {
         struct admin_run *r = CONTAINER_OF(c->admin_runs.next, struct admin_run, link);
-        fail(r, ERR_DRAINING, "The cache is being closed.");
+        if (r->job->kind == ADMIN_WATCH)
+            tell_events(r); /* what there is; another cache may go on */
+        else
+            fail(r, ERR_DRAINING, "The cache is being closed.");
     }
 }

@@ -68,6 +68,7 @@ struct admin_job {
     enum admin_mark pin, quarantine;
     const uint16_t *vector;      /* of ADMIN_VECTOR: [dim] halves, in the arena; by `fingerprint` */
     uint64_t after;              /* of ADMIN_WATCH */
+    int64_t wait_ms;             /* of ADMIN_WATCH: for one to come, at most; 0: not at all */
     double bounds[ADMIN_BOUNDS]; /* of ADMIN_TUNE: values of max_error */
     size_t bound_count;
 
@@ -112,6 +113,7 @@ size_t admin_job_entry_bytes(const struct cache_fields *f);
 
 /* For cache.c, on its thread: a job begins; the cache is closed, all jobs are answered. */
 void admin_job_start(struct cache *c, struct admin_job *j);
+void admin_job_seen(struct cache *c); /* a look-up is in the trail: whoever watches may go on */
 void admin_job_stop_all(struct cache *c);
 
 #endif

@@ -47,6 +47,11 @@ void admin_trail_note(struct admin_trail *t, const struct cache_ask *a, const st
     copy_text(v->text, sizeof v->text, e ? e->f.text : a->q.text);
 }
 
+bool admin_trail_has(const struct admin_trail *t, uint64_t after)
+{
+    return after < t->next - 1;
+}
+
 size_t admin_trail_read(const struct admin_trail *t, uint64_t after, struct admin_event *out,
                         size_t most, uint64_t *lost)
 {

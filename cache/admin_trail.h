@@ -32,6 +32,7 @@ struct admin_trail {
 struct admin_trail *admin_trail_new(void); /* free() it */
 void admin_trail_note(struct admin_trail *t, const struct cache_ask *a, const struct cache_entry *e,
                       int64_t wall_ms);
+bool admin_trail_has(const struct admin_trail *t, uint64_t after); /* one after that number */
 /* Those after number `after`, the oldest first, at most `most`; how many. *lost: how many of them
  * are gone already. */
 size_t admin_trail_read(const struct admin_trail *t, uint64_t after, struct admin_event *out,

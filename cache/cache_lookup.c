@@ -6,6 +6,7 @@
  *                                                         ^      |
  *   put  -> admission -> resident + store;  followers <---'      | leader gone or given up:
  *   abandon ------------------------------------------------->---' the next one leads, once */
+#include "cache/admin_job.h"
 #include "cache/cache_int.h"
 
 #include <assert.h>
@@ -54,6 +55,8 @@ void cache_lookup_answer(struct cache *c, struct cache_ask *a, enum cache_verdic
     if (c->opt.stats && !asks_again)
         stats_add(c->cells.lookups[v], 1);
     admin_trail_note(c->trail, a, e, clock_wall_us() / 1000);
+    if (!list_empty(&c->admin_runs))
+        admin_job_seen(c);
     mailbox_post(a->reply_to, &a->msg);
 }
 

@@ -62,6 +62,8 @@ void api_cache_get_doctor(struct api_admin *admin, struct http_exchange *x, stru
 
 /* ---- events ---- */
 
+#define EVENTS_WAIT_MAX_MS 30000
+
 static json_t *event_json(const struct admin_event *v)
 {
     static const char *const verdicts[] = {
@@ -108,7 +110,7 @@ void api_cache_get_events(struct api_admin *admin, struct http_exchange *x, stru
 {
     struct slice query = http_exchange_query(x), key, value;
     struct admin_job *j = admin_job_new(ADMIN_WATCH);
-    int64_t after = 0, limit = CACHE_PAGE_DEFAULT;
+    int64_t after = 0, limit = CACHE_PAGE_DEFAULT, wait_ms = 0;
     const char *wrong, *hint;
 
     (void)rest;
@@ -116,9 +118,13 @@ void api_cache_get_events(struct api_admin *admin, struct http_exchange *x, stru
         int64_t *to = slice_eq(key, SLICE("after"))   ? &after
                       : slice_eq(key, SLICE("limit")) ? &limit
                                                       : NULL;
-        if (!to || value_int(value, to, &hint) || *to < (to == &limit) ||
-            (to == &limit && *to > ADMIN_TRAIL_EVENTS))
-            wrong = "after: a number from 0 on; limit: 1 to 512; nothing else";
+        if (slice_eq(key, SLICE("wait")))
+            wrong = value_duration(value, &wait_ms, &hint) || wait_ms > EVENTS_WAIT_MAX_MS
+                        ? "wait: a duration of at most 30s"
+                        : NULL;
+        else if (!to || value_int(value, to, &hint) || *to < (to == &limit) ||
+                 (to == &limit && *to > ADMIN_TRAIL_EVENTS))
+            wrong = "after: a number from 0 on; limit: 1 to 512; wait: a duration; nothing else";
         if (wrong)
             break;
     }
@@ -128,6 +134,7 @@ void api_cache_get_events(struct api_admin *admin, struct http_exchange *x, stru
         return;
     }
     j->after = (uint64_t)after;
+    j->wait_ms = wait_ms;
     j->limit = (size_t)limit;
     cache_task_ask(admin, x, j, reply_events, NULL);
 }

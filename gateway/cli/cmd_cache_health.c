@@ -2,12 +2,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 #include "gateway/cli/cache_client.h"
 #include "gateway/cli/cmd_cache.h"
 #include "gateway/cli/out.h"
-#include "policies/policy_value.h"
 
 /* ---- doctor ---- */
 
@@ -59,13 +56,7 @@ const struct cli_command cmd_cache_doctor = {
 
 /* ---- watch ---- */
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int signo)
-{
-    (void)signo;
-    interrupted = 1;
-}
+#define WATCH_WAIT "25s"
 
 static void print_event(const json_t *e)
 {
@@ -86,17 +77,21 @@ static void print_event(const json_t *e)
     putchar('\n');
 }
 
-/* One poll; the number to go on after in *after. */
-static bool poll_events(struct admin_client *c, long long *after)
+/* Those after that number, or the first that comes within `wait`. */
+static json_t *ask_events(struct admin_client *c, long long after, const char *wait)
 {
-    char path[80];
+    char path[96];
+
+    snprintf(path, sizeof path, "/admin/cache/events?limit=512&after=%lld&wait=%s", after, wait);
+    return admin_client_ask(c, "GET", path, NULL);
+}
+
+/* The number to go on after in *after. false: nobody reads it. */
+static bool print_events(const struct admin_client *c, const json_t *o, long long *after)
+{
     size_t i;
     json_t *e;
 
-    snprintf(path, sizeof path, "/admin/cache/events?limit=512&after=%lld", *after);
-    json_t *o = admin_client_ask(c, "GET", path, NULL);
-    if (!o)
-        return false;
     if (*after > 0 && admin_client_int(o, "lost") > 0)
         fprintf(stderr, "%lld look-ups went by unseen\n", admin_client_int(o, "lost"));
     json_array_foreach(json_object_get(o, "events"), i, e)
@@ -107,30 +102,29 @@ static bool poll_events(struct admin_client *c, long long *after)
             print_event(e);
     }
     *after = admin_client_int(o, "last");
-    json_decref(o);
     fflush(stdout);
     return !ferror(stdout);
 }
 
+/* A line is whole: who interrupts waits until it is written. */
 static int watch(const struct cli_args *a)
 {
-    const struct sigaction stop = {.sa_handler = on_signal};
-    const char *interval = cli_value(a, "interval"), *hint;
     struct admin_client c;
     long long after = 0;
-    int64_t every_ms = 500;
+    bool once = cli_flag(a, "once");
+    sigset_t stop;
 
     admin_client_init(&c, a);
-    if (interval && (value_duration(slice_str(interval), &every_ms, &hint) || every_ms < 50)) {
-        fprintf(stderr, "weir cache watch: --interval %s: a duration from 50ms on is wanted\n",
-                interval);
-        return EXIT_CODE_USAGE;
-    }
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    while (!interrupted && poll_events(&c, &after) && !cli_flag(a, "once")) {
-        const struct timespec pause = {every_ms / 1000, every_ms % 1000 * 1000000};
-        nanosleep(&pause, NULL);
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGTERM);
+    json_t *o = ask_events(&c, after, once ? "0s" : WATCH_WAIT);
+    while (o) {
+        sigprocmask(SIG_BLOCK, &stop, NULL);
+        bool printed = print_events(&c, o, &after);
+        json_decref(o);
+        sigprocmask(SIG_UNBLOCK, &stop, NULL);
+        o = printed && !once ? ask_events(&c, after, WATCH_WAIT) : NULL;
     }
     return c.code;
 }
@@ -143,11 +137,11 @@ const struct cli_command cmd_cache_watch = {
         "One line each: time, how it ended (exact, semantic, miss, wait: for the same question "
         "that is being answered), scope, entry, and for neighbours by meaning cosine, probability, "
         "cut and what refused them. Repeats that a worker answers from its own hot set are not "
-        "shown. Asks every half second, until it is interrupted.",
+        "shown. Each shows within a fraction of a second; while there are none weir is asked "
+        "twice a minute. Until it is interrupted.",
     .options =
         (const struct cli_option[]){
             ADMIN_CLIENT_OPTIONS,
-            {.name = "interval", .argument = "DURATION", .help = "Between two questions; 500ms."},
             {.name = "once", .help = "Show what is known of the last look-ups and end."},
             {0},
         },

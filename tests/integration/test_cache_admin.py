@@ -1,5 +1,6 @@
 """What operators do with the cache of a running weir: over /admin/cache, and with `weir cache`. In both stores."""
 
+import concurrent.futures
 import gzip
 import hashlib
 import json
@@ -7,6 +8,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,7 +18,7 @@ import pytest
 
 from conftest import CLEAN_ENV, Gateway
 from scripted import OK_REPLY, Upstream, whole
-from weirproc import Redis, http as ask_http, wait_until
+from weirproc import Redis, http as ask_http, slowness, wait_until
 
 ROOT_KEY, USER_KEY = "sk-weir-admin-root", "sk-weir-admin-user"
 
@@ -491,6 +493,30 @@ def test_look_ups_can_be_watched(clean):
     assert json.loads(lines[-1])["number"] == events[-1]["number"]
 
 
+def test_who_watches_waits_for_the_next(clean):
+    last = clean.good("GET", "/events?limit=512")["last"]
+    assert clean.good("GET", f"/events?after={last}&wait=10ms")["events"] == []
+    watch = subprocess.Popen([clean.program, "cache", "watch", "--url", clean.gateway.admin, "--json"], text=True, stdout=subprocess.PIPE,
+                             env={**os.environ, **CLEAN_ENV, "WEIR_API_KEY": ROOT_KEY})
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        try:
+            def next_number():
+                return json.loads(pool.submit(watch.stdout.readline).result(60 * slowness()))["number"]
+
+            clean.chat("who waits")
+            while next_number() <= last:
+                pass
+            # Nothing is there for it any more: it waits for what is still to come, and is told at once.
+            waiting = pool.submit(clean.good, "GET", f"/events?after={last + 1}&wait=30s")
+            clean.chat("who waits longer")
+            assert next_number() == last + 2
+            assert [e["number"] for e in waiting.result(60 * slowness())["events"]] == [last + 2]
+        finally:
+            watch.terminate()
+            assert watch.wait(60 * slowness()) == -signal.SIGTERM
+    watch.stdout.close()
+
+
 # ---- what is asked wrongly ----
 
 def test_confirmation_is_wanted(clean):
@@ -539,6 +565,8 @@ def test_confirmation_is_wanted(clean):
     ("GET", "/events?limit=513", None, 400, "limit"),
     ("GET", "/events?after=-1", None, 400, "after"),
     ("GET", "/events?since=1", None, 400, "nothing else"),
+    ("GET", "/events?wait=31s", None, 400, "wait"),
+    ("GET", "/events?wait=soon", None, 400, "wait"),
     ("GET", "/prospects?max_error=0.5", None, 400, "max_error"),
     ("GET", "/prospects?max_error=0", None, 400, "max_error"),
     ("GET", "/prospects?" + "max_error=0.1&" * 9, None, 400, "eight times"),
