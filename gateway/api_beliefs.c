@@ -7,7 +7,7 @@
 #include "gateway/control.h"
 #include "gateway/json_put.h"
 #include "router/confidence.h"
-#include "router/decide/beliefs.h"
+#include "router/decide/beliefs_way.h"
 #include "router/learner.h"
 
 static void put_nanousd(json_t *o, const char *key, double amount)
@@ -100,6 +100,24 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     return o;
 }
 
+/* In which order they are asked, how likely, and when an answer is enough. */
+static json_t *way_json(const struct beliefs_context *c)
+{
+    struct beliefs_way_step way[PANDORA_BOXES];
+    json_t *steps = json_array();
+    int n = beliefs_way(c, way);
+
+    for (int i = 0; i < n; i++) {
+        json_t *o = json_object();
+        json_put_text(o, "model", c->arm[way[i].arm].model);
+        json_put(o, "first", json_real(way[i].first));
+        json_put(o, "asked", json_real(way[i].asked));
+        json_put(o, "enough", json_real(way[i].enough));
+        json_array_append_new(steps, o);
+    }
+    return steps;
+}
+
 static json_t *context_json(const struct beliefs_context *c)
 {
     json_t *o = json_object(), *arms = json_array();
@@ -114,6 +132,7 @@ static json_t *context_json(const struct beliefs_context *c)
     put_nanousd(o, "expected_cost_nanousd", c->outlook.cost);
     json_put(o, "bias", json_real(c->bias));
     json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
+    json_put(o, "way", way_json(c));
     json_put(o, "models", arms);
     return o;
 }

@@ -16,6 +16,6 @@ add_executable(weir main.c
 target_compile_definitions(weir PRIVATE WEIR_VERSION="${PROJECT_VERSION}")
 target_link_libraries(weir PRIVATE weir_process weir_models weir_train)
 install(TARGETS weir RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-target_sources(weir PRIVATE cli/cmd_feedback.c cli/cmd_why.c cli/story.c)
+target_sources(weir PRIVATE cli/cmd_feedback.c cli/cmd_why.c cli/explain_beliefs.c cli/story.c)
 target_sources(weir PRIVATE cli/cmd_replay.c cli/cmd_report.c cli/cmd_top.c cli/samples.c cli/terminal.c cli/ledger_option.c)
 target_link_libraries(weir PRIVATE weir_pages)

@@ -66,7 +66,7 @@ static void print_context(const json_t *c)
         print_foresight(json_array_get(models, i));
     }
     if (*admin_client_text(c, "one_model_is_best"))
-        printf("  %s alone is best here: a cascade gains nothing on it\n",
+        printf("  for this class one model is best: %s; a cascade gains nothing on it\n",
                admin_client_text(c, "one_model_is_best"));
 }
 

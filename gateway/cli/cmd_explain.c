@@ -7,7 +7,9 @@
 #include "gateway/cli/classing.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"
+#include "gateway/cli/explain_beliefs.h"
 #include "gateway/cli/out.h"
+#include "gateway/json_put.h"
 #include "policies/policy_explain.h"
 #include "policies/policy_names.h"
 
@@ -175,25 +177,54 @@ static int ask(struct question *q, const struct cli_args *a, const struct policy
 
 /* ---- the answer ---- */
 
-static int answer(const struct policy *p, const struct question *q, bool json)
+static const struct policy_route *route_taken(const struct policy_explanation *e)
 {
-    struct policy_explanation e;
+    for (size_t i = 0; i < e->route_count; i++)
+        if (e->routes[i].taken)
+            return e->routes[i].route;
+    return NULL;
+}
+
+/* b: NULL where nobody was asked. */
+static int print(const struct policy_explanation *e, const struct explain_beliefs *b, bool json)
+{
     struct buf text;
     buf_init(&text, OUT_BYTES);
+    enum err err =
+        json ? policy_explanation_write_json(e, &text) : policy_explanation_write_text(e, &text);
+    int code = e->step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
+    if (err != ERR_OK) {
+        fprintf(stderr, "weir explain: %s\n", err_text(err));
+        code = EXIT_CODE_RUNTIME;
+    } else if (json && b) {
+        json_t *o = json_loadb(buf_slice(&text).p, buf_len(&text), 0, NULL);
+        json_put(o, "beliefs", explain_beliefs_json(b));
+        out_json(o);
+    } else {
+        out_slice(stdout, buf_slice(&text));
+        if (b)
+            explain_beliefs_tell(b, stdout);
+    }
+    buf_clear(&text);
+    return code;
+}
+
+static int answer(const struct cli_args *a, const struct policy *p, const struct question *q)
+{
+    struct policy_explanation e;
+    struct explain_beliefs b = {0};
+    int code = EXIT_CODE_OK;
     policy_explain(p, &q->query, (int64_t)buf_len(&q->prompt), &e);
     e.class_note = q->class_note;
     e.timely = timely_of(buf_slice(&q->prompt)) != TIMELESS;
-    enum err err =
-        json ? policy_explanation_write_json(&e, &text) : policy_explanation_write_text(&e, &text);
-    int code = e.step_count > 0 ? EXIT_CODE_OK : EXIT_CODE_FOUND;
-    if (err == ERR_OK) {
-        out_slice(stdout, buf_slice(&text));
-    } else {
-        fprintf(stderr, "weir explain: %s\n", err_text(err));
-        code = EXIT_CODE_RUNTIME;
-    }
+    const struct policy_route *route = route_taken(&e);
+    bool asks = cli_value(a, "url") && route;
+    if (asks)
+        code = explain_beliefs_ask(&b, a, route, q->query.class_name);
+    if (code == EXIT_CODE_OK)
+        code = print(&e, asks ? &b : NULL, cli_flag(a, "json"));
+    explain_beliefs_clear(&b);
     policy_explanation_clear(&e);
-    buf_clear(&text);
     return code;
 }
 
@@ -206,7 +237,7 @@ static int explain(const struct cli_args *a)
     buf_init(&q.prompt, OUT_BYTES);
     int code = ask(&q, a, p);
     if (code == EXIT_CODE_OK)
-        code = answer(p, &q, cli_flag(a, "json"));
+        code = answer(a, p, &q);
     free(q.tags);
     free(q.headers);
     buf_clear(&q.prompt);
@@ -223,8 +254,8 @@ const struct cli_command cmd_explain = {
     .summary = "say which way a request would go, why, and what it would cost",
     .description = "Takes a request apart as serve would: the route that matches, why each "
                    "earlier one does not, the models in order with their endpoints and prices, "
-                   "and an estimate of the cost. Nothing is sent anywhere and keys are not "
-                   "read.\n\n"
+                   "and an estimate of the cost. Nothing is sent to any model and keys are "
+                   "not read.\n\n"
                    "PROMPT is the text, or - for standard input. Four bytes are taken for a token; "
                    "where the route hangs on what the text is about it is classified as the "
                    "gateway would, with the nearest example of a declared class.",
@@ -249,6 +280,11 @@ const struct cli_command cmd_explain = {
             {.name = "api",
              .argument = "API",
              .help = "chat, completions, embeddings, messages or responses. Default: chat."},
+            {.name = "url",
+             .argument = "URL",
+             .help = "A running weir's admin listener (WEIR_API_KEY holds the key, where one is "
+                     "needed): what it believes of the models now, in which order it would ask "
+                     "them for this class, and with which chances."},
             {.name = "json", .help = "Write one JSON object."},
             {0},
         },
@@ -258,6 +294,9 @@ const struct cli_command cmd_explain = {
              "Which models would answer this, and for how much?"},
             {"weir explain weir.yaml --model auto --tag batch - < prompt.txt",
              "The same for a text in a file and a tagged request:"},
+            {"weir explain weir.yaml --model auto --url http://127.0.0.1:8081 'Why is the sky "
+             "blue?'",
+             "And which model would be asked first, by what has been learnt so far?"},
             {0},
         },
     .run = explain,

@@ -98,7 +98,7 @@ static int best_of(const double *index, int arms, unsigned allowed)
  * is exact where scores tell nothing; costs are taken as known. */
 struct move {
     float by;
-    float odds, v, cost_before, cost; /* odds 0: by the sum */
+    float odds, v, per_v, cost_before, cost; /* odds 0: by the sum */
 };
 
 static double odds_of(double p)
@@ -112,6 +112,7 @@ static struct move move_of(const struct beliefs_arm *a, double v, double index, 
         return (struct move){.by = (float)(index - a->index)};
     return (struct move){.odds = (float)(odds_of(chance) / odds_of(a->chance)),
                          .v = (float)v,
+                         .per_v = (float)(1 / v),
                          .cost_before = (float)(v * a->chance - a->index),
                          .cost = (float)(v * chance - index)};
 }
@@ -122,7 +123,8 @@ static float moved(const struct move *m, float draw)
 
     if (m->odds == 0)
         return draw + m->by;
-    p = fminf(fmaxf((draw + m->cost_before) / m->v, 0), 1);
+    p = (draw + m->cost_before) * m->per_v;
+    p = p < 0 ? 0 : p > 1 ? 1 : p;
     return m->v * p * m->odds / (1 - p + p * m->odds) - m->cost;
 }
 

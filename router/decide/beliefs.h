@@ -18,8 +18,9 @@
 #include "router/decide/scorer_trial.h"
 #include "router/decide/tally.h"
 
-#define BELIEFS_DRAWS 64
-#define BELIEFS_UNIT  65536 /* propensities are whole numbers of 1/65536 */
+#define BELIEFS_DRAWS        64
+#define BELIEFS_UNIT         65536 /* propensities are whole numbers of 1/65536 */
+#define BELIEFS_LITTLE_KNOWN 15.0  /* labels, of an arm */
 
 /* ---- what they are built from; all borrowed for the call ---- */
 
@@ -104,7 +105,7 @@ struct beliefs_context {
     float floor_share[PANDORA_BOXES]; /* least propensity of an arm: exploration, cold start */
     float draw[BELIEFS_DRAWS][PANDORA_BOXES]; /* indices under draws from the posterior */
     uint32_t propensity[PANDORA_BOXES]; /* of the first choice, all arms allowed, mean costs */
-    int single;                         /* the one arm that is best here by itself, or -1 */
+    int single; /* the one arm that is best here by itself; -1: none, or little is known of it */
 };
 
 struct beliefs;

@@ -408,7 +408,10 @@ static int single_best(const struct beliefs_context *c, const struct pandora_box
             best = j;
         }
     }
-    return c->outlook.utility - most <= SINGLE_GAIN * boxes[best].cost ? best : -1;
+    return c->arm[best].labels >= BELIEFS_LITTLE_KNOWN &&
+                   c->outlook.utility - most <= SINGLE_GAIN * boxes[best].cost
+               ? best
+               : -1;
 }
 
 static void decide_context(struct builder *k, const struct beliefs_route_in *route,

@@ -6,8 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-#define LITTLE_KNOWN 15.0 /* labels */
-
 const char *plan_reason_name(enum plan_reason r)
 {
     static const char *const names[] = {
@@ -146,7 +144,7 @@ static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
     int arm = draw_from(p, c->propensity);
-    if (p->q.beliefs->arm[arm].labels < LITTLE_KNOWN) {
+    if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN) {
         p->tried = arm;
         p->trust = c->index[best_index(p, c)] - c->index[arm];
     }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "router/decide/beliefs_way.h"
 #include "router/decide/plan.h"
 
 enum { ARMS = 3 };
@@ -437,6 +438,58 @@ static void no_shift_changes_nothing(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* A bin of the arm's answers at that stage, as likely as it is believed to be. */
+static int random_bin(const struct beliefs_arm *a, int stage, struct rng *rng)
+{
+    double u = rng_unit(rng);
+    int b = 0;
+
+    while (b + 1 < TALLY_BINS && (u -= a->share[stage][b]) >= 0)
+        b++;
+    return b;
+}
+
+/* What is said of a class beforehand is what requests then do. */
+static void the_way_is_the_one_that_is_gone(void **state)
+{
+    enum { RUNS = 20000 };
+    struct beliefs_objective o = worth(100000);
+    struct beliefs_way_step way[PANDORA_BOXES];
+    double asked[ARMS] = {0}, all = 0, enough = 1;
+    struct world w;
+    struct plan p;
+    struct rng rng;
+
+    (void)state;
+    world_init(&w, &o, 1);
+    struct plan_question q = question(&w);
+    rng_seed(&rng, 5);
+    for (int i = 0; i < RUNS; i++) {
+        for (struct plan_step s = plan_begin(&p, &q); s.verb == PLAN_ASK; s = plan_next(&p, ~0u)) {
+            const struct beliefs_arm *a = &w.context->arm[s.arm];
+            int stage = p.log.choice[p.log.count - 1].stage;
+            asked[s.arm] += 1.0 / RUNS;
+            plan_answer(&p, curve_middle(random_bin(a, stage, &rng)), PLAN_UNCHECKED,
+                        a->cost_nanousd);
+        }
+        if (p.log.count == 2) /* the first answer was enough */
+            enough = fmin(enough, p.log.choice[1].best_p);
+    }
+    assert_int_equal(beliefs_way(w.context, way), ARMS);
+    assert_true(way[0].asked == 1 && way[1].asked > 0.2 && way[1].asked < 0.8);
+    for (int i = 0; i < ARMS; i++) {
+        assert_true(fabs(way[i].asked - asked[way[i].arm]) < 5 * sqrt(0.25 / RUNS));
+        assert_true(way[i].first == w.context->propensity[way[i].arm] / (double)BELIEFS_UNIT);
+        assert_true(i == 0 ||
+                    w.context->arm[way[i].arm].index <= w.context->arm[way[i - 1].arm].index);
+        all += way[i].first;
+    }
+    assert_true(fabs(all - 1) < 1e-9);
+    assert_true(way[0].enough > 0 && way[0].enough <= enough);
+    assert_true(way[ARMS - 1].enough == 0);
+    beliefs_unref(w.beliefs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +504,7 @@ int main(void)
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
         cmocka_unit_test(a_shift_moves_draws_in_log_odds),
         cmocka_unit_test(no_shift_changes_nothing),
+        cmocka_unit_test(the_way_is_the_one_that_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
