@@ -69,7 +69,7 @@ static void deliver_record(struct message *m, void *ctx)
 static int write_transaction(struct ledger *l, int64_t *records, int64_t *rows)
 {
     *records = *rows = 0;
-    int rc = ledger_statement_run(&l->statements, LEDGER_BEGIN);
+    int rc = ledger_transaction_begin(&l->statements);
     LIST_FOREACH (it, &l->pending) {
         if (rc != SQLITE_OK || *records == BATCH_RECORDS)
             break;
@@ -79,7 +79,7 @@ static int write_transaction(struct ledger *l, int64_t *records, int64_t *rows)
         *records += 1;
     }
     if (rc == SQLITE_OK)
-        rc = ledger_statement_run(&l->statements, LEDGER_COMMIT);
+        rc = ledger_transaction_commit(&l->statements);
     if (rc != SQLITE_OK && !sqlite3_get_autocommit(l->db))
         ledger_statement_run(&l->statements, LEDGER_ROLLBACK);
     return rc;

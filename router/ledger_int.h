@@ -30,16 +30,28 @@ enum ledger_statement {
     LEDGER_STATEMENTS
 };
 
+#define LEDGER_SUMS 16
+
 struct ledger_statements { /* of one connection */
     sqlite3_stmt *of[LEDGER_STATEMENTS];
+    /* What the transaction's requests cost so far, for table spend: a row of it is written once for
+     * many of them. Strings are the records'. */
+    struct ledger_sum {
+        int64_t day;
+        const char *tenant, *cap;
+        nanousd cost;
+    } sum[LEDGER_SUMS];
+    size_t sums;
 };
 
 /* An SQLite result code; what was prepared before a failure is finalized with the rest. */
 int ledger_statements_prepare(struct ledger_statements *s, sqlite3 *db);
 void ledger_statements_finalize(struct ledger_statements *s);
-/* SQLITE_OK or the reason. */
+/* SQLITE_OK or the reason, as all of these. */
 int ledger_statement_run(struct ledger_statements *s, enum ledger_statement which);
-/* Within a transaction. *rows grows by the rows written. */
+int ledger_transaction_begin(struct ledger_statements *s);
+int ledger_transaction_commit(struct ledger_statements *s);
+/* Within a transaction; the record lives until its end. *rows grows by the rows written. */
 int ledger_record_insert(const struct ledger_record *rec, struct ledger_statements *s,
                          int64_t *rows);
 

@@ -146,17 +146,62 @@ static int insert_request(struct ledger_statements *s, const struct ledger_reque
 
 #define DAY_US INT64_C(86400000000)
 
-static int insert_spend(struct ledger_statements *s, const struct ledger_request *r)
+static int insert_sums(struct ledger_statements *s)
 {
-    struct binder b = {.stmt = s->of[LEDGER_INSERT_SPEND]};
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; i < s->sums && rc == SQLITE_OK; i++) {
+        struct binder b = {.stmt = s->of[LEDGER_INSERT_SPEND]};
+        bind_int(&b, s->sum[i].day);
+        bind_text(&b, s->sum[i].tenant);
+        bind_text(&b, s->sum[i].cap);
+        bind_int(&b, s->sum[i].cost);
+        rc = ledger_statement_run(s, LEDGER_INSERT_SPEND);
+    }
+    s->sums = 0;
+    return rc;
+}
+
+static struct ledger_sum *find_sum(struct ledger_statements *s, const struct ledger_sum *like)
+{
+    for (size_t i = 0; i < s->sums; i++) {
+        struct ledger_sum *sum = &s->sum[i];
+        if (sum->day == like->day && strcmp(sum->tenant, like->tenant) == 0 &&
+            strcmp(sum->cap, like->cap) == 0)
+            return sum;
+    }
+    return NULL;
+}
+
+static int add_cost(struct ledger_statements *s, const struct ledger_request *r)
+{
+    struct ledger_sum one = {r->received_wall_us / DAY_US, r->tenant, r->cap, r->cost};
+    struct ledger_sum *same = find_sum(s, &one);
+    int rc = SQLITE_OK;
 
     if (r->cost <= 0)
-        return SQLITE_OK;
-    bind_int(&b, r->received_wall_us / DAY_US);
-    bind_text(&b, r->tenant);
-    bind_text(&b, r->cap);
-    bind_int(&b, r->cost);
-    return ledger_statement_run(s, LEDGER_INSERT_SPEND);
+        return rc;
+    if (same) {
+        same->cost = money_add(same->cost, r->cost);
+        return rc;
+    }
+    if (s->sums == LEDGER_SUMS)
+        rc = insert_sums(s);
+    s->sum[s->sums++] = one;
+    return rc;
+}
+
+int ledger_transaction_begin(struct ledger_statements *s)
+{
+    s->sums = 0; /* of one that was rolled back */
+    return ledger_statement_run(s, LEDGER_BEGIN);
+}
+
+int ledger_transaction_commit(struct ledger_statements *s)
+{
+    int rc = insert_sums(s);
+
+    return rc == SQLITE_OK ? ledger_statement_run(s, LEDGER_COMMIT) : rc;
 }
 
 static int insert_attempt(struct ledger_statements *s, int64_t request,
@@ -244,7 +289,7 @@ int ledger_record_insert(const struct ledger_record *rec, struct ledger_statemen
     for (size_t i = 0; i < rec->decision_count && rc == SQLITE_OK; i++)
         rc = insert_decision(s, request, &rec->decisions[i]);
     if (rc == SQLITE_OK)
-        rc = insert_spend(s, &rec->request);
+        rc = add_cost(s, &rec->request);
     *rows += 1 + (int64_t)(rec->attempt_count + rec->decision_count);
     return rc;
 }
