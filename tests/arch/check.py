@@ -28,7 +28,7 @@ ARROWS = {
 SEAMS = {
     r"curl/": {"backends/upstream_curl.c", "backends/download.c"},
     r"yaml\.h": {"policies/"},
-    r"sqlite3\.h": {"router/ledger.c", "router/ledger_", "router/learn_store_sqlite.c", "cache/store_sqlite.c"},
+    r"sqlite3\.h": {"router/ledger.c", "router/ledger_", "router/learn_store_sqlite.c", "cache/store_sqlite"},
     r"hiredis/": {"cache/redis_link.c"},
     r"faiss/": {"cache/vindex"},
     r"openssl/ssl\.h": {"backends/upstream_tls"},
