@@ -13,7 +13,8 @@ static const char style[] =
     "62rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
     "th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:left}"
-    ".n{text-align:right}.w{color:var(--warn);font-weight:600}"
+    "table{display:block;max-width:100%;overflow-x:auto}" /* on a narrow screen tables scroll */
+    ".n{text-align:right;white-space:nowrap}.w{color:var(--warn);font-weight:600}"
     "th{background:var(--soft)}svg{max-width:100%;height:auto;color:var(--ink)}"
     "@media print{:root{--ink:#000;--paper:#fff;--line:#999;--soft:#eee;--warn:#000}"
     "body{margin:0;max-width:none}table,svg{break-inside:avoid}}";

@@ -7,7 +7,8 @@
 #include "gateway/report/chart.h"
 #include "router/report/evalue.h"
 
-#define MAX_ROWS 20 /* of a table of spend */
+#define MAX_ROWS 20     /* of a table of spend */
+#define THOUSAND 1000.0 /* successes: one costs too little to be read */
 
 static double usd(nanousd v)
 {
@@ -26,17 +27,32 @@ static const char *name_of(const struct figures *f, int name)
     return *s ? s : "(none)";
 }
 
-/* "0.86 (0.81 to 0.89)"; "-" where nothing is known, "?" for an end that is not. */
+struct number {
+    char s[32];
+};
+
+/* Four digits that count, written out: 0.00004792 rather than 4.792e-05. "-" where nothing is
+ * known, "?" for an end that is not. */
+static struct number number_of(double v)
+{
+    struct number out = {"-"};
+
+    if (isinf(v)) {
+        snprintf(out.s, sizeof out.s, "?");
+    } else if (!isnan(v)) {
+        double digits = fabs(v) > 0 ? 3 - floor(log10(fabs(v))) : 0;
+        snprintf(out.s, sizeof out.s, "%.*f", (int)fmin(fmax(digits, 0), 12), v);
+    }
+    return out;
+}
+
+/* "0.8600 (0.8100 to 0.8900)". */
 static const char *interval_text(struct interval i, double scale, char *out, size_t bytes)
 {
-    char low[32], high[32];
-
     if (isnan(i.value))
         return "-";
-    snprintf(low, sizeof low, "%.4g", scale * i.low);
-    snprintf(high, sizeof high, "%.4g", scale * i.high);
-    snprintf(out, bytes, "%.4g (%s to %s)", scale * i.value, isinf(i.low) ? "?" : low,
-             isinf(i.high) ? "?" : high);
+    snprintf(out, bytes, "%s (%s to %s)", number_of(scale * i.value).s, number_of(scale * i.low).s,
+             number_of(scale * i.high).s);
     return out;
 }
 
@@ -46,13 +62,13 @@ static void write_bars(struct doc *d, const struct figures *f, enum traffic_by b
                        const char *title)
 {
     struct chart_bar bar[8];
-    char label[8][32];
+    char label[8][40];
     struct buf svg;
     int n = 0;
 
     for (; n < f->t->groups[by] && n < 8; n++) {
         const struct traffic_group *g = &f->t->group[by][n];
-        snprintf(label[n], sizeof label[n], "$%.4g", usd(g->cost));
+        snprintf(label[n], sizeof label[n], "$%s", number_of(usd(g->cost)).s);
         bar[n] = (struct chart_bar){name_of(f, g->name), usd(g->cost), label[n]};
     }
     buf_init(&svg, DOC_BYTES);
@@ -137,11 +153,8 @@ static void write_class(struct doc *d, const struct figures *f, const struct fig
     doc_cell(d, "%lld", (long long)c->requests);
     doc_cell(d, "%lld (%.1f %%)", (long long)c->resolved, percent(c->resolved, c->requests));
     doc_cell(d, "%s", interval_text(c->success, 100, text, sizeof text));
-    doc_cell(d, "%s", interval_text(c->usd_per_success, 1, text, sizeof text));
-    if (isnan(c->effective_usd))
-        doc_cell(d, "-");
-    else
-        doc_cell(d, "%.4g", c->effective_usd);
+    doc_cell(d, "%s", interval_text(c->usd_per_success, THOUSAND, text, sizeof text));
+    doc_cell(d, "%s", number_of(THOUSAND * c->effective_usd).s);
     doc_cell(d, "%.6f", usd(c->cost));
 }
 
@@ -155,7 +168,7 @@ static void write_success(struct doc *d, const struct figures *f)
                     "validator, no audit. POST /v1/feedback tells weir.");
         return;
     }
-    doc_table(d, "class|>requests|>resolved|>success %|>USD per success|>effective USD|>USD");
+    doc_table(d, "class|>requests|>resolved|>success %|>USD per 1,000 successes|>effective|>USD");
     write_class(d, f, all);
     for (int i = 0; i < f->classes; i++)
         write_class(d, f, &f->class[i]);
@@ -164,11 +177,12 @@ static void write_success(struct doc *d, const struct figures *f)
              "Of resolved requests: those of which something is known. The others are missing, "
              "not failures. Cost counts all attempts of a request. Intervals (95 %%) hold at every "
              "look.%s",
-             f->failure_price ? ""
-                              : " Effective USD adds the price of failures (--failure-price).");
+             f->failure_price ? "" : " Effective adds the price of failures (--failure-price).");
     if (all->successes > 0)
-        doc_text(d, "With audits, judges and exploration: %.4g USD per success.",
-                 usd(f->t->requests_cost) / (all->success.value * (double)all->requests));
+        doc_text(d, "With audits, judges and exploration: %s USD per 1,000 successes.",
+                 number_of(THOUSAND * usd(f->t->requests_cost) /
+                           (all->success.value * (double)all->requests))
+                     .s);
 }
 
 /* ---- tiers and cache ---- */
@@ -243,7 +257,7 @@ static void write_margins(struct doc *d, const struct figures *f, const struct e
         double price = (hull[i].cost - hull[i - 1].cost) / (hull[i].success - hull[i - 1].success);
         doc_cell(d, "%s", model_at(f, hull[i - 1]));
         doc_cell(d, "%s", model_at(f, hull[i]));
-        doc_cell(d, "%.4g", price / 1e9);
+        doc_cell(d, "%s", number_of(price / 1e9).s);
         doc_cell(d, "%s",
                  f->failure_price == 0               ? "?"
                  : price <= (double)f->failure_price ? "yes"
@@ -270,7 +284,7 @@ static void write_frontier(struct doc *d, const struct figures *f)
     for (int j = 0; j <= f->singles; j++) {
         bool weir = j == f->singles;
         doc_cell(d, "%s", weir ? "weir" : name_of(f, f->single[j].model));
-        doc_cell(d, "%.4g", (weir ? f->weir.cost : f->single[j].cost_nanousd) / 1e6);
+        doc_cell(d, "%s", number_of((weir ? f->weir.cost : f->single[j].cost_nanousd) / 1e6).s);
         doc_cell(d, "%.1f", 100 * (weir ? f->weir.success : f->single[j].success));
         if (j < f->singles)
             hull[j] = (struct evaluate_point){f->single[j].cost_nanousd, f->single[j].success};
