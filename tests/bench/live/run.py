@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,7 @@ import world  # noqa: E402
 from weirproc import Fleet, Redis, Weir, http, wait_until  # noqa: E402
 
 WINDOW = 1000
+AGENTS = 8
 
 POLICY = """version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state}"}}
@@ -71,41 +73,44 @@ def floor_as_told(args):
 
 
 class FeedbackAgent(threading.Thread):
-    """Says of answers, some requests late, whether they were right; not of all, not always truly, and some twice."""
+    """Says of answers, some requests late, whether they were right; not of all, not always truly, and some twice. Several words are
+    under way at once, so that they come out of order, too."""
 
     def __init__(self, args, replicas):
         super().__init__(daemon=True)
         self.args, self.replicas = args, replicas
-        self.waiting, self.told, self.refused, self.turned, self.twice = queue.Queue(), 0, 0, 0, 0
+        self.waiting, self.lock = queue.Queue(), threading.Lock()
+        self.said = Counter()  # told, turned, twice, refused
+        self.last_refusal = None
 
     def run(self):
         late = []
-        while True:
-            item = self.waiting.get()
-            if item is None:
-                break
-            late.append(item)
-            if len(late) > self.args.delay:
-                self.tell(*late.pop(0))
-        for item in late:
-            self.tell(*item)
+        with ThreadPoolExecutor(AGENTS) as pool:
+            while (item := self.waiting.get()) is not None:
+                late.append(item)
+                if len(late) > self.args.delay:
+                    pool.submit(self.tell, *late.pop(0))
+            for item in late:
+                pool.submit(self.tell, *item)
 
     def tell(self, i, request_id, right):
         """What becomes of the label hangs on the request's place in the stream: the same for any number of replicas."""
         rng = random.Random(f"{self.args.seed} {i}")
         if rng.random() >= self.args.feedback:
             return
-        if rng.random() < self.args.noise:
-            right, self.turned = not right, self.turned + 1
-        times = 2 if rng.random() < self.args.duplicates else 1
-        self.twice += times - 1
-        for _ in range(times):
+        turned, twice = rng.random() < self.args.noise, rng.random() < self.args.duplicates
+        for _ in range(2 if twice else 1):
             weir = rng.choice(self.replicas)
-            status, _, body = http("POST", weir.base + "/v1/feedback", {"request_id": request_id, "success": bool(right)})
-            self.told += status == 200
-            if status != 200:
-                self.refused += 1
-                self.last_refusal = (status, body[:300])
+            try:
+                status, _, body = http("POST", weir.base + "/v1/feedback", {"request_id": request_id, "success": bool(right) != turned}, timeout_s=60)
+            except OSError as error:
+                status, body = 0, str(error).encode()
+            with self.lock:
+                self.said["told" if status == 200 else "refused"] += 1
+                if status != 200:
+                    self.last_refusal = (status, body[:300])
+        with self.lock:
+            self.said.update({"turned": turned, "twice": twice})
 
 
 def stream(args, questions):
@@ -184,8 +189,9 @@ def ledger_cost(replicas):
 
 
 def report(out):
-    print(f"chain {out['chain']}, floor {out['floor']}, {out['replicas']} replica(s), feedback on {out['feedback']:.0%}, "
-          f"{out['told']} labels taken, {out['refused']} refused, {out['seconds']:.0f} s")
+    said = Counter(out["said"])
+    print(f"chain {out['chain']}, floor {out['floor']}, {out['replicas']} replica(s), feedback on {out['feedback']:.0%}: "
+          f"{said['told']} words taken ({said['turned']} untrue, {said['twice']} said twice), {said['refused']} refused; {out['seconds']:.0f} s")
     print(f"{'':14}{'success':>9}{'of best':>9}{'cost nUSD':>12}{'of best':>9}{'of mix':>9}{'of class':>9}{'CPS nUSD':>12}{'attempts':>10}")
     for name in ("all", "second half"):
         f = out[name]
@@ -235,8 +241,8 @@ def run(args, folder):
         changed.stop()
     booked = ledger_cost(replicas)
     windows = [played[i:i + WINDOW] for i in range(WINDOW, len(played) - WINDOW + 1, WINDOW)]
-    out = {"chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback, "told": agent.told,
-           "refused": agent.refused, "seconds": time.monotonic() - began, "all": compare(played, args.chain),
+    out = {"chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback,
+           "said": dict(agent.said), "seconds": time.monotonic() - began, "all": compare(played, args.chain),
            "second half": compare(played[half:], args.chain), "windows": len(windows),
            "windows_under_floor": sum(figures(w)["success"] < args.floor for w in windows),
            "window": [(f["success"], f["share_of_best_single_cost"]) for f in
@@ -246,7 +252,7 @@ def run(args, folder):
         for q, model, cost, attempts, request_id in played:
             f.write(json.dumps({"request_id": request_id, "source": q.source, "model": model, "cost_nanousd": cost,
                                 "attempts": attempts, "right": q.right}) + "\n")
-    if agent.refused:
+    if agent.last_refusal:
         print("feedback refused, last:", agent.last_refusal, file=sys.stderr)
     for p in [fleet, *([redis] if redis else [])]:
         p.stop()
