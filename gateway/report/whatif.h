@@ -18,7 +18,7 @@
  * `hold`) is refused by name, and its requests are left out of everything. Audits are judged whole:
  * of streams that are judged by their beginning only the weights know. Models that failed in the
  * log fail again, and what follows them, fall-backs after the cascade too, is played where the log
- * has their answer. Not played: deadlines. Single-threaded. */
+ * has their answer. Not played: deadlines, tenants' budgets. Single-threaded. */
 #ifndef GATEWAY_REPORT_WHATIF_H
 #define GATEWAY_REPORT_WHATIF_H
 

@@ -113,6 +113,23 @@ static unsigned present(const struct means *m, const struct whatif_case *c)
     return bits ? bits : (1u << c->arms) - 1;
 }
 
+/* What was paid after the cascade had failed, to its fall-backs: as the log has it. */
+static double paid_after(const struct whatif_play *w, const struct whatif_case *c)
+{
+    double sum = 0;
+
+    for (int i = 0; i < c->q->answer_count; i++) {
+        int model = c->q->answer[i].model;
+        bool other = false;
+        for (int s = 0; s < c->q->step_count; s++)
+            other |= c->q->step[s].chosen == model;
+        for (int k = 0; k < i; k++)
+            other |= c->q->answer[k].model == model;
+        sum += other ? 0 : whatif_paid(w, c, model);
+    }
+    return sum;
+}
+
 static void note_step(struct path *p, const struct plan *plan, const struct whatif_play *w,
                       const struct whatif_case *c, const struct traffic_step *s, int stage,
                       double best)
@@ -125,6 +142,8 @@ static void note_step(struct path *p, const struct plan *plan, const struct what
     p->step[i].level = best < 0 ? 0 : (int)fmin(LEVELS - 1, best * LEVELS);
     p->step[i].logged = logged_propensity(s, s->chosen);
     p->step[i].cost = s->chosen >= 0 ? whatif_paid(w, c, s->chosen) : 0;
+    if (s == &c->q->step[c->q->step_count - 1])
+        p->step[i].cost += paid_after(w, c);
     p->step[i].target_stop = choice->stop_propensity / (double)BELIEFS_UNIT;
     p->step[i].unsupported = logged_propensity(s, -1) > 0 ? 0 : p->step[i].target_stop;
     for (int j = 0; j < c->arms; j++) {
@@ -217,7 +236,7 @@ static void add_returns(struct means *m, const struct path *p, const struct traf
 
 static double total_of(const struct whatif_play *w, const struct whatif_case *c)
 {
-    double sum = 0;
+    double sum = paid_after(w, c);
 
     for (int i = 0; i < c->q->step_count; i++)
         if (c->q->step[i].chosen >= 0)

@@ -241,6 +241,8 @@ def test_audits_are_requests_of_their_own(world):
     assert rows(world.folder, """SELECT count(*) FROM requests a WHERE purpose = 'audit' AND NOT EXISTS
         (SELECT 1 FROM requests s WHERE s.request_id = a.request_id AND s.cache = 'semantic')""") == [(0,)]
     assert rows(world.folder, "SELECT count(*) FROM attempts WHERE role = 'audit'") == [(len(audits),)]
+    assert rows(world.folder, "SELECT DISTINCT cap FROM requests WHERE purpose = 'audit'") == [("cache/audits",)]
+    assert rows(world.folder, "SELECT sum(cost_nanousd) FROM spend WHERE cap = 'cache/audits'") == [(sum(a[2] for a in audits),)]
     assert world.gateway.metric('weir_background_requests_total{purpose="audit",outcome="ok"}') == len(audits)
     checks, usd = rows(world.folder, "SELECT checks, checks_usd FROM cache_by_day WHERE tenant = 'ann'")[0]
     assert checks == len(audits) and abs(usd - len(audits) * 18e-6) < 1e-9
@@ -479,6 +481,7 @@ def test_a_model_judges_what_texts_do_not_settle(shared):
     judges = rows(shared.folder, """SELECT r.tenant, a.model, a.role, a.cost_nanousd FROM attempt_rows a JOIN requests r ON r.id = a.request
         WHERE r.purpose = 'judge'""")
     assert judges and {j for j in judges if j[2] == "judge"} == {("bob", "judge", "judge", 10 * 100 + 2 * 400)}
+    assert rows(shared.folder, "SELECT DISTINCT cap FROM requests WHERE purpose = 'judge' AND api <> ''") == [("cache/judge",)]
     encoded = [j for j in judges if j[2] == "embed"]  # the texts' vectors, which did not settle it
     assert encoded and {j[0] for j in encoded} == {"bob"} and all(j[3] > 0 for j in encoded)
     assert rows(shared.folder, "SELECT count(*) FROM requests WHERE purpose = 'serve' AND requested_model = 'judge'") == [(0,)]

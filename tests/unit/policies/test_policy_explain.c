@@ -10,7 +10,7 @@ static const char text[] =
     "  small: {backend: local, context: 200, max_output: 100, price: {input: 1, output: 2}}\n"
     "  gpu: {backend: local, price: {gpu_second: 0.001}}\n"
     "  embedder: {backend: local, capabilities: [embeddings], price: {input: 0.5}}\n"
-    "tenants: {a: {keys: [{env: A}]}}\n"
+    "tenants: {a: {keys: [{env: A}], budget: {max_usd_per_day: 2, max_usd_per_month: 30.5}}}\n"
     "aliases: {fast: auto}\n"
     "routes:\n"
     "  - {name: embed, match: {model: auto, api: embeddings}, cascade: [embedder]}\n"
@@ -124,6 +124,31 @@ static void test_servers(void **state)
     policy_explain(p, &q, 0, &e);
     assert_null(e.steps[0].note);
     assert_string_equal(e.steps[2].note, "is not written to answer completions requests");
+    policy_explanation_clear(&e);
+    policy_unref(p);
+}
+
+static void test_budget(void **state)
+{
+    (void)state;
+    struct policy *p = fixture_load(text);
+    struct policy_query q = {.model = SLICE("auto"), .tenant = &p->tenants[0]};
+    struct policy_explanation e;
+    struct buf out;
+    buf_init(&out, 65536);
+    policy_explain(p, &q, 0, &e);
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+    fixture_has(&out,
+                "budget of tenant 'a': $2.00 a day and $30.50 a month (UTC); once that is spent "
+                "requests get 429 (insufficient_quota)\n");
+    buf_reset(&out);
+    assert_int_equal(policy_explanation_write_json(&e, &out), ERR_OK);
+    json_t *o = json_loadb(buf_slice(&out).p, buf_len(&out), 0, NULL);
+    const json_t *budget = json_object_get(o, "budget");
+    assert_string_equal(json_string_value(json_object_get(budget, "max_usd_per_month")), "30.50");
+    assert_string_equal(json_string_value(json_object_get(budget, "at_limit")), "refuse");
+    json_decref(o);
+    buf_clear(&out);
     policy_explanation_clear(&e);
     policy_unref(p);
 }
@@ -253,7 +278,8 @@ static void test_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_taken), cmocka_unit_test(test_servers), cmocka_unit_test(test_class),
+        cmocka_unit_test(test_taken),     cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_budget),    cmocka_unit_test(test_class),
         cmocka_unit_test(test_decisions), cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@ static const char policy_text[] =
 /* How the log's requests were, beside their answers; zeroed before each test. */
 static struct {
     bool stream, small_fails, other_fails;
+    double down; /* share of requests for which the whole cascade fails, and `other` answers */
     int32_t judged_tokens;
     uint64_t validators;
     bool refute_poor; /* by validators: else they have nothing to say */
@@ -207,6 +208,39 @@ static void post_failures(struct ledger *l, const char *id, int64_t at_us)
     ledger_post(l, ledger_record_new(&r, &b, 1, NULL, 0));
 }
 
+/* A request whose cascade is down, whichever way it is gone through. */
+static void post_down(struct ledger *l, const char *id, int64_t at_us)
+{
+    bool small = happens(0.8);
+    const char *first = small ? "small" : "big", *second = small ? "big" : "small";
+    struct answer other = ask(false);
+    struct ledger_attempt a[] = {failure(first, 1), failure(second, 2),
+                                 attempt(&other, 3, "serve", true)};
+    char after[64];
+    struct ledger_decision d[] = {
+        decision(
+            1, first, small ? 0.8 : 0.2,
+            "[{\"model\":\"small\",\"propensity\":0.8},{\"model\":\"big\",\"propensity\":0.2}]"),
+        decision(2, second, 1, after)};
+    struct ledger_request r = request(id, at_us, "serve", "other", a[2].cost);
+
+    snprintf(after, sizeof after, "[{\"model\":\"%s\",\"propensity\":1.0}]", second);
+    a[2].model = "other";
+    ledger_post(l, ledger_record_new(&r, a, 3, d, 2));
+    ledger_post(l,
+                ledger_outcome_new(&(struct ledger_outcome){.request_id = id,
+                                                            .tenant = "",
+                                                            .route = "ladder",
+                                                            .class_name = "",
+                                                            .model = "other",
+                                                            .source = "judge",
+                                                            .value_milli = other.right ? 1000 : 0,
+                                                            .weight_milli = 800,
+                                                            .said_wall_us = 7,
+                                                            .booked_wall_us = 8,
+                                                            .note = ""}));
+}
+
 /* Always the big one; audited: the small one is asked beside it. */
 static void post_fixed(struct ledger *l, const char *id, int64_t at_us, enum log_kind kind)
 {
@@ -239,7 +273,9 @@ static void write_log(enum log_kind kind, int n)
         char id[32];
         int64_t at_us = INT64_C(1000000) * (1000 + 20 * (int64_t)i);
         snprintf(id, sizeof id, "req_%d", i);
-        if (kind == RANDOM || kind == LYING)
+        if (world.down > 0 && happens(world.down))
+            post_down(l, id, at_us);
+        else if (kind == RANDOM || kind == LYING)
             post_random(l, id, at_us, kind);
         else if (world.small_fails)
             post_failures(l, id, at_us);
@@ -518,6 +554,19 @@ static void fall_backs_are_played(void **state)
     the_big_one_alone(&w);
 }
 
+static void fall_backs_are_paid_for_along_the_log(void **state)
+{
+    double cost = SMALL_COST + (1 - FINE) * BIG_COST;
+    struct whatif w;
+
+    (void)state;
+    world.down = 0.3;
+    world.tail = ", fallback: [other]";
+    replay(RANDOM, 4000, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_WEIGHTS);
+    covers(w.weights.cost, 0.7 * cost + 0.3 * BIG_COST, 0.25);
+}
+
 static void a_model_that_was_not_asked_is_not_guessed(void **state)
 {
     struct whatif w;
@@ -574,6 +623,7 @@ int main(void)
         IN_A_DIR(streams_that_are_not_held_stay_with_the_first_model),
         IN_A_DIR(models_that_failed_fail_again),
         IN_A_DIR(fall_backs_are_played),
+        IN_A_DIR(fall_backs_are_paid_for_along_the_log),
         IN_A_DIR(a_model_that_was_not_asked_is_not_guessed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
