@@ -295,6 +295,63 @@ static void what_is_tried_is_served(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* The first and then the second arm answer with these scores, and no third may be asked: which is
+ * served? */
+static int served_of_two(const struct world *w, const int arm[2], const double score[2],
+                         enum plan_verdict second)
+{
+    struct plan_question q = question(w);
+    struct plan_step s;
+    struct plan p;
+
+    q.allowed = 1u << arm[0];
+    assert_int_equal(plan_begin(&p, &q).arm, arm[0]);
+    plan_answer(&p, score[0], PLAN_UNCHECKED, 1);
+    p.q.allowed |= 1u << arm[1];
+    s = plan_next(&p, ~0u);
+    assert_int_equal(s.verb, PLAN_ASK);
+    assert_int_equal(s.arm, arm[1]);
+    plan_answer(&p, score[1], second, 1);
+    s = plan_next(&p, 0);
+    assert_int_equal(s.verb, PLAN_SERVE);
+    return s.arm;
+}
+
+/* Three arms whose answers, first or later, rise by six points in a hundred from bin to bin. */
+static void alike(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    for (int j = 0; j < ARMS; j++)
+        for (int bin = 0; bin < TALLY_BINS; bin++) {
+            double success = 0.3 + 0.06 * bin;
+            answers(&w->slow[j], bin, 1000, success, 1000 * (1 + j));
+            for (int good = 0; good < 2; good++)
+                w->slow[j].x[tally_label(TALLY_EXPLICIT, good, true, bin)] +=
+                    1e6 * (good ? success : 1 - success);
+        }
+}
+
+static void of_two_close_answers_the_dearer_arms_is_served(void **state)
+{
+    struct beliefs_objective o = worth(1e9);
+    const int up[2] = {0, 2}, down[2] = {2, 0};
+    const double close[2] = {0.85, 0.8}, far[2] = {0.92, 0.05}; /* bins 7 and 6, 8 and 0 */
+    struct world w;
+    double lower;
+
+    (void)state;
+    alike(&w);
+    build(&w, &o, 1);
+    lower = w.context->arm[0].tempered[0][7] - w.context->arm[2].tempered[1][6];
+    assert_true(lower > 0.001 && lower < 0.05);
+    assert_true(w.context->arm[0].tempered[0][8] - w.context->arm[2].tempered[1][0] > 0.08);
+    assert_int_equal(served_of_two(&w, up, close, PLAN_UNCHECKED), 2);
+    assert_int_equal(served_of_two(&w, down, close, PLAN_UNCHECKED), 2);
+    assert_int_equal(served_of_two(&w, up, far, PLAN_UNCHECKED), 0);
+    assert_int_equal(served_of_two(&w, up, close, PLAN_REFUTED), 0);
+    beliefs_unref(w.beliefs);
+}
+
 static void order_and_thresholds_keep_the_written_order(void **state)
 {
     const double accept[ARMS] = {0.8, 0.8, 0};
@@ -500,6 +557,7 @@ int main(void)
         cmocka_unit_test(a_lower_threshold_takes_a_worse_answer),
         cmocka_unit_test(the_same_seed_decides_the_same),
         cmocka_unit_test(what_is_tried_is_served),
+        cmocka_unit_test(of_two_close_answers_the_dearer_arms_is_served),
         cmocka_unit_test(order_and_thresholds_keep_the_written_order),
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
         cmocka_unit_test(a_shift_moves_draws_in_log_odds),
