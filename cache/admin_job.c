@@ -22,11 +22,13 @@
 #include "cache/cache_int.h"
 #include "cache/suspect.h"
 
-#define PAGES     16   /* of the store for one job; then the cursor goes back to the asker */
-#define REMOVALS  16   /* at a time */
-#define PUTS      16   /* one after the other, before a pause */
-#define PAUSE_US  1000 /* between two pieces of work */
-#define GATHER_MS 100  /* after the first look-up that a watcher waited for: more come with it */
+#define PAGES    16 /* of the store for one job; then the cursor goes back to the asker */
+#define REMOVALS 16 /* at a time */
+#define PUTS     16 /* one after the other, before a pause */
+/* Between two pieces of work. Most of a step is such pauses, of which each may last 4 ms by the
+ * kernel's clock: look-ups beside a walk take no longer for it. */
+#define PAUSE_US  1000
+#define GATHER_MS 100 /* after the first look-up that a watcher waited for: more come with it */
 
 struct admin_run {
     struct list link; /* of cache->admin_runs */

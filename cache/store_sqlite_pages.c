@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "cache/store_sqlite_int.h"
 
-#define PAGE_ROWS 200
+#define PAGE_ROWS 64 /* look-ups wait for one page at most: below a millisecond */
 
 struct page {
     struct cache_fields fields[PAGE_ROWS];

@@ -154,6 +154,61 @@ static void ask_each(struct cache_harness *h, const char *what, size_t first, si
     free(took);
 }
 
+static void print_times(const char *what, int64_t *took, size_t count)
+{
+    qsort(took, count, sizeof *took, by_size);
+    printf("  %-42s %6zu; p50 %6lld us, p99 %6lld us, most %6lld us\n", what, count,
+           (long long)took[count / 2], (long long)took[count * 99 / 100],
+           (long long)took[count - 1]);
+}
+
+static struct admin_job *count_from(const char *cursor)
+{
+    struct admin_job *j = admin_job_new(ADMIN_PAGE);
+
+    j->count_only = true;
+    j->limit = SIZE_MAX;
+    j->cursor = arena_dup(&j->arena, slice_str(cursor));
+    return j;
+}
+
+/* Somebody counts all that is stored, step by step, as `weir cache rm --dry-run` does: how long
+ * does a step take, and a look-up beside it? */
+static void ask_beside_a_walk(struct cache_harness *h, size_t first, size_t count)
+{
+    int64_t *steps = mem_zalloc(count, sizeof *steps), *took = mem_zalloc(count, sizeof *took);
+    int64_t begun_us = clock_mono_us();
+    size_t step_count = 0, i = 0;
+    uint64_t looked_at = 0;
+    bool walking = true;
+
+    cache_harness_give(h, count_from("0"));
+    for (; walking && i < count; i++) {
+        struct cache_fields f = sample_fields("acme", (int)(first + i % 1000));
+        int64_t begin_us = clock_mono_us();
+        cache_entry_unref(cache_harness_look_up(h, &f, &rules));
+        took[i] = clock_mono_us() - begin_us;
+        struct admin_job *j = h->job;
+        if (!j)
+            continue;
+        steps[step_count++] = clock_mono_us() - begun_us;
+        looked_at += j->looked_at;
+        walking = strcmp(j->next, "0") != 0;
+        begun_us = clock_mono_us();
+        struct admin_job *further = count_from(j->next);
+        admin_job_free(j);
+        if (walking)
+            cache_harness_give(h, further);
+        else
+            admin_job_free(further);
+    }
+    printf("while all entries are counted: %llu looked at\n", (unsigned long long)looked_at);
+    print_times("steps", steps, step_count ? step_count : 1);
+    print_times("exact hits beside them", took, i);
+    free(steps);
+    free(took);
+}
+
 static void bench_hot(void)
 {
     struct cache_hot *hot = cache_hot_new((size_t)64 << 20);
@@ -205,6 +260,7 @@ static void bench_store(const char *name, const char *path, const char *url, siz
     printf("  %llu indexed in %.2f s\n", (unsigned long long)f.indexed,
            (double)(clock_mono_us() - w.begin_us) / 1e6);
     ask_each(&h, "exact hit, in the store", 0, asked < 2000 ? asked : 2000);
+    ask_beside_a_walk(&h, 0, 1000000);
     cache_harness_clear(&h);
 }
 
