@@ -316,14 +316,10 @@ static void begin_read(struct learner *l)
 /* A read that began after everything was written has seen it. */
 void learner_serve_flush(struct learner *l)
 {
-    uint64_t asked;
-
-    pthread_mutex_lock(&l->lock);
-    asked = l->flush_asked > l->flushed ? l->flush_asked : 0;
-    pthread_mutex_unlock(&l->lock);
-    if (!asked || l->reading || !list_empty(&l->labels) || !learner_nothing_waits(l))
+    if (l->flush_heard <= l->flushed || l->reading || !list_empty(&l->labels) ||
+        !learner_nothing_waits(l))
         return;
-    l->flush_reading = asked;
+    l->flush_reading = l->flush_heard;
     begin_read(l);
 }
 
@@ -388,7 +384,8 @@ static void *run(void *arg)
 
 struct order { /* from control */
     struct message msg;
-    struct policy *policy; /* owned reference */
+    struct policy *policy; /* owned reference; NULL */
+    uint64_t flush;        /* its number; 0: none is asked for */
 };
 
 static void discard_order(struct message *m)
@@ -400,12 +397,13 @@ static void discard_order(struct message *m)
 }
 
 static void post_order(struct learner *l, void (*deliver)(struct message *, void *),
-                       struct policy *p)
+                       struct policy *p, uint64_t flush)
 {
     struct order *o = mem_zalloc(1, sizeof *o);
 
     o->msg = (struct message){.deliver = deliver, .discard = discard_order};
     o->policy = p;
+    o->flush = flush;
     mailbox_post(&l->requests, &o->msg);
 }
 
@@ -420,7 +418,7 @@ static void deliver_policy(struct message *m, void *ctx)
 
 void learner_set_policy(struct learner *l, struct policy *p)
 {
-    post_order(l, deliver_policy, policy_ref(p));
+    post_order(l, deliver_policy, policy_ref(p), 0);
 }
 
 static void deliver_next(struct message *m, void *ctx)
@@ -439,12 +437,17 @@ bool learner_prepare(struct learner *l, struct policy *p, int64_t timeout_ms)
 {
     if (learner_await_next(l, p, 0))
         return true;
-    post_order(l, deliver_next, policy_ref(p));
+    post_order(l, deliver_next, policy_ref(p), 0);
     return learner_await_next(l, p, timeout_ms);
 }
 
+/* What was posted before it has been delivered. */
 static void deliver_flush(struct message *m, void *ctx)
 {
+    struct order *o = CONTAINER_OF(m, struct order, msg);
+    struct learner *l = ctx;
+
+    l->flush_heard = o->flush > l->flush_heard ? o->flush : l->flush_heard;
     discard_order(m);
     on_tick(-1, 0, ctx);
 }
@@ -458,7 +461,7 @@ bool learner_flush(struct learner *l, int64_t timeout_ms)
     pthread_mutex_lock(&l->lock);
     uint64_t number = ++l->flush_asked;
     pthread_mutex_unlock(&l->lock);
-    post_order(l, deliver_flush, NULL);
+    post_order(l, deliver_flush, NULL, number);
     pthread_mutex_lock(&l->lock);
     while (l->flushed < number && rc == 0)
         rc = pthread_cond_timedwait(&l->progress, &l->lock, &until);
@@ -593,7 +596,7 @@ void learner_close(struct learner *l)
 {
     if (!l)
         return;
-    post_order(l, deliver_close, NULL);
+    post_order(l, deliver_close, NULL, 0);
     pthread_join(l->thread, NULL);
     free_learner(l);
 }

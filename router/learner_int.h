@@ -53,6 +53,7 @@ struct learner {
     struct learned learned;
     bool reading, changed;
     int ticks;
+    uint64_t flush_heard;   /* the newest call of learner_flush that has come here */
     uint64_t flush_reading; /* the read under way serves that flush; 0: none */
 
     struct outcome_signals *signals; /* owned */
