@@ -107,8 +107,8 @@ def test_a_spent_budget_refuses_also_after_a_restart(budgeted, tmp_path):
         status, _, _ = post(gateway)
         assert status == 200
     booked(gateway, tmp_path, 2)
-    for gateway in (gateway, None):
-        if gateway is None:  # the second round: another process
+    for restarted in (False, True):
+        if restarted:
             gateway = budgeted("{max_usd_per_month: 0.0005}")
         status, head, body = post(gateway)
         error = json.loads(body)["error"]
