@@ -160,6 +160,10 @@ static void fill_rows(struct top *t)
 
 /* ---- drawing ---- */
 
+/* Of a screen of 80 columns, models' names get the rest. Above the models: four lines and their
+ * heads. */
+enum { NAME_WIDTH = 20, OTHER_COLUMNS = 60, HEAD_LINES = 5 };
+
 static const char *milliseconds(double s, char out[16])
 {
     if (isnan(s))
@@ -202,19 +206,21 @@ static void draw_head(const struct top *t, bool screen, int columns)
              gauge(t, "weir_requests_in_flight"), gauge(t, "weir_client_connections"),
              t->paused ? "  PAUSED" : "", t->trouble.s[0] ? "  " : "", t->trouble.s);
     put_line(screen, columns, line);
-    snprintf(line, sizeof line,
-             "%.1f requests/s  $%.6f/min  cache %.0f %%  first token %s/%s ms  whole %s/%s ms",
+    snprintf(line, sizeof line, "%.1f requests/s  $%.6f/min  cache %.0f %%  outcomes %.1f/s",
              rate(t, "weir_requests_total", NULL, SLICE("")),
              60 * rate(t, "weir_cost_usd_total", NULL, SLICE("")), cached_share(t),
+             rate(t, "weir_learn_outcomes_total", NULL, SLICE("")));
+    put_line(screen, columns, line);
+    snprintf(line, sizeof line, "p50 / p99 ms: first token %s / %s, whole answer %s / %s",
              milliseconds(quantile(t, "weir_time_to_first_token_seconds", 0.5), a),
              milliseconds(quantile(t, "weir_time_to_first_token_seconds", 0.99), b),
              milliseconds(quantile(t, "weir_request_duration_seconds", 0.5), c),
              milliseconds(quantile(t, "weir_request_duration_seconds", 0.99), d));
     put_line(screen, columns, line);
-    snprintf(line, sizeof line, "ledger queue %.0f  outcomes %.1f/s  learner: %.0f waiting, %s",
-             gauge(t, "weir_ledger_queue"), rate(t, "weir_learn_outcomes_total", NULL, SLICE("")),
-             gauge(t, "weir_learn_waiting"),
-             gauge(t, "weir_learn_store_up") > 0 ? "store up" : "no store");
+    snprintf(line, sizeof line,
+             "waiting: %.0f for the ledger, %.0f for the learner's store, which is %s",
+             gauge(t, "weir_ledger_queue"), gauge(t, "weir_learn_waiting"),
+             gauge(t, "weir_learn_store_up") > 0 ? "up" : "not there");
     put_line(screen, columns, line);
 }
 
@@ -255,11 +261,21 @@ static int draw_budgets(const struct top *t, bool screen, int columns, int room)
     return lines;
 }
 
+/* As wide as the longest name, where the other columns leave room for it. */
+static int name_width(const struct top *t, int columns)
+{
+    int longest = NAME_WIDTH, room = columns - OTHER_COLUMNS;
+
+    for (int i = 0; i < t->rows; i++)
+        longest = t->row[i].name.n > (size_t)longest ? (int)t->row[i].name.n : longest;
+    return longest < room ? longest : room > NAME_WIDTH ? room : NAME_WIDTH;
+}
+
 static void draw(const struct top *t, bool screen)
 {
     int rows = 24, columns = 256; /* of a screen: its own */
     double all = rate(t, "weir_attempts_total", NULL, SLICE(""));
-    char line[256], a[16], b[16];
+    char line[512], a[16], b[16];
 
     if (screen)
         terminal_size(&rows, &columns);
@@ -267,13 +283,14 @@ static void draw(const struct top *t, bool screen)
         fputs("\033[H", stdout);
     draw_head(t, screen, columns);
     rows -= draw_budgets(t, screen, columns, screen ? rows / 4 : INT_MAX);
-    snprintf(line, sizeof line, "%-20s %8s %6s %6s %11s %7s %7s %8s", "MODEL", "ASKED/S", "SHARE",
-             "ERR %", "USD/MIN", "P50 MS", "P99 MS", "EVER");
+    int width = name_width(t, columns);
+    snprintf(line, sizeof line, "%-*s %8s %7s %6s %11s %7s %7s %7s", width, "MODEL", "ASKED/S",
+             "SHARE %", "ERR %", "USD/MIN", "P50 MS", "P99 MS", "EVER");
     put_line(screen, columns, line);
-    for (int i = 0; i < t->rows && (!screen || i < rows - 6); i++) {
+    for (int i = 0; i < t->rows && (!screen || i < rows - HEAD_LINES - 1); i++) {
         const struct row *r = &t->row[i];
-        snprintf(line, sizeof line, "%-20.*s %8.1f %6.1f %6.1f %11.6f %7s %7s %8.0f",
-                 r->name.n > 20 ? 20 : (int)r->name.n, r->name.p, r->rate,
+        snprintf(line, sizeof line, "%-*.*s %8.1f %7.1f %6.1f %11.6f %7s %7s %7.0f", width,
+                 r->name.n > (size_t)width ? width : (int)r->name.n, r->name.p, r->rate,
                  all > 0 ? 100 * r->rate / all : 0, 100 * r->error_share, r->usd_per_min,
                  milliseconds(r->p50_s, a), milliseconds(r->p99_s, b), r->total);
         put_line(screen, columns, line);

@@ -48,7 +48,7 @@ class Screen:
         fcntl.ioctl(self.main, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def until(self, wanted, timeout_s=15):
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + timeout_s * weirproc.slowness()
         while not re.search(wanted, self.seen, re.S):
             left = end - time.monotonic()
             assert left > 0, (wanted, self.seen[-2000:])
@@ -87,6 +87,19 @@ def test_once(gateway, upstream, weir):
     text = weir("top", "--url", gateway.admin, "--once").stdout
     assert "MODEL" in text and re.search(r"^small +0\.0 +0\.0 +0\.0 +0\.000000 +- +- +2$", text, re.M)
     assert not re.search(r"\bnan\b|\x1b", text)
+
+
+def test_names_are_whole_where_there_is_room(start, upstream, weir, tmp_path):
+    gateway = start(policy(upstream.url, tmp_path, model="a-model-whose-name-is-rather-long"))
+    upstream.script.append(whole(REPLY))
+    gateway.chat()
+    gateway.until(lambda: "a-model-whose-name-is-rather-long " in weir("top", "--url", gateway.admin, "--once").stdout, "the model")
+    narrow = Screen(weir.program, gateway.admin)
+    assert "rather-long" not in narrow.until(r"\na-model-whose-name-i .*q quit")
+    narrow.resize(24, 120)
+    narrow.until(r"\na-model-whose-name-is-rather-long .*q quit")
+    narrow.press("q")
+    assert narrow.end()[0] == 0
 
 
 def test_what_is_refused(gateway, weir):
