@@ -180,6 +180,28 @@ def compare(rows, chain):
     return f
 
 
+def straw_men(rows, chain):
+    """[(name, success, cost in nano-dollars)] of those who would have had the same questions, knowing the record."""
+    questions = [r[0] for r in rows]
+    single = world.singles(questions, chain)
+    success = world.mean(r[0].right[r[1]] for r in rows)
+    best, cheapest = max(single, key=lambda m: (single[m][1], -single[m][0])), min(single, key=lambda m: single[m][0])
+    out = [(f"best single, {best}", single[best][1], single[best][0]), (f"cheapest, {cheapest}", single[cheapest][1], single[cheapest][0])]
+    for name, frontier in (("random mix", world.random_mix(questions, chain)), ("class routing", world.class_routing(questions, chain))):
+        cost = world.cost_at(frontier, success)
+        out.append((name + (", as good as weir" if cost else ", at its best"), success if cost else frontier[-1][1], cost or frontier[-1][0]))
+    return out
+
+
+def recovery(played, half, floor):
+    """Requests after the half until 1,000 in a row, the last of them so many after it, are at the floor again; None: never."""
+    right = [r[0].right[r[1]] for r in played]
+    for i in range(half + WINDOW, len(right) + 1):
+        if world.mean(right[i - WINDOW:i]) >= floor:
+            return i - half
+    return None
+
+
 def ledger_cost(replicas):
     total = 0
     for weir in replicas:
@@ -198,6 +220,13 @@ def report(out):
         share = {k: f"{f[k]:.2f}" if f[k] is not None else "-" for k in ("share_of_random_mix_cost", "share_of_class_routing_cost")}
         print(f"{name:14}{f['success']:9.3f}{f['quality']:9.3f}{f['cost_nanousd']:12.0f}{f['share_of_best_single_cost']:9.2f}"
               f"{share['share_of_random_mix_cost']:>9}{share['share_of_class_routing_cost']:>9}{f['cost_per_success_nanousd']:12.0f}{f['attempts']:10.2f}")
+    print("the second half, beside those who know the record:")
+    for name, success, cost in [("weir", out["second half"]["success"], out["second half"]["cost_nanousd"]), *out["straw_men"]]:
+        print(f"  {name:42}{success:.3f}  {cost:10.0f}")
+    print("worse than class routing (dearer at the same success):",
+          {None: "it never gets there"}.get(f["share_of_class_routing_cost"]) or ("no" if f["share_of_class_routing_cost"] <= 1 else "YES"))
+    if out["recovery"] != "":
+        print("requests until a window is at the floor again:", out["recovery"])
     for m, f in out["second half"]["singles"].items():
         print(f"  {m:28}{f['success']:.3f}  {f['cost_nanousd']:10.0f}   served {out['second half']['served'][m]:.1%}")
     print("windows of 1,000, success / share of the best single's cost: " +
@@ -243,7 +272,8 @@ def run(args, folder):
     windows = [played[i:i + WINDOW] for i in range(WINDOW, len(played) - WINDOW + 1, WINDOW)]
     out = {"chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback,
            "said": dict(agent.said), "seconds": time.monotonic() - began, "all": compare(played, args.chain),
-           "second half": compare(played[half:], args.chain), "windows": len(windows),
+           "second half": compare(played[half:], args.chain), "straw_men": straw_men(played[half:], args.chain),
+           "recovery": recovery(played, half, args.floor) if args.regress else "", "windows": len(windows),
            "windows_under_floor": sum(figures(w)["success"] < args.floor for w in windows),
            "window": [(f["success"], f["share_of_best_single_cost"]) for f in
                       (compare(played[i:i + WINDOW], args.chain) for i in range(0, len(played) - WINDOW + 1, WINDOW))],
