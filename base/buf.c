@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "base/decimal.h"
 
 #define FIRST_BYTES ((size_t)512)
 
@@ -102,12 +101,6 @@ enum err buf_append(struct buf *b, const void *p, size_t n)
 enum err buf_append_slice(struct buf *b, struct slice s)
 {
     return buf_append(b, s.p, s.n);
-}
-
-enum err buf_append_int(struct buf *b, int64_t v)
-{
-    char digits[DECIMAL_BYTES];
-    return buf_append(b, digits, decimal_put_signed(v, digits));
 }
 
 enum err buf_printf(struct buf *b, const char *fmt, ...)

@@ -4,7 +4,6 @@
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
-#include <stdint.h>
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -20,7 +19,6 @@ enum err buf_append(struct buf *b, const void *p, size_t n) MUST_CHECK;
 enum err buf_append_slice(struct buf *b, struct slice s) MUST_CHECK;
 enum err buf_printf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))) MUST_CHECK;
-enum err buf_append_int(struct buf *b, int64_t v) MUST_CHECK; /* decimal */
 /* At least n writable bytes at *room (for recv); commit with buf_commit. ERR_TOO_LARGE beyond
  * max_bytes. */
 enum err buf_reserve(struct buf *b, size_t n, char **room, size_t *room_bytes) MUST_CHECK;

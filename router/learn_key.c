@@ -1,6 +1,7 @@
 /* Owns nothing. Called by evidence.c and the stores of what is learned. */
 #include "router/learn_key.h"
 
+#include "base/decimal.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
 
@@ -86,9 +87,10 @@ enum err learn_word_append(struct buf *out, struct slice name)
 
 enum err learn_int_append(struct buf *out, int64_t v)
 {
-    enum err err = buf_len(out) ? buf_append(out, " ", 1) : ERR_OK;
+    char word[1 + DECIMAL_BYTES] = " ";
+    size_t n = 1 + decimal_put_signed(v, word + 1), skip = buf_len(out) == 0;
 
-    return err == ERR_OK ? buf_append_int(out, v) : err;
+    return buf_append(out, word + skip, n - skip);
 }
 
 bool learn_words_next(struct learn_words *w, struct slice *word)
