@@ -29,7 +29,7 @@ FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def logs(redis):
-    return [key for key in redis.cli("KEYS", "weir:*").split("\n") if redis.cli("TYPE", key) == "stream"]
+    return [key for key in redis.cli("KEYS", "weir:*:log").split("\n") if key]
 
 
 def truthful(exchange):
