@@ -352,7 +352,9 @@ static void test_server_goes(void **state)
     assert_true(p.received < BIG_BYTES);
     prepare(f, &p, "/method");
     run(f, &p);
-    assert_int_equal(p.result.err, ERR_UPSTREAM_CONNECT);
+    /* nginx's workers, who hold the listener, too, may outlive the master by a moment: then the
+     * connection is made, and its handshake is not. */
+    assert_true(p.result.err == ERR_UPSTREAM_CONNECT || p.result.err == ERR_UPSTREAM_TLS);
     start_nginx(f);
 }
 
