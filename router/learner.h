@@ -53,8 +53,8 @@ void learner_set_policy(struct learner *l, struct policy *p);
 void learner_post(struct learner *l, const struct evidence *e);
 
 /* A reference to the newest beliefs under that policy, for the caller to give back: of the one that
- * serves, the one that is prepared, or the one that served before; of any other policy, and NULL,
- * those under the one that serves. NULL: there are none yet. */
+ * serves, one that is prepared, or one of the last that served before; of any other policy, and
+ * NULL, those under the one that serves. NULL: there are none yet. */
 struct beliefs *learner_beliefs(struct learner *l, const struct policy *p);
 
 /* ---- outcomes ---- */

@@ -22,6 +22,9 @@ struct learner_published {
     struct beliefs *beliefs; /* NULL: no route decides by them */
 };
 
+/* Reloads may follow each other faster than workers take them up. */
+#define LEARNER_OTHERS 8
+
 struct learner {
     struct learner_options opt;
     pthread_t thread;
@@ -33,7 +36,7 @@ struct learner {
     pthread_mutex_t lock;
     pthread_cond_t progress;
     struct learner_published serving; /* written by the learner's thread only, as is the next */
-    struct learner_published other;   /* of the policy that comes, or of the one before */
+    struct learner_published other[LEARNER_OTHERS]; /* of the one that comes and of those before */
     uint64_t flush_asked, flushed; /* calls of learner_flush: the newest, the last that is done */
 
     struct event_base *base;
@@ -62,6 +65,7 @@ struct learner {
     struct policy *next;     /* owned reference: its beliefs are asked for; NULL */
     bool has_read;           /* what was learned before is here */
     uint64_t version;        /* of the newest beliefs */
+    int next_other;          /* the place in `other` that is filled next, the oldest */
     int64_t other_us;        /* since when `other` is as it is */
     int64_t built_bucket_us; /* quick bucket of the last build */
     int64_t built_us, build_took_us;

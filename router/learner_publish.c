@@ -52,8 +52,8 @@ void learner_publish(struct learner *l)
     l->built_us = clock_mono_us();
     l->build_took_us = l->built_us - begun_us;
     stats_observe_us(l->build_us, l->build_took_us);
-    if (l->other.policy && l->built_us - l->other_us > KEEP_OTHER_US)
-        clear(swap(l, &l->other, (struct learner_published){NULL, NULL}));
+    for (int i = 0; i < LEARNER_OTHERS && l->built_us - l->other_us > KEEP_OTHER_US; i++)
+        clear(swap(l, &l->other[i], (struct learner_published){NULL, NULL}));
 }
 
 bool learner_publish_due(const struct learner *l)
@@ -65,26 +65,38 @@ bool learner_publish_due(const struct learner *l)
 
 /* ---- another policy ---- */
 
+/* NULL: nothing was built for it, or that is gone. */
+static struct learner_published *find(struct learner *l, const struct policy *p)
+{
+    if (l->serving.policy == p)
+        return &l->serving;
+    for (int i = 0; i < LEARNER_OTHERS; i++)
+        if (l->other[i].policy == p)
+            return &l->other[i];
+    return NULL;
+}
+
 void learner_publish_next(struct learner *l, struct policy *p)
 {
-    if (l->serving.policy == p || l->other.policy == p)
+    if (find(l, p))
         return;
     l->other_us = clock_mono_us();
-    clear(swap(l, &l->other, build(l, p, clock_wall_us())));
+    clear(swap(l, &l->other[l->next_other], build(l, p, clock_wall_us())));
+    l->next_other = (l->next_other + 1) % LEARNER_OTHERS;
 }
 
 /* The one before stays for requests that began with it. */
 void learner_publish_under(struct learner *l, struct policy *p)
 {
-    struct learner_published before;
+    struct learner_published before = l->serving, *next;
 
-    if (l->serving.policy == p)
+    if (before.policy == p)
         return;
     learner_publish_next(l, p);
+    next = find(l, p);
     pthread_mutex_lock(&l->lock);
-    before = l->serving;
-    l->serving = l->other;
-    l->other = before;
+    l->serving = *next;
+    *next = before;
     pthread_mutex_unlock(&l->lock);
     l->other_us = clock_mono_us();
 }
@@ -92,17 +104,20 @@ void learner_publish_under(struct learner *l, struct policy *p)
 void learner_publish_end(struct learner *l)
 {
     clear(l->serving);
-    clear(l->other);
+    for (int i = 0; i < LEARNER_OTHERS; i++)
+        clear(l->other[i]);
 }
 
 /* ---- for all threads ---- */
 
 struct beliefs *learner_beliefs(struct learner *l, const struct policy *p)
 {
+    const struct learner_published *of;
     struct beliefs *found;
 
     pthread_mutex_lock(&l->lock);
-    found = p && l->other.policy == p ? l->other.beliefs : l->serving.beliefs;
+    of = p ? find(l, p) : NULL;
+    found = of ? of->beliefs : l->serving.beliefs;
     if (found)
         beliefs_ref(found);
     pthread_mutex_unlock(&l->lock);
@@ -117,7 +132,7 @@ bool learner_await_next(struct learner *l, const struct policy *p, int64_t timeo
     int rc = 0;
 
     pthread_mutex_lock(&l->lock);
-    while (!(built = l->serving.policy == p || l->other.policy == p) && rc == 0)
+    while (!(built = find(l, p) != NULL) && rc == 0)
         rc = pthread_cond_timedwait(&l->progress, &l->lock, &until);
     pthread_mutex_unlock(&l->lock);
     return built;

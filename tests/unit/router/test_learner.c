@@ -538,7 +538,8 @@ static uint64_t first_arm(struct learner *l, const struct policy *p, const char 
     const struct beliefs_context *c = beliefs_find(b, SLICE("chat"), SLICE("math"));
     uint64_t version = beliefs_version(b);
     assert_string_equal(c->arm[0].model, model);
-    assert_true(fabs(c->arm[0].asked + c->arm[1].asked - asked) < 0.5);
+    /* a bucket of time may end meanwhile, and what it counted weighs a little less then */
+    assert_true(fabs(c->arm[0].asked + c->arm[1].asked - asked) <= 0.05 * asked);
     beliefs_unref(b);
     return version;
 }
@@ -575,14 +576,14 @@ static void each_policy_has_its_own(void **state)
     assert_true(learner_flush(l, 60000));
     first_arm(l, b, "big", 41);
     first_arm(l, NULL, "big", 41);
-    first_arm(l, a, "small", 40);
+    assert_true(first_arm(l, a, "small", 40) == version);
     learner_set_policy(l, c); /* nobody prepared it */
     assert_true(learner_flush(l, 60000));
     first_arm(l, NULL, "small", 41);
     first_arm(l, b, "big", 41);
-    assert_true(learner_prepare(l, none, 60000)); /* in the place of b's */
+    assert_true(learner_prepare(l, none, 60000));
     assert_null(learner_beliefs(l, none));
-    first_arm(l, b, "small", 41);
+    first_arm(l, b, "big", 41);
     learner_set_policy(l, none);
     assert_true(learner_flush(l, 60000));
     assert_null(learner_beliefs(l, NULL));
