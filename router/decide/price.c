@@ -7,6 +7,7 @@
 #define DINKELBACH  12   /* it converges faster than linearly */
 #define DEAREST     1e4  /* v's bound, in costs of the dearest model: success at nearly any price */
 #define UNREACHABLE 2e-3
+#define BEYOND      2    /* times the least v, where a floor is out of reach */
 #define CHEAPEST    1e-3 /* ... and of the cheapest, below which nothing changes any more */
 
 static double weight_of(const struct price_traffic *t, int g)
@@ -58,8 +59,9 @@ static void bounds(const struct price_traffic *t, double *low, double *high)
         }
 }
 
-/* The least v at which success >= floor; when none does, the least that comes within UNREACHABLE of
- * all that can be had. */
+/* The least v at which success >= floor. When none does, BEYOND the least that comes within
+ * UNREACHABLE of all that can be had: at that one itself two models are worth the same, and it is
+ * by what a request's own cost differs from the mean that the cheaper one would be asked. */
 static double for_floor(const struct price_traffic *t, double floor, bool *reachable)
 {
     double low, high, success, cost;
@@ -77,7 +79,7 @@ static double for_floor(const struct price_traffic *t, double floor, bool *reach
         else
             low = middle;
     }
-    return high;
+    return *reachable ? high : high * BEYOND;
 }
 
 /* The most v at which cost <= budget; the lower bound when not even that does. */

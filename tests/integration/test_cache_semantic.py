@@ -469,6 +469,7 @@ def test_planted_answers_stay_with_who_planted_them(shared):
 
 def test_a_model_judges_what_texts_do_not_settle(shared):
     """Long answers in other words: the judge model is asked, booked as such to the tenant, its prompt names data as data."""
+    settled(shared.gateway, shared.folder)  # no audit of an earlier test is answered in other words
     shared.clerk.wordy = True
     try:
         teach(shared.gateway, [(t, q + " once more") for t, q in phrasings(13, 60)], "bob")

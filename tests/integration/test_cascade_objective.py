@@ -238,14 +238,14 @@ def test_audits_ask_the_others_and_a_judge_labels(search, models):
 
 def test_audits_end_with_their_budget(search, models):
     weir = search("accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 0.0003}")
-    for _ in range(8):  # a fresh answer and a grade cost 0.0004
-        ask(weir)
-    weirproc.wait_until(lambda: len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8, 10, "the ledger")
     def spent():
         return ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
-    weirproc.wait_until(spent, 10, "an audit in the ledger")
+    ask(weir)
+    weirproc.wait_until(lambda: spent() == 400_000, 10, "a fresh answer and its grade")
+    for _ in range(7):
+        ask(weir)
     weir.stop()  # what was begun is in the ledger then
-    assert spent() < 8 * 400_000
+    assert len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8 and spent() == 400_000
 
 
 def test_a_restart_is_no_new_budget(search, models):

@@ -198,20 +198,20 @@ routes:
 """)
     dice = random.Random(5)
 
-    def served_by_small(requests, good):
-        """Share of the last third."""
+    def follow(good, least=0.0, most=1.0):
+        """Until the small model's share of the last hundred is within bounds; 2,000 requests at most."""
         models = []
-        for _ in range(requests):
+        while len(models) < 100 or not least < models[-100:].count("small") / 100 < most:
+            assert len(models) < 2000, models[-100:].count("small")
             status, head, data = weirproc.http("POST", weir.base + "/v1/chat/completions",
                                                {"model": "auto", "messages": [{"role": "user", "content": "hello"}]})
             assert status == 200, data
             models.append(head["x-weir-model"])
             assert feed(weir, head["x-request-id"], success=dice.random() < good[models[-1]])[0] == 200
             time.sleep(0.01)  # as long as a fast model takes: beliefs follow within half a second
-        return sum(m == "small" for m in models[-requests // 3:]) / (requests // 3)
     try:
-        assert served_by_small(200, {"small": 0.95, "big": 0.95}) > 0.5
-        assert served_by_small(350, {"small": 0.0, "big": 0.95}) < 0.35
+        follow({"small": 0.95, "big": 0.95}, least=0.5)
+        follow({"small": 0.0, "big": 0.95}, most=0.35)
     finally:
         weir.stop()
         small.close()

@@ -143,6 +143,29 @@ static void the_last_hours_move_it(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* One model is good and the other never: what the floor and its bias ask for cannot be had. The
+ * good one is asked first then, though a request's own cost is a third more than the mean. */
+static void a_floor_out_of_reach_is_no_tie(void **state)
+{
+    struct world w;
+    struct pandora_box bad, good;
+
+    (void)state;
+    world_init(&w);
+    for (int g = 0; g < CLASSES; g++) {
+        count(&w.slow[g][0], 11, 600, 0.05, 12000);
+        count(&w.slow[g][1], 11, 600, 0.92, 150000);
+    }
+    w.objective.price.floor = 0.99;
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    assert_false(c->price.floor_reachable);
+    beliefs_box(&c->arm[0], 0, 20000, &bad);
+    beliefs_box(&c->arm[1], 0, 200000, &good);
+    assert_true(pandora_index(&good, c->price.v) > pandora_index(&bad, c->price.v));
+    beliefs_unref(w.beliefs);
+}
+
 static void floors_budgets_and_what_failed_costs(void **state)
 {
     struct world w;
@@ -267,6 +290,7 @@ int main(void)
         cmocka_unit_test(classes_differ_and_share),
         cmocka_unit_test(one_model_may_be_best),
         cmocka_unit_test(the_last_hours_move_it),
+        cmocka_unit_test(a_floor_out_of_reach_is_no_tie),
         cmocka_unit_test(floors_budgets_and_what_failed_costs),
         cmocka_unit_test(a_promise_not_kept_raises_the_price),
         cmocka_unit_test(caps_and_floors_of_propensities),
