@@ -32,7 +32,7 @@ function(weir_unit_test name)
     add_executable(${name} ${name}.c)
     target_link_libraries(${name} PRIVATE ${ARGN} cmocka)
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 400)
 endfunction()
 
 # weir_fuzz_target(fuzz_sse weir_wire): a libFuzzer binary with -DWEIR_FUZZ=ON; always also a corpus replay test
