@@ -46,6 +46,7 @@ libfaiss-dev          -           graphs in the cache's vector index
 ca-certificates       -           trust for HTTPS
 curl                  curl        the quick start's client
 jq                    jq          reads replies in the quick start
+python3               python3     asks the quick start's questions
 sqlite3               sqlite3     reads the ledger in the quick start
 procps                ps          looks at processes
 EOF
@@ -68,8 +69,7 @@ nginx-light               nginx         the proxy to compare with
 haproxy                   haproxy       the proxy to compare with
 nodejs                    node          runs the Node.js SDK
 npm                       npm           fetches the Node.js SDK
-python3                   python3       runs the Python SDK and the tests
-python3-venv              :venv         a private place for Python packages
+python3-venv              :venv         a private place for Python packages: the Python SDK and the tests
 EOF
 }
 
