@@ -27,6 +27,16 @@ static void drop_job(struct message *m)
     admin_job_free(CONTAINER_OF(m, struct admin_job, msg));
 }
 
+const struct cache_rules cache_harness_by_meaning = {.exact = true,
+                                                     .semantic = true,
+                                                     .store = true,
+                                                     .max_error = 0.05,
+                                                     .audit_min = 0.02,
+                                                     .guards = GUARD_ALL,
+                                                     .ttl_ms = 3600000,
+                                                     .timely_ttl_ms = 60000,
+                                                     .max_age_ms = -1};
+
 void cache_harness_init(struct cache_harness *h)
 {
     *h = (struct cache_harness){.cache = NULL};

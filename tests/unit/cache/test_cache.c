@@ -416,16 +416,6 @@ static void judge(const struct cache_why *why, bool right)
     cache_learn(h.cache, &l);
 }
 
-static const struct cache_rules by_meaning = {.exact = true,
-                                              .semantic = true,
-                                              .store = true,
-                                              .max_error = 0.05,
-                                              .audit_min = 0.02,
-                                              .guards = GUARD_ALL,
-                                              .ttl_ms = 3600000,
-                                              .timely_ttl_ms = 60000,
-                                              .max_age_ms = -1};
-
 static uint64_t answers[3]; /* of each topic; what the judge goes by */
 
 /* Traffic until answers are served by meaning; how many hits there were in the last of it. */
@@ -437,7 +427,7 @@ static int teach(const char *scope, struct rng *r, int first, int count, int *wr
     for (int n = first; n < first + count; n++) {
         uint16_t vector[SAMPLE_DIM];
         struct cache_fields f = wish(scope, n, r, vector);
-        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        struct cache_ask *a = ask_meaning(&f, &cache_harness_by_meaning);
         if (a->verdict == CACHE_HIT_SEMANTIC) {
             hits++;
             *wrong += !right_body(a->entry, n);
@@ -453,7 +443,7 @@ static int teach(const char *scope, struct rng *r, int first, int count, int *wr
             struct cache_entry *e = cache_entry_new(&f);
             if (!answers[n % 3])
                 answers[n % 3] = e->f.answer;
-            cache_put(h.cache, e, &by_meaning);
+            cache_put(h.cache, e, &cache_harness_by_meaning);
         }
         cache_ask_free(a);
     }
@@ -463,7 +453,7 @@ static int teach(const char *scope, struct rng *r, int first, int count, int *wr
 static void answers_by_meaning(void **state)
 {
     struct cache_fields f;
-    struct cache_rules shadow = by_meaning, exact = by_meaning;
+    struct cache_rules shadow = cache_harness_by_meaning, exact = cache_harness_by_meaning;
     uint16_t vector[SAMPLE_DIM];
     struct rng r;
     int wrong;
@@ -498,25 +488,25 @@ static void answers_by_meaning(void **state)
         char text[128];
         f = wish("acme", n, &r, vector);
         f.rest = digest_of(SLICE("another conversation"));
-        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        struct cache_ask *a = ask_meaning(&f, &cache_harness_by_meaning);
         assert_int_equal(a->verdict, CACHE_MISS);
         assert_int_equal(a->why.entry, 0);
         cache_ask_free(a);
         f = wish("acme", n, &r, vector);
         f.scope = SLICE("evil");
-        a = ask_meaning(&f, &by_meaning);
+        a = ask_meaning(&f, &cache_harness_by_meaning);
         assert_int_equal(a->verdict, CACHE_MISS);
         cache_ask_free(a);
         teach("acme", &r, 20000 + 10 * n, 3, &wrong); /* evil's question must not have removed it */
         f = wish("acme", n, &r, vector);
         snprintf(text, sizeof text, "%.*s 17 times", SLICE_ARG(f.text));
         f.text = slice_str(text);
-        a = ask_meaning(&f, &by_meaning);
+        a = ask_meaning(&f, &cache_harness_by_meaning);
         assert_int_equal(a->verdict, CACHE_MISS);
         cache_ask_free(a);
     }
     /* What changes from hour to hour is not answered with what is older than that. */
-    struct cache_rules brief = by_meaning;
+    struct cache_rules brief = cache_harness_by_meaning;
     brief.timely_ttl_ms = 0;
     for (int n = 6500; n < 6530; n++) {
         char text[128];
@@ -531,7 +521,7 @@ static void answers_by_meaning(void **state)
     cache_harness_flush(&h, "acme");
     for (int n = 7000; n < 7050; n++) {
         f = wish("acme", n, &r, vector);
-        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        struct cache_ask *a = ask_meaning(&f, &cache_harness_by_meaning);
         assert_int_equal(a->verdict, CACHE_MISS);
         cache_ask_free(a);
     }
@@ -596,7 +586,7 @@ static bool hits_untaught(const char *scope, struct rng *r, int asks)
     for (int n = 0; n < asks && !hit; n++) {
         uint16_t vector[SAMPLE_DIM];
         struct cache_fields f = wish(scope, 500000 + n, r, vector);
-        struct cache_ask *a = ask_meaning(&f, &by_meaning);
+        struct cache_ask *a = ask_meaning(&f, &cache_harness_by_meaning);
         hit = a->verdict == CACHE_HIT_SEMANTIC;
         assert_true(!hit || right_body(a->entry, n + 500000));
         cache_ask_free(a);

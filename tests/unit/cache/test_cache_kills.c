@@ -29,16 +29,6 @@ static const char *const scopes[SCOPES] = {"acme", "other"};
 static struct redis_server server; /* .url "": there is none, the file is the store */
 static char folder[64], file[96], snapshot[96];
 
-static const struct cache_rules rules = {.exact = true,
-                                         .semantic = true,
-                                         .store = true,
-                                         .max_error = 0.05,
-                                         .audit_min = 0.02,
-                                         .guards = GUARD_ALL,
-                                         .ttl_ms = 3600000,
-                                         .timely_ttl_ms = 60000,
-                                         .max_age_ms = -1};
-
 static void name_files(void)
 {
     snprintf(file, sizeof file, "%s/cache.db", folder);
@@ -106,7 +96,7 @@ static void remove_one(struct cache_harness *h, int out, int scope, int key, int
 {
     char body[BODY_MAX];
     struct cache_fields f = wish(scope, key, version, body);
-    struct cache_entry *e = cache_harness_look_up(h, &f, &rules);
+    struct cache_entry *e = cache_harness_look_up(h, &f, &cache_harness_by_meaning);
 
     if (!e)
         return;
@@ -145,9 +135,9 @@ static _Noreturn void be_victim(char **argv)
             break;
         default:
             say(out, DEED_PUT, scope, key, version);
-            cache_put(h.cache, cache_entry_new(&f), &rules);
+            cache_put(h.cache, cache_entry_new(&f), &cache_harness_by_meaning);
             /* Waits its turn behind the put: what is removed next is what was put. */
-            cache_entry_unref(cache_harness_look_up(&h, &f, &rules));
+            cache_entry_unref(cache_harness_look_up(&h, &f, &cache_harness_by_meaning));
         }
     }
 }
@@ -221,7 +211,7 @@ static size_t judge_scope(struct cache_harness *h, int scope, uint64_t ids[stati
     for (int key = 0; key < KEYS; key++) {
         char body[BODY_MAX];
         struct cache_fields f = wish(scope, key, 0, body);
-        struct cache_entry *e = cache_harness_look_up(h, &f, &rules);
+        struct cache_entry *e = cache_harness_look_up(h, &f, &cache_harness_by_meaning);
         ids[key] = e ? e->f.id : 0;
         if (e)
             judge_answer(e, scope, key);
@@ -239,7 +229,7 @@ static void judge_neighbours(struct cache_harness *h, int scope, const uint64_t 
         struct cache_fields f = wish(scope, key, 0, body);
         bool known = false;
         f.exact = digest_of(SLICE("a question that nobody asked"));
-        cache_harness_ask(h, 2, &f, &rules, false);
+        cache_harness_ask(h, 2, &f, &cache_harness_by_meaning, false);
         struct cache_ask *a = cache_harness_next(h);
         assert_int_equal(a->verdict, CACHE_MISS); /* nothing was taught */
         for (int k = 0; k < KEYS; k++)

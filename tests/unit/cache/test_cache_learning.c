@@ -18,16 +18,6 @@ static struct redis_server server;
 static struct cache_harness a, b;
 static int told; /* labels ever: no two are alike */
 
-static const struct cache_rules by_meaning = {.exact = true,
-                                              .semantic = true,
-                                              .store = true,
-                                              .max_error = 0.05,
-                                              .audit_min = 0.02,
-                                              .guards = GUARD_ALL,
-                                              .ttl_ms = 3600000,
-                                              .timely_ttl_ms = 60000,
-                                              .max_age_ms = -1};
-
 static struct cache_facts facts_of(const struct cache_harness *h)
 {
     struct cache_facts f;
@@ -40,7 +30,7 @@ static void ask_once(struct cache_harness *h)
 {
     struct cache_fields f = sample_fields("acme", 1);
 
-    cache_harness_ask(h, 1, &f, &by_meaning, false);
+    cache_harness_ask(h, 1, &f, &cache_harness_by_meaning, false);
     cache_ask_free(cache_harness_next(h));
 }
 

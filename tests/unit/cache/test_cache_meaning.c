@@ -16,16 +16,6 @@ static struct cache_harness h;
 static char folder[64], path[96];
 static struct rng rng;
 
-static const struct cache_rules by_meaning = {.exact = true,
-                                              .semantic = true,
-                                              .store = true,
-                                              .max_error = 0.05,
-                                              .audit_min = 0.02,
-                                              .guards = GUARD_ALL,
-                                              .ttl_ms = 3600000,
-                                              .timely_ttl_ms = 60000,
-                                              .max_age_ms = -1};
-
 static int set_up(void **state)
 {
     struct err_text t;
@@ -98,7 +88,7 @@ static void make_question(struct question *q, const char *owner, int topic, int 
 
 static struct cache_ask *ask(const struct question *q)
 {
-    cache_harness_ask(&h, 1, &q->f, &by_meaning, false);
+    cache_harness_ask(&h, 1, &q->f, &cache_harness_by_meaning, false);
     return cache_harness_next(&h);
 }
 
@@ -112,7 +102,7 @@ static uint64_t put(const struct question *q)
     f.body = slice_str(body);
     struct cache_entry *e = cache_entry_new(&f);
     uint64_t id = e->f.id;
-    cache_put(h.cache, e, &by_meaning);
+    cache_put(h.cache, e, &cache_harness_by_meaning);
     return id;
 }
 
@@ -399,9 +389,9 @@ static void encoders_come_and_go(void **state)
             cache_set_encoder(h.cache, n % 35 ? SAMPLE_DIM : 0, encoder);
         make_question(&q, "ann", n % TOPICS, n, (uint8_t)(1 + n % 2));
         (void)put(&q);
-        cache_harness_ask(&h, 1, &q.f, &by_meaning, false);
+        cache_harness_ask(&h, 1, &q.f, &cache_harness_by_meaning, false);
         make_question(&q, "ann", n % TOPICS, 1000 + n, (uint8_t)(1 + n % 2));
-        cache_harness_ask(&h, 2, &q.f, &by_meaning, false);
+        cache_harness_ask(&h, 2, &q.f, &cache_harness_by_meaning, false);
         struct cache_ask *a = cache_harness_next(&h);
         assert_true(a->id != 1 || a->verdict == CACHE_HIT_EXACT);
         cache_ask_free(a);
