@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "router/confidence.h"
@@ -455,16 +456,15 @@ static void deliver_flush(struct message *m, void *ctx)
 bool learner_flush(struct learner *l, int64_t timeout_ms)
 {
     int64_t until_us = clock_mono_us() + timeout_ms * 1000;
-    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
-    int rc = 0;
+    bool in_time = true;
 
     pthread_mutex_lock(&l->lock);
     uint64_t number = ++l->flush_asked;
     pthread_mutex_unlock(&l->lock);
     post_order(l, deliver_flush, NULL, number);
     pthread_mutex_lock(&l->lock);
-    while (l->flushed < number && rc == 0)
-        rc = pthread_cond_timedwait(&l->progress, &l->lock, &until);
+    while (l->flushed < number && in_time)
+        in_time = cond_wait_until(&l->progress, &l->lock, until_us);
     bool done = l->flushed >= number;
     pthread_mutex_unlock(&l->lock);
     return done;
@@ -493,17 +493,6 @@ void learner_label(struct learner *l, struct learner_label *label)
 }
 
 /* ---- life ---- */
-
-static void init_progress(struct learner *l)
-{
-    pthread_condattr_t attr;
-
-    pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->progress, &attr);
-    pthread_condattr_destroy(&attr);
-}
 
 static void free_learner(struct learner *l)
 {
@@ -537,7 +526,8 @@ static struct learner *new_learner(const struct learner_options *opt)
     struct learner *l = mem_zalloc(1, sizeof *l);
 
     l->opt = *opt;
-    init_progress(l);
+    pthread_mutex_init(&l->lock, NULL);
+    cond_init(&l->progress);
     list_init(&l->memories);
     list_init(&l->labels);
     l->signals = outcome_signals_new();

@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stats.h"
@@ -232,16 +233,6 @@ static void close_database(struct ledger *l)
 
 /* ---- life ---- */
 
-static void init_progress(struct ledger *l)
-{
-    pthread_condattr_t attr;
-    pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->progress, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static void free_ledger(struct ledger *l)
 {
     close_database(l);
@@ -259,7 +250,8 @@ struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text 
     struct ledger *l = mem_zalloc(1, sizeof *l);
     l->max_queue = max_queue;
     list_init(&l->pending);
-    init_progress(l);
+    pthread_mutex_init(&l->lock, NULL);
+    cond_init(&l->progress);
     l->stats = stats_new();
     l->rows_cell = stats_cell(l->stats, STAT_LEDGER_ROWS, NULL);
     l->queue_cell = stats_cell(l->stats, STAT_LEDGER_QUEUE, NULL);
@@ -320,13 +312,12 @@ struct stats *ledger_stats(struct ledger *l)
 bool ledger_flush(struct ledger *l, int64_t timeout_ms)
 {
     int64_t until_us = clock_mono_us() + timeout_ms * 1000;
-    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     int64_t target = atomic_load_explicit(&l->posted, memory_order_relaxed);
-    int rc = 0;
+    bool in_time = true;
     wake(l);
     pthread_mutex_lock(&l->lock);
-    while (atomic_load_explicit(&l->written, memory_order_acquire) < target && rc == 0)
-        rc = pthread_cond_timedwait(&l->progress, &l->lock, &until);
+    while (atomic_load_explicit(&l->written, memory_order_acquire) < target && in_time)
+        in_time = cond_wait_until(&l->progress, &l->lock, until_us);
     bool done = atomic_load_explicit(&l->written, memory_order_acquire) >= target;
     pthread_mutex_unlock(&l->lock);
     return done;
