@@ -356,11 +356,23 @@ struct policy_validator {
 #define POLICY_MAX_VALIDATORS   8 /* of one route */
 #define POLICY_MAX_SCHEMA_BYTES ((size_t)1 << 20)
 
+enum policy_samples_when { POLICY_SAMPLES_NO_LOGPROBS, POLICY_SAMPLES_ALWAYS };
+#define POLICY_MAX_SAMPLES 16
+
+/* Further answers of the same model, to see whether it says the same again. */
+struct policy_samples {
+    int64_t count; /* answers of one model in all, the one that may be served among them; 1: it
+                      alone */
+    enum policy_samples_when when;
+    double temperature; /* of the further ones; POLICY_OFF: the request's own */
+};
+
 struct policy_confidence {
     enum policy_hold hold;
     int64_t hold_tokens;
     bool recall;   /* the best of the earlier answers may be served */
     bool logprobs; /* models that have log-probabilities are asked for them */
+    struct policy_samples samples;
     struct policy_validator *validators;
     size_t validator_count;
 };
@@ -422,9 +434,11 @@ struct policy_decide {
 };
 
 struct policy_step {
-    size_t model;  /* index */
-    double accept; /* probability of being right at which its answer is final; POLICY_OFF: not
-                      written here nor for the route, any answer is */
+    size_t model;    /* index */
+    double accept;   /* probability of being right at which its answer is final; POLICY_OFF: not
+                        written here nor for the route, any answer is */
+    int64_t samples; /* answers it is asked for, as in policy_samples; once loaded never
+                        POLICY_NONE */
 };
 
 struct policy_route {

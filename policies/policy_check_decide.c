@@ -55,6 +55,9 @@ static void complete_route(struct binder *b, struct policy_route *r)
     for (size_t i = 0; i < r->cascade_count && r->decide.mode != POLICY_DECIDE_ORDER; i++)
         if (r->steps[i].accept == POLICY_OFF)
             r->steps[i].accept = r->decide.accept;
+    for (size_t i = 0; i < r->step_count; i++)
+        if (r->steps[i].samples == POLICY_NONE)
+            r->steps[i].samples = i < r->cascade_count ? r->decide.confidence.samples.count : 1;
 }
 
 void policy_complete_decide(struct binder *b)
@@ -181,6 +184,9 @@ static void check_confidence(struct binder *b, const struct policy_confidence *c
     if (binder_written(b, &c->validators))
         for (size_t i = 0; i < c->validator_count; i++)
             check_validator(b, &c->validators[i]);
+    if (c->samples.temperature == 0)
+        bind_error(b, binder_place(b, &c->samples.temperature), "write more than 0, or remove it",
+                   "at temperature 0 a model says the same again, sure or not");
 }
 
 static void check_tenant(struct binder *b, const struct policy_pin *pin)
@@ -283,6 +289,20 @@ static void check_arms(struct binder *b, const struct policy *p, const struct po
         check_arm(b, p, r, &r->decide.holdout.model);
 }
 
+/* A model's own number may ask for samples where the section does not. */
+static void check_samples(struct binder *b, const struct policy_route *r)
+{
+    const struct policy_samples *s = &r->decide.confidence.samples;
+    const char *hint = "give 'samples' a 'count' above 1, or remove it";
+    for (size_t i = 0; i < r->cascade_count; i++)
+        if (r->steps[i].samples > 1)
+            return;
+    if (!binder_written(b, s))
+        return;
+    no_effect(b, &s->when, hint, "where every model is asked for one answer");
+    no_effect(b, &s->temperature, hint, "where every model is asked for one answer");
+}
+
 /* What only a search for the best order has a use for. */
 static void check_fixed_order(struct binder *b, const struct policy_route *r)
 {
@@ -326,8 +346,15 @@ static void check_route(struct binder *b, const struct policy *p, const struct p
         if (binder_written(b, &r->steps[i].accept))
             bind_error(b, binder_place(b, &r->steps[i].accept), "put the model into the cascade",
                        "a fall-back is asked when nothing has answered: its answer is final");
+    for (size_t i = 0; i < r->step_count; i++)
+        if (i >= r->cascade_count || d->mode == POLICY_DECIDE_ORDER)
+            no_effect(b, &r->steps[i].samples, "remove it",
+                      i < r->cascade_count ? "in a route that judges no answers"
+                                           : "for a fall-back: its answer is not judged");
     if (d->mode == POLICY_DECIDE_ORDER)
         check_undecided(b, r);
+    else
+        check_samples(b, r);
     if (d->mode == POLICY_DECIDE_ACCEPT)
         check_fixed_order(b, r);
     check_arms(b, p, r);

@@ -90,8 +90,28 @@ static const char *validators(struct arena *a, const struct policy_confidence *c
     return print_list_text(&all);
 }
 
-static void explain_confidence(struct explain_lines *out, const struct policy_confidence *c)
+static void explain_samples(struct explain_lines *out, const struct policy *p,
+                            const struct policy_route *r)
 {
+    const struct policy_samples *s = &r->decide.confidence.samples;
+    struct arena *a = out->arena;
+    const char *all = "";
+    for (size_t i = 0; i < r->cascade_count; i++)
+        if (r->steps[i].samples > 1)
+            all = arena_printf(a, "%s%s%s %lld times", all, *all ? ", " : "",
+                               p->models[r->steps[i].model].name, (long long)r->steps[i].samples);
+    if (*all)
+        say(out, "sampled: %s%s%s", all,
+            s->when == POLICY_SAMPLES_ALWAYS ? "" : ", where an answer has no log-probabilities",
+            s->temperature == POLICY_OFF
+                ? ""
+                : arena_printf(a, ", at temperature %.9g", s->temperature));
+}
+
+static void explain_confidence(struct explain_lines *out, const struct policy *p,
+                               const struct policy_route *r)
+{
+    const struct policy_confidence *c = &r->decide.confidence;
     if (c->hold == POLICY_HOLD_TOKENS)
         say(out, "streams are held for %lld tokens, calls of tools to their end",
             (long long)c->hold_tokens);
@@ -102,6 +122,7 @@ static void explain_confidence(struct explain_lines *out, const struct policy_co
     say(out, "when none is accepted %s answer is served", c->recall ? "the best" : "the last");
     if (c->validator_count)
         say(out, "validators: %s", validators(out->arena, c));
+    explain_samples(out, p, r);
 }
 
 static bool pin_applies(const struct policy_pin *pin, const struct policy_query *q)
@@ -141,6 +162,6 @@ void policy_explain_decide(struct explain_lines *out, const struct policy *p,
         explain_accept(out, p, r);
     else
         explain_objective(out, p, r);
-    explain_confidence(out, &r->decide.confidence);
+    explain_confidence(out, p, r);
     explain_learning(out, p, q, &r->decide);
 }

@@ -65,7 +65,7 @@ static void imply_route(struct binder *b, const struct draft *d, size_t model, c
         .deadline_ms = POLICY_NONE,
         .line = binder_place(b, m)->node->line,
     };
-    r->steps[0] = (struct policy_step){.model = model, .accept = POLICY_OFF};
+    r->steps[0] = (struct policy_step){.model = model, .accept = POLICY_OFF, .samples = 1};
 }
 
 static bool takes_everything(const struct policy_match *m)

@@ -1376,6 +1376,40 @@ static const struct spec_key validator_keys[] = {
 OBJECT(validator, policy_validator, "validator",
        "A test that an answer must pass. A bare word means the same as `{kind: word}`.");
 
+static const struct spec_word samples_words[] = {{"no_logprobs", POLICY_SAMPLES_NO_LOGPROBS, false},
+                                                 {"always", POLICY_SAMPLES_ALWAYS, false},
+                                                 {NULL, 0, false}};
+
+static const struct spec_key samples_keys[] = {
+    {.name = "count",
+     .type = SPEC_INT,
+     AT(policy_samples, count),
+     .deflt = "1",
+     .min = 1,
+     .max = POLICY_MAX_SAMPLES,
+     .also = "n number",
+     .help = "How many answers of one model there are in all; 1: the one that may be served, and "
+             "no other."},
+    {.name = "when",
+     .type = SPEC_ENUM,
+     AT(policy_samples, when),
+     .deflt = "no_logprobs",
+     .words = samples_words,
+     .help = "`no_logprobs`: for answers that came without log-probabilities; `always`."},
+    {.name = "temperature",
+     .type = SPEC_FRACTION,
+     AT(policy_samples, temperature),
+     .help = "Of the further answers. Left out: the request's own; one that asks for temperature 0 "
+             "is then not sampled, because it would get the same answer again."},
+};
+OBJECT(
+    samples, policy_samples, "samples",
+    "Self-consistency: once a model has answered whole, it is asked the same again, and how many "
+    "of its answers agree (by the final choice, number or short text, else by their words) tells "
+    "how sure the first one is. The further answers are never served; each is booked with role "
+    "`sample`. A request with `n` above 1 is not sampled, nor is an answer after which nothing "
+    "else would be asked, and one for which time or the request's budget does not suffice.");
+
 static const struct spec_key confidence_keys[] = {
     {.name = "hold",
      .type = SPEC_ENUM,
@@ -1405,6 +1439,15 @@ static const struct spec_key confidence_keys[] = {
      .deflt = "true",
      .help = "Whether models with the capability `logprobs` are asked for log-probabilities; a "
              "client that did not ask for them does not see them."},
+    {.name = "samples",
+     .type = SPEC_OBJECT,
+     .object = &samples,
+     AT(policy_confidence, samples),
+     .flags = SPEC_SHORT,
+     .also = "self_consistency votes",
+     .help =
+         "How often a model is asked for the same answer, to see whether it says the same again. "
+         "A number is the `count`. Of streams only those that are held `whole` are sampled."},
     {.name = "validators",
      .type = SPEC_LIST,
      .object = &validator,
@@ -1763,6 +1806,13 @@ static const struct spec_key step_keys[] = {
      .also = "threshold accept_at",
      .help = "Probability of being right at which its answer is final. Left out: the route's "
              "`accept`, if there is one."},
+    {.name = "samples",
+     .type = SPEC_INT,
+     AT(policy_step, samples),
+     .min = 1,
+     .max = POLICY_MAX_SAMPLES,
+     .help = "How many answers of this model there are in all (see `confidence`). Left out: the "
+             "route's `samples`."},
 };
 OBJECT(step, policy_step, "step",
        "One model of a cascade. A bare name means the same as `{model: name}`.");

@@ -857,7 +857,8 @@ static void bind_steps(struct binder *b, const struct spec_key *k, struct place 
     for (size_t i = 0; i < at->node->count; i++) {
         struct place *item = bind_child(b, at, &at->node->entries[i], NULL, i);
         struct policy_step *step = &route->steps[route->step_count];
-        *step = (struct policy_step){.model = SIZE_MAX, .accept = POLICY_OFF};
+        *step =
+            (struct policy_step){.model = SIZE_MAX, .accept = POLICY_OFF, .samples = POLICY_NONE};
         if (item->node->kind == NODE_MAP)
             bind_object(b, k->object, item, step, 0);
         else

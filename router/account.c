@@ -20,6 +20,8 @@ nanousd account_cost(const struct request *r)
 
     for (int i = 0; i < r->attempt_count; i++)
         sum = money_add(sum, r->attempts[i].cost);
+    for (int i = 0; i < r->sample_count; i++)
+        sum = money_add(sum, r->samples[i].cost);
     return sum;
 }
 
@@ -43,22 +45,30 @@ static const char *purpose_of(const struct request *r)
 
 static const char *verdict_of(struct request *r, const struct attempt *at)
 {
-    if (at->refuted)
-        return arena_printf(&r->arena, "refuted: %s", at->refuted);
-    if (at->passed_over)
-        return "passed over";
-    return at->served && at->confidence >= 0 ? "served" : "";
+    const char *said = at->refuted       ? arena_printf(&r->arena, "refuted: %s", at->refuted)
+                       : at->passed_over ? "passed over"
+                       : at->served && at->confidence >= 0 ? "served"
+                                                           : "";
+
+    if (at->samples)
+        return arena_printf(&r->arena, "%s%srepeated %.2f of %d", said, *said ? "; " : "",
+                            at->repeats, at->samples);
+    if (at->unsampled)
+        return arena_printf(&r->arena, "%s%snot sampled: %s", said, *said ? "; " : "",
+                            at->unsampled);
+    return said;
 }
 
-static void fill_attempt(struct request *r, int i, struct ledger_attempt *row)
+static void fill_attempt(struct request *r, const struct attempt *at, bool sample,
+                         struct ledger_attempt *row)
 {
     const struct policy *p = r->snap->policy;
-    const struct attempt *at = &r->attempts[i];
     const struct policy_model *m = &p->models[at->model];
     const struct policy_backend *b = &p->backends[m->backend];
 
     *row = (struct ledger_attempt){
         .role = at->lost          ? "lost"
+                : sample          ? "sample"
                 : at->passed_over ? "escalated"
                                   : purpose_of(r),
         .started_wall_us = at->started_wall_us,
@@ -108,7 +118,7 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
 {
     const struct policy *p = r->snap->policy;
     struct ledger_attempt *rows =
-        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + 4);
+        ARENA_ARRAY(&r->arena, struct ledger_attempt, r->attempt_count + r->sample_count + 4);
     struct ledger_request req = {
         .request_id = r->id,
         .received_wall_us = r->received_wall_us,
@@ -151,7 +161,9 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
     if (r->cache.vector.bill.price)
         encoder_bill_row(&r->cache.vector.bill, &p->encoder, "embed", &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
-        fill_attempt(r, i, &rows[n++]);
+        fill_attempt(r, &r->attempts[i], false, &rows[n++]);
+    for (int i = 0; i < r->sample_count; i++)
+        fill_attempt(r, &r->samples[i], true, &rows[n++]);
     for (size_t i = 0; i < n; i++)
         rows[i].seq = (int32_t)i + 1;
     decisions = decision_rows(r, &decision_count);

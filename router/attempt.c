@@ -132,22 +132,22 @@ static struct slice path_of(struct request *r, const struct policy_model *m,
                                   b->api_version));
 }
 
-static void fill_request(struct request *r, const struct policy_model *m, int endpoint,
-                         enum wire_api api, const struct ask_body *body)
+void attempt_fill(struct request *r, const struct policy_model *m, int endpoint, enum wire_api api,
+                  const struct slice *pieces, size_t count, struct upstream_request *out)
 {
     const struct policy_backend *b = &r->snap->policy->backends[m->backend];
     const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     size_t header_count;
     const struct http1_header *headers = join_headers(r, b, sb, &header_count);
 
-    r->up = (struct upstream_request){
+    *out = (struct upstream_request){
         .target = &sb->targets[endpoint],
         .method = SLICE("POST"),
         .path = path_of(r, m, b, sb, endpoint, api),
         .headers = headers,
         .header_count = header_count,
-        .body = body->pieces,
-        .body_count = body->count,
+        .body = pieces,
+        .body_count = count,
         .timeouts = {b->timeouts.connect_ms, b->timeouts.first_byte_ms,
                      b->timeouts.between_bytes_ms, b->timeouts.total_ms},
         .max_response_bytes = b->max_response_bytes,
@@ -168,8 +168,7 @@ static _Atomic bool *refuses_logprobs(const struct request *r, size_t model)
     return &r->snap->refuses_logprobs[model];
 }
 
-/* Answers that are judged are judged by them, where the model has them. */
-static bool wants_logprobs(const struct request *r, const struct policy_model *m)
+bool attempt_wants_logprobs(const struct request *r, const struct policy_model *m)
 {
     const struct policy_decide *d = &r->route->decide;
 
@@ -179,22 +178,30 @@ static bool wants_logprobs(const struct request *r, const struct policy_model *m
                                  memory_order_relaxed);
 }
 
-static enum err write_body(struct request *r, const struct policy_model *m,
-                           const struct policy_backend *b, enum wire_api *api,
+struct ask_target attempt_target(const struct request *r, const struct policy_model *m)
+{
+    const struct policy_backend *b = &r->snap->policy->backends[m->backend];
+    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
+
+    return (struct ask_target){
+        .dialect = sb->dialect,
+        .quirks = sb->quirks,
+        .quirks_apply = b->server && sb->dialect == WIRE_OPENAI,
+        .model = slice_str(m->upstream_name),
+        .max_output_tokens = m->max_output_tokens,
+        .adaptive_thinking = m->thinking == THINKING_ADAPTIVE,
+        .no_sampling =
+            b->anthropic_version && strcmp(b->anthropic_version, ANTHROPIC_NO_SAMPLING) >= 0,
+        .ask_logprobs = attempt_wants_logprobs(r, m),
+        .ask_usage = asks_usage(b, sb),
+        .other_model = r->flow.without_thinking,
+    };
+}
+
+static enum err write_body(struct request *r, const struct policy_model *m, enum wire_api *api,
                            struct ask_body *body)
 {
-    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
-    struct ask_target to = {.dialect = sb->dialect,
-                            .quirks = sb->quirks,
-                            .quirks_apply = b->server && sb->dialect == WIRE_OPENAI,
-                            .model = slice_str(m->upstream_name),
-                            .max_output_tokens = m->max_output_tokens,
-                            .adaptive_thinking = m->thinking == THINKING_ADAPTIVE,
-                            .no_sampling = b->anthropic_version &&
-                                           strcmp(b->anthropic_version, ANTHROPIC_NO_SAMPLING) >= 0,
-                            .ask_logprobs = wants_logprobs(r, m),
-                            .ask_usage = asks_usage(b, sb),
-                            .other_model = r->flow.without_thinking};
+    struct ask_target to = attempt_target(r, m);
 
     if (wire_upstream_api(r->api, to.dialect, api))
         return ask_write(&r->ask, &to, &r->arena, body, &r->why_param, &r->why);
@@ -215,9 +222,11 @@ static int acquire_any(struct request *r, const struct policy_model *m,
 }
 
 /* What has no client leaves room for those that have one. */
-static int acquire(struct request *r, const struct policy_model *m, const struct policy_backend *b,
-                   const struct snapshot_backend *sb, uint64_t exclude_mask, int64_t now_us)
+int attempt_acquire(struct request *r, const struct policy_model *m, uint64_t exclude_mask,
+                    int64_t now_us)
 {
+    const struct policy_backend *b = &r->snap->policy->backends[m->backend];
+    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     int e;
 
     if (!r->background)
@@ -233,11 +242,9 @@ static int acquire(struct request *r, const struct policy_model *m, const struct
 
 static const struct upstream_handler handler;
 
-static void open_attempt(struct request *r, size_t model, int endpoint, int64_t now_us)
+void attempt_init(const struct request *r, struct attempt *at, size_t model, int endpoint,
+                  int64_t now_us)
 {
-    struct attempt *at = &r->attempts[r->attempt_count++];
-
-    forget_answer(r);
     *at = (struct attempt){.model = model,
                            .endpoint = endpoint,
                            .started_us = now_us,
@@ -247,6 +254,14 @@ static void open_attempt(struct request *r, size_t model, int endpoint, int64_t 
                            .confidence = -1,
                            .verdict_milli = -1};
     at->price = policy_price_at(&r->snap->policy->models[model], at->started_wall_us);
+}
+
+static void open_attempt(struct request *r, size_t model, int endpoint, int64_t now_us)
+{
+    struct attempt *at = &r->attempts[r->attempt_count++];
+
+    forget_answer(r);
+    attempt_init(r, at, model, endpoint, now_us);
     r->attempt = at;
     r->hand = r->attempt_count - 1;
     flow_called(&r->flow, endpoint);
@@ -256,7 +271,6 @@ static void open_attempt(struct request *r, size_t model, int endpoint, int64_t 
 static enum err start_embedding(struct request *r, size_t model, uint64_t exclude_mask)
 {
     const struct policy_model *m = &r->snap->policy->models[model];
-    const struct policy_backend *b = &r->snap->policy->backends[m->backend];
     int64_t now_us = clock_mono_us();
     enum err err = embed_call_check(r);
     int e;
@@ -265,7 +279,7 @@ static enum err start_embedding(struct request *r, size_t model, uint64_t exclud
         err = embed_call_start(r);
     if (err != ERR_OK)
         return err;
-    e = acquire(r, m, b, &r->snap->backends[m->backend], exclude_mask, now_us);
+    e = attempt_acquire(r, m, exclude_mask, now_us);
     if (e >= 0) {
         open_attempt(r, model, e, now_us);
         return ERR_OK;
@@ -280,7 +294,6 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
     size_t model = r->route->steps[r->steps[step]].model;
     const struct policy_model *m = &p->models[model];
     const struct policy_backend *b = &p->backends[m->backend];
-    const struct snapshot_backend *sb = &r->snap->backends[m->backend];
     int64_t now_us = clock_mono_us();
     struct ask_body body;
     enum wire_api api;
@@ -289,15 +302,15 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 
     if (b->encoder)
         return start_embedding(r, model, exclude_mask);
-    err = write_body(r, m, b, &api, &body);
+    err = write_body(r, m, &api, &body);
     if (err != ERR_OK)
         return err;
-    e = acquire(r, m, b, sb, exclude_mask, now_us);
+    e = attempt_acquire(r, m, exclude_mask, now_us);
     if (e < 0)
         return ERR_UPSTREAM_BUSY;
     open_attempt(r, model, e, now_us);
     r->attempt->asked_logprobs = body.asked_logprobs;
-    fill_request(r, m, e, api, &body);
+    attempt_fill(r, m, e, api, body.pieces, body.count, &r->up);
     r->call = &r->calls[r->flow.attempts & 1];
     r->paused = false;
     upstream_start(r->env->upstream, r->call, &handler, &r->up);
@@ -306,42 +319,44 @@ enum err attempt_start(struct request *r, int step, uint64_t exclude_mask)
 
 /* ---- ending and pricing ---- */
 
-/* What the attempt used, as far as anyone can know. `sent`: the upstream may have worked. */
-static void settle_usage(struct request *r, struct attempt *at, bool sent)
+/* What was used without a report, as far as anyone can know. `sent`: the upstream may have worked;
+ * output_tokens: an estimate; any: some of the answer has come. */
+static void estimate_usage(const struct request *r, struct attempt *at, bool sent,
+                           int64_t output_tokens, bool any)
 {
     struct token_usage *u = &at->usage;
-    const struct token_usage *reported =
-        answer_is_open(&r->answer) ? answer_usage(&r->answer) : NULL;
-    int64_t deltas = answer_is_open(&r->answer) ? answer_deltas(&r->answer) : 0;
     int64_t context = r->snap->policy->models[at->model].context_tokens;
 
-    if (u->source == USAGE_REPORTED || u->source == USAGE_PARTIAL)
-        return;
-    if (reported) {
-        *u = *reported;
-        return;
-    }
     *u = (struct token_usage){.source = USAGE_NONE};
     /* Never reached, or answered with an error in place of an answer: providers do not bill these.
      */
     if (!sent || at->status >= 300 ||
-        (at->err != ERR_OK && err_retry(at->err) == ERR_RETRY_SAME && deltas == 0))
+        (at->err != ERR_OK && err_retry(at->err) == ERR_RETRY_SAME && !any))
         return;
     u->source = at->err == ERR_OK ? USAGE_ESTIMATED : USAGE_PARTIAL;
     u->n[TOK_INPUT] = r->ask.prompt_tokens;
     if (context != POLICY_NONE && u->n[TOK_INPUT] > context)
         u->n[TOK_INPUT] = context; /* more it cannot have read */
-    u->n[TOK_OUTPUT] =
-        answer_is_open(&r->answer) ? deltas : openai_estimate_tokens(r->whole.output_bytes);
+    u->n[TOK_OUTPUT] = output_tokens;
 }
 
-/* The transport sent the request twice: the first copy is an attempt of its own, lost with its
- * connection. */
-static void book_lost_copy(struct request *r)
+static void settle_usage(struct request *r, struct attempt *at, bool sent)
 {
-    struct attempt *at = &r->attempts[r->attempt_count++], *lost = at - 1;
+    bool open = answer_is_open(&r->answer);
+    const struct token_usage *reported = open ? answer_usage(&r->answer) : NULL;
+    int64_t deltas = open ? answer_deltas(&r->answer) : 0;
 
-    *at = *lost;
+    if (at->usage.source == USAGE_REPORTED || at->usage.source == USAGE_PARTIAL)
+        return;
+    if (reported)
+        at->usage = *reported;
+    else
+        estimate_usage(r, at, sent, open ? deltas : openai_estimate_tokens(r->whole.output_bytes),
+                       deltas > 0);
+}
+
+void attempt_book_lost(struct request *r, const struct attempt *at, struct attempt *lost)
+{
     *lost = (struct attempt){.model = at->model,
                              .endpoint = at->endpoint,
                              .started_us = at->started_us,
@@ -354,15 +369,42 @@ static void book_lost_copy(struct request *r)
                              .verdict_milli = -1,
                              .price = at->price};
     meters_attempt(r->env->meters, r->snap, lost->model, lost->err, r->tenant, &lost->usage, 0, 0);
+}
+
+/* The transport sent the request twice: the first copy is an attempt of its own, lost with its
+ * connection. */
+static void book_lost_copy(struct request *r)
+{
+    struct attempt *at = &r->attempts[r->attempt_count++], *lost = at - 1;
+
+    *at = *lost;
+    attempt_book_lost(r, at, lost);
     r->attempt = at;
     r->hand = r->attempt_count - 1;
+}
+
+/* Its usage and how it ended are known: prices it and gives its endpoint back. res may be NULL. */
+static void book_end(struct request *r, struct attempt *at, bool sent,
+                     const struct upstream_result *res)
+{
+    const struct snapshot_backend *sb = snapshot_backend(r, at);
+    int64_t now_us = clock_mono_us();
+
+    at->duration_us = now_us - at->started_us;
+    if (res)
+        at->first_byte_us = res->first_byte_us;
+    /* Seconds of hardware are used whatever comes of them; a request that never left used none. */
+    at->cost = policy_cost(at->price, &at->usage, sent ? at->duration_us : 0);
+    if (r->background)
+        endpoint_background_leave(sb->shared[at->endpoint]);
+    endpoint_release(sb->shared[at->endpoint], at->err, at->first_byte_us, now_us);
+    meters_attempt(r->env->meters, r->snap, at->model, at->err, r->tenant, &at->usage, at->cost,
+                   at->duration_us);
 }
 
 void attempt_end(struct request *r, enum err err, const struct upstream_result *res)
 {
     struct attempt *at = r->attempt;
-    const struct snapshot_backend *sb;
-    int64_t now_us = clock_mono_us();
     bool sent;
 
     if (!at)
@@ -375,18 +417,17 @@ void attempt_end(struct request *r, enum err err, const struct upstream_result *
     server_use_end(r);
     r->attempt = NULL;
     at->err = err;
-    at->duration_us = now_us - at->started_us;
-    if (res)
-        at->first_byte_us = res->first_byte_us;
     settle_usage(r, at, sent);
-    /* Seconds of hardware are used whatever comes of them; a request that never left used none. */
-    at->cost = policy_cost(at->price, &at->usage, sent ? at->duration_us : 0);
-    sb = &r->snap->backends[r->snap->policy->models[at->model].backend];
-    if (r->background)
-        endpoint_background_leave(sb->shared[at->endpoint]);
-    endpoint_release(sb->shared[at->endpoint], err, at->first_byte_us, now_us);
-    meters_attempt(r->env->meters, r->snap, at->model, err, r->tenant, &at->usage, at->cost,
-                   at->duration_us);
+    book_end(r, at, sent, res);
+}
+
+void attempt_book_sample(struct request *r, struct attempt *at, enum err err, bool sent,
+                         const struct upstream_result *res, int64_t output_tokens)
+{
+    at->err = err;
+    if (at->usage.source == USAGE_NONE)
+        estimate_usage(r, at, sent, output_tokens, output_tokens > 0);
+    book_end(r, at, sent, res);
 }
 
 /* A server of weir's own that has just died is found out and started again in a moment: another try

@@ -12,6 +12,7 @@
 #include "router/prefix_memory.h"
 #include "router/recording.h"
 #include "router/request_int.h"
+#include "router/sampling.h"
 #include "router/scorer_table.h"
 #include "router/validate_run.h"
 
@@ -52,6 +53,7 @@ struct cascade {
     double earlier_score;
     struct validate_run *checking;   /* validators of the answer at hand; NULL: none run */
     enum confidence_verdict verdict; /* what they said */
+    struct sampling *sampling;       /* its model is asked the same again; NULL: it is not */
     struct kept_answer kept;
 };
 
@@ -148,9 +150,9 @@ static void note_prefixes(struct request *r, const struct cascade *c)
     }
 }
 
-/* What this request is expected to cost on an arm. */
+/* What this request is expected to cost on an arm, alone or with its samples. */
 static double cost_of(const struct request *r, const struct cascade *c, const struct beliefs_arm *b,
-                      int arm)
+                      int arm, int samples)
 {
     const struct policy_model *m = model_of(r, arm);
     bool seen = b && b->tokens_out > 0;
@@ -164,7 +166,8 @@ static double cost_of(const struct request *r, const struct cascade *c, const st
     u.n[TOK_CACHED_INPUT] = cached_tokens(r, c, arm);
     u.n[TOK_INPUT] = r->ask.prompt_tokens - u.n[TOK_CACHED_INPUT];
     u.n[TOK_OUTPUT] = tokens;
-    return (double)policy_cost(price_of(r, arm), &u, took_us);
+    return (double)(policy_cost(price_of(r, arm), &u, took_us) +
+                    (samples ? sampling_cost(r, m, &u, took_us, samples) : 0));
 }
 
 static unsigned able_arms(const struct cascade *c)
@@ -254,6 +257,17 @@ static int map_steps(struct cascade *c, const struct request *r)
     return judged;
 }
 
+/* Two rows for each sample: one that is lost with its connection leaves a second. */
+static void make_room(struct request *r, const struct cascade *c)
+{
+    size_t rows = 0;
+
+    for (int j = 0; j < c->arms; j++)
+        if (r->route->steps[j].samples > 1)
+            rows += 2 * ((size_t)r->route->steps[j].samples - 1);
+    r->samples = rows ? ARENA_ARRAY(&r->arena, struct attempt, rows) : NULL;
+}
+
 static struct plan_step begin_plan(struct request *r, struct cascade *c)
 {
     const struct beliefs_context *b = find_beliefs(r, c);
@@ -279,10 +293,12 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
         double accept = r->route->steps[j].accept;
 
         c->accept[j] = accept == POLICY_OFF ? 0 : accept;
-        cost[j] = cost_of(r, c, b ? &b->arm[j] : NULL, j);
     }
     c->plan.q.beliefs = b;
     q.allowed = able_arms(c) & allowed_arms(r, c);
+    for (int j = 0; j < c->arms; j++)
+        cost[j] = cost_of(r, c, b ? &b->arm[j] : NULL, j,
+                          q.pin < 0 && q.allowed & ~(1u << j) ? sampling_expected(r, j) : 0);
     return plan_begin(&c->plan, &q);
 }
 
@@ -315,6 +331,7 @@ void cascade_begin(struct request *r, struct flow_limits *l)
     answer_signals_init(&c->signals[0], SIGNALS_MAX_BYTES);
     answer_signals_init(&c->signals[1], SIGNALS_MAX_BYTES);
     r->cascade = c;
+    make_room(r, c);
     name_conversation(r, c);
     first = begin_plan(r, c);
     ask_arm(r, c, first.arm);
@@ -389,10 +406,74 @@ void cascade_end(struct request *r)
     note_prefixes(r, c);
     drop_kept(c);
     validate_cancel(c->checking);
+    cascade_stop_sampling(r);
     answer_signals_clear(&c->signals[0]);
     answer_signals_clear(&c->signals[1]);
     beliefs_unref(c->beliefs);
     r->cascade = NULL;
+}
+
+/* ---- sampling ---- */
+
+/* Only answers that something else may follow: else it is served in any case, sure or not. Audits
+ * ask models one by one, and want what would be known of their answers among others. */
+static bool decides_something(const struct request *r, const struct cascade *c)
+{
+    return r->background || others_left(r, c, c->arm);
+}
+
+static bool has_room(const struct request *r, const struct cascade *c, int samples,
+                     const char **why)
+{
+    const struct attempt *at = &r->attempts[r->hand];
+    double budget = c->plan.q.budget_nanousd;
+    nanousd more = sampling_cost(r, model_of(r, c->arm), &at->usage, at->duration_us, samples);
+
+    *why = NULL;
+    if (r->deadline_us >= 0 && clock_mono_us() + at->duration_us > r->deadline_us)
+        *why = "the deadline is too near";
+    else if (budget >= 0 && c->plan.spent_nanousd + (double)(at->cost + more) > budget)
+        *why = "its budget does not suffice";
+    return !*why;
+}
+
+/* How often the answer at hand is to be sampled; 0: not at all. */
+static int samples_wanted(struct request *r, struct cascade *c)
+{
+    const struct answer_signals *s = &c->signals[c->now];
+    struct attempt *at = &r->attempts[r->hand];
+    bool always = c->how->confidence.samples.when == POLICY_SAMPLES_ALWAYS;
+    int samples;
+
+    if (r->flow.at_hand != FLOW_WHOLE || r->route->steps[c->arm].samples <= 1 ||
+        (s->tokens.count > 0 && !always) || c->verdict == CONFIDENCE_FAIL || s->cut ||
+        !decides_something(r, c))
+        return 0;
+    samples = sampling_wanted(r, c->arm, &at->unsampled);
+    return samples && has_room(r, c, samples, &at->unsampled) ? samples : 0;
+}
+
+static void on_sampled(struct request *r);
+
+/* false: the answer is judged as it is. */
+static bool sample(struct request *r, struct cascade *c)
+{
+    int samples = samples_wanted(r, c);
+
+    if (samples)
+        c->sampling = sampling_start(r, &c->signals[c->now], samples, on_sampled,
+                                     &r->attempts[r->hand].unsampled);
+    if (c->sampling)
+        r->attempts[r->hand].unsampled = NULL;
+    return c->sampling != NULL;
+}
+
+void cascade_stop_sampling(struct request *r)
+{
+    if (!r->cascade || !r->cascade->sampling)
+        return;
+    sampling_stop(r->cascade->sampling);
+    r->cascade->sampling = NULL;
 }
 
 /* ---- judging ---- */
@@ -405,6 +486,8 @@ static double score_answer(struct request *r, struct cascade *c, bool whole)
     const struct scorer_record *by = b ? b->arm[c->arm].scored_by : NULL;
     struct attempt *at = &r->attempts[r->hand];
     struct confidence_context ctx = {
+        .samples = at->samples,
+        .repeats = at->repeats,
         .output_tokens = at->usage.n[TOK_OUTPUT],
         .usual_tokens = b ? b->arm[c->arm].tokens_out : 0,
         .verdict = c->verdict,
@@ -472,6 +555,16 @@ static struct flow_event follow(struct request *r, struct cascade *c, struct pla
     return ask(r, c, next.arm);
 }
 
+/* What is left last will not be sampled, nor cost as much as if it were. */
+static void renew_costs(const struct request *r, struct cascade *c)
+{
+    const struct beliefs_context *b = c->plan.q.beliefs;
+
+    for (int j = 0; j < c->arms; j++)
+        if (!(c->plan.asked & 1u << j) && sampling_expected(r, j) && !others_left(r, c, j))
+            plan_set_cost(&c->plan, j, cost_of(r, c, b ? &b->arm[j] : NULL, j, 0));
+}
+
 /* With an objective a step's `accept`, where there is one, ends the search. */
 static bool sure_enough(const struct request *r, const struct cascade *c)
 {
@@ -493,7 +586,8 @@ static struct flow_event judge(struct request *r)
     struct flow_event ev;
 
     plan_answer(&c->plan, score, checked[c->verdict],
-                whole ? (double)at->cost : c->plan.cost[c->arm]);
+                whole ? (double)(at->cost + at->samples_cost) : c->plan.cost[c->arm]);
+    renew_costs(r, c);
     at->confidence = plan_chance(&c->plan, c->arm);
     at->judged_tokens = whole ? 0 : (int32_t)c->how->confidence.hold_tokens;
     ev = follow(r, c, plan_next(&c->plan, sure_enough(r, c) ? 0 : allowed_arms(r, c)), whole);
@@ -519,8 +613,14 @@ static void on_validated(void *ctx, const struct validate_result *result)
 
     r->cascade->checking = NULL;
     note_verdict(r, result);
-    if (r->flow.state == FLOW_AWAIT_VERDICT) /* else the deadline has decided */
-        request_step(r, judge(r));
+    if (r->flow.state == FLOW_AWAIT_VERDICT && !sample(r, r->cascade))
+        request_step(r, judge(r)); /* in another state the deadline has decided */
+}
+
+static void on_sampled(struct request *r)
+{
+    r->cascade->sampling = NULL;
+    request_step(r, judge(r));
 }
 
 bool cascade_judge(struct request *r, struct flow_event *ev)
@@ -541,6 +641,8 @@ bool cascade_judge(struct request *r, struct flow_event *ev)
     if (c->checking)
         return false;
     note_verdict(r, &result);
+    if (sample(r, c))
+        return false;
     *ev = judge(r);
     return true;
 }

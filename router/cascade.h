@@ -30,6 +30,10 @@ struct flow_event cascade_choose(struct request *r);
 /* FLOW_RECALL: the answer that was kept is the one at hand again. */
 void cascade_recall(struct request *r);
 
+/* The request has left AWAIT_VERDICT: whatever was still asked of the model is cancelled and
+ * booked. */
+void cascade_stop_sampling(struct request *r);
+
 /* FLOW_END: a stream is whole; what its beginning could not tell is added for the books. */
 void cascade_whole(struct request *r);
 

@@ -307,9 +307,13 @@ static void ask_fresh(struct cascade_audit *x, const struct request *r, size_t s
     size_t model = r->route->steps[step].model;
     struct audited *a = new_answer(x, x->snap->policy->models[model].name);
     struct policy_confidence confidence = r->route->decide.confidence;
+    bool may_be_followed = r->route->decide.mode == POLICY_DECIDE_OBJECTIVE ||
+                           step + 1 < r->route->cascade_count; /* else it would not be sampled */
 
     confidence.hold = POLICY_HOLD_OFF; /* nobody waits for its first byte */
-    a->step = (struct policy_step){.model = model, .accept = POLICY_OFF};
+    a->step = (struct policy_step){.model = model,
+                                   .accept = POLICY_OFF,
+                                   .samples = may_be_followed ? r->route->steps[step].samples : 1};
     a->route = *r->route;
     a->route.steps = &a->step;
     a->route.step_count = a->route.cascade_count = 1;

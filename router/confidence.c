@@ -106,6 +106,11 @@ void confidence_features(const struct answer_signals *s, const struct confidence
     out[CONFIDENCE_VALID] = c->verdict == CONFIDENCE_PASS   ? 1
                             : c->verdict == CONFIDENCE_FAIL ? -1
                                                             : 0;
+    if (c->samples > 0) {
+        out[CONFIDENCE_SAMPLED] = 1;
+        out[CONFIDENCE_REPEATS] =
+            within(log((c->repeats + 0.5) / (c->samples - c->repeats + 0.5)), -3, 3);
+    }
     if (!c->has_earlier)
         return;
     out[CONFIDENCE_LATER] = 1;

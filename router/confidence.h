@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONFIDENCE_VERSION 1 /* of the features: what was learnt on another is not comparable */
+#define CONFIDENCE_VERSION 2 /* of the features: what was learnt on another is not comparable */
 
 enum confidence_feature {
 #define FEATURE(id, name, prior, help) CONFIDENCE_##id,
@@ -40,6 +40,8 @@ struct confidence_context {
     bool has_earlier;                /* a cheaper model has answered the request before */
     double agreement;     /* with that answer: 1 the same, -1 another, between by likeness */
     double earlier_score; /* its score, 0..1 */
+    int samples;          /* further answers of the same model; 0: none were asked for */
+    double repeats;       /* sum of confidence_repeats over them, 0..samples */
 };
 
 void confidence_features(const struct answer_signals *s, const struct confidence_context *c,
@@ -50,11 +52,12 @@ void confidence_features_so_far(const struct answer_signals *s, float out[CONFID
 
 /* ---- agreement ---- */
 
-/* Do two answers say the same? 1: their calls or JSON are equal, or their texts are once case,
- * white space and punctuation at the ends are let go; -1: they are not, and are short enough (at
- * most CONFIDENCE_SHORT_BYTES) for that to mean something, or are JSON or calls that differ; else
- * 0: a matter of likeness, which the caller may measure (encoder) and put in its place. */
-#define CONFIDENCE_SHORT_BYTES 64
+/* Do two answers say the same? 1: their calls or JSON are equal, or what they come to in the end
+ * (final_answer.h), or their texts once case, white space and punctuation at the ends are let go;
+ * -1: they are not, and are JSON or calls, come to something, or are short; else 0: a matter of likeness. */
 double confidence_agreement(const struct answer_signals *a, const struct answer_signals *b);
+/* How far a further answer of the same model repeats its first, 0..1: 1 or 0 where agreement can be
+ * told, else the likeness of their texts. */
+double confidence_repeats(const struct answer_signals *first, const struct answer_signals *again);
 
 #endif

@@ -1,56 +1,13 @@
-/* Whether two answers say the same. Called once when a second model has answered. */
+/* Whether two answers say the same. Called once when a second model has answered, and for each
+ * sample of one. */
 #include "router/confidence.h"
 
-#include <ctype.h>
 #include "backends/wire/answer_signals.h"
 #include "backends/wire/member.h"
 #include "base/arena.h"
 #include "base/json_same.h"
-
-static bool is_edge(unsigned char c)
-{
-    return c < 0x80 && (isspace(c) || ispunct(c));
-}
-
-/* One character of a text without case, runs of white space one space; -1 at the end. */
-static int next_folded(struct slice *s)
-{
-    unsigned char c;
-
-    if (s->n == 0)
-        return -1;
-    c = (unsigned char)s->p[0];
-    *s = slice_from(*s, 1);
-    if (c >= 0x80 || !isspace(c))
-        return c < 0x80 ? tolower(c) : c;
-    while (s->n && (unsigned char)s->p[0] < 0x80 && isspace((unsigned char)s->p[0]))
-        *s = slice_from(*s, 1);
-    return ' ';
-}
-
-/* Without white space, quotes, full stops and the like around it: "**Paris.**" is Paris. A text of
- * nothing else stays as it is. */
-static struct slice core(struct slice s)
-{
-    struct slice inside = s;
-
-    while (inside.n && is_edge((unsigned char)inside.p[0]))
-        inside = slice_from(inside, 1);
-    while (inside.n && is_edge((unsigned char)inside.p[inside.n - 1]))
-        inside.n--;
-    return inside.n ? inside : s;
-}
-
-static bool same_text(struct slice a, struct slice b)
-{
-    int x, y;
-
-    do {
-        x = next_folded(&a);
-        y = next_folded(&b);
-    } while (x == y && x >= 0);
-    return x == y;
-}
+#include "router/final_answer.h"
+#include "router/plain_text.h"
 
 /* An object or an array, whole. */
 static bool is_json(struct slice text, struct json_value *out)
@@ -88,18 +45,44 @@ static bool same_calls(const struct answer_signals *a, const struct answer_signa
     return true;
 }
 
+/* 1 or -1 by calls or JSON; 0: they are texts. */
+static double compare_structure(const struct answer_signals *a, const struct answer_signals *b)
+{
+    struct slice x = buf_slice(&a->text), y = buf_slice(&b->text);
+    struct json_value json_x, json_y;
+
+    if (a->call_count || b->call_count)
+        return same_calls(a, b) ? 1 : -1;
+    if (is_json(x, &json_x) && is_json(y, &json_y))
+        return same_json(x, y) ? 1 : -1;
+    return 0;
+}
+
 double confidence_agreement(const struct answer_signals *a, const struct answer_signals *b)
 {
-    struct slice x = core(buf_slice(&a->text)), y = core(buf_slice(&b->text));
-    struct json_value json_x, json_y;
+    struct slice x = plain_text_core(buf_slice(&a->text)), y = plain_text_core(buf_slice(&b->text));
+    struct final_answer end_x, end_y;
+    double known;
 
     if (a->cut || b->cut)
         return 0;
-    if (a->call_count || b->call_count)
-        return same_calls(a, b) ? 1 : -1;
-    if (is_json(buf_slice(&a->text), &json_x) && is_json(buf_slice(&b->text), &json_y))
-        return same_json(buf_slice(&a->text), buf_slice(&b->text)) ? 1 : -1;
-    if (same_text(x, y))
+    known = compare_structure(a, b);
+    if (known != 0)
+        return known;
+    if (plain_text_same(x, y))
         return 1;
-    return x.n <= CONFIDENCE_SHORT_BYTES && y.n <= CONFIDENCE_SHORT_BYTES ? -1 : 0;
+    end_x = final_answer_find(buf_slice(&a->text));
+    end_y = final_answer_find(buf_slice(&b->text));
+    if (end_x.kind != FINAL_NONE && end_y.kind != FINAL_NONE)
+        return final_answer_same(&end_x, &end_y) ? 1 : -1;
+    return x.n <= FINAL_ANSWER_SHORT_BYTES && y.n <= FINAL_ANSWER_SHORT_BYTES ? -1 : 0;
+}
+
+double confidence_repeats(const struct answer_signals *first, const struct answer_signals *again)
+{
+    double known = confidence_agreement(first, again);
+
+    if (known != 0)
+        return known > 0;
+    return final_answer_likeness(buf_slice(&first->text), buf_slice(&again->text));
 }

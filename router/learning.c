@@ -28,7 +28,7 @@ static struct evidence_answer *answer_of(struct evidence_answer *all, int *count
 /* Of several attempts on one model the answer is the last's, the cost is all of theirs. */
 static void add_attempt(const struct attempt *at, struct evidence_answer *a)
 {
-    a->cost = money_add(a->cost, at->cost);
+    a->cost = money_add(money_add(a->cost, at->cost), at->samples_cost);
     a->served = a->served || at->served;
     if (at->err != ERR_OK && !at->passed_over && !at->served)
         return;

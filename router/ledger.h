@@ -33,7 +33,8 @@ struct ledger_attempt {
     int32_t seq;      /* 1.. within the request */
     const char *role; /* "serve"; "escalated": answered, and passed over; "lost": a copy on a pooled
                          connection that was closing; "cache": an answer given again, at no cost;
-                         "classify": the encoder's pass; "audit", "judge": router/background.h */
+                         "classify": the encoder's pass; "sample": a model was asked the same again,
+                         to compare (router/sampling.h); "audit", "judge": router/background.h */
     int64_t started_wall_us;
     const char *model, *upstream_model, *backend, *endpoint;
     const char *outcome; /* "ok" or err_name() */

@@ -287,8 +287,10 @@ void request_step(struct request *r, struct flow_event ev)
         enum flow_state before = r->flow.state;
 
         a = flow_next(&r->flow, &ev);
-        if (r->flow.state != before)
+        if (r->flow.state != before) {
             r->state_since_us = clock_mono_us();
+            cascade_stop_sampling(r);
+        }
         if (log_enabled(LOG_DEBUG))
             log_line(LOG_DEBUG, "request", "step", "id=%s from=%s event=%d to=%s action=%d", r->id,
                      flow_state_name(before), (int)ev.kind, flow_state_name(r->flow.state),

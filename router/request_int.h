@@ -37,6 +37,11 @@ struct attempt {
     int32_t judged_tokens; /* that its confidence is of; 0: the whole answer */
     const char *refuted;   /* why they refused it; NULL: they did not */
     bool lost; /* a copy on a pooled connection that was closing: most likely never read */
+    /* Where its model was asked the same again (router/sampling.h): */
+    int samples;           /* how many further answers came */
+    double repeats;        /* how far they say the same, 0..samples; of a sample: 0..its choices */
+    nanousd samples_cost;  /* of all that were asked, with rows of their own */
+    const char *unsampled; /* why it was not asked, though the policy says so; NULL: no matter */
 };
 
 struct request {
@@ -72,6 +77,9 @@ struct request {
     int hand; /* the attempt whose answer is at hand: the last one, or one that was kept; -1: none
                */
     struct attempt *attempt; /* the one in flight, or NULL */
+    /* Further answers of models that have answered: never served, booked with their own role. */
+    struct attempt *samples;
+    int sample_count;
 
     /* Two records in turn: a retry may start inside the callback that ends the attempt before it.
      */
@@ -136,7 +144,27 @@ void attempt_done(struct request *r, enum err err);
 struct answer_options attempt_answer_options(const struct request *r, enum wire_dialect server,
                                              size_t max_bytes);
 enum wire_dialect attempt_dialect(const struct request *r, const struct attempt *at);
+/* Answers that are judged are judged by log-probabilities, where the model has them. */
+bool attempt_wants_logprobs(const struct request *r, const struct policy_model *m);
 const struct policy_backend *attempt_backend(const struct request *r, const struct attempt *at);
+
+/* ---- attempt.c, for calls beside the attempt (router/sampling.c) ---- */
+/* The server of a model, as a request is written for it. */
+struct ask_target attempt_target(const struct request *r, const struct policy_model *m);
+/* An endpoint with room, -1: none. Given back by attempt_book_sample. */
+int attempt_acquire(struct request *r, const struct policy_model *m, uint64_t exclude_mask,
+                    int64_t now_us);
+/* Everything but the call; pieces are borrowed as upstream_request says. */
+void attempt_fill(struct request *r, const struct policy_model *m, int endpoint, enum wire_api api,
+                  const struct slice *pieces, size_t count, struct upstream_request *out);
+void attempt_init(const struct request *r, struct attempt *at, size_t model, int endpoint,
+                  int64_t now_us);
+/* lost becomes the first copy of a call that the transport has sent twice. */
+void attempt_book_lost(struct request *r, const struct attempt *at, struct attempt *lost);
+/* A call has ended: its usage, where none was reported, its cost, its endpoint. res may be NULL;
+ * output_tokens: an estimate. */
+void attempt_book_sample(struct request *r, struct attempt *at, enum err err, bool sent,
+                         const struct upstream_result *res, int64_t output_tokens);
 
 /* ---- account.c ---- */
 /* The ledger rows, the metrics and reply->summary (if reply is not NULL). Once per request. */

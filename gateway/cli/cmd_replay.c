@@ -66,20 +66,24 @@ static void put_reason(const struct whatif *w)
     }
 }
 
-static const char *refusal_text(enum whatif_misfit why)
-{
-    return why == WHATIF_HOLD
-               ? "the log judged its answers by more, or by less, of them than its "
-                 "'hold' would"
-               : "its validators are not those that looked at the answers in the log";
-}
+static const struct {
+    const char *name, *text;
+} misfits[WHATIF_MISFITS] = {
+    [WHATIF_FITS] = {"", ""},
+    [WHATIF_VALIDATORS] = {"validators",
+                           "its validators are not those that looked at the answers in the log"},
+    [WHATIF_HOLD] = {"hold", "the log judged its answers by more, or by less, of them than its "
+                             "'hold' would"},
+    [WHATIF_SAMPLES] = {"samples", "in the log models were asked the same again more often, or "
+                                   "less often, than its 'samples' would"},
+};
 
 static void put_refusals(const struct whatif *w)
 {
     for (int i = 0; i < w->refusals; i++)
         printf("Refused: route '%s' (%lld requests, left out of what follows): %s.\n",
                w->refusal[i].route, (long long)w->refusal[i].requests,
-               refusal_text(w->refusal[i].why));
+               misfits[w->refusal[i].why].text);
 }
 
 static void put_missed(const char *way, const char *route)
@@ -140,8 +144,7 @@ static json_t *refusals_json(const struct whatif *w)
         json_t *o = json_object();
         json_object_set_new(o, "route", json_string(w->refusal[i].route));
         json_object_set_new(o, "requests", json_integer(w->refusal[i].requests));
-        json_object_set_new(o, "why",
-                            json_string(w->refusal[i].why == WHATIF_HOLD ? "hold" : "validators"));
+        json_object_set_new(o, "why", json_string(misfits[w->refusal[i].why].name));
         json_array_append_new(list, o);
     }
     return list;
@@ -230,9 +233,9 @@ const struct cli_command cmd_replay = {
         "from plain means is printed and labelled as one.\n\n"
         "Requests are routed by the policy as they were asked (model, tenant, class; tags and "
         "headers are not in the ledger). What validators said, what a held stream's beginning was "
-        "worth and which models failed is played as the ledger has it. A route whose validators or "
-        "'hold' are not those of the log is refused by name and left out, with status 1. Deadlines "
-        "are not played.",
+        "worth and which models failed is played as the ledger has it. A route whose validators, "
+        "'hold' or 'samples' are not those of the log is refused by name and left out, with status "
+        "1. Deadlines are not played.",
     .options =
         (const struct cli_option[]){
             {.name = "since",

@@ -81,6 +81,32 @@ static void tell_attempt(FILE *f, const struct ledger_attempt *a)
     fprintf(f, ".");
 }
 
+/* Of an answer that was to be repeated (router/sampling.h): how that went, and what it cost. */
+static void tell_samples(FILE *f, const struct ledger_story *s, const struct ledger_attempt *of)
+{
+    static const char skipped[] = "not sampled: ", done[] = "repeated ";
+    const char *why = strstr(of->verdict, skipped), *how = strstr(of->verdict, done);
+    nanousd cost = 0;
+    int asked = 0;
+
+    for (size_t i = 0; i < s->attempt_count; i++)
+        if (strcmp(s->attempts[i].role, "sample") == 0 &&
+            strcmp(s->attempts[i].model, of->model) == 0) {
+            cost = money_add(cost, s->attempts[i].cost);
+            asked++;
+        }
+    if (why)
+        fprintf(f, " It was not asked the same again: %s.", why + sizeof skipped - 1);
+    if (asked == 0)
+        return;
+    fprintf(f, " Asked the same again, for ");
+    tell_money(f, cost);
+    if (how)
+        fprintf(f, ", it said so %s times.", how + sizeof done - 1);
+    else
+        fprintf(f, ", it gave no other answer.");
+}
+
 /* A number of a decision's candidate; false: it has none. */
 static bool candidate_number(const struct ledger_decision *d, const char *model, const char *key,
                              double *out)
@@ -147,18 +173,25 @@ static void tell_stop(FILE *f, const struct ledger_decision *d)
         fprintf(f, " It ended there (%s).", d->reason);
 }
 
+/* Is it told of elsewhere, or not at all? */
+static bool is_aside(const struct ledger_attempt *a)
+{
+    return strcmp(a->role, "classify") == 0 || strcmp(a->role, "cache") == 0 ||
+           strcmp(a->role, "sample") == 0;
+}
+
 /* Attempts of a model that no earlier decision has told of. */
 static void tell_attempts_of(FILE *f, const struct ledger_story *s, const char *model, size_t *at)
 {
-    while (*at < s->attempt_count) {
+    for (; *at < s->attempt_count; ++*at) {
         const struct ledger_attempt *a = &s->attempts[*at];
-        bool of_weir = strcmp(a->role, "classify") == 0 || strcmp(a->role, "cache") == 0;
 
-        if (!of_weir && strcmp(a->model, model) != 0)
+        if (is_aside(a))
+            continue;
+        if (strcmp(a->model, model) != 0)
             return;
-        if (!of_weir)
-            tell_attempt(f, a);
-        ++*at;
+        tell_attempt(f, a);
+        tell_samples(f, s, a);
     }
 }
 
@@ -181,7 +214,7 @@ static void tell_way(FILE *f, const struct ledger_story *s)
     for (; at < s->attempt_count; at++) {
         const struct ledger_attempt *a = &s->attempts[at];
 
-        if (strcmp(a->role, "classify") == 0 || strcmp(a->role, "cache") == 0)
+        if (is_aside(a))
             continue;
         if (strcmp(a->model, last) != 0)
             fprintf(f, " %s was asked, at %s.", a->model, a->endpoint);

@@ -126,12 +126,39 @@ static bool has_failed(const struct ledger_attempt *a)
     return strcmp(a->role, "lost") != 0 && strcmp(a->role, "escalated") != 0;
 }
 
+/* Further answers that were asked for to judge one by (router/sampling.h) are part of what that one
+ * cost. */
+static bool is_sample(const struct ledger_attempt *a)
+{
+    return strcmp(a->role, "sample") == 0;
+}
+
+static void add_samples(const struct ledger_story *s, struct traffic_answer *of, const char *model)
+{
+    for (size_t i = 0; i < s->attempt_count; i++) {
+        const struct ledger_attempt *a = &s->attempts[i];
+        if (!is_sample(a) || strcmp(a->model, model) != 0)
+            continue;
+        of->cost = money_add(of->cost, a->cost);
+        of->sampled_us += a->duration_us > 0 ? a->duration_us : 0;
+        for (int k = 0; k < TOK_KINDS; k++)
+            of->sampled.n[k] += a->usage.n[k];
+    }
+}
+
+/* As router/account.c writes it: "served; repeated 2.00 of 3". */
+static int samples_told(const char *verdict)
+{
+    const char *at = strstr(verdict, "repeated "), *of = at ? strstr(at, " of ") : NULL;
+
+    return of ? (int)strtol(of + 4, NULL, 10) : 0;
+}
+
 static struct traffic_answer answer_from(struct traffic *t, const struct ledger_story *s,
                                          const struct ledger_attempt *a)
 {
     const struct ledger_outcome *o = ledger_outcome_of(s, a->model);
-
-    return (struct traffic_answer){
+    struct traffic_answer out = {
         .model = intern(t, a->model),
         .good = strcmp(a->outcome, "ok") == 0 || strcmp(a->role, "escalated") == 0,
         .failed = has_failed(a),
@@ -147,12 +174,17 @@ static struct traffic_answer answer_from(struct traffic *t, const struct ledger_
         .duration_us = a->duration_us > 0 ? a->duration_us : 0,
         .cost = a->cost,
         .usage = a->usage,
+        .samples = samples_told(a->verdict),
+        .unsampled = strstr(a->verdict, "not sampled: ") != NULL,
     };
+
+    add_samples(s, &out, a->model);
+    return out;
 }
 
 static bool of_a_model(const struct ledger_attempt *a)
 {
-    return strcmp(a->role, "classify") != 0 && strcmp(a->role, "embed") != 0;
+    return strcmp(a->role, "classify") != 0 && strcmp(a->role, "embed") != 0 && !is_sample(a);
 }
 
 static void add_audit(struct traffic *t, const struct ledger_story *s)

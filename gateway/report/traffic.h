@@ -31,8 +31,13 @@ struct traffic_answer {
     bool validated;           /* they knew something */
     double value;             /* 0..1; -1: nobody said */
     int64_t started_wall_us, duration_us;
-    nanousd cost;
+    nanousd cost; /* with its samples' */
     struct token_usage usage;
+    /* Further answers that it was judged by (router/sampling.h), and what all of them used. */
+    int samples;
+    bool unsampled; /* the policy wanted some, and the request did not allow it */
+    struct token_usage sampled;
+    int64_t sampled_us;
 };
 
 struct traffic_candidate {

@@ -83,8 +83,10 @@ static double priced(const struct policy *p, const char *model, const struct tra
 {
     const struct policy_model *m = policy_find_model(p, slice_str(model));
 
-    return m ? (double)policy_cost(policy_price_at(m, a->started_wall_us), &a->usage,
-                                   a->duration_us)
+    const struct policy_price *price = m ? policy_price_at(m, a->started_wall_us) : NULL;
+
+    return m ? (double)policy_cost(price, &a->usage, a->duration_us) +
+                   (double)policy_cost(price, &a->sampled, a->sampled_us)
              : (double)a->cost;
 }
 

@@ -1,6 +1,7 @@
 /* Does the log know what the policy would have seen? A score is that of an answer's beginning or of
- * the whole, with what certain validators said: a policy that holds streams otherwise, or has other
- * validators, would have seen something else, and what it would have done nobody knows. Called by
+ * the whole, with what certain validators said, and how often the model said the same again: a
+ * policy that holds streams otherwise, has other validators, or samples otherwise would have seen
+ * something else, and what it would have done nobody knows. Called by
  * whatif.c. */
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,29 @@ bool whatif_unjudged(const struct whatif_case *c)
     return c->q->stream && c->route->decide.confidence.hold == POLICY_HOLD_OFF;
 }
 
+/* How often the policy would have had the answer repeated. Where the log-probabilities of a model
+ * that has them stand in for that, the log tells. */
+static int samples_due(const struct whatif_play *w, const struct whatif_case *c,
+                       const struct traffic_answer *a)
+{
+    const struct policy_confidence *how = &c->route->decide.confidence;
+    const struct policy_model *m =
+        policy_find_model(w->policy, slice_str(traffic_name(w->t, a->model)));
+    bool told = how->samples.when == POLICY_SAMPLES_NO_LOGPROBS && how->logprobs && m &&
+                (m->capabilities & CAP_LOGPROBS) && a->samples == 0;
+
+    if (a->unsampled || told || (c->q->stream && how->hold != POLICY_HOLD_WHOLE))
+        return 0;
+    for (int j = 0; j < c->arms; j++)
+        if (c->model[j] == a->model)
+            return (int)c->route->steps[j].samples - 1;
+    return 0;
+}
+
 /* The policy judges a stream by its first tokens, unless it ends before. Calls of tools are judged
  * whole; the log does not know which those are, so that they are left out. */
-static enum whatif_misfit misfit_of(const struct whatif_case *c, const struct traffic_answer *a)
+static enum whatif_misfit misfit_of(const struct whatif_play *w, const struct whatif_case *c,
+                                    const struct traffic_answer *a)
 {
     const struct policy_confidence *how = &c->route->decide.confidence;
     int64_t tokens = a->usage.n[TOK_OUTPUT];
@@ -34,7 +55,9 @@ static enum whatif_misfit misfit_of(const struct whatif_case *c, const struct tr
         return a->judged_tokens == how->hold_tokens ? WHATIF_FITS : WHATIF_HOLD;
     if (a->judged_tokens > 0 || (c->q->stream && a->judged_tokens < 0))
         return WHATIF_HOLD;
-    return a->validators == c->validators ? WHATIF_FITS : WHATIF_VALIDATORS;
+    if (a->validators != c->validators)
+        return WHATIF_VALIDATORS;
+    return a->refuted || a->samples == samples_due(w, c, a) ? WHATIF_FITS : WHATIF_SAMPLES;
 }
 
 enum plan_verdict whatif_verdict(const struct whatif_case *c, const struct traffic_answer *a)
@@ -54,7 +77,7 @@ static enum whatif_misfit misfit_by_audits(const struct whatif_play *w, const st
 
     for (int j = 0; j < judged; j++) {
         const struct traffic_answer *a = traffic_answer_of(w->t, c->q, c->model[j]);
-        enum whatif_misfit m = a ? misfit_of(c, a) : WHATIF_FITS;
+        enum whatif_misfit m = a ? misfit_of(w, c, a) : WHATIF_FITS;
         if (m != WHATIF_FITS)
             return m;
     }
@@ -62,13 +85,13 @@ static enum whatif_misfit misfit_by_audits(const struct whatif_play *w, const st
 }
 
 /* Along the log: its own answers, as far as another model could have followed. */
-static enum whatif_misfit misfit_by_path(const struct whatif_case *c)
+static enum whatif_misfit misfit_by_path(const struct whatif_play *w, const struct whatif_case *c)
 {
     int answered = 0;
 
     for (int i = 0; i < c->q->answer_count; i++) {
         const struct traffic_answer *a = &c->q->answer[i];
-        enum whatif_misfit m = a->good ? misfit_of(c, a) : WHATIF_FITS;
+        enum whatif_misfit m = a->good ? misfit_of(w, c, a) : WHATIF_FITS;
         answered += a->good;
         if (m != WHATIF_FITS && answered < c->arms)
             return m;
@@ -88,7 +111,7 @@ static void fit_case(const struct whatif_play *w, struct whatif_case *c, struct 
     n->requests++;
     if (!is_judged(c))
         return;
-    c->by_path = misfit_by_path(c);
+    c->by_path = misfit_by_path(w, c);
     n->by_path[c->by_path] += c->q->decided;
     if (c->q->audit_count == 0)
         return;
@@ -96,15 +119,20 @@ static void fit_case(const struct whatif_play *w, struct whatif_case *c, struct 
     n->by_audits[c->by_audits]++;
 }
 
+static int64_t misfits(const int64_t n[WHATIF_MISFITS])
+{
+    return n[WHATIF_VALIDATORS] + n[WHATIF_HOLD] + n[WHATIF_SAMPLES];
+}
+
 /* More than half of them: what is left need not be like the rest. */
 static bool mostly_misfits(const int64_t n[WHATIF_MISFITS])
 {
-    return n[WHATIF_VALIDATORS] + n[WHATIF_HOLD] > n[WHATIF_FITS];
+    return misfits(n) > n[WHATIF_FITS];
 }
 
 static bool any(const int64_t n[WHATIF_MISFITS])
 {
-    return n[WHATIF_VALIDATORS] + n[WHATIF_HOLD] + n[WHATIF_FITS] > 0;
+    return misfits(n) + n[WHATIF_FITS] > 0;
 }
 
 /* Neither of the ways that there are leads through. */
@@ -118,13 +146,14 @@ static bool is_refused(const struct route_count *n)
 
 static void refuse(struct whatif *out, const char *name, const struct route_count *n)
 {
-    int64_t hold = n->by_audits[WHATIF_HOLD] + n->by_path[WHATIF_HOLD];
-    int64_t validators = n->by_audits[WHATIF_VALIDATORS] + n->by_path[WHATIF_VALIDATORS];
+    enum whatif_misfit why = WHATIF_VALIDATORS;
 
+    for (enum whatif_misfit m = WHATIF_HOLD; m < WHATIF_MISFITS; m++)
+        if (n->by_audits[m] + n->by_path[m] > n->by_audits[why] + n->by_path[why])
+            why = m;
     out->refused_requests += n->requests;
     if (out->refusals < WHATIF_REFUSALS)
-        out->refusal[out->refusals++] = (struct whatif_refusal){
-            name, n->requests, hold > validators ? WHATIF_HOLD : WHATIF_VALIDATORS};
+        out->refusal[out->refusals++] = (struct whatif_refusal){name, n->requests, why};
 }
 
 static void find_validators(struct whatif_play *w)

@@ -171,6 +171,8 @@ static void agreement(void **state)
         {CALL("f", "{\\\"x\\\":1}"), CALL("g", "{\\\"x\\\":1}"), -1},
         {CALL("f", "{\\\"x\\\":1}"), CALL("f", "{\\\"x\\\":"), -1},
         {CALL("f", "{}"), SAID("text"), -1},
+        {SAID(LONG "\\nThe answer is 42."), SAID("#### 42.0"), 1},
+        {SAID(LONG "\\nThe answer is 42."), SAID(LONG "\\n**Answer:** 41"), -1},
     };
 
     (void)state;
@@ -189,11 +191,55 @@ static void agreement(void **state)
     }
 }
 
+/* ---- repeating ---- */
+
+static double repeats(const char *x, const char *y)
+{
+    struct answer_signals a, b;
+    double got;
+
+    answer(&a, x);
+    answer(&b, y);
+    got = confidence_repeats(&a, &b);
+    answer_signals_clear(&a);
+    answer_signals_clear(&b);
+    return got;
+}
+
+static void repeating(void **state)
+{
+    struct answer_signals s;
+    struct confidence_context c = {.samples = 4};
+    float f[CONFIDENCE_FEATURES];
+
+    (void)state;
+    near(repeats(SAID("B"), SAID("(b) Paris")), 1, 0);
+    near(repeats(SAID("B"), SAID("C")), 0, 0);
+    near(repeats(SAID("B"), SAID("")), 0, 0);
+    near(repeats(SAID(LONG), SAID(LONG " And more.")), 14.0 / 16, 0.05);
+    near(repeats(CALL("f", "{}"), SAID(LONG)), 0, 0);
+    answer(&s, SAID("B"));
+    for (int agree = 0; agree <= 4; agree++) {
+        c.repeats = agree;
+        confidence_features(&s, &c, f);
+        near(f[CONFIDENCE_SAMPLED], 1, 0);
+        near(f[CONFIDENCE_REPEATS], log((agree + 0.5) / (4.5 - agree)), 1e-6);
+    }
+    c.samples = 0; /* nothing that was not asked looks like something that was */
+    confidence_features(&s, &c, f);
+    near(f[CONFIDENCE_SAMPLED] + f[CONFIDENCE_REPEATS], 0, 0);
+    c = (struct confidence_context){.samples = 1000, .repeats = 1000};
+    confidence_features(&s, &c, f);
+    near(f[CONFIDENCE_REPEATS], 3, 0);
+    answer_signals_clear(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),         cmocka_unit_test(plain), cmocka_unit_test(bare),
         cmocka_unit_test(circumstances), cmocka_unit_test(ranks), cmocka_unit_test(agreement),
+        cmocka_unit_test(repeating),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
