@@ -6,7 +6,8 @@
  *   find     what is remembered of a request, and its labels
  *   relabel  swaps what is remembered of a request and its labels, if both still are what they
  *            were, and adds what that changes, in one step
- *   read     the scorers, and then units that have changed since the last read, whole
+ *   read     the scorers, and then units that have changed since the last read: whole, or what was
+ *            added to them
  *   recent   visits the newest remembered requests, page by page
  *   claim    asks for the right to fit scorers; one process at a time has it
  *   publish  puts a model's new scorer in the place of its old one
@@ -45,7 +46,7 @@ struct learn_found {
 typedef void learn_done_fn(void *ctx, enum err err);
 /* ERR_NOT_FOUND: nothing is remembered. */
 typedef void learn_found_fn(void *ctx, enum err err, const struct learn_found *found);
-/* For each unit that has changed: its whole content. */
+/* For each unit that has changed: its whole content, or what was added to it. */
 typedef void learn_unit_fn(void *ctx, const struct learn_unit_name *name, const struct tally *t);
 
 struct learn_relabel {
@@ -71,7 +72,7 @@ typedef void learn_claim_fn(void *ctx, enum err err, unsigned version);
 
 struct learn_read {
     void (*scorer)(void *ctx, struct slice model, struct slice text);
-    learn_unit_fn *unit;
+    learn_unit_fn *unit, *added;
     void (*reset)(void *ctx); /* what was read before is gone: the store was emptied */
     learn_done_fn *done;
     void *ctx;
@@ -87,6 +88,7 @@ struct learn_store_ops {
     void (*relabel)(struct learn_store *s, const struct learn_relabel *r, learn_done_fn *done,
                     void *ctx);
     void (*read)(struct learn_store *s, const struct learn_read *r);
+    void (*anew)(struct learn_store *s); /* the next read is of everything; none is under way */
     void (*recent)(struct learn_store *s, const struct learn_recent *r);
     /* For hold_ms. ERR_CONFLICT: another process has it. */
     void (*claim)(struct learn_store *s, int64_t hold_ms, learn_claim_fn *done, void *ctx);

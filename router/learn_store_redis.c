@@ -26,6 +26,7 @@ struct shared_store {
     uint64_t writer;         /* of this process, random */
     struct rng rng;
     char epoch[24], since[24]; /* of what was read */
+    bool exact;                /* all of it was so at `since`; not between pages of whole units */
     bool failing, closing;
 };
 
@@ -124,22 +125,36 @@ static char *memory_key(const struct shared_store *s, struct slice tenant, struc
 
 /* ---- payloads ---- */
 
+static bool is_kept(const struct learn_unit *u, int field)
+{
+    return u->tally.count[field] != 0 && (u->name.kind == TALLY_SLOW || tally_is_fast(field));
+}
+
+/* Nothing, of a unit that has nothing: most requests have no label yet, for their quick bucket. */
 static enum err put_unit(const struct learn_unit *u, struct buf *out)
 {
     char field[TALLY_NAME_BYTES];
     enum tally_kind kind = u->name.kind;
     int64_t until_us = u->name.start_us + tally_keep_us(kind) + 2 * tally_bucket_us(kind);
-    enum err err = buf_append(out, "u ", 2);
+    enum err err = ERR_OK;
+    bool begun = false;
 
-    if (err == ERR_OK)
-        err = learn_unit_name_write(&u->name, out);
     for (int f = 0; f < TALLY_FIELDS && err == ERR_OK; f++) {
-        if (u->tally.count[f] == 0 || (kind == TALLY_QUICK && !tally_is_fast(f)))
+        if (!is_kept(u, f))
             continue;
+        if (!begun) {
+            err = buf_append(out, "u ", 2);
+            if (err == ERR_OK)
+                err = learn_unit_name_write(&u->name, out);
+            begun = true;
+        }
         tally_field_name(f, field);
-        err = buf_printf(out, "\nf %s %" PRId64, field, u->tally.count[f]);
+        if (err == ERR_OK)
+            err = buf_printf(out, "\nf %s %" PRId64, field, u->tally.count[f]);
     }
-    return err == ERR_OK ? buf_printf(out, "\ne %" PRId64 "\n", until_us / 1000000) : err;
+    if (err == ERR_OK && begun)
+        err = buf_printf(out, "\ne %" PRId64 "\n", until_us / 1000000);
+    return err;
 }
 
 static enum err put_sheet(const struct learn_sheet *sheet, struct buf *out)
@@ -160,7 +175,7 @@ static enum err put_memory(const struct learn_memory *m, struct buf *out)
     buf_init(&id, MAX_PAYLOAD_BYTES);
     err = memory_id(m->tenant, m->request_id, &id);
     if (err == ERR_OK)
-        err = buf_printf(out, "m %.*s\t%.*s\t%.*s\n", SLICE_ARG(buf_slice(&id)), SLICE_ARG(m->text),
+        err = buf_printf(out, "%.*s\t%.*s\t%.*s\n", SLICE_ARG(buf_slice(&id)), SLICE_ARG(m->text),
                          SLICE_ARG(m->labels));
     buf_clear(&id);
     return err;
@@ -183,26 +198,28 @@ static void op_write(struct learn_store *store, const struct learn_batch *b, lea
     struct shared_store *s = of(store);
     struct shared_call *c = new_call(store, ctx);
     char number[24], writer[24], seconds[24];
-    struct buf payload;
+    struct buf units, requests;
     enum err err;
 
     snprintf(number, sizeof number, "%" PRIu64, b->number);
     snprintf(writer, sizeof writer, "%016" PRIx64, s->writer);
     snprintf(seconds, sizeof seconds, "%" PRId64, LEARN_REMEMBER_S);
-    buf_init(&payload, MAX_PAYLOAD_BYTES);
-    err = put_sheet(&b->sheet, &payload);
+    buf_init(&units, MAX_PAYLOAD_BYTES);
+    buf_init(&requests, MAX_PAYLOAD_BYTES);
+    err = put_sheet(&b->sheet, &units);
     LIST_FOREACH (it, &b->memories)
         if (err == ERR_OK)
-            err = put_memory(CONTAINER_OF(it, struct learn_memory, link), &payload);
+            err = put_memory(CONTAINER_OF(it, struct learn_memory, link), &requests);
     char *key = key_of(s, "w:", slice_str(writer));
-    struct slice words[] = {SLICE("EVAL"),       SLICE(LEARN_SCRIPT_WRITE), SLICE("1"),
-                            slice_str(key),      slice_str(s->prefix),      slice_str(number),
-                            buf_slice(&payload), slice_str(seconds)};
+    struct slice words[] = {SLICE("EVAL"),     SLICE(LEARN_SCRIPT_WRITE), SLICE("1"),
+                            slice_str(key),    slice_str(s->prefix),      slice_str(number),
+                            buf_slice(&units), buf_slice(&requests),      slice_str(seconds)};
     c->done = done;
     /* Too large cannot be: a batch's parts are bounded. Then it would fail as a late one does. */
     redis_link_call(s->link, words, sizeof words / sizeof words[0], err == ERR_OK ? CALL_US : 0,
                     on_written, c);
-    buf_clear(&payload);
+    buf_clear(&units);
+    buf_clear(&requests);
     free(key);
 }
 
@@ -298,16 +315,55 @@ static void take_unit(const struct shared_call *c, const struct redis_reply *uni
     c->read.unit(c->read.ctx, &name, &tally);
 }
 
+/* "f FIELD BY", from the second word on. */
+static void take_field(struct slice rest, struct tally *t)
+{
+    struct learn_words w = {rest};
+    struct slice name;
+    int64_t by;
+    int field;
+
+    if (learn_words_next(&w, &name) && learn_words_int(&w, INT64_MIN, INT64_MAX, &by) &&
+        tally_field_parse(name, &field))
+        tally_add(t, field, by);
+}
+
+/* What some replica has written. */
+static void take_payload(const struct shared_call *c, struct slice payload)
+{
+    struct learn_unit_name name;
+    struct tally tally = {0};
+    bool known = false;
+
+    while (payload.n) {
+        const char *end = memchr(payload.p, '\n', payload.n);
+        size_t n = end ? (size_t)(end - payload.p) : payload.n;
+        struct slice line = slice_make(payload.p, n), rest = slice_from(line, n < 2 ? n : 2);
+
+        payload = slice_from(payload, n + (end != NULL));
+        if (slice_starts(line, SLICE("u "))) {
+            known = learn_unit_name_read(rest, &name);
+            tally = (struct tally){0};
+        } else if (known && slice_starts(line, SLICE("f "))) {
+            take_field(rest, &tally);
+        } else if (known) {
+            c->read.added(c->read.ctx, &name, &tally);
+            known = false;
+        }
+    }
+}
+
 /* false: the answer is not what the script gives. */
 static bool take_page(struct shared_call *c, const struct redis_reply *reply, bool *more)
 {
     struct shared_store *s = c->store;
     size_t count = redis_reply_count(reply);
 
-    if (count < 3)
+    if (count < 4)
         return false;
     struct slice epoch = redis_reply_text(redis_reply_at(reply, 0)),
                  since = redis_reply_text(redis_reply_at(reply, 1));
+    bool of_log = redis_reply_integer(redis_reply_at(reply, 3)) == 1;
     if (epoch.n == 0 || epoch.n >= sizeof s->epoch || since.n == 0 || since.n >= sizeof s->since)
         return false;
     *more = redis_reply_integer(redis_reply_at(reply, 2)) == 1;
@@ -317,8 +373,13 @@ static bool take_page(struct shared_call *c, const struct redis_reply *reply, bo
     }
     snprintf(s->epoch, sizeof s->epoch, "%.*s", SLICE_ARG(epoch));
     snprintf(s->since, sizeof s->since, "%.*s", SLICE_ARG(since));
-    for (size_t i = 3; i < count; i++)
-        take_unit(c, redis_reply_at(reply, i));
+    s->exact = of_log || !*more;
+    for (size_t i = 4; i < count; i++) {
+        if (of_log)
+            take_payload(c, redis_reply_text(redis_reply_at(reply, i)));
+        else
+            take_unit(c, redis_reply_at(reply, i));
+    }
     return true;
 }
 
@@ -351,9 +412,11 @@ static void read_page(struct shared_call *c)
 
     snprintf(most, sizeof most, "%d", READ_UNITS);
     snprintf(fresh, sizeof fresh, "%016" PRIx64, rng_u64(&s->rng));
-    struct slice words[] = {SLICE("EVAL"),       SLICE(LEARN_SCRIPT_READ), SLICE("1"),
-                            slice_str(key),      slice_str(s->prefix),     slice_str(s->epoch),
-                            slice_str(s->since), slice_str(most),          slice_str(fresh)};
+    struct slice words[] = {SLICE("EVAL"),        SLICE(LEARN_SCRIPT_READ),
+                            SLICE("1"),           slice_str(key),
+                            slice_str(s->prefix), slice_str(s->epoch),
+                            slice_str(s->since),  slice_str(most),
+                            slice_str(fresh),     slice_str(s->exact ? "1" : "0")};
     redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_read, c);
     free(key);
 }
@@ -398,6 +461,14 @@ static void op_read(struct learn_store *store, const struct learn_read *r)
     c->read = *r;
     redis_link_call(s->link, words, sizeof words / sizeof words[0], CALL_US, on_scorers, c);
     free(key);
+}
+
+static void op_anew(struct learn_store *store)
+{
+    struct shared_store *s = of(store);
+
+    snprintf(s->since, sizeof s->since, "0");
+    s->exact = false;
 }
 
 /* ---- scorers ---- */
@@ -522,8 +593,8 @@ static void op_close(struct learn_store *store)
     free(s);
 }
 
-static const struct learn_store_ops ops = {op_write, op_find,    op_relabel, op_read, op_recent,
-                                           op_claim, op_publish, op_up,      op_close};
+static const struct learn_store_ops ops = {op_write,  op_find,  op_relabel, op_read, op_anew,
+                                           op_recent, op_claim, op_publish, op_up,   op_close};
 
 enum err learn_store_redis_open(const char *url, const char *prefix, struct event_base *base,
                                 struct learn_store **out, struct err_text *t)
@@ -535,7 +606,7 @@ enum err learn_store_redis_open(const char *url, const char *prefix, struct even
     s->store.ops = &ops;
     s->prefix = mem_alloc(n);
     snprintf(s->prefix, n, "%s" TAG, prefix);
-    snprintf(s->since, sizeof s->since, "0");
+    op_anew(&s->store);
     rng_seed_os(&s->rng);
     s->writer = rng_u64(&s->rng);
     err = redis_link_new(&(struct redis_link_options){.base = base,

@@ -483,6 +483,11 @@ static void op_relabel(struct learn_store *s, const struct learn_relabel *r, lea
     put_job(s, &(struct job){.run = run_relabel, .relabel = *r, .done = done, .ctx = ctx});
 }
 
+static void op_anew(struct learn_store *s)
+{
+    of(s)->read_all = true;
+}
+
 static void op_read(struct learn_store *s, const struct learn_read *r)
 {
     put_job(s, &(struct job){.run = run_read, .read = *r});
@@ -526,8 +531,8 @@ static void op_close(struct learn_store *store)
     free(s);
 }
 
-static const struct learn_store_ops ops = {op_write, op_find,    op_relabel, op_read, op_recent,
-                                           op_claim, op_publish, op_up,      op_close};
+static const struct learn_store_ops ops = {op_write,  op_find,  op_relabel, op_read, op_anew,
+                                           op_recent, op_claim, op_publish, op_up,   op_close};
 
 /* ---- opening ---- */
 

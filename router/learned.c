@@ -131,6 +131,21 @@ void learned_put(struct learned *l, const struct learn_unit_name *name, const st
             b->cells[i++] = (struct cell){f, t->count[f]};
 }
 
+void learned_add(struct learned *l, const struct learn_unit_name *name, const struct tally *t)
+{
+    const struct arm *a = find_arm(l, name->context, name->arm);
+    size_t i = a ? place_of(a, name->kind, name->start_us) : 0;
+    struct tally sum = *t;
+
+    if (a && i < a->count[name->kind] && a->buckets[name->kind][i].start_us == name->start_us) {
+        const struct bucket *b = &a->buckets[name->kind][i];
+
+        for (int c = 0; c < b->count; c++)
+            tally_add(&sum, b->cells[c].field, b->cells[c].count);
+    }
+    learned_put(l, name, &sum);
+}
+
 struct forgetting {
     struct learned *l;
     int64_t now_us;

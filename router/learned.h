@@ -15,6 +15,7 @@ void learned_init(struct learned *l);
 void learned_clear(struct learned *l); /* usable again */
 /* This is now the unit's whole content. */
 void learned_put(struct learned *l, const struct learn_unit_name *name, const struct tally *t);
+void learned_add(struct learned *l, const struct learn_unit_name *name, const struct tally *t);
 /* Drops buckets that no view reads any more. */
 void learned_forget(struct learned *l, int64_t now_us);
 /* Adds an arm's decayed counts to a view. false: nothing is known of it. Keys as in learn_key.h. */

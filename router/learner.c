@@ -253,6 +253,14 @@ static void on_unit(void *ctx, const struct learn_unit_name *name, const struct 
     l->changed = true;
 }
 
+static void on_added(void *ctx, const struct learn_unit_name *name, const struct tally *t)
+{
+    struct learner *l = ctx;
+
+    learned_add(&l->learned, name, t);
+    l->changed = true;
+}
+
 static void on_scorer(void *ctx, struct slice model, struct slice text)
 {
     struct learner *l = ctx;
@@ -303,15 +311,34 @@ static void on_read(void *ctx, enum err err)
         say_flushed(l, l->flush_reading);
         l->flush_reading = 0;
     }
-    learner_serve_flush(l); /* one that came during the read */
+    if (err == ERR_OK)
+        learner_serve_flush(l); /* one that came during the read; else with the next tick */
+}
+
+/* A clock that was ahead has made buckets look old that are not. */
+static void read_what_was_forgotten(struct learner *l)
+{
+    int64_t now_us = clock_wall_us();
+
+    if (now_us > l->forgot_us - tally_bucket_us(TALLY_QUICK))
+        return;
+    log_line(LOG_WARN, "learn", "the clock was set back; all that was learned is read again", NULL);
+    l->forgot_us = now_us;
+    l->store->ops->anew(l->store);
 }
 
 static void begin_read(struct learner *l)
 {
     if (l->reading)
         return;
+    read_what_was_forgotten(l);
     l->reading = true;
-    l->store->ops->read(l->store, &(struct learn_read){on_scorer, on_unit, on_reset, on_read, l});
+    l->store->ops->read(l->store, &(struct learn_read){.scorer = on_scorer,
+                                                       .unit = on_unit,
+                                                       .added = on_added,
+                                                       .reset = on_reset,
+                                                       .done = on_read,
+                                                       .ctx = l});
 }
 
 /* A read that began after everything was written has seen it. */

@@ -54,6 +54,7 @@ struct learner {
 
     /* back from it */
     struct learned learned;
+    int64_t forgot_us; /* wall clock of the last time that old buckets were dropped */
     bool reading, changed;
     int ticks;
     uint64_t flush_heard;   /* the newest call of learner_flush that has come here */

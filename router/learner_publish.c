@@ -48,6 +48,7 @@ void learner_publish(struct learner *l)
     l->changed = false;
     l->built_bucket_us = tally_bucket_start(TALLY_QUICK, now_us);
     learned_forget(&l->learned, now_us);
+    l->forgot_us = now_us > l->forgot_us ? now_us : l->forgot_us;
     clear(swap(l, &l->serving, build(l, l->serving.policy, now_us)));
     l->built_us = clock_mono_us();
     l->build_took_us = l->built_us - begun_us;

@@ -202,7 +202,8 @@ static struct dump dump(bool shared)
                           : learn_store_sqlite_open(path, d.base, &s, &t);
     assert_int_equal(err, ERR_OK);
     while (!d.done) {
-        s->ops->read(s, &(struct learn_read){dump_scorer, dump_unit, dump_reset, dump_done, &d});
+        s->ops->read(
+            s, &(struct learn_read){dump_scorer, dump_unit, dump_unit, dump_reset, dump_done, &d});
         event_base_dispatch(d.base);
     }
     s->ops->close(s);
