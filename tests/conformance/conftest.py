@@ -27,6 +27,10 @@ def pytest_collection_finish(session):
         print("\n".join(matrix.table(session.items)))
 
 
+PATIENT = "connect: 60s, first_byte: 120s, between_bytes: 120s, total: 300s"  # no test runs into these
+HASTY = "first_byte: 2s, between_bytes: 1s, total: 20s"  # for tests that wait for their end
+
+
 def fleet_policy(url, state_dir):
     models = "\n".join(f"  {m}: {{backend: fleet, context: 131072, price: {{input: 1.00, cached_input: 0.50, output: 2.00}}}}"
                        for m in MODELS)
@@ -34,7 +38,7 @@ def fleet_policy(url, state_dir):
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{state_dir}"}}
 backends:
-  fleet: {{dialect: openai, url: "{url}", timeouts: {{connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}}}
+  fleet: {{dialect: openai, url: "{url}", timeouts: {{{PATIENT}}}}}
 models:
 {models}
   text-embedding-3-small: {{backend: fleet, capabilities: [embeddings], price: {{input: 0.02}}}}
@@ -51,8 +55,8 @@ routes:
 """ for m in MODELS)
 
 
-def scripted_policy(url, state_dir, server="", extra="", between_bytes="1s"):
-    """Models small (falls back to large) and solo (does not), one endpoint, short timeouts, hardly any back-off."""
+def scripted_policy(url, state_dir, server="", extra="", timeouts=PATIENT):
+    """Models small (falls back to large) and solo (does not), one endpoint, hardly any back-off."""
     return f"""
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"{server}}}
@@ -60,7 +64,7 @@ backends:
   up:
     dialect: openai
     url: "{url}"
-    timeouts: {{connect: 1s, first_byte: 2s, between_bytes: {between_bytes}, total: 20s}}
+    timeouts: {{{timeouts}}}
 models:
   small: {{backend: up, name: up-small, context: 8192, price: {{input: 1.00, cached_input: 0.25, output: 4.00}}}}
   large: {{backend: up, name: up-large, context: 131072, price: {{input: 10.00, output: 40.00}}}}
@@ -162,6 +166,18 @@ def weir_kept(upstream_session, tmp_path_factory):
 @pytest.fixture
 def weir(weir_kept):
     yield from weir_kept.lend()
+
+
+@pytest.fixture(scope="session")
+def weir_hasty_kept(upstream_session, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weir-hasty")
+    yield from kept(lambda: Weir(folder, scripted_policy(upstream_session.url, folder / "state", timeouts=HASTY)))
+
+
+@pytest.fixture
+def weir_hasty(weir_hasty_kept):
+    """As weir, but it soon gives up on an upstream that says nothing."""
+    yield from weir_hasty_kept.lend()
 
 
 @pytest.fixture(scope="session")

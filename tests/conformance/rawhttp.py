@@ -2,6 +2,8 @@
 
 import socket
 
+from weirproc import slowness
+
 
 class Reply:
     """status, headers (a list, in order, names as sent), body bytes, chunks (sizes, when chunked), complete."""
@@ -20,7 +22,7 @@ class Reply:
 
 class Client:
     def __init__(self, address, timeout_s=10):
-        self.socket = socket.create_connection(address, timeout_s)
+        self.socket = socket.create_connection(address, timeout_s * slowness())
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.ended = False
@@ -83,9 +85,10 @@ class Client:
                 break
             assert interim is not None, f"an unexpected {status}"
             interim.append(status)
-        return self._body(method, status, headers)
+        return self.body(status, headers, method)
 
-    def _body(self, method, status, headers):
+    def body(self, status, headers, method="GET"):
+        """The reply whose head has been read, its body read to its end."""
         names = {n.lower(): v for n, v in headers}
         assert not ("content-length" in names and "transfer-encoding" in names), "both framings"
         if method == "HEAD" or status in (204, 304):
@@ -119,7 +122,7 @@ class Client:
 
     def closed(self, timeout_s=5):
         """True when the peer closes, without another byte, in time."""
-        self.socket.settimeout(timeout_s)
+        self.socket.settimeout(timeout_s * slowness())
         try:
             return not self.buffer and not self._more()
         except TimeoutError:

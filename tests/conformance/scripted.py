@@ -37,6 +37,7 @@ class Exchange:
         self.method, self.target = lines[0].split(" ")[:2]
         self.headers = [tuple(p.strip() for p in line.split(":", 1)) for line in lines[1:] if line]
         self.closing = False
+        self.gone = server.gone  # of the test that it belongs to: a later one has a list of its own
 
     def header(self, name):
         values = [v for n, v in self.headers if n.lower() == name.lower()]
@@ -57,22 +58,16 @@ class Exchange:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.closing = True
 
-    def wait_gone(self, timeout_s=10):
-        """Seconds until the peer went away; AssertionError when it did not."""
-        began = time.monotonic()
-        self.connection.settimeout(timeout_s)
+    def wait_gone(self):
+        """Returns when the peer went away. Its thread is a daemon: a peer that stays costs nothing."""
+        self.connection.settimeout(None)
         try:
             while self.connection.recv(65536):
                 pass
         except (ConnectionResetError, BrokenPipeError):
             pass
-        except TimeoutError:
-            self.server.note("still there")
-            return None
-        waited = time.monotonic() - began
-        self.server.gone.append(time.monotonic())
+        self.gone.append(time.monotonic())
         self.closing = True
-        return waited
 
 
 class Upstream:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import scripted
-from conftest import scripted_policy
+from conftest import HASTY, PATIENT, scripted_policy
 from metrics_text import parse_metrics
 from rawhttp import Client, request
 from scripted import OK_REPLY, ROLE, answer, chunk, error, silent, stream, usage_chunk, whole
@@ -39,7 +39,7 @@ def paid(calm, tmp_path):
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{tmp_path}/state"}}
 backends:
-  fleet: {{dialect: openai, url: "{calm.url}", timeouts: {{connect: 2s, first_byte: 10s, between_bytes: 5s, total: 60s}}}}
+  fleet: {{dialect: openai, url: "{calm.url}", timeouts: {{{PATIENT}}}}}
 models:
   {SMALL}: {{backend: fleet, price: {{input: 0.20, cached_input: 0.20, output: 0.20}}}}
   {BIG}: {{backend: fleet, price: {{input: 2.50, cached_input: 1.25, output: 10.00}}}}
@@ -160,8 +160,8 @@ def test_a_request_that_fails_everywhere_costs_what_was_billed(weir, upstream):
     assert [a["usage_source"] for a in attempts] == ["partial"] and booked["cost_nanousd"] == attempts[0]["cost_nanousd"] > 0
 
 
-def priced(url, folder, price):
-    return scripted_policy(url, folder / "state").replace("solo: {backend: up, name: up-solo, context: 8192, price: {input: 1.00, output: 4.00}}",
+def priced(url, folder, price, timeouts=PATIENT):
+    return scripted_policy(url, folder / "state", timeouts=timeouts).replace("solo: {backend: up, name: up-solo, context: 8192, price: {input: 1.00, output: 4.00}}",
                                                           f"solo: {{backend: up, name: up-solo, price: {price}}}")
 
 
@@ -182,7 +182,7 @@ def test_seconds_of_hardware_are_priced_by_the_attempts_duration(upstream_sessio
 
 def test_seconds_of_hardware_cost_however_the_attempt_ends(upstream_session, upstream, tmp_path):
     """Of a 5xx, of an answer that never came, of a stream that its client left: the hardware was busy. Not of a connection refused."""
-    policy = priced(upstream_session.url, tmp_path, "{gpu_second: 0.0011}").replace("between_bytes: 1s", "between_bytes: 5s")
+    policy = priced(upstream_session.url, tmp_path, "{gpu_second: 0.0011}", HASTY)
     weir = Weir(tmp_path, policy)
 
     def slow_error(exchange):
@@ -244,19 +244,23 @@ def test_an_absurd_price_saturates(upstream_session, upstream, tmp_path):
 
 
 def test_a_price_changes_at_its_time(upstream_session, upstream, tmp_path):
-    at = (datetime.now(timezone.utc) + timedelta(seconds=6)).replace(microsecond=0)
-    text = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    weir = Weir(tmp_path, priced(upstream_session.url, tmp_path, f"[{{input: 1.00, output: 4.00}}, {{from: {text}, input: 2.00, output: 8.00}}]"))
-    try:
-        costs = set()
+    """Asked before it and after it; a machine that is so slow that it is past before the first is asked gets longer."""
+    for ahead_s in (4, 16, 64):
+        at = (datetime.now(timezone.utc) + timedelta(seconds=ahead_s)).replace(microsecond=0)
+        text = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        weir = Weir(tmp_path, priced(upstream_session.url, tmp_path, f"[{{input: 1.00, output: 4.00}}, {{from: {text}, input: 2.00, output: 8.00}}]"))
+        try:
+            costs = set()
 
-        def until(cost):
-            reply = once(weir, ASK)
-            booked, (attempt,) = rows(weir, reply.get("x-request-id"))
-            costs.add((booked["cost_nanousd"], attempt["started_wall_us"] >= at.timestamp() * 1e6, attempt["price_version"]))
-            return booked["cost_nanousd"] == cost
-        assert until(18_000), "before"
-        wait_until(lambda: until(36_000), 15, "the new price")
-        assert {c[:2] for c in costs} == {(18_000, False), (36_000, True)} and len(costs) == 2
-    finally:
-        weir.stop()
+            def until(cost):
+                reply = once(weir, ASK)
+                booked, (attempt,) = rows(weir, reply.get("x-request-id"))
+                costs.add((booked["cost_nanousd"], attempt["started_wall_us"] >= at.timestamp() * 1e6, attempt["price_version"]))
+                return booked["cost_nanousd"] == cost
+            before = until(18_000)
+            wait_until(lambda: until(36_000), ahead_s + 10, "the new price")
+        finally:
+            weir.stop()
+        if before:
+            break
+    assert {c[:2] for c in costs} == {(18_000, False), (36_000, True)} and len(costs) == 2

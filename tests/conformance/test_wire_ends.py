@@ -3,6 +3,7 @@ upstream connection is kept, nothing stays in flight."""
 
 import json
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -11,9 +12,9 @@ import scripted
 from conftest import scripted_policy
 from rawhttp import Client, request
 from scripted import DONE, ROLE, answer, chunk, error, silent, stream, usage_chunk
-from test_accounting import rows
+from test_accounting import count, rows
 from test_wire_http import CHAT
-from weirproc import Weir, http, wait_until
+from weirproc import Weir, http, slowness, wait_until
 
 
 def body(**more):
@@ -24,15 +25,9 @@ def in_flight(weir):
     return json.loads(http("GET", weir.admin + "/admin/requests")[2])["requests"]
 
 
-def count_rows(weir):
-    with sqlite3.connect(f"file:{weir.state_dir}/ledger.sqlite?mode=ro", uri=True, timeout=5) as db:
-        return db.execute("SELECT count(*) FROM requests").fetchone()[0]
-
-
 def last_row(weir, before):
     """The one row that came after the first `before` ones, and its attempts."""
-    wait_until(lambda: count_rows(weir) > before, 10, "a row of the ledger")
-    assert count_rows(weir) == before + 1
+    assert count(weir) == before + 1
     with sqlite3.connect(f"file:{weir.state_dir}/ledger.sqlite?mode=ro", uri=True, timeout=5) as db:
         db.row_factory = sqlite3.Row
         row = dict(db.execute("SELECT * FROM requests ORDER BY id DESC LIMIT 1").fetchone())
@@ -40,8 +35,8 @@ def last_row(weir, before):
 
 
 def test_a_client_that_leaves_in_a_back_off_is_not_called_for(weir, upstream):
-    before = count_rows(weir)
-    upstream.play(error(429, "rate_limit_exceeded", headers=[("retry-after-ms", "700")]))
+    before = count(weir)
+    upstream.play(error(429, "rate_limit_exceeded", headers=[("retry-after-ms", "4000")]))
     with Client(weir.address) as c:
         c.send(request("POST", CHAT, body()))
         wait_until(lambda: any("BACKOFF" in r["state"] for r in in_flight(weir)), 5, "the back-off")
@@ -49,14 +44,13 @@ def test_a_client_that_leaves_in_a_back_off_is_not_called_for(weir, upstream):
     row, attempts = last_row(weir, before)
     assert row["status"] == 499 and row["outcome"] == "client_gone" and row["cost_nanousd"] == 0
     assert [a["http_status"] for a in attempts] == [429]
-    time.sleep(0.8)  # longer than the back-off would have been
     assert len(upstream.seen) == 1
 
 
 @pytest.mark.parametrize("leave_after", [b"\r\n\r\n", b"[DONE]"], ids=["the head", "[DONE]"])
 def test_a_stream_whose_client_leaves(weir, upstream, leave_after):
     """Whoever has [DONE] has the whole answer: SDKs close then, and that is a success."""
-    before = count_rows(weir)
+    before = count(weir)
     done = leave_after == b"[DONE]"
     upstream.play(stream(*(answer("x") if done else [ROLE]), end=False, then="hang"))
     with Client(weir.address) as c:
@@ -74,7 +68,7 @@ def test_a_stream_whose_client_leaves(weir, upstream, leave_after):
 
 
 def test_a_client_that_leaves_while_its_upstream_is_paused(weir, upstream):
-    before = count_rows(weir)
+    before = count(weir)
     piece = chunk({"content": "x" * 8000})
 
     def flood(exchange):
@@ -91,33 +85,28 @@ def test_a_client_that_leaves_while_its_upstream_is_paused(weir, upstream):
     c = Client(weir.address)
     c.send(request("POST", CHAT, body(stream=True)))
     wait_until(lambda: upstream.notes, 30, "the upstream to be paused")
-    left = time.monotonic()
     c.socket.close()
-    wait_until(lambda: upstream.gone, 5, "the upstream connection to be dropped")
-    assert upstream.gone[0] - left < 0.5
+    wait_until(lambda: upstream.gone, 5, "the upstream connection to be dropped")  # sooner than any of its timeouts
     row, attempts = last_row(weir, before)
     assert row["outcome"] == "client_gone" and attempts[0]["usage_source"] == "partial" and row["cost_nanousd"] > 0
 
 
 def test_comments_do_not_prolong_a_stream_that_is_complete(weir, upstream):
     """No [DONE], but pings for ever: the client must not wait for their end."""
+    over = threading.Event()
+
     def pings(exchange):
         stream(ROLE, chunk({"content": "x"}), chunk(finish_reason="stop"), usage_chunk(), end=False)(exchange)
-        try:
-            for _ in range(100):
-                exchange.send(b"8\r\n: ping\n\n\r\n")
-                time.sleep(0.1)
-        finally:
-            upstream.gone.append(time.monotonic())
-            exchange.close()
+        while not over.wait(0.1):
+            exchange.send(b"8\r\n: ping\n\n\r\n")
 
     upstream.play(pings)
-    began = time.monotonic()
     with Client(weir.address) as c:
         c.send(request("POST", CHAT, body(stream=True)))
+        threading.Timer(30 * slowness(), over.set).start()
         reply = c.reply()
-    assert reply.complete and reply.body.endswith(DONE)
-    assert time.monotonic() - began < 3
+    assert reply.complete and reply.body.endswith(DONE) and not over.is_set()
+    over.set()
     booked, _ = rows(weir, reply.get("x-request-id"))
     assert booked["outcome"] == "ok" and booked["cost_nanousd"] == 10 * 1000 + 2 * 4000
 
@@ -139,20 +128,21 @@ routes:
 """
 
 
-SLOW_STREAM = stream(ROLE, *[chunk({"content": "x"})] * 40, pause_s=0.1, end=False, then="hang")
+SLOW_STREAM = stream(ROLE, *[chunk({"content": "x"})] * 1000, pause_s=0.1, end=False, then="hang")
 
 
-@pytest.mark.parametrize("name, timeouts, route, step, streamed, code, attempts, seconds", [
-    ("first byte", "first_byte: 500ms", "", silent, False, "upstream_timeout", 3, (1.4, 3)),
+@pytest.mark.parametrize("name, timeouts, route, step, streamed, code, attempts, at_least_s", [
+    ("first byte", "first_byte: 500ms", "", silent, False, "upstream_timeout", 3, 1.4),
     ("between bytes", "between_bytes: 500ms", "", scripted.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "hang"), False,
-     "upstream_timeout", 3, (1.4, 3)),
-    ("total", "total: 600ms", "", SLOW_STREAM, True, "upstream_timeout", 1, (0.5, 2)),
-    ("deadline", "first_byte: 10s", "    deadline: 700ms", silent, False, "upstream_timeout", 1, (0.6, 2)),
-    ("deadline of a stream", "first_byte: 10s", "    deadline: 700ms", SLOW_STREAM, True, "upstream_timeout", 1, (0.6, 2)),
-    ("deadline in a back-off", "first_byte: 10s", "    deadline: 700ms",
-     error(429, "rate_limit_exceeded", headers=[("Retry-After", "30")]), False, "upstream_timeout", 1, (0.6, 2)),
+     "upstream_timeout", 3, 1.4),
+    ("total", "total: 3s", "", SLOW_STREAM, True, "upstream_timeout", 1, 2.9),
+    ("deadline", "first_byte: 300s", "    deadline: 700ms", silent, False, "upstream_timeout", 1, 0.6),
+    ("deadline of a stream", "first_byte: 300s", "    deadline: 3s", SLOW_STREAM, True, "upstream_timeout", 1, 2.9),
+    ("deadline in a back-off", "first_byte: 300s", "    deadline: 3s",
+     error(429, "rate_limit_exceeded", headers=[("Retry-After", "60")]), False, "upstream_timeout", 1, 2.9),
 ], ids=lambda v: v if isinstance(v, str) and " " not in v[:6] else None)
-def test_each_time_limit_is_kept(upstream_session, upstream, tmp_path, name, timeouts, route, step, streamed, code, attempts, seconds):
+def test_each_time_limit_is_kept(upstream_session, upstream, tmp_path, name, timeouts, route, step, streamed, code, attempts, at_least_s):
+    """Not sooner than it says; and that it ends at all is that limit's doing: all others are far away."""
     weir = Weir(tmp_path, timed_policy(upstream_session.url, tmp_path, timeouts, route))
     try:
         upstream.play(*[step] * 3)
@@ -161,7 +151,7 @@ def test_each_time_limit_is_kept(upstream_session, upstream, tmp_path, name, tim
             c.send(request("POST", CHAT, body(stream=streamed)))
             reply = c.reply()
         took = time.monotonic() - began
-        assert seconds[0] <= took <= seconds[1], (name, took)
+        assert took >= at_least_s, (name, took)
         if streamed:
             assert reply.status == 200 and not reply.complete and b"[DONE]" not in reply.body
             assert code.encode() in reply.body

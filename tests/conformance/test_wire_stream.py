@@ -1,7 +1,7 @@
 """Event streams on the wire: what a client may rely on, whatever the upstream does. Checklist: streaming, OpenAI."""
 
 import json
-import time
+import threading
 
 import pytest
 
@@ -129,31 +129,49 @@ def test_many_events_in_one_segment(weir, upstream):
 # ---- every event leaves at once ----
 
 def test_each_event_is_flushed_when_it_comes(weir, upstream):
-    upstream.play(stream(ROLE, chunk({"content": "first"}), chunk({"content": "second"}), chunk(finish_reason="stop"), DONE,
-                         pause_s=0.25))
+    """The upstream sends the next event when the client has the one before."""
+    events_, read = [ROLE, chunk({"content": "first"}), chunk({"content": "second"}), chunk(finish_reason="stop"), DONE], threading.Semaphore(0)
+
+    def step(exchange):
+        exchange.send(scripted.SSE_HEAD)
+        for piece in events_:
+            exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            read.acquire()
+        exchange.send(b"0\r\n\r\n")
+
+    upstream.play(step)
     with Client(weir.address) as c:
         c.send(request("POST", CHAT, body()))
         c.head()
-        began = time.monotonic()
-        c.until(b"first")
-        first = time.monotonic() - began
-        c.until(b"second")
-        assert 0.15 < time.monotonic() - began - first < 0.6, "events were gathered"
-        assert first < 0.6
-        c.until(DONE)
+        for piece in events_:
+            assert c.until(piece) is not None
+            read.release()
 
 
 def test_silence_is_bridged_with_comments_only_between_events(upstream_session, upstream, tmp_path):
     from conftest import scripted_policy
     from weirproc import Weir
 
-    upstream.play(stream(ROLE, chunk({"content": "late"}), chunk(finish_reason="stop"), DONE, pause_s=1.4))
-    weir = Weir(tmp_path, scripted_policy(upstream_session.url, tmp_path / "state", ", sse_keepalive: 1s", between_bytes="5s"))
+    pieces, bridged = [ROLE, chunk({"content": "late"}), chunk(finish_reason="stop")], threading.Semaphore(0)
+
+    def step(exchange):
+        exchange.send(scripted.SSE_HEAD)
+        for piece in pieces:
+            exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            bridged.acquire()
+        exchange.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(DONE), DONE))
+
+    upstream.play(step)
+    weir = Weir(tmp_path, scripted_policy(upstream_session.url, tmp_path / "state", ", sse_keepalive: 1s"))
     try:
-        reply = ask(weir)
-        assert reply.complete and reply.body.endswith(DONE)
-        assert sum(line.startswith(b":") for line in reply.body.split(b"\n")) >= 3
-        assert content(events(reply.body)) == "late"
+        with Client(weir.address) as c:
+            c.send(request("POST", CHAT, body()))
+            c.head()
+            for piece in pieces:
+                assert c.until(piece) is not None
+                assert c.until(b"\r\n:") is not None, "a comment, in a chunk of its own"
+                bridged.release()
+            assert c.until(DONE) is not None and c.until(b"0\r\n\r\n") is not None
     finally:
         weir.stop()
 
@@ -218,7 +236,7 @@ def test_tool_deltas_pass_in_order_with_their_indices(weir, upstream):
 
 def bad_chunk_size(exchange):
     stream(ROLE, chunk({"content": "par"}), end=False)(exchange)
-    time.sleep(0.2)  # in a segment of its own: what came before it has been passed on
+    assert exchange.server.passed_on.wait(60)  # in a segment of its own: what came before it is with the client
     raw(b"zz\r\n")(exchange)
 
 
@@ -238,11 +256,14 @@ CUTS = {
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_a_stream_that_is_not_whole_ends_with_an_error_event_no_done_and_a_close(weir, upstream, name):
+def test_a_stream_that_is_not_whole_ends_with_an_error_event_no_done_and_a_close(weir, weir_hasty, upstream, name):
+    upstream.passed_on = threading.Event()
     upstream.play(CUTS[name])
-    with Client(weir.address) as c:
+    with Client((weir_hasty if name == "stalled" else weir).address) as c:
         c.send(request("POST", CHAT, body()))
-        reply = c.reply()
+        status, headers = c.head()
+        upstream.passed_on.set()
+        reply = c.body(status, headers)
         assert reply.status == 200
         assert b"[DONE]" not in reply.body
         last = json.loads(events(reply.body)[-1])
@@ -280,10 +301,8 @@ def test_a_missing_done_on_a_complete_answer_is_supplied(weir, upstream, then):
 
 def test_a_missing_done_with_the_connection_left_open_does_not_hang(weir, upstream):
     upstream.play(stream(*answer("whole")[:-1], end=False, then="hang"))
-    began = time.monotonic()
     reply = ask(weir)
     assert reply.complete and reply.body.endswith(DONE)
-    assert time.monotonic() - began < 3
 
 
 def test_a_close_delimited_whole_answer_is_whole(weir, upstream):
@@ -311,9 +330,7 @@ def test_the_upstream_is_left_at_once_when_the_client_goes(weir, upstream, stage
         if stage == "in mid-stream":
             c.until(b"\n\n")
         wait_until(lambda: upstream.seen, 5, "the request to arrive")
-        left = time.monotonic()
-    wait_until(lambda: upstream.gone, 5, "the upstream connection to be dropped")
-    assert upstream.gone[0] - left < 0.5
+    wait_until(lambda: upstream.gone, 5, "the upstream connection to be dropped")  # sooner than any of its timeouts
 
 
 def test_a_slow_client_pauses_the_upstream(weir, upstream):

@@ -340,7 +340,7 @@ def test_the_client_leaves_while_a_stream_is_held(cascade, small, big):
 
 def test_a_drain_ends_held_streams_in_time(cascade, small, big):
     weir = cascade("accept: 0.6\n    confidence: {hold: whole}")
-    small.play(lambda e: (e.send(SSE_HEAD), e.send(b"%x\r\n%s\r\n" % (len(ROLE), ROLE)), e.wait_gone(20)))
+    small.play(lambda e: (e.send(SSE_HEAD), e.send(b"%x\r\n%s\r\n" % (len(ROLE), ROLE)), e.wait_gone()))
     got = []
     thread = threading.Thread(target=lambda: got.append(ask(weir, stream=True, timeout_s=30)))
     thread.start()

@@ -36,7 +36,7 @@ class Model(Upstream):
         body = exchange.json()
         system = body["messages"][0]
         if self.hangs:
-            exchange.wait_gone(30)
+            exchange.wait_gone()
         elif self.fails:
             error(500)(exchange)
         elif system["role"] == "system" and system["content"].startswith("You grade answers"):
