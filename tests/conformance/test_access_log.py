@@ -35,7 +35,8 @@ class Logged:
         self.weir, self.path = weir, path
 
     def lines(self):
-        return [parse(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        """Those that are written whole."""
+        return [parse(line) for line in self.path.read_text().split("\n")[:-1]] if self.path.exists() else []
 
     def next(self, seen, count=1):
         """The lines after the first `seen` ones, `count` of them."""

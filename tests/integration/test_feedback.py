@@ -186,9 +186,7 @@ def test_days_later_another_process(start, upstream, tmp_path):
 
 def test_answers_given_again(start, upstream, tmp_path):
     weir = start(policy(upstream.url, tmp_path, tenants=False).replace("accept: 0.01", "accept: 0.01, cache: {}"))
-    ask_id(weir)
-    status, head, _ = ask(weir)
-    assert head["x-weir-cache"] == "hit"
+    head = weirproc.wait_until(lambda: (h := ask(weir)[1])["x-weir-cache"] == "hit" and h, 10, "the answer to be kept")
     assert said(weir, head["x-request-id"], success=False)["changed"] is True
     assert labels(tmp_path) == (0, 0, 0)  # nobody was asked
     assert said(weir, head["x-request-id"], success=False)["changed"] is False
@@ -196,8 +194,10 @@ def test_answers_given_again(start, upstream, tmp_path):
     assert weir.metric('weir_learn_outcomes_total{source="explicit",result="unchanged"}') == 1
 
 
-def test_asked_again_and_silence(start, upstream, tmp_path):
-    learn = "accept: 0.01, learn: {silence: {after: 2s, as: success}}"
+@pytest.mark.parametrize("silent", [False, True])
+def test_asked_again_and_silence(start, upstream, tmp_path, silent):
+    """With a short silence the two turns are too far apart on some machines: each part has a gateway of its own."""
+    learn = f"accept: 0.01, learn: {{silence: {{after: {'1s' if silent else '1h'}, as: success}}}}"
     weir = start(policy(upstream.url, tmp_path, tenants=False).replace("accept: 0.01", learn))
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"},
                 {"role": "user", "content": "What is the capital of France?"}]
@@ -207,18 +207,24 @@ def test_asked_again_and_silence(start, upstream, tmp_path):
         status, head, _ = weirproc.http("POST", weir.base + "/v1/chat/completions", {"model": "auto", "messages": messages})
         assert status == 200
         return head["x-request-id"]
-    first = turn("What is the capital of France?")
+    def outcomes(*expected):
+        weirproc.wait_until(lambda: len(ledger(tmp_path, "SELECT 1 FROM outcomes")) == len(expected), 20, "what was not said is booked")
+        assert sorted(ledger(tmp_path, "SELECT request_id, source, value_milli, weight_milli, note FROM outcomes")) == sorted(expected)
+        sums = counts(tmp_path)
+        assert {f: v for f, v in sums.items() if f.startswith(("good", "bad"))} == {
+            f: 1000 for f in sums if f.startswith(tuple(f"{'good' if e[2] else 'bad'}.{e[1]}" for e in expected))}
+
     spoken_of = ask_id(weir)
     said(weir, spoken_of, success=False)
-    time.sleep(1.1)  # so soon nobody asks again
-    again = turn("what's the capital of france")
-    weirproc.wait_until(lambda: len(ledger(tmp_path, "SELECT 1 FROM outcomes")) == 3, 20, "what was not said is booked")
-    assert sorted(ledger(tmp_path, "SELECT request_id, source, value_milli, weight_milli, note FROM outcomes")) == sorted([
-        (first, "implicit", 0, 300, "asked again"), (spoken_of, "explicit", 0, 1000, ""), (again, "silence", 1000, 300, "silence")])
-    sums = counts(tmp_path)
-    assert {f: v for f, v in sums.items() if f.startswith(("good", "bad"))} == {
-        f: 1000 for f in sums if f.startswith(("bad.implicit", "bad.explicit", "good.silence"))}
-    said(weir, again, success=False)  # who speaks at last ends the silence
+    spoken = (spoken_of, "explicit", 0, 1000, "")
+    first = turn("What is the capital of France?")
+    if not silent:
+        time.sleep(1.1)  # so soon nobody asks again
+        turn("what's the capital of france")
+        outcomes(spoken, (first, "implicit", 0, 300, "asked again"))
+        return
+    outcomes(spoken, (first, "silence", 1000, 300, "silence"))
+    said(weir, first, success=False)  # who speaks at last ends the silence
     assert not any(f.startswith("good.silence") for f in counts(tmp_path))
 
 

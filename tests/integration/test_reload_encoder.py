@@ -3,7 +3,6 @@ wait for it. Skips visibly without the weights of all-MiniLM-L6-v2."""
 
 import json
 import signal
-import time
 
 import weirproc
 from test_classes import MODEL, needs_model, policy
@@ -27,22 +26,20 @@ def openings(gateway):
 
 
 def test_the_admin_api_answers_while_a_model_is_opened(start, upstream, tmp_path):
+    """Asked once the opening has begun, it answers with the old policy: the opening is not over. A machine that opens the model more
+    quickly than it answers is given another one."""
     gateway = start(policy(upstream.url, tmp_path))
-    before, took, began = gateway.version(), [], time.monotonic()
-    thread, box = in_background(lambda: put(gateway, with_model(upstream.url, tmp_path)))
-    while thread.is_alive():
-        for path in ("/healthz", "/metrics"):
-            asked = time.monotonic()
-            assert gateway.request("GET", path)[0] == 200
-            took.append(time.monotonic() - asked)
-    loading = time.monotonic() - began
-    thread.join()
-    status, reply = box["result"]
-    assert status == 200 and reply["version"] != before
-    assert openings(gateway) == 1
-    took.sort()
-    assert len(took) >= 6 and took[len(took) // 2] < 0.1 * weirproc.slowness(), took
-    assert took[-1] < loading / 2, (took[-1], loading)  # none has waited for the whole of it
+    for max_tokens in range(32, 64):
+        before, opened = gateway.version(), openings(gateway)
+        thread, box = in_background(lambda: put(gateway, with_model(upstream.url, tmp_path, max_tokens)))
+        gateway.until(lambda: openings(gateway) == opened + 1, "the model to be opened", timeout_s=30)
+        metrics, meanwhile = gateway.request("GET", "/metrics")[0], gateway.version()
+        thread.join()
+        status, reply = box["result"]
+        assert status == metrics == 200 and reply["version"] != before and openings(gateway) == opened + 1
+        if meanwhile == before:
+            return
+    raise AssertionError("every answer came after the opening")
 
 
 def test_two_reloads_in_a_row_end_with_the_newer(start, upstream, tmp_path):
@@ -72,13 +69,18 @@ def test_of_two_changes_of_one_version_one_is_refused(start, upstream, tmp_path)
 
 
 def test_the_end_does_not_wait_for_a_model(start, upstream, tmp_path):
-    gateway = start(policy(upstream.url, tmp_path))
-    before = gateway.policy_file.read_text()
-    thread, box = in_background(lambda: put(gateway, with_model(upstream.url, tmp_path)))
-    gateway.until(lambda: openings(gateway) == 1, "the model to be opened", timeout_s=30)
-    gateway.stop(timeout_s=15)
-    thread.join()
-    status, reply = box["result"]
+    """Unless the model was open before the end was asked for; then once more."""
+    for i in range(20):
+        folder = tmp_path / str(i)
+        gateway = start(policy(upstream.url, folder), folder=folder)
+        before = gateway.policy_file.read_text()
+        thread, box = in_background(lambda: put(gateway, with_model(upstream.url, folder)))
+        gateway.until(lambda: openings(gateway) == 1, "the model to be opened", timeout_s=30)
+        gateway.stop(timeout_s=15)
+        thread.join()
+        status, reply = box["result"]
+        if status != 200:
+            break
     assert status == 503 and reply["error"]["code"] == "shutting_down"
     assert gateway.policy_file.read_text() == before and gateway.log.read_text().count("policy serves\" version=") == 1
 

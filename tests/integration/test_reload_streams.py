@@ -45,7 +45,7 @@ def held(release, *first):
         exchange.send(scripted.SSE_HEAD)
         for piece in first:
             exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
-        assert release.wait(30)
+        assert release.wait(120)
         for piece in (*answer("end")[1:],):
             exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
         exchange.send(b"0\r\n\r\n")
@@ -106,7 +106,7 @@ def test_a_drain_waits_for_streams_and_refuses_what_is_new(start, upstream, tmp_
         release.set()
         for c in clients:
             assert c.until(DONE) and c.until(b"0\r\n\r\n") is not None and c.closed()
-        assert gateway.child.wait(20) == 0
+        assert gateway.child.wait(20 * weirproc.slowness()) == 0
     finally:
         release.set()
         for c in clients:
@@ -154,7 +154,7 @@ models: {{m: {{backend: up, price: {{input: 1.00, output: 4.00}}}}}}
         assert errors() > 0 and child.poll() is None
         assert weirproc.http("POST", f"http://{where['listen']}{CHAT}", {"model": "m", "messages": []})[0] == 200
         child.terminate()
-        assert child.wait(40) > 0, "rows were lost: that is no clean end, and no death by signal"
+        assert child.wait(40 * weirproc.slowness()) > 0, "rows were lost: that is no clean end, and no death by signal"
     finally:
         if child.poll() is None:
             child.kill()

@@ -1,5 +1,6 @@
 """weir top: one look for scripts, and a real terminal: keys, sizes, and what is left behind."""
 
+import codecs
 import fcntl
 import json
 import os
@@ -42,7 +43,7 @@ class Screen:
                 os.dup2(self.terminal, fd)
             os.environ["TERM"] = "xterm"
             os.execv(program, [str(program), "top", "--url", url])
-        self.seen = ""
+        self.seen, self.decoder = "", codecs.getincrementaldecoder("utf-8")()
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.main, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -53,7 +54,7 @@ class Screen:
             left = end - time.monotonic()
             assert left > 0, (wanted, self.seen[-2000:])
             if select.select([self.main], [], [], left)[0]:
-                self.seen += os.read(self.main, 65536).decode()
+                self.seen += self.decoder.decode(os.read(self.main, 65536))
         self.seen, all_ = "", self.seen
         return all_
 

@@ -7,7 +7,6 @@ import os
 import socket
 import textwrap
 import threading
-import time
 
 import pytest
 from scripted import answer, stream, whole
@@ -100,7 +99,7 @@ def program(folder, text, name="judge"):
     return path
 
 
-def command(path, timeout="10s"):
+def command(path, timeout="60s"):
     return f'{{kind: command, argv: ["{path}", "x y"], timeout: {timeout}}}'
 
 
@@ -123,21 +122,19 @@ def test_a_program_decides(cascade, small, big, tmp_path):  # noqa: F811
     assert document["answer"] == {"text": "a long \u20ac answer", "finish": "stop", "refused": False, "calls": []}
 
 
-@pytest.mark.parametrize("text", ["import sys; sys.exit(126)", "import os; os.kill(os.getpid(), 9)", "import time; time.sleep(60)"])
+@pytest.mark.parametrize("text", ["import sys; sys.exit(126)", "import os; os.kill(os.getpid(), 9)", "import time; time.sleep(6000)"])
 def test_a_program_that_cannot_say_refutes_nothing(cascade, small, tmp_path, text):  # noqa: F811
     weir = cascade(route(command(program(tmp_path, text), "300ms")))
     small.play(whole(reply("Paris.")))
-    began = time.monotonic()
     assert ask(weir)[1]["x-weir-model"] == "small"
-    assert time.monotonic() - began < 10
-    assert "a validator says nothing" in weir.tail()
+    weir.until(lambda: "a validator says nothing" in weir.tail(), "the line in the log")
 
 
 def test_a_program_that_is_not_there(cascade, small, tmp_path):  # noqa: F811
     weir = cascade(route(command(tmp_path / "none")))
     small.play(whole(reply("Paris.")))
     assert ask(weir)[1]["x-weir-model"] == "small"
-    assert "No such file" in weir.tail()
+    weir.until(lambda: "No such file" in weir.tail(), "the line in the log")
 
 
 SLEEPER = """
@@ -184,8 +181,7 @@ def test_the_end_of_weir_is_the_end_of_its_programs(cascade, small, tmp_path):  
     thread.start()
     pids = sleepers(tmp_path)
     weir.stop()
-    thread.join(10)
-    assert not thread.is_alive()
+    thread.join()
     weirproc.wait_until(lambda: all(gone(p) for p in pids), 10, "the program and its child to be gone")
 
 
@@ -205,7 +201,7 @@ class Judge:
                 judge.seen.append((self.path, self.headers["Content-Type"], document))
                 answer = judge.say(document)
                 if answer is None:
-                    judge.silence.wait(30)
+                    judge.silence.wait(300)
                     return
                 status, body = answer
                 self.send_response(status)
@@ -236,7 +232,7 @@ def judge():
     server.close()
 
 
-def http_rule(url, timeout="10s"):
+def http_rule(url, timeout="60s"):
     return f'{{kind: http, url: "{url}", timeout: {timeout}}}'
 
 
@@ -258,7 +254,7 @@ def test_a_judge_that_does_not_judge(cascade, small, judge, said):  # noqa: F811
     judge.say = lambda document: said
     small.play(whole(reply("Paris.")))
     assert ask(weir)[1]["x-weir-model"] == "small"
-    assert "a validator says nothing" in weir.tail()
+    weir.until(lambda: "a validator says nothing" in weir.tail(), "the line in the log")
 
 
 def test_a_judge_that_is_not_there(cascade, small):  # noqa: F811
