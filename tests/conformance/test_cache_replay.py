@@ -55,7 +55,7 @@ def weir(request, upstream, tmp_path_factory):
         if not shutil.which("redis-server"):
             pytest.skip("no redis-server")
         redis = Redis(folder)
-        cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 100ms}}}}'
+        cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}}}'
     process = Weir(folder, policy(upstream.url, folder, cache))
     yield process
     process.stop()
@@ -570,7 +570,7 @@ def test_a_reload_may_turn_it_on_but_not_move_it(upstream, start, tmp_path):
 def test_replicas_share_and_survive_the_loss_of_redis(upstream, tmp_path):
     upstream.reset()
     redis = Redis(tmp_path)
-    cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 50ms}}}}'
+    cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}}}'
     folders = [tmp_path / "one", tmp_path / "two"]
     one, two = (Weir(f, policy(upstream.url, f, cache)) for f in folders)
     try:

@@ -123,7 +123,7 @@ def admin(request, program, tmp_path_factory):
         if not shutil.which("redis-server"):
             pytest.skip("no redis-server")
         redis = Redis(folder)
-        cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 200ms}}}}'
+        cache = f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}}}'
     it = Admin(folder, program, cache)
     if redis:
         it.gateway.until(lambda: it.good("GET", "")["store"]["up"], "Redis to be followed")
@@ -460,7 +460,7 @@ def test_the_doctor_finds_it_well(clean):
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 def test_the_doctor_finds_what_is_wrong_with_a_redis(program, tmp_path):
     redis = Redis(tmp_path)
-    it = Admin(tmp_path, program, f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 200ms}}}}')
+    it = Admin(tmp_path, program, f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}}}')
     try:
         it.gateway.until(lambda: it.good("GET", "")["store"]["up"], "Redis to be followed")
         redis.cli("config", "set", "maxmemory", "50mb")

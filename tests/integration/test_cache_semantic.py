@@ -58,7 +58,7 @@ class Clerk:
             text = self.answer(body["messages"][-1]["content"])
             self.asked.append(body["messages"][-1]["content"])
         if self.held:
-            self.held.wait(20)
+            self.held.wait(120)
         if body.get("stream"):  # an audit asks as its client did
             stream(*answer(text))(exchange)
             return
@@ -90,7 +90,7 @@ models:
   m: {{backend: up, price: {{input: 1.00, output: 4.00}}}}
   judge: {{backend: up, price: {{input: 0.10, output: 0.40}}}}
 retry: {{max_attempts: 1, per_model: 1}}
-encoder: {{model: {MODEL}, device: cpu, max_wait: 5s{price}}}
+encoder: {{model: {MODEL}, device: cpu, max_wait: 10s{price}}}
 cache: {{scope: {scope}, semantic: {semantic}, exact: {{ttl: 1h, timely_ttl: 1h}}{more}}}
 {tenants([*names, "root"]) if names else ""}routes:
   - {{name: r, match: {{model: [m, auto]}}, cascade: [m]{route}}}
@@ -380,7 +380,7 @@ def test_drain_ends_audits(world):
         world.gateway.until(lambda: world.gateway.metric("weir_requests_in_flight") > 0, "something that hangs")
         world.gateway.child.send_signal(signal.SIGTERM)
         world.clerk.held.set()
-    assert world.gateway.child.wait(20) == 0
+    assert world.gateway.child.wait(20 * weirproc.slowness()) == 0
 
 
 def test_another_encoder_takes_over_what_is_stored(tmp_path, weir):
@@ -522,15 +522,20 @@ def test_shadow_learns_and_no_money_is_no_audit(tmp_path):
 
 def test_a_late_encoder_costs_the_hit_only(start, upstream, tmp_path):
     upstream.script = Clerk()
-    text = policy(upstream.url, tmp_path).replace("max_wait: 5s", "max_wait: 1ms, max_queued: 1, threads: 1")
+    text = policy(upstream.url, tmp_path).replace("max_wait: 10s", "max_wait: 1ms, max_queued: 1, threads: 1")
     gateway = start(text)
     long = " and then some more words" * 20
-    got = teach(gateway, [(t, q + long) for t, q in phrasings(4, 60)], at_once=16)
-    assert all(said == "miss" for _, said, _ in got)
-    shed = sum(float(line.split()[-1]) for line in gateway.get("/metrics").decode().splitlines()
-               if line.startswith("weir_encoder_shed_total"))
-    assert shed > 0
-    assert ask(gateway, phrasings(4, 60)[0][1] + long)[0] == "hit"
+    rounds = iter(range(100))
+
+    def shed():
+        """Asked again, in other words, where the encoder was quick enough for all that came at once."""
+        number = f", number {next(rounds)}"
+        got = teach(gateway, [(t, q + long + number) for t, q in phrasings(4, 60)], at_once=16)
+        assert all(said == "miss" for _, said, _ in got)
+        gateway.until(lambda: ask(gateway, phrasings(4, 60)[0][1] + long + number)[0] == "hit", "the first to be kept")
+        return sum(float(line.split()[-1]) for line in gateway.get("/metrics").decode().splitlines()
+                   if line.startswith("weir_encoder_shed_total"))
+    gateway.until(lambda: shed() > 0, "texts that the encoder has no room for")
 
 
 def test_class_pass_and_cache_share_one_vector(start, upstream, tmp_path):

@@ -135,12 +135,11 @@ def test_outcomes_move_the_traffic(search):
     searching(weir)
 
     def round_of(n):
-        served = []
         with ThreadPoolExecutor(4) as pool:
-            for head in pool.map(lambda _: ask(weir), range(n)):
-                feed(weir, head, head["x-weir-model"] == "big")
-                served.append(head["x-weir-model"])
-        return served.count("big") / n
+            heads = list(pool.map(lambda _: ask(weir), range(n)))
+        for head in heads:  # of none of them anything is said before all have been asked
+            feed(weir, head, head["x-weir-model"] == "big")
+        return sum(head["x-weir-model"] == "big" for head in heads) / n
     assert round_of(20) < 0.9, "the small one is cheaper, and nothing speaks against it yet"
     weirproc.wait_until(lambda: round_of(40) >= 0.9, 20, "the good model to serve nearly all")
     weirproc.wait_until(lambda: ledger(weir, "SELECT count(*) AS n FROM outcomes WHERE source = 'explicit'")[0]["n"] >= 60, 10,

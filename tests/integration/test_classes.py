@@ -62,7 +62,7 @@ def rows(folder, sql):
 
 
 def encoder_section(**more):
-    return "encoder: " + json.dumps({"model": str(MODEL), "device": "cpu", "max_wait": "5s", **more})
+    return "encoder: " + json.dumps({"model": str(MODEL), "device": "cpu", "max_wait": "10s", **more})
 
 
 def test_static_tier_routes(start, upstream, tmp_path):
