@@ -99,7 +99,7 @@ static void test_failure_is_cached_for_a_second(void **state)
     assert_int_equal(s.addrs.count, 0);
     assert_true(resolver_ask(r, BAD_NAME, 1, &mb, on_addrs, &s, &a, &l));
     assert_int_equal(a.count, 0);
-    end_us = clock_mono_us() + 3000000;
+    end_us = clock_mono_us() + 60000000;
     while (resolver_ask(r, BAD_NAME, 1, &mb, on_addrs, &s, &a, &l)) {
         assert_true(clock_mono_us() < end_us);
         poll(NULL, 0, 50);

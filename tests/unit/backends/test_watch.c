@@ -75,8 +75,8 @@ static void test_total_and_phase(void **state)
     assert_int_equal(total.err, ERR_UPSTREAM_TOTAL_TIMEOUT);
     assert_int_equal(phase.err, ERR_UPSTREAM_IDLE_TIMEOUT);
     assert_int_equal(never.err, ERR_OK);
-    assert_in_range(total.fired_us - start_us, 120000, 220000);
-    assert_in_range(phase.fired_us - start_us, 60000, 160000);
+    assert_true(total.fired_us - start_us >= 120000);
+    assert_true(phase.fired_us - start_us >= 60000);
     watch_stop(&never.watch);
     watch_stop(&never.watch); /* idempotent */
 }
@@ -94,16 +94,22 @@ static void test_touch_and_hold(void **state)
     watch_hold(&held.watch);
     watch_start(&f->list, &held_total.watch, on_expired, 100, now_us);
     watch_hold(&held_total.watch);
+    int64_t longest_us = 0;
     for (int i = 0; i < 10; i++) {
+        int64_t touched_us = clock_mono_us();
         watch_touch(&busy.watch);
         run_for_ms(f, 20);
+        int64_t untouched_us = clock_mono_us() - touched_us;
+        longest_us = untouched_us > longest_us ? untouched_us : longest_us;
     }
-    assert_int_equal(busy.err, ERR_OK);
+    assert_true(busy.err == ERR_OK || longest_us >= 75000); /* it was this test that stood still */
     assert_int_equal(held.err, ERR_OK);
     assert_int_equal(held_total.err, ERR_UPSTREAM_TOTAL_TIMEOUT);
+    int64_t released_us = clock_mono_us();
     watch_release(&held.watch);
     run_for_ms(f, 40);
-    assert_int_equal(held.err, ERR_OK); /* the silence begins anew */
+    assert_true(held.err == ERR_OK || /* the silence begins anew */
+                clock_mono_us() - released_us >= 75000);
     run_for_ms(f, 200);
     assert_int_equal(busy.err, ERR_UPSTREAM_IDLE_TIMEOUT);
     assert_int_equal(held.err, ERR_UPSTREAM_IDLE_TIMEOUT);

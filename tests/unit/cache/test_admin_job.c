@@ -85,7 +85,7 @@ static int with_redis(void **state)
     redis_server_start(&redis);
     opt.redis_url = redis.url;
     open_cache(opt);
-    for (int i = 0; i < 1000 && !is_current(); i++)
+    for (int i = 0; i < 6000 && !is_current(); i++)
         usleep(10000);
     assert_true(is_current());
     return 0;
@@ -153,7 +153,7 @@ static void settle(size_t count)
 {
     struct cache_facts facts;
 
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 12000; i++) {
         struct admin_job *j = cache_harness_do(&h, page_job(ADMIN_PAGE, NULL, "0", 1));
         admin_job_free(j); /* behind the puts, in one queue */
         cache_facts(h.cache, &facts);

@@ -11,7 +11,7 @@
 #include "router/encoder/encoder_service.h"
 #include "tests/unit/encoder/fake_encoder.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 #define MAX_ANSWERS 64
 
 struct desk { /* the receiver's side */
@@ -304,7 +304,8 @@ static void test_what_would_be_late_is_not_begun(void **state)
         taken += err == ERR_OK;
     }
     assert_int_equal(err, ERR_REQUEST_TIMEOUT);
-    assert_int_equal(submit_within(&f, text, PATIENCE_MS * 1000), ERR_OK);
+    /* However slow this machine was when that was measured, an hour will do. */
+    assert_int_equal(submit_within(&f, text, INT64_C(3600) * 1000 * 1000), ERR_OK);
     submit(&f, text, 2); /* no deadline: it may take what it takes */
     wait_for(&f.desk, 2);
     encoder_service_counts(f.service, &c);

@@ -48,13 +48,13 @@ void fixture_turn(
 void fixture_poll(struct fixture *f); /* what is ready now, without waiting */
 int64_t fixture_metric(struct fixture *f, enum stats_family family, const char *label);
 
-/* Turns the loop until expr holds; fails after 10 s. */
+/* Turns the loop until expr holds; fails after 60 s. */
 #define UNTIL(f, expr)                                                                             \
     do {                                                                                           \
-        int64_t until_us = clock_mono_us() + 10000000;                                             \
+        int64_t until_us = clock_mono_us() + 60000000;                                             \
         while (!(expr)) {                                                                          \
             if (clock_mono_us() > until_us)                                                        \
-                fail_msg("10 s passed before: %s; journal: %s", #expr, (f)->journal);              \
+                fail_msg("60 s passed before: %s; journal: %s", #expr, (f)->journal);              \
             fixture_turn(f);                                                                       \
         }                                                                                          \
     } while (0)

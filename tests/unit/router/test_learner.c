@@ -317,7 +317,7 @@ static void repeated_ids(void **state)
 
 /* ---- kill -9 ---- */
 
-static void work_until_killed(bool shared)
+static void work_until_killed(bool shared, int begun)
 {
     struct learner *l = open_learner(shared);
     char id[64];
@@ -327,6 +327,8 @@ static void work_until_killed(bool shared)
         post(l, id, i % 2 ? "small" : "big", i % TALLY_BINS);
         if (i % 5 == 0)
             label(l, id, 1000, i);
+        if (i == 0 && write(begun, "", 1) != 1)
+            _exit(1);
         if (i % 7 == 0)
             usleep(1000);
     }
@@ -340,12 +342,18 @@ static void killed_at_any_time(bool shared)
         skip();
     rng_seed(&rng, 3);
     for (int round = 0; round < 4; round++) {
+        int begun[2];
+        char byte;
+        assert_int_equal(pipe(begun), 0);
         pid_t child = fork();
         if (child == 0) {
-            work_until_killed(shared);
+            work_until_killed(shared, begun[1]);
             _exit(1);
         }
-        usleep(100000 + (useconds_t)rng_below(&rng, 300000));
+        assert_int_equal(read(begun[0], &byte, 1), 1);
+        close(begun[0]);
+        close(begun[1]);
+        usleep((useconds_t)rng_below(&rng, 400000));
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
@@ -439,8 +447,8 @@ static struct policy *policy(void)
 /* Waits until beliefs have seen so many answers of a model. */
 static struct beliefs *beliefs_of(struct learner *l, double asked)
 {
-    for (int i = 0; i < 100; i++) {
-        assert_true(learner_flush(l, 5000));
+    for (int i = 0; i < 3000; i++) {
+        assert_true(learner_flush(l, 60000));
         struct beliefs *b = learner_beliefs(l, NULL);
         const struct beliefs_context *c = b ? beliefs_find(b, SLICE("chat"), SLICE("math")) : NULL;
         if (c && c->arm[0].asked + c->arm[1].asked > asked - 0.5)

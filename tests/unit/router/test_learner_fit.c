@@ -231,7 +231,7 @@ static unsigned version_of(struct learner *l, double *auroc)
 static unsigned await_version(struct learner *l, double *auroc)
 {
     unsigned v = 0;
-    for (int i = 0; i < 600 && !v; i++) {
+    for (int i = 0; i < 3000 && !v; i++) {
         usleep(20000);
         v = version_of(l, auroc);
     }
@@ -377,7 +377,7 @@ static void not_better(void **state)
     struct learner *l = open_learner(false);
     (void)state;
     traffic(l, l, false);
-    for (int i = 0; i < 500 && !results(l, "not_better"); i++)
+    for (int i = 0; i < 3000 && !results(l, "not_better"); i++)
         usleep(20000);
     assert_int_equal(results(l, "not_better"), 1);
     assert_true(learner_flush(l, 5000));
