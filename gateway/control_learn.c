@@ -11,26 +11,35 @@
 #define FILE_NAME  "learn.sqlite"
 #define PREPARE_MS 2000
 
+char *control_learn_path(const struct policy *p)
+{
+    const struct policy_cache *c = &p->cache;
+    size_t n = strlen(p->server.state_dir) + sizeof "/" FILE_NAME;
+    char *path;
+
+    if (c->store == POLICY_STORE_REDIS && c->redis_address)
+        return NULL;
+    path = mem_alloc(n);
+    snprintf(path, n, "%s/" FILE_NAME, p->server.state_dir);
+    return path;
+}
+
 enum err control_learn_open(struct learner **l, const struct policy *p, struct ledger *ledger,
                             struct err_text *t)
 {
     const struct policy_cache *c = &p->cache;
-    bool redis = c->store == POLICY_STORE_REDIS && c->redis_address;
-    size_t n = strlen(p->server.state_dir) + sizeof "/" FILE_NAME;
     struct learner_options opt = {.ledger = ledger};
     char *path;
     enum err err;
 
     if (*l)
         return ERR_OK;
-    path = mem_alloc(n);
-    snprintf(path, n, "%s/" FILE_NAME, p->server.state_dir);
-    opt.path = redis ? NULL : path;
-    opt.redis_url = redis ? c->redis_address : NULL;
-    opt.prefix = redis ? c->redis_prefix : NULL;
+    opt.path = path = control_learn_path(p);
+    opt.redis_url = path ? NULL : c->redis_address;
+    opt.prefix = path ? NULL : c->redis_prefix;
     err = learner_open(&opt, l, t);
     if (err == ERR_OK)
-        log_line(LOG_INFO, "learn", "open", "store=%s", redis ? "redis" : "embedded");
+        log_line(LOG_INFO, "learn", "open", "store=%s", path ? "embedded" : "redis");
     free(path);
     return err;
 }

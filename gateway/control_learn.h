@@ -11,6 +11,9 @@
 struct learner;
 struct ledger;
 
+/* The file in which what is learned under that policy lies, the caller's to free; NULL: a Redis. */
+char *control_learn_path(const struct policy *p);
+
 /* ERR_OK also when it is open already. Errors with t. */
 enum err control_learn_open(struct learner **l, const struct policy *p, struct ledger *ledger,
                             struct err_text *t) MUST_CHECK;

@@ -54,7 +54,8 @@ void confidence_features_so_far(const struct answer_signals *s, float out[CONFID
 
 /* Do two answers say the same? 1: their calls or JSON are equal, or what they come to in the end
  * (final_answer.h), or their texts once case, white space and punctuation at the ends are let go;
- * -1: they are not, and are JSON or calls, come to something, or are short; else 0: a matter of likeness. */
+ * -1: they are not, and are JSON or calls, come to something, or are short; else 0: a matter of
+ * likeness. */
 double confidence_agreement(const struct answer_signals *a, const struct answer_signals *b);
 /* How far a further answer of the same model repeats its first, 0..1: 1 or 0 where agreement can be
  * told, else the likeness of their texts. */

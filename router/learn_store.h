@@ -104,6 +104,10 @@ struct learn_store {
 /* In one file. Errors with t. */
 enum err learn_store_sqlite_open(const char *path, struct event_base *base,
                                  struct learn_store **out, struct err_text *t) MUST_CHECK;
+/* The same beside the process whose it is, which may be running: only `read`, `find` and `recent`
+ * work, once: what changes later is not seen. The file must be there. */
+enum err learn_store_sqlite_read(const char *path, struct event_base *base,
+                                 struct learn_store **out, struct err_text *t) MUST_CHECK;
 /* At a Redis; keys begin with the prefix and a colon. Connects in the background. */
 enum err learn_store_redis_open(const char *url, const char *prefix, struct event_base *base,
                                 struct learn_store **out, struct err_text *t) MUST_CHECK;

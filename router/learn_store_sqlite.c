@@ -574,20 +574,35 @@ static bool prepare_schema(struct file_store *s, struct err_text *t)
     return false;
 }
 
-static bool open_database(struct file_store *s, const char *path, struct err_text *t)
+/* Whoever reads beside the process that writes brings nothing up to date. */
+static bool has_schema(struct file_store *s, struct err_text *t)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int64_t version = query_int(s, "PRAGMA user_version");
+
+    if (version < 0)
+        err_say(t, "%s", sqlite3_errmsg(s->db));
+    else if (version != SCHEMA_VERSION)
+        err_say(t, "schema %lld, this weir reads %d", (long long)version, SCHEMA_VERSION);
+    return version == SCHEMA_VERSION;
+}
+
+static bool open_database(struct file_store *s, const char *path, bool read_only,
+                          struct err_text *t)
+{
+    int flags = read_only ? SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX
+                          : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
         err_say(t, "%s", s->db ? sqlite3_errmsg(s->db) : "out of memory");
         return false;
     }
     sqlite3_busy_timeout(s->db, 1000);
-    if (!exec(s,
-              "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = "
-              "67108864",
-              t) ||
-        !prepare_schema(s, t))
+    if (read_only ? !has_schema(s, t)
+                  : !exec(s,
+                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA "
+                          "journal_size_limit = 67108864",
+                          t) ||
+                        !prepare_schema(s, t))
         return false;
     for (int i = 0; i < STATEMENTS; i++)
         if (sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->of[i], NULL)) {
@@ -597,8 +612,8 @@ static bool open_database(struct file_store *s, const char *path, struct err_tex
     return true;
 }
 
-enum err learn_store_sqlite_open(const char *path, struct event_base *base,
-                                 struct learn_store **out, struct err_text *t)
+static enum err open_store(const char *path, bool read_only, struct event_base *base,
+                           struct learn_store **out, struct err_text *t)
 {
     struct file_store *s = mem_zalloc(1, sizeof *s);
     struct err_text why = {""};
@@ -609,11 +624,23 @@ enum err learn_store_sqlite_open(const char *path, struct event_base *base,
     learn_sheet_init(&s->dirty, DIRTY_UNITS);
     s->working = event_new(base, -1, 0, on_work, s);
     mem_need(s->working);
-    if (open_database(s, path, &why)) {
+    if (open_database(s, path, read_only, &why)) {
         *out = &s->store;
         return ERR_OK;
     }
     err_say(t, "%s: %s", path, why.s);
     op_close(&s->store);
     return ERR_INTERNAL;
+}
+
+enum err learn_store_sqlite_open(const char *path, struct event_base *base,
+                                 struct learn_store **out, struct err_text *t)
+{
+    return open_store(path, false, base, out, t);
+}
+
+enum err learn_store_sqlite_read(const char *path, struct event_base *base,
+                                 struct learn_store **out, struct err_text *t)
+{
+    return open_store(path, true, base, out, t);
 }

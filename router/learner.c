@@ -590,8 +590,9 @@ enum err learner_open(const struct learner_options *opt, struct learner **out, s
     enum err err;
     int rc;
 
-    err = opt->path ? learn_store_sqlite_open(opt->path, l->base, &l->store, t)
-                    : learn_store_redis_open(opt->redis_url, opt->prefix, l->base, &l->store, t);
+    err = opt->path && opt->read_only ? learn_store_sqlite_read(opt->path, l->base, &l->store, t)
+          : opt->path                 ? learn_store_sqlite_open(opt->path, l->base, &l->store, t)
+                      : learn_store_redis_open(opt->redis_url, opt->prefix, l->base, &l->store, t);
     if (err != ERR_OK) {
         free_learner(l);
         return err;

@@ -34,6 +34,8 @@ struct learner_options {
     const char *prefix;    /* of its keys */
     struct ledger *ledger; /* where outcomes are booked; borrowed until the close */
     int64_t fit_every_ms;  /* at most so often scorers are fitted; 0: once a minute */
+    bool read_only;        /* the file is another process's: looked at, never written; nothing may
+                              be posted */
 };
 
 enum err learner_open(const struct learner_options *opt, struct learner **out,

@@ -51,7 +51,10 @@ void bench_features(struct bench_learner *l, size_t row, int arm, int earlier, d
                     float out[CONFIDENCE_FEATURES])
 {
     const struct bench_cell *c = bench_cell(l->set, row, arm);
-    struct confidence_context x = {.has_earlier = earlier >= 0, .earlier_score = earlier_score};
+    struct confidence_context x = {.has_earlier = earlier >= 0,
+                                   .earlier_score = earlier_score,
+                                   .samples = c->samples,
+                                   .repeats = c->repeats};
 
     l->signals->tokens = (struct token_logprobs){0};
     if (!isnan(c->confidence))

@@ -5,6 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include "base/mem.h"
+#include "base/rng.h"
+
+#define DRAW_SEED 1 /* of votes: the same rows give the same figures */
 
 /* Where the arms lie in the rows' table of names. */
 static enum err find_arms(struct bench_set *s, const struct rows *r, const struct bench_arms *arms,
@@ -34,15 +37,15 @@ static enum err find_arms(struct bench_set *s, const struct rows *r, const struc
 }
 
 /* By the policy's prices, as the gateway estimates a request it has not sent: four bytes a token.
- */
-static double priced(const struct policy_model *m, struct slice text, double tokens_out)
+ * Each further answer costs as much as the first. */
+static double priced(const struct policy_model *m, struct slice text, const struct bench_cell *o)
 {
     const struct policy_price *p = policy_price_at(m, INT64_MAX);
     struct token_usage u = {0};
 
     u.n[TOK_INPUT] = (int64_t)(text.n / 4);
-    u.n[TOK_OUTPUT] = isnan(tokens_out) ? 0 : (int64_t)tokens_out;
-    return p->per_token ? (double)policy_cost(p, &u, 0) : (double)NAN;
+    u.n[TOK_OUTPUT] = isnan(o->tokens_out) ? 0 : (int64_t)o->tokens_out;
+    return p->per_token ? (double)policy_cost(p, &u, 0) * (o->samples + 1) : (double)NAN;
 }
 
 static const struct row_outcome *outcome_of(const struct row *row, size_t model, double *success)
@@ -72,9 +75,26 @@ static bool same_answer(struct slice a, struct slice b)
     }
 }
 
+/* As many of the recorded answers as are asked for, drawn without putting back. The first is the
+ * one that the score is of. */
+static void draw_samples(struct bench_cell *c, int wanted, struct rng *rng)
+{
+    int pool = c->samples, alike = c->repeats;
+
+    if (wanted == 0 || wanted > c->samples)
+        return;
+    c->samples = wanted - 1;
+    c->repeats = 0;
+    for (int i = 0; i < c->samples; i++) {
+        bool same = (int)rng_below(rng, (uint64_t)pool--) < alike;
+        alike -= same;
+        c->repeats += same;
+    }
+}
+
 /* One row's cells; false: it lacks something. */
 static bool fill_row(const struct bench_set *s, const struct row *row, const size_t *at,
-                     const struct bench_arms *arms, struct bench_cell *cell)
+                     const struct bench_arms *arms, struct rng *rng, struct bench_cell *cell)
 {
     struct slice answer[PANDORA_BOXES];
 
@@ -83,9 +103,12 @@ static bool fill_row(const struct bench_set *s, const struct row *row, const siz
         const struct row_outcome *o = outcome_of(row, at[j], &success);
         if (!o || isnan(success))
             return false;
-        cell[j] = (struct bench_cell){success, o->cost_nanousd, o->confidence, o->tokens_out, -1};
+        cell[j] = (struct bench_cell){success, o->cost_nanousd, o->confidence, o->tokens_out,
+                                      -1,      o->samples,      o->repeats};
+        if (arms->count)
+            draw_samples(&cell[j], arms->samples[j], rng);
         if (isnan(cell[j].cost_nanousd) && arms->count && arms->priced[j])
-            cell[j].cost_nanousd = priced(arms->priced[j], row->text, o->tokens_out);
+            cell[j].cost_nanousd = priced(arms->priced[j], row->text, &cell[j]);
         if (isnan(cell[j].cost_nanousd))
             return false;
         answer[j] = o->answer;
@@ -112,7 +135,7 @@ static void take_means(struct bench_set *s)
             const struct bench_cell *c = bench_cell(s, i, j);
             s->mean_cost[j] += c->cost_nanousd / (double)s->rows;
             s->mean_success[j] += c->success / (double)s->rows;
-            s->confident = s->confident || !isnan(c->confidence);
+            s->confident = s->confident || !isnan(c->confidence) || c->samples > 0;
         }
     }
 }
@@ -121,7 +144,9 @@ enum err bench_set_init(struct bench_set *s, const struct rows *r, const struct 
                         struct err_text *t)
 {
     size_t at[PANDORA_BOXES];
+    struct rng rng;
 
+    rng_seed(&rng, DRAW_SEED);
     *s = (struct bench_set){.rows = 0};
     arena_init(&s->arena, 65536);
     enum err e = find_arms(s, r, arms, at, t);
@@ -133,7 +158,7 @@ enum err bench_set_init(struct bench_set *s, const struct rows *r, const struct 
     s->cell = mem_zalloc((r->count + 1) * (size_t)s->arms, sizeof *s->cell);
     for (size_t i = 0; i < r->count; i++) {
         const struct row *row = &r->row[i];
-        if (!fill_row(s, row, at, arms, &s->cell[s->rows * (size_t)s->arms])) {
+        if (!fill_row(s, row, at, arms, &rng, &s->cell[s->rows * (size_t)s->arms])) {
             s->dropped++;
             continue;
         }
@@ -143,7 +168,9 @@ enum err bench_set_init(struct bench_set *s, const struct rows *r, const struct 
     take_means(s);
     if (s->rows > 0)
         return ERR_OK;
-    err_say(t, "none of the %zu rows has a score and a cost of every arm", r->count);
+    err_say(t, "none of the %zu rows has a score and a cost of every arm%s", r->count,
+            arms->count && arms->priced[0] ? ""
+                                           : " (costs that were not recorded come from a policy)");
     return ERR_BAD_REQUEST;
 }
 

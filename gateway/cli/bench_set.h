@@ -11,9 +11,10 @@
 struct bench_cell {
     double success; /* 0..1 */
     double cost_nanousd;
-    double confidence; /* probability; NAN: none was recorded */
-    double tokens_out; /* NAN: not known */
-    int answer;        /* equal numbers are equal answers of one row; -1: not known */
+    double confidence;    /* probability; NAN: none was recorded */
+    double tokens_out;    /* NAN: not known */
+    int answer;           /* equal numbers are equal answers of one row; -1: not known */
+    int samples, repeats; /* further answers of the arm, and how many say the same */
 };
 
 struct bench_set {
@@ -26,7 +27,7 @@ struct bench_set {
     struct bench_cell *cell;        /* [rows][arms] */
     size_t dropped;                 /* rows that lack a score or a cost of some arm */
     double mean_cost[PANDORA_BOXES], mean_success[PANDORA_BOXES];
-    bool confident; /* some row has a confidence */
+    bool confident; /* some row has a confidence, or votes */
     /* private */
     struct arena arena;
 };
@@ -36,6 +37,8 @@ struct bench_arms {
     const char *model[PANDORA_BOXES]; /* names in the rows */
     /* NULL: costs as recorded; else where none is recorded, the policy's price of tokens */
     const struct policy_model *priced[PANDORA_BOXES];
+    /* Answers of one model in all, drawn from the votes; 0: as many as were recorded */
+    int samples[PANDORA_BOXES];
     int count; /* 0: every model of the rows, if they are no more than PANDORA_BOXES */
 };
 

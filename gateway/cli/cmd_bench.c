@@ -102,6 +102,7 @@ static enum err policy_arms(struct bench *k, struct bench_arms *arms, struct err
     for (size_t i = 0; i < r->cascade_count && e == ERR_OK; i++) {
         const struct policy_model *m = &k->policy->models[r->steps[i].model];
         bool own = is_recorded(&k->rows, m->name);
+        arms->samples[i] = (int)r->steps[i].samples;
         e = add_arm(arms, own ? m->name : m->upstream_name, m, t);
     }
     const struct policy_objective *p = &r->decide.objective;
@@ -471,7 +472,7 @@ const struct cli_command cmd_bench = {
     .max_operands = -1,
     .summary = "replay recorded results of many models through the decision code",
     .description =
-        "Reads queries with each model's recorded success, cost, confidence and answer "
+        "Reads queries with each model's recorded success, cost, confidence, votes and answer "
         "(routing-rows/1, as 'weir train' does) and decides about each as the gateway would: which "
         "model first, whether its answer is good enough, which next.",
     .options =
@@ -482,7 +483,8 @@ const struct cli_command cmd_bench = {
             {.name = "policy",
              .argument = "FILE",
              .help = "Models and objective of a route of this policy. Costs that were not recorded "
-                     "come from its prices."},
+                     "come from its prices, and of recorded votes as many are looked at as its "
+                     "'samples' say."},
             {.name = "route",
              .argument = "NAME",
              .help = "That route. Default: the first one with an objective."},

@@ -209,7 +209,7 @@ static int print(const struct policy_explanation *e, const struct explain_belief
     return code;
 }
 
-static int answer(const struct cli_args *a, const struct policy *p, const struct question *q)
+static int answer(const struct cli_args *a, struct policy *p, const struct question *q)
 {
     struct policy_explanation e;
     struct explain_beliefs b = {0};
@@ -219,10 +219,13 @@ static int answer(const struct cli_args *a, const struct policy *p, const struct
     e.timely = timely_of(buf_slice(&q->prompt)) != TIMELESS;
     const struct policy_route *route = route_taken(&e);
     bool asks = cli_value(a, "url") && route;
+    bool reads = !asks && route && route->decide.mode == POLICY_DECIDE_OBJECTIVE;
     if (asks)
         code = explain_beliefs_ask(&b, a, route, q->query.class_name);
+    else if (reads)
+        explain_beliefs_read(&b, p, route, q->query.class_name);
     if (code == EXIT_CODE_OK)
-        code = print(&e, asks ? &b : NULL, cli_flag(a, "json"));
+        code = print(&e, asks || reads ? &b : NULL, cli_flag(a, "json"));
     explain_beliefs_clear(&b);
     policy_explanation_clear(&e);
     return code;
@@ -258,7 +261,10 @@ const struct cli_command cmd_explain = {
                    "not read.\n\n"
                    "PROMPT is the text, or - for standard input. Four bytes are taken for a token; "
                    "where the route hangs on what the text is about it is classified as the "
-                   "gateway would, with the nearest example of a declared class.",
+                   "gateway would, with the nearest example of a declared class.\n\n"
+                   "Where the route has an objective, what a weir that serves the policy would "
+                   "believe of its models is read from learn.sqlite in the policy's "
+                   "server.state_dir, if it is there, also while one runs.",
     .options =
         (const struct cli_option[]){
             {.name = "model",

@@ -1,12 +1,19 @@
 /* Beliefs about one request's route and class. Called by cmd_explain.c. */
 #include "gateway/cli/explain_beliefs.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/clock.h"
+#include "gateway/beliefs_json.h"
 #include "gateway/cli/admin_client.h"
+#include "gateway/control_learn.h"
 #include "gateway/json_put.h"
+#include "router/decide/beliefs.h"
+#include "router/learner.h"
 
 #define BELIEFS_PATH "/admin/beliefs"
+#define READ_MS      10000
 
 /* The context of the class, else of the queries that are of none. */
 static const json_t *find(const json_t *contexts, const char *route, struct slice class_name)
@@ -51,6 +58,16 @@ static void say_why(struct explain_beliefs *e)
                  "nobody has said yet what became of an answer here: these are guesses by prices");
 }
 
+/* The answer is there: finds what it says of the route and class. */
+static void choose_context(struct explain_beliefs *e)
+{
+    if (e->route->decide.mode == POLICY_DECIDE_OBJECTIVE)
+        e->context = find(json_object_get(e->answer, "contexts"), e->route->name, e->class_name);
+    e->own_class =
+        e->context && slice_eq(e->class_name, slice_str(admin_client_text(e->context, "class")));
+    say_why(e);
+}
+
 int explain_beliefs_ask(struct explain_beliefs *e, const struct cli_args *a,
                         const struct policy_route *route, struct slice class_name)
 {
@@ -67,12 +84,50 @@ int explain_beliefs_ask(struct explain_beliefs *e, const struct cli_args *a,
                 client.url);
         return EXIT_CODE_RUNTIME;
     }
-    if (route->decide.mode == POLICY_DECIDE_OBJECTIVE)
-        e->context = find(contexts, route->name, class_name);
-    e->own_class =
-        e->context && slice_eq(class_name, slice_str(admin_client_text(e->context, "class")));
-    say_why(e);
+    choose_context(e);
     return EXIT_CODE_OK;
+}
+
+/* The learner reads the file and builds beliefs as it would for serving, and is closed again. */
+static json_t *read_file(const char *path, struct policy *p, struct err_text *why)
+{
+    struct learner_options opt = {.path = path, .read_only = true};
+    struct learner *l = NULL;
+    struct beliefs *b;
+    json_t *o;
+
+    if (learner_open(&opt, &l, why) != ERR_OK)
+        return NULL;
+    if (!learner_prepare(l, p, READ_MS))
+        err_say(why, "%s: it could not be read in time", path);
+    b = learner_beliefs(l, p);
+    o = b ? beliefs_json(b, true) : NULL;
+    beliefs_unref(b);
+    learner_close(l);
+    return o;
+}
+
+void explain_beliefs_read(struct explain_beliefs *e, struct policy *p,
+                          const struct policy_route *route, struct slice class_name)
+{
+    struct err_text why = {""};
+    char *path = control_learn_path(p);
+
+    *e = (struct explain_beliefs){.route = route, .class_name = class_name};
+    if (!path)
+        snprintf(e->why, sizeof e->why,
+                 "what has been learnt lies in the policy's Redis: ask a running weir with --url");
+    else if (access(path, F_OK) != 0)
+        snprintf(
+            e->why, sizeof e->why,
+            "nothing has been learnt here yet (there is no %s): models are asked as guesses by "
+            "prices say",
+            path);
+    else if (!(e->answer = read_file(path, p, &why)))
+        snprintf(e->why, sizeof e->why, "what has been learnt cannot be read: %.400s", why.s);
+    else
+        choose_context(e);
+    free(path);
 }
 
 void explain_beliefs_clear(struct explain_beliefs *e)

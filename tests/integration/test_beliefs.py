@@ -89,7 +89,46 @@ def test_explain_tells_the_way_by_present_beliefs(start, upstream, weir, tmp_pat
     assert {s["model"]: s["first"] for s in way} == {m["model"]: m["propensity"] for m in context["models"]}
     line = next(x for x in told.stdout.splitlines() if x.strip().startswith("small ") and "first" in x)
     assert "asked 100.0 %" in line and "successes [" in line and "; enough from a chance of " in line
-    assert "beliefs" not in json.loads(weir("explain", gateway.policy_file, "--model", "auto", "--json", "hello").stdout)
+
+
+def test_explain_reads_what_was_learnt_beside_a_weir_and_after_it(start, upstream, weir, tmp_path):
+    gateway = start(policy(upstream.url, tmp_path, ", objective: {failure_price: 0.00005}, explore: {share: 0, cold_start: 0}"))
+    learn(gateway, 12)
+    offline = ["explain", gateway.policy_file, "--model", "auto"]
+
+    def beliefs(*argv):
+        told = weir(*offline, "--json", *argv, QUESTION)
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)["beliefs"]["context"]
+    online, beside = beliefs("--url", gateway.admin), beliefs()
+    gateway.stop()
+    after = beliefs()
+    for read in (beside, after):
+        assert read["class"] == "chat" and [s["model"] for s in read["way"]] == [s["model"] for s in online["way"]]
+        for a, b in zip(online["models"], read["models"]):
+            assert abs(a["labels"] - b["labels"]) < 0.05 * 12 and abs(a["success"] - b["success"]) < 0.05
+    assert re.search(r"^believed on 2\S+Z of route 'main', class 'chat' \(1[12] requests, 1[12] labels\):$",
+                     weir(*offline, QUESTION).stdout, re.MULTILINE)
+    # the same counts under another policy's prices
+    dear = tmp_path / "dear.yaml"
+    dear.write_text(gateway.policy_file.read_text().replace("0.00005", "0.5"))
+    assert "a failure costs $0.5" in weir("explain", dear, "--model", "auto", QUESTION).stdout
+
+    file = tmp_path / "state" / "learn.sqlite"
+    for tail in ("-wal", "-shm"):
+        file.with_name(file.name + tail).unlink(missing_ok=True)
+    file.write_bytes(b"this is no database, " * 100)
+    told = weir(*offline, QUESTION)
+    assert told.returncode == 0 and f"what has been learnt cannot be read: {file}:" in told.stdout
+    file.unlink()
+    told = weir(*offline, QUESTION)
+    assert told.returncode == 0 and f"nothing has been learnt here yet (there is no {file})" in told.stdout
+    assert not file.exists(), "explaining writes nothing"
+    assert json.loads(weir(*offline, "--json", QUESTION).stdout)["beliefs"] == \
+        {"version": None, "context": None, "why": f"nothing has been learnt here yet (there is no {file}): models are asked as guesses by prices say"}
+    shared = tmp_path / "shared.yaml"
+    shared.write_text(gateway.policy_file.read_text() + 'cache: {store: redis, redis: {url: "redis://127.0.0.1:9"}}\n')
+    assert "lies in the policy's Redis: ask a running weir with --url" in weir("explain", shared, "--model", "auto", QUESTION).stdout
 
 
 def test_explain_says_where_there_are_none(start, upstream, weir, tmp_path):

@@ -118,6 +118,41 @@ routes: [{name: r, match: {model: auto}, cascade: [cheap, big], objective: {floo
     assert done.returncode == 5 and "no route of that name" in done.stderr
 
 
+def votes(n=600, seed=2):
+    """No log-probabilities and no costs: the small model was asked nine times, and says the same again where it is right."""
+    rng = random.Random(seed)
+    for i in range(n):
+        easy = rng.random() < 0.6
+        right = int(rng.random() < (0.97 if easy else 0.2))
+        yield {"prompt": f"question {i}", "s": [right, int(rng.random() < 0.93)], "v": [[8, 1] if easy else [3, 2, 2, 1, 1], [1]],
+               "pred": ["x" if right else "y", "x"]}
+
+
+def test_votes_are_a_confidence_and_the_policy_says_how_many(weir, tmp_path):
+    recorded = write(tmp_path / "votes.jsonl", [{"format": "routing-rows/1", "models": ["small model", "big"]}, *votes()])
+    refused = weir("bench", recorded)
+    assert refused.returncode != 0 and "costs that were not recorded come from a policy" in refused.stderr
+    policy = tmp_path / "p.yaml"
+
+    def bench(samples):
+        policy.write_text(f"""version: 1
+backends: {{b: {{dialect: openai, url: "http://127.0.0.1:9/v1"}}}}
+models:
+  small: {{backend: b, name: small model, price: {{input: 0.1, output: 0.1}}}}
+  big: {{backend: b, price: {{input: 20, output: 20}}}}
+routes:
+  - {{name: r, match: {{model: auto}}, cascade: [{{model: small, samples: {samples}}}, big], objective: {{failure_price: 0.01}}}}
+""")
+        done = weir("bench", recorded, "--policy", policy, "--seeds", "2")
+        assert done.returncode == 0, done.stderr
+        singles = next(x for x in done.stdout.splitlines() if x.strip().startswith("small model"))
+        return float(singles.split()[2]), share(done.stdout, "weir")
+    (one, blind), (three, some), (nine, all_) = bench(1), bench(3), bench(9)
+    assert three == pytest.approx(3 * one, rel=0.01) and nine == pytest.approx(9 * one, rel=0.01), "each answer costs what the first did"
+    assert all_ < some < blind - 10, "what it says again tells the right answers from the wrong ones"
+    assert bench(9)[1] == all_  # the same draw, the same figures
+
+
 @pytest.mark.parametrize("change,words", [
     ({"c": [-1, 2]}, "a cost of 'c'"),
     ({"c": [1]}, "1 values of 'c' for the 2 models"),
@@ -126,6 +161,11 @@ routes: [{name: r, match: {model: auto}, cascade: [cheap, big], objective: {floo
     ({"p": [0.5, -1]}, "a confidence of 'p'"),
     ({"a": [1, "x"]}, "an answer of 'a'"),
     ({"n": [[1, -2], [1, 2]]}, "tokens of 'n'"),
+    ({"v": [3, [1]]}, "votes of 'v' are neither null nor an array"),
+    ({"v": [[1, 0.5], [1]]}, "a vote of 'v' is no whole number"),
+    ({"v": [[-1], [1]]}, "a vote of 'v' is no whole number"),
+    ({"v": [[10000, 1], [1]]}, "the votes of 'v' are more than 10000"),
+    ({"v": [[1]]}, "1 values of 'v' for the 2 models"),
 ])
 def test_bad_rows_are_named(weir, tmp_path, change, words):
     lines = list(rows(30))

@@ -14,6 +14,7 @@
 #define MAX_LINE_BYTES  ((size_t)8 << 20)
 #define MAX_TEXT_BYTES  ((size_t)1 << 20)
 #define MAX_LABEL_BYTES 200
+#define MAX_VOTES       10000
 #define ROWS_FORMAT     "routing-rows/1"
 
 struct source {
@@ -275,6 +276,26 @@ static enum err take_tokens(struct source *s, struct json_value v, struct row_ou
     return ERR_OK;
 }
 
+/* Counts, the first of them that of the answer which the score is of. */
+static enum err take_votes(struct source *s, struct json_value v, struct row_outcome *out)
+{
+    struct json_iter it;
+    struct json_member m;
+    double d, first = 0, all = 0;
+    if (v.type != JSON_ARRAY)
+        return refuse(s, "votes of 'v' are neither null nor an array");
+    for (json_iter_init(&it, v); json_iter_next(&it, &m); all += d) {
+        if (!json_number(m.value, &d) || !(d >= 0 && d <= MAX_VOTES) || d != floor(d))
+            return refuse(s, "a vote of 'v' is no whole number from 0 to %d", MAX_VOTES);
+        first = all > 0 || first > 0 ? first : d;
+    }
+    if (all > MAX_VOTES)
+        return refuse(s, "the votes of 'v' are more than %d", MAX_VOTES);
+    out->samples = all > 1 && first > 0 ? (int)all - 1 : 0;
+    out->repeats = out->samples ? (int)first - 1 : 0;
+    return ERR_OK;
+}
+
 static enum err take_answer(struct source *s, struct json_value v, struct row_outcome *out)
 {
     if (v.type != JSON_STRING)
@@ -327,14 +348,15 @@ static enum err read_outcomes(struct source *s, struct json_value line, struct r
         out[i].cost_nanousd = out[i].confidence = out[i].tokens_out = (double)NAN;
     if ((e = read_outcome(s, line, "c", take_cost, out)) != ERR_OK ||
         (e = read_outcome(s, line, "p", take_confidence, out)) != ERR_OK ||
-        (e = read_outcome(s, line, "n", take_tokens, out)) != ERR_OK)
+        (e = read_outcome(s, line, "n", take_tokens, out)) != ERR_OK ||
+        (e = read_outcome(s, line, "v", take_votes, out)) != ERR_OK)
         return e;
     row->outcome = out;
     if (get(line, "a", &answers) && answers.type == JSON_STRING) {
         read_letters(s, answers, out);
         return ERR_OK;
     }
-    return read_outcome(s, line, "a", take_answer, out);
+    return read_outcome(s, line, get(line, "a", &answers) ? "a" : "pred", take_answer, out);
 }
 
 static enum err read_row(struct source *s, struct json_value line)

@@ -5,8 +5,10 @@
  * ignored, but for those of recorded answers where they are asked for (rows_options.outcomes), each
  * an array like "s": "c" costs, in the unit that the header's "cost" or "row" names as "USD x 1e6"
  * or "USD x 1e9"; "p" the answers' confidence, log-probabilities where the header's "conf" says so,
- * else 0..1; "n" [tokens in, tokens out]; "a" short answers (or one string with a letter each).
- * Classes and models of several files are joined by their names. One thread. */
+ * else 0..1; "n" [tokens in, tokens out]; "a" short answers (or one string with a letter each; or
+ * "pred", the answers that won a vote); "v" votes: how often each distinct answer was given when
+ * the model was asked several times, the answer that the score is of first. Classes and models of
+ * several files are joined by their names. One thread. */
 #ifndef ROUTER_ENCODER_TRAIN_ROWS_H
 #define ROUTER_ENCODER_TRAIN_ROWS_H
 
@@ -23,6 +25,8 @@ struct row_outcome {
     double confidence;   /* probability, 0..1 */
     double tokens_out;
     struct slice answer; /* short or normalised; "" when not known */
+    int samples;         /* further answers of the same model; 0: none */
+    int repeats;         /* ... that say the same */
 };
 
 struct row {

@@ -1,0 +1,14 @@
+/* Beliefs (router/decide/beliefs.h) as JSON: of every model on every route and class, what one more
+ * success is worth there and why. For the admin API and weir explain. Pure. */
+#ifndef GATEWAY_BELIEFS_JSON_H
+#define GATEWAY_BELIEFS_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct beliefs;
+
+/* {"learning", "version", "contexts"}: the caller's. b NULL: there are none yet. */
+json_t *beliefs_json(const struct beliefs *b, bool learning);
+
+#endif
