@@ -83,6 +83,7 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     json_put(o, "asked", json_real(a->asked));
     json_put(o, "labels", json_real(a->labels));
     put_nanousd(o, "cost_nanousd", a->cost_nanousd);
+    json_put(o, "cost_factor", json_real(a->cost_factor));
     json_put(o, "latency_ms", json_real(a->latency_ms));
     put_nanousd(o, "index_nanousd", a->index);
     json_put(o, "propensity", json_real((double)c->propensity[j] / BELIEFS_UNIT));

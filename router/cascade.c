@@ -42,6 +42,7 @@ struct cascade {
     int arms, arm;                   /* of the cascade; the one under way */
     int step_of[PANDORA_BOXES];      /* flow's step of an arm; -1: it cannot serve the request */
     double accept[PANDORA_BOXES];    /* for the plan */
+    double foretold[PANDORA_BOXES];  /* cost of an arm, uncorrected; 0: its length is not known */
     const struct foreseen *foreseen; /* likewise; NULL: nothing is */
     unsigned given_up; /* arms whose held streams were cancelled: they can be asked again */
     bool holdout;
@@ -150,8 +151,9 @@ static void note_prefixes(struct request *r, const struct cascade *c)
     }
 }
 
-/* What this request is expected to cost on an arm, alone or with its samples. */
-static double cost_of(const struct request *r, const struct cascade *c, const struct beliefs_arm *b,
+/* What this request is expected to cost on an arm, alone or with its samples: by its own length,
+ * and as such estimates have come out (another tokenizer, reasoning, caches, further tries). */
+static double cost_of(const struct request *r, struct cascade *c, const struct beliefs_arm *b,
                       int arm, int samples)
 {
     const struct policy_model *m = model_of(r, arm);
@@ -166,8 +168,10 @@ static double cost_of(const struct request *r, const struct cascade *c, const st
     u.n[TOK_CACHED_INPUT] = cached_tokens(r, c, arm);
     u.n[TOK_INPUT] = r->ask.prompt_tokens - u.n[TOK_CACHED_INPUT];
     u.n[TOK_OUTPUT] = tokens;
-    return (double)(policy_cost(price_of(r, arm), &u, took_us) +
-                    (samples ? sampling_cost(r, m, &u, took_us, samples) : 0));
+    double cost = (double)(policy_cost(price_of(r, arm), &u, took_us) +
+                           (samples ? sampling_cost(r, m, &u, took_us, samples) : 0));
+    c->foretold[arm] = seen ? cost : 0;
+    return b ? b->cost_factor * cost : cost;
 }
 
 static unsigned able_arms(const struct cascade *c)
@@ -718,6 +722,11 @@ bool cascade_holds(const struct request *r)
 const struct plan *cascade_plan(const struct request *r)
 {
     return r->cascade ? &r->cascade->plan : NULL;
+}
+
+double cascade_foretold(const struct request *r, int arm)
+{
+    return r->cascade ? r->cascade->foretold[arm] : 0;
 }
 
 const struct foreseen *cascade_foreseen(const struct request *r)

@@ -50,6 +50,9 @@ bool cascade_holds(const struct request *r);
 
 const struct plan *cascade_plan(const struct request *r);         /* NULL: nothing was planned */
 const struct foreseen *cascade_foreseen(const struct request *r); /* NULL: nothing was */
+/* Cost of an arm in nano-dollars as estimated from the prompt's length, before what such estimates
+ * came to corrects it; 0: it was not, or the length of its answers is not known yet. */
+double cascade_foretold(const struct request *r, int arm);
 /* Of the beliefs that were decided by; 0: none. */
 uint64_t cascade_beliefs_version(const struct request *r);
 /* The text of the answer that was served, as it was read along; false: it is not known whole, or it

@@ -219,6 +219,10 @@ static void count_answer(struct tally *t, const struct evidence_answer *a)
     tally_add(t, TALLY_TOKENS_IN, a->tokens_in);
     tally_add(t, TALLY_TOKENS_OUT, a->tokens_out);
     tally_add(t, TALLY_LATENCY_MS, a->latency_ms);
+    if (a->foretold <= 0)
+        return;
+    tally_add(t, TALLY_FORETOLD, a->foretold);
+    tally_add(t, TALLY_FORETOLD_COST, a->cost);
 }
 
 void evidence_count(const struct evidence *e, const struct evidence_labels *labels,

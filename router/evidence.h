@@ -40,7 +40,7 @@ struct evidence_answer {
      * was foreseen */
     int believed_milli, foreseen_milli;
     bool first, served, failed;
-    nanousd cost;
+    nanousd cost, foretold; /* foretold: from its prompt's length, uncorrected; 0: it was not */
     int64_t tokens_in, tokens_out, latency_ms;
     int verdict_milli; /* of its validators, 0..1000; -1: none */
     const float *features;

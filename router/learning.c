@@ -1,6 +1,7 @@
 /* Reads a request's plan and attempts, owns nothing. Called by account.c. */
 #include "router/learning.h"
 
+#include <math.h>
 #include "base/clock.h"
 #include "router/confidence.h"
 #include "router/decide/curve.h"
@@ -63,6 +64,17 @@ static void add_stages(const struct request *r, struct evidence_answer *all, int
         all[j].chance = all[j].failed ? -1 : p->log.expected;
 }
 
+/* What each arm's costs were to be. Several arms may be one model: the first speaks for it. */
+static void add_foretold(const struct request *r, struct evidence_answer *all, int count)
+{
+    const struct plan *p = cascade_plan(r);
+
+    for (int arm = 0; p && arm < p->q.arms; arm++)
+        for (int j = 0; j < count; j++)
+            if (all[j].foretold == 0 && strcmp(all[j].model, cascade_arm_model(r, arm)) == 0)
+                all[j].foretold = (nanousd)llround(cascade_foretold(r, arm));
+}
+
 /* By name, as several attempts on one model are one answer. */
 static void add_foreseen(const struct request *r, struct evidence_answer *all, int count)
 {
@@ -117,6 +129,7 @@ void learning_post(struct request *r)
             add_attempt(at, a);
     }
     add_stages(r, all, count);
+    add_foretold(r, all, count);
     add_foreseen(r, all, count);
     if (count)
         all[0].first = !r->cache.entry;

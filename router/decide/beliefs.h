@@ -79,7 +79,8 @@ struct beliefs_arm {
     double p[2][TALLY_BINS];                /* of first and of later answers; ascending */
     double tempered[2][TALLY_BINS];         /* the same for comparing (curve_temper) */
     double cost_nanousd;                    /* mean, without the price of latency */
-    double tokens_out, latency_ms;          /* means; 0: not seen yet */
+    double cost_factor;                     /* charged, as a multiple of what was foretold */
+    double tokens_out, latency_ms;          /* means; 0: not seen yet, in any context */
     double success, low, high;              /* when asked first, with an 80 % interval */
     double labels, asked;                   /* what stands behind it, after decay */
     struct foresight foresight;             /* of the model on the route, all classes */

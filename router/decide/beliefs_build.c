@@ -20,6 +20,8 @@
 /* Answers' worth of the shares above, and of the price list. */
 #define SHARE_PSEUDO 8.0
 #define COST_PSEUDO  5.0
+/* And of a factor's: one answer's charge is easily off by its own size. */
+#define FACTOR_PSEUDO 20.0
 /* Information that a shift of the last hours must outweigh. */
 #define MODEL_SHIFT   4.0
 #define CONTEXT_SHIFT 16.0
@@ -190,6 +192,26 @@ static double answered(const struct tally_view *v)
     return fmax(0, v->x[TALLY_ASKED] - v->x[TALLY_FAILED]);
 }
 
+/* The context's mean drawn to the model's over all contexts, as costs are; 0: nothing was seen. */
+static double drawn_mean(const struct tally_view *slow, const struct tally_view *all, int field)
+{
+    double elsewhere = answered(all);
+
+    return elsewhere > 0 ? (slow->x[field] + COST_PSEUDO * all->x[field] / elsewhere) /
+                               (answered(slow) + COST_PSEUDO)
+                         : 0;
+}
+
+/* What answers were charged for each nano-dollar that was foretold of them; the ratio of two sums,
+ * so that the mean cost comes out right, whichever share of the difference is the prompt's. */
+static double believe_factor(const struct tally_view *v, double expected,
+                             const struct beliefs_arm *a)
+{
+    double pseudo = FACTOR_PSEUDO * a->cost_nanousd;
+
+    return (v->x[TALLY_FORETOLD_COST] + pseudo * expected) / (v->x[TALLY_FORETOLD] + pseudo);
+}
+
 /* Mean cost drawn to the model's over all contexts, that to the price list; and its standard error
  * as a share of it. */
 static double believe_cost(struct beliefs_arm *a, const struct pool *pool,
@@ -201,8 +223,9 @@ static double believe_cost(struct beliefs_arm *a, const struct pool *pool,
         (pool->slow.x[TALLY_COST_NANOUSD] + COST_PSEUDO * listed) / (elsewhere + COST_PSEUDO);
 
     a->cost_nanousd = fmax((sum + COST_PSEUDO * model) / (n + COST_PSEUDO), 1);
-    a->tokens_out = n > 0 ? slow->x[TALLY_TOKENS_OUT] / n : 0;
-    a->latency_ms = n > 0 ? slow->x[TALLY_LATENCY_MS] / n : 0;
+    a->cost_factor = believe_factor(slow, believe_factor(&pool->slow, 1, a), a);
+    a->tokens_out = drawn_mean(slow, &pool->slow, TALLY_TOKENS_OUT);
+    a->latency_ms = drawn_mean(slow, &pool->slow, TALLY_LATENCY_MS);
     double variance = n > 1 ? fmax(0, squares / n - sum / n * (sum / n)) : 0;
     double drawn = 0.5 * model * COST_PSEUDO / (n + COST_PSEUDO); /* means are off by half */
     return sqrt(variance / (n + 1) + drawn * drawn) / a->cost_nanousd;

@@ -48,6 +48,8 @@ enum tally_scalar {
     TALLY_TOKENS_IN,    /* of answered attempts */
     TALLY_TOKENS_OUT,
     TALLY_LATENCY_MS,      /* start to end of answered attempts */
+    TALLY_FORETOLD,        /* what answered attempts were to cost by their prompts' length, */
+    TALLY_FORETOLD_COST,   /* and did, in nano-dollars: of those where it was foretold */
     TALLY_PREDICTED_MILLI, /* success that decisions expected of requests that got a label later */
     TALLY_REALISED_MILLI,  /* ... and their labels */
     TALLY_FORESEEN,        /* labels of first answers whose chance was foreseen (foresight.h) */

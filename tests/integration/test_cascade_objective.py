@@ -170,6 +170,34 @@ def test_a_request_stays_within_its_budget(search, models):
         assert float(head["x-weir-cost-usd"]) <= 0.0001 and head["x-weir-model"] == "small"
 
 
+def test_costs_are_foretold_as_they_come_out(search, models):
+    """Prompts are billed twice as long as they are estimated: once that is known, what a decision expects is what is charged, for
+    short and for long ones."""
+    def billed(exchange):
+        answer, said = reply("an answer"), exchange.json()["messages"][-1]["content"]
+        answer["usage"] = {"prompt_tokens": len(said) // 2, "completion_tokens": 5, "total_tokens": len(said) // 2 + 5}
+        whole(answer)(exchange)
+    models["small"].step = billed
+    weir = search("objective: {failure_price: 0.001}\n    explore: {pins: [{model: small, tenant: zoo}]}",
+                  f'tenants:\n  zoo: {{keys: [{{sha256: "{hashlib.sha256(ACME.encode()).hexdigest()}"}}], admin: true}}')
+    lengths = [400, 4000, 1600]
+
+    def factor():
+        for n in lengths:
+            ask(weir, "x" * n, ACME)
+        status, _, said = weirproc.http("GET", weir.admin + "/admin/beliefs", headers={"Authorization": "Bearer " + ACME})
+        assert status == 200, said
+        contexts = json.loads(said).get("contexts", [])  # there are none before the first beliefs
+        return max((m["cost_factor"] for c in contexts for m in c["models"] if m["model"] == "small"), default=1) > 1.8
+    weirproc.wait_until(factor, 60, "estimates to be corrected")
+    for n in lengths:
+        head = ask(weir, "x" * n, ACME)
+        first = decisions(weir, head)[0]
+        assert first["chosen"] == "small"
+        charged = float(head["x-weir-cost-usd"]) * 1e9
+        assert first["candidates"]["small"]["cost_nanousd"] == pytest.approx(charged, rel=0.15), n
+
+
 def test_pins_hold(search):
     weir = search("objective: {failure_price: 0.001}\n"
                   "    explore: {pins: [{model: big, class: refunds}, {model: big, tenant: acme}, {model: small, tenant: zoo}]}",

@@ -16,10 +16,13 @@ import weirproc
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 
 
+TIMELY = ("latency_ms", "predicted_milli", "foretold_")
+
+
 class Redis(weirproc.Redis):
     def counters(self):
         """{(context, arm, kind): {field: sum over buckets}}, but for what hangs on time: how long answers took, and what was believed
-        of them when they came."""
+        and foretold of them when they came."""
         sums = {}
         for key in self.cli("keys", "weir:{learn}:u:*").splitlines():
             context, arm, kind, _ = key.removeprefix("weir:{learn}:u:").split(" ")
@@ -27,7 +30,7 @@ class Redis(weirproc.Redis):
             unit = sums.setdefault((context, arm, kind), {})
             for field, value in zip(cells[::2], cells[1::2]):
                 unit[field] = unit.get(field, 0) + int(value)
-        return {name: {f: v for f, v in unit.items() if v and f not in ("latency_ms", "predicted_milli")} for name, unit in sums.items()}
+        return {name: {f: v for f, v in unit.items() if v and not f.startswith(TIMELY)} for name, unit in sums.items()}
 
 
 @pytest.fixture

@@ -283,9 +283,42 @@ static void equal_counts_give_equal_bits(void **state)
     beliefs_unref(NULL);
 }
 
+/* What was foretold is corrected by what it came to: here, as far as known, else as elsewhere. */
+static void costs_are_corrected(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    count(&w.slow[1][0], 5, 400, 0.5, 1000);
+    w.slow[1][0].x[TALLY_FORETOLD] = 400 * 500;
+    w.slow[1][0].x[TALLY_FORETOLD_COST] = 400 * 1000;
+    w.slow[1][0].x[TALLY_TOKENS_OUT] = 400 * 70;
+    build(&w);
+    const struct beliefs_context *easy = context(&w, "easy"), *hard = context(&w, "hard");
+    assert_float_equal(easy->arm[0].cost_factor, 2, 0.1);
+    assert_true(hard->arm[0].cost_factor > 1.8 && hard->arm[0].cost_factor < 2);
+    assert_float_equal(hard->arm[0].tokens_out, 70, 1e-9); /* as long as elsewhere */
+    assert_float_equal(easy->arm[1].cost_factor, 1, 1e-12);
+    assert_float_equal(easy->arm[1].tokens_out, 0, 1e-12);
+
+    count(&w.slow[2][0], 5, 400, 0.5, 1000); /* charged as foretold, but the other was not */
+    w.slow[2][0].x[TALLY_FORETOLD] = w.slow[2][0].x[TALLY_FORETOLD_COST] = 400 * 1000;
+    build(&w);
+    assert_float_equal(context(&w, "hard")->arm[0].cost_factor, 1, 0.05);
+    assert_float_equal(context(&w, "easy")->arm[0].cost_factor, 2, 0.1);
+
+    world_init(&w); /* what costs nothing */
+    w.slow[0][0].x[TALLY_ASKED] = 100;
+    build(&w);
+    assert_true(isfinite(context(&w, "")->arm[0].cost_factor));
+    beliefs_unref(w.beliefs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(costs_are_corrected),
         cmocka_unit_test(nothing_known_is_survivable),
         cmocka_unit_test(classes_differ_and_share),
         cmocka_unit_test(one_model_may_be_best),

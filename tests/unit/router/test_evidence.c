@@ -20,6 +20,7 @@ static const struct evidence_answer answers[] = {
      .chance = 0.25,
      .first = true,
      .cost = 40000,
+     .foretold = 30000,
      .tokens_in = 100,
      .tokens_out = 10,
      .latency_ms = 7,
@@ -217,6 +218,10 @@ static void what_is_counted(void **state)
     assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_SERVED), 0);
     assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_COST_NANOUSD), 40000);
     assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_COST_SQUARE), 1600);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_FORETOLD), 30000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_FORETOLD_COST), 40000);
+    assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_QUICK, TALLY_FORETOLD), 0);
+    assert_int_equal(cell(&s, CONTEXT, "big/0", TALLY_SLOW, TALLY_FORETOLD_COST), 0);
     assert_int_equal(cell(&s, CONTEXT, SMALL0, TALLY_SLOW, TALLY_RESOLVED), 0); /* not served */
     assert_int_equal(cell(&s, CONTEXT, SMALL, TALLY_SLOW, tally_answers(0, 2)), 1);
     int bad = tally_label(TALLY_VALIDATOR, false, false, 2);
