@@ -171,10 +171,6 @@ void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t cou
 
 /* ---- answers to counters to beliefs ---- */
 
-struct counted {
-    struct tally_view *slow, *fast; /* [classes][arms] */
-};
-
 static void count_label(const struct bench_answer *a, int bin, double weight,
                         struct tally_view *slow, struct tally_view *fast, double fast_weight)
 {
@@ -189,7 +185,7 @@ static void count_label(const struct bench_answer *a, int bin, double weight,
 }
 
 static void count_answer(const struct bench_learner *l, const struct bench_answer *a,
-                         int64_t now_us, const struct counted *out)
+                         int64_t now_us, const struct bench_counts *out)
 {
     const struct bench_set *s = l->set;
     const struct bench_cell *c = bench_cell(s, a->row, a->arm);
@@ -207,7 +203,7 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     tally_view_add(slow, TALLY_ASKED, 1, w);
     tally_view_add(slow, TALLY_SERVED, a->served, w);
     tally_view_add(slow, TALLY_COST_NANOUSD, (int64_t)c->cost_nanousd, w);
-    tally_view_add(slow, TALLY_COST_SQUARE, (int64_t)(micro * micro), w);
+    tally_view_add(slow, TALLY_COST_SQUARE, (int64_t)fmin(micro * micro, (double)TALLY_LIMIT), w);
     tally_view_add(slow, tally_answers(a->stage, bin), 1, w);
     if (!labelled(a, now_us))
         return;
@@ -223,23 +219,34 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     }
 }
 
-struct beliefs *bench_learner_believe(const struct bench_learner *l,
-                                      const struct beliefs_objective *o, int64_t now_us,
-                                      uint64_t seed)
+void bench_learner_count(const struct bench_learner *l, int64_t now_us, struct bench_counts *out)
 {
-    const struct bench_set *s = l->set;
+    size_t n = (size_t)l->set->classes * (size_t)l->set->arms;
+
+    out->slow = mem_zalloc(n, sizeof *out->slow);
+    out->fast = mem_zalloc(n, sizeof *out->fast);
+    for (size_t i = 0; i < l->answers; i++)
+        count_answer(l, &l->answer[i], now_us, out);
+}
+
+void bench_counts_clear(struct bench_counts *c)
+{
+    free(c->slow);
+    free(c->fast);
+}
+
+struct beliefs *bench_believe(const struct bench_set *s, const struct bench_counts *c,
+                              const struct beliefs_objective *o, uint64_t seed)
+{
     size_t n = (size_t)s->classes * (size_t)s->arms;
-    struct counted c = {mem_zalloc(n, sizeof *c.slow), mem_zalloc(n, sizeof *c.fast)};
     const struct tally_view **slow = mem_zalloc(n, sizeof *slow);
     const struct tally_view **fast = mem_zalloc(n, sizeof *fast);
     struct beliefs_class_in *class = mem_zalloc((size_t)s->classes, sizeof *class);
     struct beliefs_arm_in arm[PANDORA_BOXES];
 
-    for (size_t i = 0; i < l->answers; i++)
-        count_answer(l, &l->answer[i], now_us, &c);
     for (size_t i = 0; i < n; i++) {
-        slow[i] = &c.slow[i];
-        fast[i] = &c.fast[i];
+        slow[i] = &c->slow[i];
+        fast[i] = &c->fast[i];
     }
     for (int g = 0; g < s->classes; g++)
         class[g] = (struct beliefs_class_in){s->label[g], slow + (size_t)(g * s->arms),
@@ -252,7 +259,17 @@ struct beliefs *bench_learner_believe(const struct bench_learner *l,
     free(class);
     free(fast);
     free(slow);
-    free(c.fast);
-    free(c.slow);
+    return b;
+}
+
+struct beliefs *bench_learner_believe(const struct bench_learner *l,
+                                      const struct beliefs_objective *o, int64_t now_us,
+                                      uint64_t seed)
+{
+    struct bench_counts c;
+
+    bench_learner_count(l, now_us, &c);
+    struct beliefs *b = bench_believe(l->set, &c, o, seed);
+    bench_counts_clear(&c);
     return b;
 }

@@ -51,7 +51,17 @@ void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t cou
 /* Fits each arm's scorer on labels that are known by now. */
 void bench_learner_fit(struct bench_learner *l, int64_t now_us);
 
-/* Beliefs of one route with the set's classes. */
+/* What stores would hold of all answers at that time, [classes][arms]. Owned by the caller. */
+struct bench_counts {
+    struct tally_view *slow, *fast;
+};
+void bench_learner_count(const struct bench_learner *l, int64_t now_us, struct bench_counts *out);
+void bench_counts_clear(struct bench_counts *c);
+
+/* Beliefs of one route with the set's classes, one reference. */
+struct beliefs *bench_believe(const struct bench_set *s, const struct bench_counts *c,
+                              const struct beliefs_objective *o, uint64_t seed);
+/* The same from what is known by then. */
 struct beliefs *bench_learner_believe(const struct bench_learner *l,
                                       const struct beliefs_objective *o, int64_t now_us,
                                       uint64_t seed);

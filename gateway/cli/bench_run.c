@@ -275,6 +275,7 @@ static double *estimate(const struct fold *f, const struct beliefs *b)
 static void run_weir(struct fold *f)
 {
     struct bench_learner l;
+    struct bench_counts counts;
     struct beliefs_objective o = f->o->objective;
     double *lift = NULL;
 
@@ -282,9 +283,10 @@ static void run_weir(struct fold *f)
     o.class_floor = PRICE_NONE;
     bench_learner_init(&l, f->s);
     bench_learner_study(&l, f->train, f->trains);
+    bench_learner_count(&l, 0, &counts);
     for (int k = 0; k < f->o->prices; k++) {
         o.price.failure_price_nanousd = f->o->price[k];
-        struct beliefs *b = bench_learner_believe(&l, &o, 0, (uint64_t)f->seed);
+        struct beliefs *b = bench_believe(f->s, &counts, &o, (uint64_t)f->seed);
         if (k == 0)
             lift = estimate(f, b);
         for (size_t i = 0; i < f->tests; i++)
@@ -295,6 +297,7 @@ static void run_weir(struct fold *f)
                       &bench_results_of(f->out, BENCH_WEIR, k, f->seed)[f->test[i]]);
         beliefs_unref(b);
     }
+    bench_counts_clear(&counts);
     bench_learner_clear(&l);
     free(lift);
 }

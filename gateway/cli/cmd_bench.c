@@ -139,14 +139,20 @@ static void put_head(const struct bench *k)
            k->set.classes - 1, k->set.dropped);
 }
 
-static void put_figure(const struct bench_figure *f, double scale)
+/* never: what is printed of a figure that cannot be had. */
+static void put_or(const struct bench_figure *f, double scale, const char *never)
 {
     if (isnan(f->value))
-        printf("  %-18s", "never");
+        printf("  %-18s", never);
     else if (isnan(f->high))
         printf("  %5.1f [%5.1f, never]", scale * f->value, scale * f->low);
     else
         printf("  %5.1f [%5.1f, %5.1f]", scale * f->value, scale * f->low, scale * f->high);
+}
+
+static void put_figure(const struct bench_figure *f, double scale)
+{
+    put_or(f, scale, "never");
 }
 
 static void put_singles(const struct bench *k, const struct bench_figures *f)
@@ -182,13 +188,16 @@ static void put_shares(const struct bench_figures *f)
     printf("\n%-16s  %-20s  %-20s  %-20s  %s\n", "", "APGR", "CPT50 %", "CPT80 %", "AIQ");
     for (int i = 0; i < BENCH_FAMILIES; i++) {
         printf("  %-14s", bench_family_name((enum bench_family)i));
-        put_figure(&f->family[i].apgr, 100);
-        put_figure(&f->family[i].cpt50, 100);
-        put_figure(&f->family[i].cpt80, 100);
-        put_figure(&f->family[i].aiq, 100);
+        put_or(&f->family[i].apgr, 100, "none"); /* the cheapest model is the best */
+        put_or(&f->family[i].cpt50, 100, "none");
+        put_or(&f->family[i].cpt80, 100, "none");
+        put_or(&f->family[i].aiq, 100, "none");
         putchar('\n');
     }
-    printf("  %-14s  %5.1f%57s%5.1f\n\n", "random mix", 50.0, "", 100 * f->mix_aiq);
+    if (isnan(f->mix_aiq))
+        printf("  %-14s  none\n\n", "random mix");
+    else
+        printf("  %-14s  %5.1f%57s%5.1f\n\n", "random mix", 50.0, "", 100 * f->mix_aiq);
 }
 
 static void put_dollars(const struct bench_figure *f)
@@ -289,12 +298,33 @@ static void put_all(const struct bench *k, const struct bench_figures *f, const 
     put_classes(b);
 }
 
+/* Figures are shares of the best model's success and cost: they need both. */
+static enum err check_best(const struct bench_set *s, struct err_text *t)
+{
+    int best = 0;
+
+    for (int j = 1; j < s->arms; j++)
+        if (s->mean_success[j] > s->mean_success[best])
+            best = j;
+    if (s->mean_success[best] > 0 && s->mean_cost[best] > 0)
+        return ERR_OK;
+    if (s->mean_success[best] <= 0)
+        err_say(t, "no model succeeded on any of the %zu rows: there is nothing to compare",
+                s->rows);
+    else
+        err_say(t, "the best model, '%s', costs nothing: there is nothing to save", s->arm[best]);
+    return ERR_BAD_REQUEST;
+}
+
 static enum err cross_validate(struct bench *k, struct err_text *t)
 {
     struct bench_results r;
     struct bench_figures f;
     const char *svg = cli_value(k->args, "svg");
+    enum err e = check_best(&k->set, t);
 
+    if (e != ERR_OK)
+        return e;
     bench_results_init(&r, &k->options, k->set.rows);
     bench_cv(&k->set, &k->options, &r);
     bench_figures(&k->set, &r, &f);

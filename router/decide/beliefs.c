@@ -72,11 +72,11 @@ const struct beliefs_context *beliefs_find(const struct beliefs *b, struct slice
     return any;
 }
 
-void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
+void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd, double v,
                  struct pandora_box *out)
 {
     assert(stage >= 0 && stage < TALLY_STAGES);
-    out->cost = cost_nanousd;
+    out->cost = cost_nanousd + (stage > 0 ? v * BELIEFS_LEAST_GAIN : 0);
     memcpy(out->share, a->share[stage], sizeof out->share);
     memcpy(out->p, a->tempered[stage > 0], sizeof out->p);
 }

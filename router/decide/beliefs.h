@@ -123,8 +123,13 @@ size_t beliefs_count(const struct beliefs *b);
 const struct beliefs_context *beliefs_at(const struct beliefs *b, size_t i);
 
 /* The arm as a box when it is asked in that stage (tally_stage), with this cost; its chances are
- * the tempered ones, which decisions compare. */
-void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd,
+ * the tempered ones, which decisions compare. After another answer it must bring
+ * BELIEFS_LEAST_GAIN of success, at v each, beyond its cost: what is expected of the better of two
+ * answers is over-estimated, for both are more likely right on the same, easy questions, and a few
+ * hundred labels cannot tell a smaller gain from none. Measured on recorded results
+ * (tests/bench/decide). */
+#define BELIEFS_LEAST_GAIN 0.01
+void beliefs_box(const struct beliefs_arm *a, int stage, double cost_nanousd, double v,
                  struct pandora_box *out);
 
 /* Propensities of the first choice: index[arms] as this request has them (its own costs and

@@ -375,7 +375,7 @@ static void box_arms(const struct beliefs_context *c, struct pandora_box *boxes)
     for (int j = 0; j < c->arms; j++)
         beliefs_box(&c->arm[j], 0,
                     c->arm[j].cost_nanousd + c->latency_nanousd_per_s * c->arm[j].latency_ms / 1000,
-                    &boxes[j]);
+                    c->price.v, &boxes[j]);
 }
 
 /* v of the route's contexts c[0..classes). */

@@ -42,7 +42,7 @@ struct drawn_arm {
 static void prepare(struct drawn_arm *d, const struct beliefs_arm *a, const struct curve *curve,
                     double cost, double cost_error)
 {
-    beliefs_box(a, 0, cost, &d->box);
+    beliefs_box(a, 0, cost, 0, &d->box);
     for (int b = 0; b < TALLY_BINS; b++)
         d->log_odds[b] = logit(a->tempered[0][b]) - curve->center;
     d->level_sd = sqrt(curve->level_var);

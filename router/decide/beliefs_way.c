@@ -31,7 +31,8 @@ static void indices_of(const struct beliefs_context *c, int arm, double out[TALL
 
     for (int s = 0; s < TALLY_STAGES; s++) {
         struct pandora_box box;
-        beliefs_box(a, s, a->cost_nanousd + c->latency_nanousd_per_s * a->latency_ms / 1000, &box);
+        beliefs_box(a, s, a->cost_nanousd + c->latency_nanousd_per_s * a->latency_ms / 1000,
+                    c->price.v, &box);
         out[s] = pandora_index(&box, c->price.v);
     }
 }

@@ -2,6 +2,7 @@
 #include "router/decide/evaluate.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include "base/mem.h"
 
@@ -77,6 +78,11 @@ double evaluate_aiq(const struct evaluate_point *hull, size_t n, double from, do
 
 /* ---- two models ---- */
 
+static bool is_gap(const struct evaluate_gap *g)
+{
+    return g->strong.cost > g->weak.cost && g->strong.success > g->weak.success;
+}
+
 /* The points as (share of the cost between weak and strong, gap recovered), from (0, 0) to (1, 1),
  * what lies outside left out. */
 static size_t as_shares(const struct evaluate_point *p, size_t n, const struct evaluate_gap *g,
@@ -99,9 +105,11 @@ static size_t as_shares(const struct evaluate_point *p, size_t n, const struct e
 
 double evaluate_apgr(const struct evaluate_point *p, size_t n, const struct evaluate_gap *g)
 {
-    struct evaluate_point *s = mem_zalloc(n + 2, sizeof *s);
     double area = 0;
 
+    if (!is_gap(g))
+        return (double)NAN;
+    struct evaluate_point *s = mem_zalloc(n + 2, sizeof *s);
     size_t kept = as_shares(p, n, g, s);
     for (size_t i = 1; i < kept; i++)
         area += (s[i].cost - s[i - 1].cost) * (s[i].success + s[i - 1].success) / 2;
@@ -112,10 +120,10 @@ double evaluate_apgr(const struct evaluate_point *p, size_t n, const struct eval
 double evaluate_cpt(const struct evaluate_point *p, size_t n, const struct evaluate_gap *g,
                     double recovered)
 {
+    if (!is_gap(g))
+        return (double)NAN;
     struct evaluate_point *s = mem_zalloc(n + 2, sizeof *s);
-    double share = (double)NAN;
-
-    share = evaluate_cost_at(s, as_shares(p, n, g, s), recovered);
+    double share = evaluate_cost_at(s, as_shares(p, n, g, s), recovered);
     free(s);
     return share;
 }

@@ -28,7 +28,7 @@ double evaluate_aiq(const struct evaluate_point *hull, size_t n, double from, do
 
 /* Performance gap recovered: 0 at the weak model, 1 at the strong one. APGR is its mean over the
  * shares of cost between the two (the area under it), CPT(x) the least share at which it is x; NAN:
- * never. */
+ * never. Both are NAN where the strong model is not both dearer and better. */
 struct evaluate_gap {
     struct evaluate_point weak, strong;
 };

@@ -65,7 +65,7 @@ static double index_of(const struct plan *p, int arm, int stage, double *chance)
     const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
     struct pandora_box box;
 
-    beliefs_box(a, stage, p->cost[arm], &box);
+    beliefs_box(a, stage, p->cost[arm], p->q.beliefs->price.v, &box);
     *chance = -1;
     if (p->odds[arm] == 1)
         return pandora_index(&box, p->q.beliefs->price.v);

@@ -39,11 +39,26 @@ static void standardise(struct scorer *s, const struct scorer_rows *r)
     }
 }
 
-static void scale_row(const struct scorer *s, const float *x, float *out)
+/* The features that vary, [varying], and a 1 behind them. */
+static void scale_row(const struct scorer *s, const int *varying, int count, const float *x,
+                      float *out)
 {
+    for (int k = 0; k < count; k++) {
+        int i = varying[k];
+        out[k] = isfinite(x[i]) ? (float)(((double)x[i] - s->mean[i]) * s->scale[i]) : 0;
+    }
+    out[count] = 1;
+}
+
+/* A constant feature's coefficient would stay 0 and only cost time. */
+static int find_varying(const struct scorer *s, int varying[LOGISTIC_MAX_FEATURES])
+{
+    int count = 0;
+
     for (int i = 0; i < s->features; i++)
-        out[i] = isfinite(x[i]) ? (float)(((double)x[i] - s->mean[i]) * s->scale[i]) : 0;
-    out[s->features] = 1;
+        if (s->scale[i] > 0)
+            varying[count++] = i;
+    return count;
 }
 
 static bool enough(const struct scorer_rows *r)
@@ -59,21 +74,25 @@ static bool enough(const struct scorer_rows *r)
 
 bool scorer_fit(struct scorer *s, const struct scorer_rows *r)
 {
-    double strength[LOGISTIC_MAX_FEATURES];
+    double strength[LOGISTIC_MAX_FEATURES], coef[LOGISTIC_MAX_FEATURES];
     struct scorer fitted = {.version = s->version + 1, .features = r->features};
-    int width = r->features + 1;
+    int varying[LOGISTIC_MAX_FEATURES];
 
-    assert(r->features >= 0 && width <= LOGISTIC_MAX_FEATURES);
+    assert(r->features >= 0 && r->features < LOGISTIC_MAX_FEATURES);
     if (!enough(r))
         return false;
     standardise(&fitted, r);
+    int count = find_varying(&fitted, varying), width = count + 1;
     float *x = mem_zalloc(r->rows, (size_t)width * sizeof *x);
     for (size_t k = 0; k < r->rows; k++)
-        scale_row(&fitted, r->x + k * (size_t)r->features, x + k * (size_t)width);
-    for (int i = 0; i < width; i++)
-        strength[i] = i < r->features ? SCORER_L2 : 1e-3;
+        scale_row(&fitted, varying, count, r->x + k * (size_t)r->features, x + k * (size_t)width);
+    for (int k = 0; k < width; k++)
+        strength[k] = k < count ? SCORER_L2 : 1e-3;
     struct logistic_problem p = {x, r->y, r->weight, r->rows, width, NULL, strength};
-    logistic_fit(&p, fitted.coef, NULL);
+    logistic_fit(&p, coef, NULL);
+    for (int k = 0; k < count; k++)
+        fitted.coef[varying[k]] = coef[k];
+    fitted.coef[r->features] = coef[count];
     free(x);
     *s = fitted;
     return true;

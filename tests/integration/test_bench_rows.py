@@ -175,11 +175,79 @@ def test_bad_rows_are_named(weir, tmp_path, change, words):
     assert "rows.jsonl:9:" in done.stderr and words in done.stderr
 
 
+def odd(n=160, arms=2, seed=1, **change):
+    """Rows whose members are made by change[member](row, rng); every model's chance grows with its cost."""
+    rng = random.Random(seed)
+    for i in range(n):
+        luck = rng.random()
+        row = {"id": str(i), "prompt": f"question {i}", "class": "x", "s": [int(luck < 0.5 + 0.45 * j / max(1, arms - 1)) for j in range(arms)],
+               "c": [10 * 3**j for j in range(arms)]}
+        for key, make in change.items():
+            row[{"cls": "class"}.get(key, key)] = make(row, rng)
+        yield row
+
+
+ODD = {
+    "no confidence": odd(),
+    "one confidence for all": odd(p=lambda r, _: [0.9] * 2),
+    "confidence of 0 and 1": odd(p=lambda r, _: [float(x) for x in r["s"]]),
+    "no confidence of one model": odd(p=lambda r, _: [None, 0.9]),
+    "surer when wrong": odd(p=lambda r, rng: [0.2 + 0.1 * rng.random() if x else 0.9 for x in r["s"]]),
+    "a model that is free": odd(c=lambda r, _: [0, 10]),
+    "a million dollars": odd(c=lambda r, _: [1e11, 1e12]),
+    "fractions": odd(s=lambda r, rng: [x * rng.random() for x in r["s"]]),
+    "all succeed": odd(s=lambda r, _: [1, 1]),
+    "equal costs": odd(c=lambda r, _: [10, 10]),
+    "one row": odd(1),
+    "twenty rows": odd(20),
+    "one model": odd(arms=1),
+    "sixteen models": odd(40, arms=16),
+    "each row its own class": odd(40, cls=lambda r, _: r["id"]),
+    "no class": odd(cls=lambda r, _: "x" if int(r["id"]) % 2 else None),
+    "every row five times": (r for r in odd(30) for _ in range(5)),
+    "scores that were not run": odd(s=lambda r, _: [r["s"][0], None if int(r["id"]) % 3 == 0 else r["s"][1]]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_rows_get_finite_figures(weir, tmp_path, name):
+    lines = [{k: v for k, v in r.items() if v is not None} for r in ODD[name]]
+    models = [f"m{j}" for j in range(len(lines[0]["s"]))]
+    path = write(tmp_path / "rows.jsonl", [{**HEADER, "models": models, "conf": "0..1"}, *lines])
+    done = weir("bench", path, "--seeds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["rows"] + told["rows_left_out"] == len(lines)
+    singles = {m["model"]: m for m in told["models"]}
+    best = singles[told["best"]]
+    for point in told["ways"]["weir"]["points"]:
+        assert 0 <= point["success"] <= 1 and 0 <= point["usd_per_1000"] <= sum(m["usd_per_1000"] for m in singles.values()) * (1 + 1e-9)
+    # where success is worth a lot, it is had: within what the rows can tell
+    assert told["ways"]["weir"]["points"][-1]["success"] >= best["success"]["value"] - 2 * (best["success"]["high"] - best["success"]["low"]) - 1e-9
+    text = weir("bench", path, "--seeds", "1").stdout
+    assert "nan" not in text and "inf" not in text
+
+
+def test_a_confidence_that_tells_nothing_is_one_model_for_each_class(weir, tmp_path):
+    """Without any, weir is class routing: what it pays differs by where folds change over, not by calls for a second answer."""
+    path = write(tmp_path / "rows.jsonl", [HEADER, *odd(400, p=lambda r, _: [-0.1, -0.1])])
+    told = json.loads(weir("bench", path, "--seeds", "1", "--json").stdout)
+    dearest = max(m["usd_per_1000"] for m in told["models"])
+    assert all(p["usd_per_1000"] <= dearest * (1 + 1e-9) for p in told["ways"]["weir"]["points"])
+    assert all(c["one_model_is_best"] for c in told["classes"])
+
+
 def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
     bare = write(tmp_path / "bare.jsonl", [{**HEADER, "cost": "none"}, *rows(30)])
     assert "does not say in which unit" in weir("bench", bare).stderr
     free = write(tmp_path / "free.jsonl", [HEADER, *({**r, "c": [None, None]} for r in rows(30))])
     assert "none of the 30 rows has a score and a cost of every arm" in weir("bench", free).stderr
+    for change, words in (({"s": [0, 0]}, "no model succeeded on any of the 30 rows"),
+                          ({"c": [0, 0]}, "costs nothing: there is nothing to save"),
+                          ({"c": [1, 1e300]}, "a cost of 'c' is more than a million dollars")):
+        path = write(tmp_path / "odd.jsonl", [HEADER, *({**r, **change} for r in rows(30))])
+        done = weir("bench", path)
+        assert done.returncode == 5 and words in done.stderr and done.stdout == ""
     assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
     assert "--json" in weir("bench", recorded, "--split", "prequential", "--json").stderr
     assert "--split" in weir("bench", recorded, "--split", "half").stderr

@@ -11,11 +11,12 @@
 #include "base/json_scan.h"
 #include "base/mem.h"
 
-#define MAX_LINE_BYTES  ((size_t)8 << 20)
-#define MAX_TEXT_BYTES  ((size_t)1 << 20)
-#define MAX_LABEL_BYTES 200
-#define MAX_VOTES       10000
-#define ROWS_FORMAT     "routing-rows/1"
+#define MAX_LINE_BYTES   ((size_t)8 << 20)
+#define MAX_TEXT_BYTES   ((size_t)1 << 20)
+#define MAX_LABEL_BYTES  200
+#define MAX_COST_NANOUSD 1e15
+#define MAX_VOTES        10000
+#define ROWS_FORMAT      "routing-rows/1"
 
 struct source {
     struct rows *rows;
@@ -249,6 +250,8 @@ static enum err take_cost(struct source *s, struct json_value v, struct row_outc
         return refuse(s, "there are costs, but the header does not say in which unit");
     if (!json_number(v, &d) || !(d >= 0))
         return refuse(s, "a cost of 'c' is neither null nor a number of at least 0");
+    if (d * s->cost_unit_nanousd > MAX_COST_NANOUSD)
+        return refuse(s, "a cost of 'c' is more than a million dollars");
     out->cost_nanousd = d * s->cost_unit_nanousd;
     return ERR_OK;
 }

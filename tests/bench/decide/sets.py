@@ -14,6 +14,7 @@ import concurrent.futures
 import gzip
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -175,10 +176,10 @@ def main():
     p.add_argument("folder", type=Path)
     p.add_argument("--weir", default="build/release/gateway/weir")
     p.add_argument("--seeds", type=int, default=2)
-    p.add_argument("--only", default="", help="cases whose name holds this text")
+    p.add_argument("--only", default="", help="cases whose name matches this regular expression")
     p.add_argument("--json", type=Path, help="write all figures there")
     a = p.parse_args()
-    chosen = [c for c in cases() if a.only in c[0]]
+    chosen = [c for c in cases() if re.search(a.only, c[0])]
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
 

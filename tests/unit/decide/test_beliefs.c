@@ -160,8 +160,8 @@ static void a_floor_out_of_reach_is_no_tie(void **state)
     build(&w);
     const struct beliefs_context *c = context(&w, "easy");
     assert_false(c->price.floor_reachable);
-    beliefs_box(&c->arm[0], 0, 20000, &bad);
-    beliefs_box(&c->arm[1], 0, 200000, &good);
+    beliefs_box(&c->arm[0], 0, 20000, c->price.v, &bad);
+    beliefs_box(&c->arm[1], 0, 200000, c->price.v, &good);
     assert_true(pandora_index(&good, c->price.v) > pandora_index(&bad, c->price.v));
     beliefs_unref(w.beliefs);
 }

@@ -39,6 +39,13 @@ static void gaps_of_two_models(void **state)
     near(evaluate_apgr(good, 2, &g), 0.2 * 0.375 + 0.3 * 0.875 + 0.5);
     near(evaluate_cpt(good, 2, &g, 0.5), 0.2 * 0.5 / 0.75);
     near(evaluate_apgr(good, 0, &g), 0.5);
+
+    const struct evaluate_gap none[] = {
+        {{1, 0.5}, {1, 0.9}}, {{1, 0.9}, {11, 0.9}}, {{1, 0.9}, {1, 0.9}}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_true(isnan(evaluate_apgr(good, 2, &none[i])));
+        assert_true(isnan(evaluate_cpt(good, 2, &none[i], 0.5)));
+    }
 }
 
 static void quantiles_put_what_is_missing_last(void **state)
