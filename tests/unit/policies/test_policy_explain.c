@@ -193,10 +193,20 @@ static void test_decisions(void **state)
         "    cascade: [a, b]\n"
         "    objective: {floor: 0.9, failure_price: 0.02}\n"
         "    explore: {pins: [{class: math, model: b}]}\n"
+        "  - name: asked-again\n"
+        "    match: {model: again}\n"
+        "    cascade: [a, {model: b, samples: 1}]\n"
+        "    accept: 0.5\n"
+        "    confidence: {samples: {count: 5, temperature: 0.7}}\n"
         "  - {name: plain, match: {model: plain}, cascade: [a]}\n");
     struct buf out;
     buf_init(&out, 1 << 20);
+    explain_as(p, SLICE("again"), SLICE(""), &out);
+    fixture_has(&out, "sampled: a 5 times, where an answer has no log-probabilities, at "
+                      "temperature 0.7");
+    buf_reset(&out);
     explain_as(p, SLICE("ladder"), SLICE(""), &out);
+    assert_null(memmem(buf_slice(&out).p, buf_len(&out), "sampled", 7));
     fixture_has(&out, "final is that of a from 0.9, b always; else the next model is asked");
     fixture_has(&out, "streams are held to their end");
     fixture_has(&out, "audited: 0.01 of requests, for at most $1.00 a day");

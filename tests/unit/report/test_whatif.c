@@ -13,12 +13,13 @@
 
 /* The small model's answer looks fine 6 times in 10; it is right .95 of the time then, .3 else. The
  * big one is right .9 of the time. 200 tokens of each: 0.2 and 2 thousandths of a dollar. */
-#define FINE       0.6
-#define FINE_RIGHT 0.95
-#define POOR_RIGHT 0.3
-#define BIG_RIGHT  0.9
-#define SMALL_COST 200000.0
-#define BIG_COST   2000000.0
+#define FINE         0.6
+#define FINE_RIGHT   0.95
+#define POOR_RIGHT   0.3
+#define BIG_RIGHT    0.9
+#define SMALL_COST   200000.0
+#define BIG_COST     2000000.0
+#define SAMPLES_COST 300000.0 /* two more answers of the small one, to one prompt */
 
 static const char policy_text[] =
     "version: 1\n"
@@ -38,6 +39,7 @@ static struct {
     int32_t judged_tokens;
     uint64_t validators;
     bool refute_poor; /* by validators: else they have nothing to say */
+    bool sampled;     /* the small one was asked twice more, each time */
     const char *tail; /* of the route in the policy */
 } world;
 
@@ -67,31 +69,33 @@ static struct answer ask(bool small)
 
 static struct ledger_attempt attempt(const struct answer *a, int seq, const char *role, bool served)
 {
-    return (struct ledger_attempt){
-        .seq = seq,
-        .role = role,
-        .started_wall_us = 1000,
-        .model = a->small ? "small" : "big",
-        .upstream_model = "m",
-        .backend = "s",
-        .endpoint = "e",
-        .outcome = "ok",
-        .http_status = 200,
-        .usage = {.n = {[TOK_INPUT] = 100, [TOK_OUTPUT] = 100}},
-        .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
-        .price_version = "v",
-        .first_byte_us = 1,
-        .duration_us = 2,
-        .served = served,
-        .confidence = !a->small ? 0.8
-                      : a->fine ? 0.85
-                                : 0.4,
-        .judged_tokens = world.judged_tokens,
-        .validators = world.validators,
-        .validated_milli = !world.refute_poor     ? -1
-                           : a->small && !a->fine ? 0
-                                                  : 1000,
-        .verdict = world.refute_poor && a->small && !a->fine ? "refuted: no" : ""};
+    return (struct ledger_attempt){.seq = seq,
+                                   .role = role,
+                                   .started_wall_us = 1000,
+                                   .model = a->small ? "small" : "big",
+                                   .upstream_model = "m",
+                                   .backend = "s",
+                                   .endpoint = "e",
+                                   .outcome = "ok",
+                                   .http_status = 200,
+                                   .usage = {.n = {[TOK_INPUT] = 100, [TOK_OUTPUT] = 100}},
+                                   .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
+                                   .price_version = "v",
+                                   .first_byte_us = 1,
+                                   .duration_us = 2,
+                                   .served = served,
+                                   .confidence = !a->small ? 0.8
+                                                 : a->fine ? 0.85
+                                                           : 0.4,
+                                   .judged_tokens = world.judged_tokens,
+                                   .validators = world.validators,
+                                   .validated_milli = !world.refute_poor     ? -1
+                                                      : a->small && !a->fine ? 0
+                                                                             : 1000,
+                                   .verdict =
+                                       world.refute_poor && a->small && !a->fine ? "refuted: no"
+                                       : world.sampled && a->small ? "served; repeated 1.50 of 2"
+                                                                   : ""};
 }
 
 static struct ledger_decision decision(int step, const char *chosen, double propensity,
@@ -167,11 +171,23 @@ static void post_random(struct ledger *l, const char *id, int64_t at_us, enum lo
              p_on);
     struct ledger_decision d[] = {decision(1, small ? "small" : "big", small ? 0.8 : 0.2, before),
                                   decision(2, on ? "big" : "stop", on ? p_on : 1 - p_on, after)};
-    struct ledger_attempt a[] = {attempt(&first, 1, on ? "escalated" : "serve", !on),
-                                 attempt(&second, 2, "serve", true)};
-    nanousd cost = a[0].cost + (on ? a[1].cost : 0);
+    struct ledger_attempt a[3] = {attempt(&first, 1, on ? "escalated" : "serve", !on)};
+    size_t n = 1;
+    nanousd cost = 0;
+
+    if (on)
+        a[n++] = attempt(&second, 2, "serve", true);
+    if (small && world.sampled) {
+        a[n] = attempt(&first, 3, "sample", false);
+        a[n].usage.n[TOK_OUTPUT] = 200; /* of both */
+        a[n].cost = (nanousd)SAMPLES_COST;
+        a[n].confidence = -1;
+        n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        cost += a[i].cost;
     struct ledger_request r = request(id, at_us, "serve", on || !small ? "big" : "small", cost);
-    ledger_post(l, ledger_record_new(&r, a, on ? 2 : 1, d, small ? 2 : 1));
+    ledger_post(l, ledger_record_new(&r, a, n, d, small ? 2 : 1));
     if (happens(0.5))
         label(l, id, on ? &second : &first);
 }
@@ -602,6 +618,45 @@ static int remove_dir(void **state)
     return rmdir(dir);
 }
 
+/* ---- samples ---- */
+
+static void samples_are_paid_for(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.sampled = true;
+    world.tail = ", confidence: {samples: 3}";
+    replay(RANDOM, 3000, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_WEIGHTS);
+    covers(w.weights.cost, SMALL_COST + SAMPLES_COST + (1 - FINE) * BIG_COST, 0.25);
+}
+
+static void other_samples_than_the_log_s_are_refused(void **state)
+{
+    static const struct {
+        bool sampled;
+        const char *tail;
+    } cases[] = {
+        {true, ""},
+        {true, ", confidence: {samples: 2}"},
+        {true, ", confidence: {samples: 5}"},
+        {false, ", confidence: {samples: 3, logprobs: false}"},
+    };
+    struct whatif w;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        remove_dir(state);
+        make_dir(state);
+        world.sampled = cases[i].sampled;
+        world.tail = cases[i].tail;
+        replay(RANDOM, 500, "big", &w);
+        assert_int_equal(w.refusals, 1);
+        assert_int_equal(w.refusal[0].why, WHATIF_SAMPLES);
+        assert_int_equal(w.refused_requests, 500);
+    }
+}
+
 #define IN_A_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
 
 int main(void)
@@ -625,6 +680,8 @@ int main(void)
         IN_A_DIR(fall_backs_are_played),
         IN_A_DIR(fall_backs_are_paid_for_along_the_log),
         IN_A_DIR(a_model_that_was_not_asked_is_not_guessed),
+        IN_A_DIR(samples_are_paid_for),
+        IN_A_DIR(other_samples_than_the_log_s_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
