@@ -144,7 +144,7 @@ static enum err read_value(const struct reading *r, struct arena *a, struct feed
     }
     if (!r->given[SUCCESS] && !r->given[SCORE] && !corrected) {
         err_say(why, "Missing required parameter: 'success' (true, false, null) or 'score' "
-                     "(0 to 1, null).");
+                     "(0 to 1, null), or 'correction'.");
         return fault(SUCCESS, param);
     }
     const struct json_value *v = r->given[SUCCESS] ? &r->of[SUCCESS]

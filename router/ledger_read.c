@@ -1,7 +1,10 @@
 /* Rows back into the structs they were written from. Called by commands and by ledger_scan. */
 #include "router/ledger_read.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "router/ledger_read_int.h"
 #include "router/ledger_schema.h"
@@ -15,7 +18,10 @@ enum err ledger_reader_open(const char *path, struct ledger_reader **out, struct
     int64_t version = -1;
 
     if (sqlite3_open_v2(path, &r->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
-        err_say(t, "%s: %s", path, r->db ? sqlite3_errmsg(r->db) : "out of memory");
+        err_say(t, "%s: %s", path,
+                access(path, R_OK) != 0 ? strerror(errno)
+                : r->db                 ? sqlite3_errmsg(r->db)
+                                        : "out of memory");
         ledger_reader_close(r);
         return ERR_NOT_FOUND;
     }

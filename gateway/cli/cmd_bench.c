@@ -21,7 +21,100 @@ struct bench {
     struct bench_set set;
     struct bench_options options;
     float *vector; /* owned: of the queries; NULL: not asked for */
+    bool prequential;
+    struct stream_options {
+        double requests, feedback, delay, interval, break_at, break_share;
+        double floor, floor_of_best, failure_price; /* NAN: the policy's, or none */
+    } stream;
 };
+
+/* ---- options ---- */
+
+/* Those that one of the two splits has no use for. */
+static const struct {
+    const char *name;
+    bool prequential; /* the split that has one */
+} split_options[] = {
+    {"folds", false},    {"labels", false},  {"svg", false},          {"json", false},
+    {"estimate", false}, {"requests", true}, {"feedback", true},      {"delay", true},
+    {"interval", true},  {"floor", true},    {"floor-of-best", true}, {"failure-price", true},
+    {"break", true},     {"break-at", true}, {"break-share", true},
+};
+
+static bool is_given(const struct cli_args *a, const char *name)
+{
+    return strcmp(name, "json") == 0 ? cli_flag(a, name) : cli_value(a, name) != NULL;
+}
+
+static bool take_split(struct bench *k)
+{
+    const char *split = cli_value(k->args, "split");
+
+    k->prequential = split && strcmp(split, "prequential") == 0;
+    if (split && !k->prequential && strcmp(split, "cv") != 0) {
+        fprintf(stderr, "weir bench: --split: '%s' is neither cv nor prequential\n", split);
+        return false;
+    }
+    for (size_t i = 0; i < sizeof split_options / sizeof *split_options; i++)
+        if (split_options[i].prequential != k->prequential &&
+            is_given(k->args, split_options[i].name)) {
+            fprintf(stderr, "weir bench: --%s has no effect with --split %s\n",
+                    split_options[i].name, k->prequential ? "prequential" : "cv");
+            return false;
+        }
+    return true;
+}
+
+/* A policy names its models itself. */
+static bool take_source(const struct bench *k)
+{
+    const char *wrong = cli_value(k->args, "models") && cli_value(k->args, "policy")
+                            ? "--models has no effect with --policy, whose route names the models"
+                        : cli_value(k->args, "route") && !cli_value(k->args, "policy")
+                            ? "--route has no effect without --policy"
+                            : NULL;
+
+    if (wrong)
+        fprintf(stderr, "weir bench: %s\n", wrong);
+    return !wrong;
+}
+
+/* Before anything is read. false: it was said what is wrong. */
+static bool take_options(struct bench *k)
+{
+    const struct cli_args *a = k->args;
+    struct stream_options *s = &k->stream;
+    double seeds = 5, folds = 5, labels = 0;
+
+    *s = (struct stream_options){.requests = 12000,
+                                 .feedback = 0.3,
+                                 .delay = 500,
+                                 .interval = 10,
+                                 .break_at = (double)NAN,
+                                 .break_share = 0.5,
+                                 .floor = (double)NAN,
+                                 .floor_of_best = 0,
+                                 .failure_price = (double)NAN};
+    if (!take_source(k) || !take_split(k) || !training_number(a, "seeds", 1, 64, &seeds) ||
+        !training_number(a, "folds", 2, 20, &folds) ||
+        !training_number(a, "labels", 0, 1e6, &labels) ||
+        !training_number(a, "requests", 2000, 1e6, &s->requests) ||
+        !training_number(a, "feedback", 0, 1, &s->feedback) ||
+        !training_number(a, "delay", 0, 1e6, &s->delay) ||
+        !training_number(a, "interval", 0.001, 86400, &s->interval) ||
+        !training_number(a, "break-at", 0, 1e6, &s->break_at) ||
+        !training_number(a, "break-share", 0, 1, &s->break_share) ||
+        !training_number(a, "floor", 0, 1, &s->floor) ||
+        !training_number(a, "floor-of-best", 0, 1, &s->floor_of_best) ||
+        !training_number(a, "failure-price", 0, 1e6, &s->failure_price))
+        return false;
+    k->options.seeds = (int)seeds;
+    k->options.folds = (int)folds;
+    k->options.labels = (size_t)labels;
+    return true;
+}
+
+/* ---- rows and arms ---- */
 
 static enum err read_rows(struct bench *k, struct err_text *t)
 {
@@ -95,8 +188,9 @@ static enum err policy_arms(struct bench *k, struct bench_arms *arms, struct err
     enum err e = ERR_OK;
 
     if (!r) {
-        err_say(t, "the policy has no %s",
-                cli_value(k->args, "route") ? "route of that name" : "route with an objective");
+        const char *name = cli_value(k->args, "route");
+        err_say(t, "%s has no route %s%s%s", cli_value(k->args, "policy"), name ? "'" : "",
+                name ? name : "with an objective", name ? "'" : "");
         return ERR_BAD_REQUEST;
     }
     for (size_t i = 0; i < r->cascade_count && e == ERR_OK; i++) {
@@ -355,32 +449,22 @@ static enum err broken_arm(const struct bench *k, int *arm, struct err_text *t)
 
 static enum err stream(struct bench *k, struct err_text *t)
 {
-    const struct cli_args *a = k->args;
+    const struct stream_options *s = &k->stream;
     struct beliefs_objective *o = &k->options.objective;
-    double requests = 12000, feedback = 0.3, delay = 500, at = -1, share = 0.5, best = 0,
-           every = 10, floor = o->price.floor, failure = o->price.failure_price_nanousd / 1e9;
+    double floor = isnan(s->floor) ? o->price.floor : s->floor;
     struct bench_stream how = {.believe_every = 100};
 
-    if (!training_number(a, "requests", 2000, 1e6, &requests) ||
-        !training_number(a, "feedback", 0, 1, &feedback) ||
-        !training_number(a, "delay", 0, 1e6, &delay) ||
-        !training_number(a, "interval", 0.001, 86400, &every) ||
-        !training_number(a, "break-at", 0, 1e6, &at) ||
-        !training_number(a, "break-share", 0, 1, &share) ||
-        !training_number(a, "floor", 0, 1, &floor) ||
-        !training_number(a, "floor-of-best", 0, 1, &best) ||
-        !training_number(a, "failure-price", 0, 1e6, &failure))
-        return ERR_BAD_REQUEST;
-    for (int j = 0; best > 0 && j < k->set.arms; j++)
-        floor = fmax(floor, best * k->set.mean_success[j]);
+    for (int j = 0; s->floor_of_best > 0 && j < k->set.arms; j++)
+        floor = fmax(floor, s->floor_of_best * k->set.mean_success[j]);
     o->price.floor = floor;
-    o->price.failure_price_nanousd = failure * 1e9;
-    how.requests = (size_t)requests;
-    how.feedback = feedback;
-    how.delay = (size_t)delay;
-    how.request_s = every;
-    how.broken_from = at >= 0 ? (size_t)at : how.requests / 2;
-    how.broken_share = share;
+    if (!isnan(s->failure_price))
+        o->price.failure_price_nanousd = s->failure_price * 1e9;
+    how.requests = (size_t)s->requests;
+    how.feedback = s->feedback;
+    how.delay = (size_t)s->delay;
+    how.request_s = s->interval;
+    how.broken_from = isnan(s->break_at) ? how.requests / 2 : (size_t)s->break_at;
+    how.broken_share = s->break_share;
     enum err e = broken_arm(k, &how.broken, t);
     if (e != ERR_OK)
         return e;
@@ -447,31 +531,13 @@ static enum err encode(struct bench *k, struct err_text *t)
 
 static enum err bench(struct bench *k, struct err_text *t)
 {
-    double seeds = 5, folds = 5, labels = 0;
     enum err e = read_rows(k, t);
 
     k->options.objective = beliefs_objective_default;
     if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK || (e = encode(k, t)) != ERR_OK)
         return e;
-    if (!training_number(k->args, "seeds", 1, 64, &seeds) ||
-        !training_number(k->args, "folds", 2, 20, &folds) ||
-        !training_number(k->args, "labels", 0, 1e6, &labels))
-        return ERR_BAD_REQUEST;
-    k->options.seeds = (int)seeds;
-    k->options.folds = (int)folds;
-    k->options.labels = (size_t)labels;
     spread_prices(k);
-    const char *split = cli_value(k->args, "split");
-    if (!split || strcmp(split, "cv") == 0)
-        return cross_validate(k, t);
-    if (strcmp(split, "prequential") == 0 && cli_flag(k->args, "json")) {
-        err_say(t, "--json: figures of a stream are written as text only");
-        return ERR_BAD_REQUEST;
-    }
-    if (strcmp(split, "prequential") == 0)
-        return stream(k, t);
-    err_say(t, "--split: '%s' is neither cv nor prequential", split);
-    return ERR_BAD_REQUEST;
+    return k->prequential ? stream(k, t) : cross_validate(k, t);
 }
 
 static int run(const struct cli_args *a)
@@ -480,9 +546,10 @@ static int run(const struct cli_args *a)
     struct err_text t = {""};
     const char *file = cli_value(a, "policy");
 
+    if (!take_options(&k))
+        return EXIT_CODE_USAGE;
     if (file && !(k.policy = out_load_policy(file, false)))
         return EXIT_CODE_POLICY;
-
     rows_init(&k.rows);
     enum err e = bench(&k, &t);
     policy_unref(k.policy);

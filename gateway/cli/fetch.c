@@ -50,7 +50,9 @@ static void on_data(struct upstream_call *c, struct slice data)
 static void on_done(struct upstream_call *c, const struct upstream_result *r)
 {
     struct fetch *f = CONTAINER_OF(c, struct fetch, call);
-    if (r->err != ERR_OK)
+    if (r->err == ERR_UPSTREAM_CONNECT) /* whoever it is: no model's server, mostly */
+        err_say(f->t, "nobody answers there (%s)", r->why ? r->why : "no detail");
+    else if (r->err != ERR_OK)
         err_say(f->t, "%s (%s)", err_text(r->err), r->why ? r->why : "no detail");
     if (f->err == ERR_OK)
         f->err = r->err;

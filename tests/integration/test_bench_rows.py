@@ -115,7 +115,7 @@ routes: [{name: r, match: {model: auto}, cascade: [cheap, big], objective: {floo
     assert done.returncode == 0, done.stderr
     assert "2 arms" in done.stdout
     done = weir("bench", recorded, "--policy", policy, "--route", "other")
-    assert done.returncode == 5 and "no route of that name" in done.stderr
+    assert done.returncode == 5 and "p.yaml has no route 'other'" in done.stderr
 
 
 def votes(n=200, seed=2):
@@ -250,5 +250,11 @@ def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
         assert done.returncode == 5 and words in done.stderr and done.stdout == ""
     assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
     assert "--json" in weir("bench", recorded, "--split", "prequential", "--json").stderr
-    assert "--split" in weir("bench", recorded, "--split", "half").stderr
+    for argv, words in ((["--split", "half"], "'half' is neither cv nor prequential"), (["--folds", "1"], "--folds 1: a number from 2 to 20"),
+                        (["--feedback", "0.5"], "--feedback has no effect with --split cv"), (["--seeds", "x"], "--seeds x:"),
+                        (["--split", "prequential", "--svg", "x.svg"], "--svg has no effect with --split prequential"),
+                        (["--route", "r"], "--route has no effect without --policy"),
+                        (["--models", "small,big", "--policy", "p.yaml"], "--models has no effect with --policy")):
+        done = weir("bench", recorded, *argv)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout, done.stderr
     assert "takes part" in weir("bench", recorded, "--split", "prequential", "--break", "nobody").stderr

@@ -3,6 +3,7 @@ what is booked, and when it is left alone. Two scripted servers, a small model a
 
 import http.client
 import json
+import sqlite3
 
 import pytest
 from scripted import answer, error, reply, silent, stream, whole
@@ -137,6 +138,37 @@ def test_a_stream_that_is_held_whole(gateway, small, big):
     assert status == 200 and streamed(data) == "The answer is 42." and not big.seen
     assert "stream" not in small.seen[1].json() and "stream_options" not in small.seen[1].json() and "n" not in small.seen[1].json()
     assert "repeated 1.00 of 1" in books(weir, head["x-request-id"])[1][0]["verdict"]
+
+
+def test_the_books_are_the_fleet_s(start, tmp_path):
+    """Real questions before the replay fleet: what the ledger has is what the fleet has charged, samples and all, at the policy's prices."""
+    fleet = weirproc.Fleet(tmp_path / "fleet")
+    weir = start(f"""version: 1
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{tmp_path}/state", drain: 1s}}
+backends:
+  f: {{dialect: openai, url: "{fleet.url}"}}
+models:
+  small: {{backend: f, name: llama-3.1-8b-instruct, price: {{input: 0.20, output: 0.20}}}}
+  big: {{backend: f, name: gemini-1.5-pro, price: {{input: 1.25, output: 5.00}}}}
+routes:
+  - {{name: ladder, match: {{model: auto}}, cascade: [small, big], accept: 0.8, confidence: {{logprobs: false, samples: 4}}}}
+""")
+    try:
+        questions = (weirproc.ROOT / "tests/fleet/sample/questions.txt").read_text().splitlines()[:12]
+        for q in questions:
+            assert weirproc.http("POST", weir.base + "/v1/chat/completions",
+                                 {"model": "auto", "messages": [{"role": "user", "content": q.replace("\\n", "\n")}]}, timeout_s=30)[0] == 200
+
+        def rows():
+            with sqlite3.connect(f"file:{weir.state_dir}/ledger.sqlite?mode=ro", uri=True, timeout=5) as db:
+                return db.execute("SELECT count(*), sum(role = 'sample'), sum(cost_nanousd), sum(output_tokens) FROM attempts").fetchone() \
+                    if db.execute("SELECT count(*) FROM requests").fetchone()[0] == len(questions) else None
+        attempts, samples, cost, tokens = weirproc.wait_until(rows, 10, "the ledger's rows")
+        total = fleet.get("/fleet/stats")["total"]
+        assert samples == len(questions), "each first answer was sampled, by one call"
+        assert (attempts, cost, tokens) == (total["requests"], total["cost_nanousd"], total["tokens"]["output"])
+    finally:
+        fleet.stop()
 
 
 # ---- when it is left alone ----
