@@ -599,8 +599,8 @@ static bool open_database(struct file_store *s, const char *path, bool read_only
     sqlite3_busy_timeout(s->db, 1000);
     if (read_only ? !has_schema(s, t)
                   : !exec(s,
-                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA "
-                          "journal_size_limit = 67108864",
+                          "PRAGMA cache_size = -512; PRAGMA journal_mode = WAL;"
+                          " PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864",
                           t) ||
                         !prepare_schema(s, t))
         return false;

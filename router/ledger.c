@@ -199,6 +199,13 @@ static int start_writer(struct ledger *l)
 
 /* ---- the database ---- */
 
+/* A new file's pages are of 8 KB: under load a tenth cheaper than 4, and no dearer when there is
+ * little to write, which 16 are. Rows are appended, so that a small cache holds what is written to
+ * next; with ids at random neither 512 KB nor 2 MB would hold the index. */
+static const char pragmas[] =
+    "PRAGMA page_size = 8192; PRAGMA cache_size = -512; PRAGMA journal_mode = WAL;"
+    " PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864";
+
 static bool open_database(struct ledger *l, const char *path, struct err_text *t)
 {
     /* One thread at a time uses the connection: control until the writer starts, then the writer.
@@ -213,11 +220,7 @@ static bool open_database(struct ledger *l, const char *path, struct err_text *t
         err_say(t, "it cannot be written");
         return false;
     }
-    if (!ledger_schema_exec(l->db,
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA "
-                            "journal_size_limit = 67108864",
-                            t) ||
-        !ledger_schema_prepare(l->db, t))
+    if (!ledger_schema_exec(l->db, pragmas, t) || !ledger_schema_prepare(l->db, t))
         return false;
     if (ledger_statements_prepare(&l->statements, l->db) == SQLITE_OK)
         return true;

@@ -30,10 +30,19 @@ enum ledger_statement {
     LEDGER_STATEMENTS
 };
 
-#define LEDGER_SUMS 16
+#define LEDGER_SUMS    16
+#define LEDGER_COLUMNS 27 /* of the widest insert */
+
+/* What a parameter of a statement has. */
+struct ledger_bound {
+    int type;       /* SQLITE_TEXT, SQLITE_INTEGER or SQLITE_NULL; 0: not known */
+    int64_t number; /* of SQLITE_INTEGER */
+    char text[40];  /* of SQLITE_TEXT; longer ones are not kept */
+};
 
 struct ledger_statements { /* of one connection */
     sqlite3_stmt *of[LEDGER_STATEMENTS];
+    struct ledger_bound bound[LEDGER_STATEMENTS][LEDGER_COLUMNS];
     /* What the transaction's requests cost so far, for table spend: a row of it is written once for
      * many of them. Strings are the records'. */
     struct ledger_sum {

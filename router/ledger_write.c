@@ -2,6 +2,8 @@
  * thread. Called by ledger.c. */
 #include "router/ledger_int.h"
 
+#include <assert.h>
+
 static const char insert_request_sql[] =
     "INSERT INTO requests (request_id, received_wall_us, api, requested_model, tenant, route, "
     "policy_version, served_model,"
@@ -37,9 +39,11 @@ int ledger_statements_prepare(struct ledger_statements *s, sqlite3 *db)
 {
     int rc = SQLITE_OK;
 
-    for (int i = 0; i < LEDGER_STATEMENTS && rc == SQLITE_OK; i++)
+    for (int i = 0; i < LEDGER_STATEMENTS && rc == SQLITE_OK; i++) {
         rc = sqlite3_prepare_v3(db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->of[i],
                                 NULL);
+        assert(sqlite3_bind_parameter_count(s->of[i]) <= LEDGER_COLUMNS);
+    }
     return rc;
 }
 
@@ -57,62 +61,98 @@ int ledger_statement_run(struct ledger_statements *s, enum ledger_statement whic
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-/* Parameters are bound in the order of the statement's columns. The strings outlive the step, hence
- * SQLITE_STATIC. A failed bind (out of memory) leaves a NULL behind, which every text column
- * refuses, so that the step reports it. */
+/* Parameters are bound in the order of the statement's columns. A value that its parameter has from
+ * the row before is not bound again: most names of a row are those of the row before, and binding
+ * is a fifth of an insert. Short texts are copied for that, so that they outlive their record; long
+ * ones need to outlive the step only. A failed bind (out of memory) leaves a NULL behind, which
+ * every text column refuses, so that the step reports it. */
 struct binder {
     sqlite3_stmt *stmt;
+    struct ledger_bound *next; /* what the next parameter has */
     int column;
 };
 
-static void bind_text(struct binder *b, const char *s)
+static struct binder binder_of(struct ledger_statements *s, enum ledger_statement which)
 {
-    sqlite3_bind_text(b->stmt, ++b->column, s, -1, SQLITE_STATIC);
+    return (struct binder){.stmt = s->of[which], .next = s->bound[which]};
+}
+
+static void bind_text(struct binder *b, const char *text)
+{
+    struct ledger_bound *has = b->next++;
+    size_t n;
+
+    b->column++;
+    if (has->type == SQLITE_TEXT && strcmp(has->text, text) == 0)
+        return;
+    n = strlen(text);
+    has->type = 0;
+    if (n < sizeof has->text)
+        text = memcpy(has->text, text, n + 1);
+    if (sqlite3_bind_text(b->stmt, b->column, text, (int)n, SQLITE_STATIC) == SQLITE_OK &&
+        text == has->text)
+        has->type = SQLITE_TEXT;
 }
 
 static void bind_int(struct binder *b, int64_t v)
 {
-    sqlite3_bind_int64(b->stmt, ++b->column, v);
+    struct ledger_bound *has = b->next++;
+
+    b->column++;
+    if (has->type == SQLITE_INTEGER && has->number == v)
+        return;
+    has->type = SQLITE_INTEGER;
+    has->number = v;
+    sqlite3_bind_int64(b->stmt, b->column, v);
 }
 
 static void bind_double(struct binder *b, double v)
 {
+    b->next++->type = 0;
     sqlite3_bind_double(b->stmt, ++b->column, v);
+}
+
+static void bind_null(struct binder *b)
+{
+    struct ledger_bound *has = b->next++;
+
+    b->column++;
+    if (has->type == SQLITE_NULL)
+        return;
+    has->type = SQLITE_NULL;
+    sqlite3_bind_null(b->stmt, b->column);
 }
 
 /* Durations, prices and values below zero are none. */
 static void bind_unless_negative(struct binder *b, int64_t v)
 {
-    ++b->column;
     if (v < 0)
-        sqlite3_bind_null(b->stmt, b->column);
+        bind_null(b);
     else
-        sqlite3_bind_int64(b->stmt, b->column, v);
+        bind_int(b, v);
 }
 
 /* Hashes: 0 is none. */
 static void bind_unless_zero(struct binder *b, uint64_t v)
 {
-    ++b->column;
     if (v == 0)
-        sqlite3_bind_null(b->stmt, b->column);
+        bind_null(b);
     else
-        sqlite3_bind_int64(b->stmt, b->column, (int64_t)v);
+        bind_int(b, (int64_t)v);
 }
 
 /* Of a share below zero nobody knows, nor of one that is no number. */
 static void bind_share(struct binder *b, double v)
 {
-    ++b->column;
     if (v >= 0)
-        sqlite3_bind_double(b->stmt, b->column, v);
+        bind_double(b, v);
     else
-        sqlite3_bind_null(b->stmt, b->column);
+        bind_null(b);
 }
 
 static int insert_request(struct ledger_statements *s, const struct ledger_request *r)
 {
-    struct binder b = {.stmt = s->of[LEDGER_INSERT_REQUEST]};
+    struct binder b = binder_of(s, LEDGER_INSERT_REQUEST);
 
     bind_text(&b, r->request_id);
     bind_int(&b, r->received_wall_us);
@@ -151,7 +191,7 @@ static int insert_sums(struct ledger_statements *s)
     int rc = SQLITE_OK;
 
     for (size_t i = 0; i < s->sums && rc == SQLITE_OK; i++) {
-        struct binder b = {.stmt = s->of[LEDGER_INSERT_SPEND]};
+        struct binder b = binder_of(s, LEDGER_INSERT_SPEND);
         bind_int(&b, s->sum[i].day);
         bind_text(&b, s->sum[i].tenant);
         bind_text(&b, s->sum[i].cap);
@@ -207,7 +247,7 @@ int ledger_transaction_commit(struct ledger_statements *s)
 static int insert_attempt(struct ledger_statements *s, int64_t request,
                           const struct ledger_attempt *a)
 {
-    struct binder b = {.stmt = s->of[LEDGER_INSERT_ATTEMPT]};
+    struct binder b = binder_of(s, LEDGER_INSERT_ATTEMPT);
 
     bind_int(&b, request);
     bind_int(&b, a->seq);
@@ -241,7 +281,7 @@ _Static_assert(TOK_INPUT == 0 && TOK_CACHED_INPUT == 1 && TOK_CACHE_WRITE == 2 &
 static int insert_decision(struct ledger_statements *s, int64_t request,
                            const struct ledger_decision *d)
 {
-    struct binder b = {.stmt = s->of[LEDGER_INSERT_DECISION]};
+    struct binder b = binder_of(s, LEDGER_INSERT_DECISION);
 
     bind_int(&b, request);
     bind_int(&b, d->step);
@@ -259,7 +299,7 @@ static int insert_decision(struct ledger_statements *s, int64_t request,
 
 static int insert_outcome(struct ledger_statements *s, const struct ledger_outcome *o)
 {
-    struct binder b = {.stmt = s->of[LEDGER_INSERT_OUTCOME]};
+    struct binder b = binder_of(s, LEDGER_INSERT_OUTCOME);
 
     bind_text(&b, o->request_id);
     bind_text(&b, o->tenant);
