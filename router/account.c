@@ -195,11 +195,11 @@ void account_request(struct request *r, struct reply *reply)
     const struct attempt *served = served_attempt(r);
     int64_t duration_us = clock_mono_us() - r->received_us;
 
-    post_to_ledger(r, served, duration_us);
-    book_spend(r);
-    decision_count(r);
     cache_audit_remember(r); /* before the learner knows of it: feedback is not too early */
     learning_post(r);
+    post_to_ledger(r, served, duration_us); /* after the learner, which relies on it */
+    book_spend(r);
+    decision_count(r);
     cascade_audit_plan(r);
     if (r->cache.said != CACHE_SAID_NOTHING)
         meters_cached(r->env->meters, r->cache.said, r->route, r->tenant,

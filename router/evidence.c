@@ -431,6 +431,19 @@ bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
     return read_foreseen(&w, answers, count);
 }
 
+struct evidence_answer *evidence_answer_of(struct evidence_answer *all, int *count,
+                                           const char *model)
+{
+    for (int i = 0; i < *count; i++)
+        if (strcmp(all[i].model, model) == 0)
+            return &all[i];
+    if (*count == EVIDENCE_ANSWERS)
+        return NULL;
+    all[*count] = (struct evidence_answer){
+        .model = model, .bin = -1, .chance = -1, .failed = true, .verdict_milli = -1};
+    return &all[(*count)++];
+}
+
 int evidence_served(const struct evidence *e)
 {
     for (int i = e->count - 1; i >= 0; i--)

@@ -97,6 +97,13 @@ bool evidence_rescore(const struct evidence *e, const struct evidence_labels *la
 void evidence_relabel(const struct evidence *e, const struct evidence_labels *before,
                       const struct evidence_labels *after, struct learn_sheet *sheet);
 
+/* ---- making ---- */
+
+/* The entry of a model among *count, of EVIDENCE_ANSWERS at most; made, as of a model that failed,
+ * when it is not there yet. NULL: there are too many. */
+struct evidence_answer *evidence_answer_of(struct evidence_answer *all, int *count,
+                                           const char *model);
+
 /* ---- remembering ---- */
 
 /* All but tenant, request id, print, costs, tokens and verdicts, in one line without control

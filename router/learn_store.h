@@ -51,8 +51,10 @@ typedef void learn_unit_fn(void *ctx, const struct learn_unit_name *name, const 
 
 struct learn_relabel {
     struct slice tenant, request_id;
-    struct slice text, text_after; /* what is remembered */
-    struct slice before, after;    /* labels */
+    /* What is remembered. No text, of a file only: nothing yet, as text_after stood elsewhere. */
+    struct slice text, text_after;
+    int64_t decided_wall_us;    /* without a text */
+    struct slice before, after; /* labels */
     const struct learn_sheet *sheet;
 };
 

@@ -43,6 +43,7 @@ enum statement {
     ROLLBACK,
     ADD,             /* context, arm, kind, start, field, by */
     REMEMBER,        /* request id, tenant, decided, text, labels */
+    ADOPT,           /* the same, if it is not there */
     FIND,            /* request id, tenant -> text, labels */
     RELABEL,         /* new labels, request id, tenant, old labels, new text, old text */
     READ_ALL,        /* -> context, arm, kind, start, field, value */
@@ -64,6 +65,8 @@ static const char *const sql[STATEMENTS] = {
             " value = max(-4611686018427387903, min(4611686018427387903, value + excluded.value))",
     [REMEMBER] = "INSERT OR REPLACE INTO memories (request_id, tenant, decided_us, text, labels)"
                  " VALUES (?,?,?,?,?)",
+    [ADOPT] = "INSERT OR IGNORE INTO memories (request_id, tenant, decided_us, text, labels)"
+              " VALUES (?,?,?,?,?)",
     [FIND] = "SELECT text, labels FROM memories WHERE request_id = ? AND tenant = ?",
     [RELABEL] = "UPDATE memories SET labels = ?1, text = ?5 WHERE request_id = ?2 AND tenant = ?3"
                 " AND labels = ?4 AND text = ?6",
@@ -208,16 +211,16 @@ static void note_written(struct file_store *s, const struct learn_sheet *sheet)
             s->read_all = true;
 }
 
-static int remember(struct file_store *s, const struct learn_memory *m)
+static int remember(struct file_store *s, enum statement how, const struct learn_memory *m)
 {
-    sqlite3_stmt *stmt = s->of[REMEMBER];
+    sqlite3_stmt *stmt = s->of[how];
 
     bind_text(stmt, 1, m->request_id);
     bind_text(stmt, 2, m->tenant);
     sqlite3_bind_int64(stmt, 3, m->decided_wall_us);
     bind_text(stmt, 4, m->text);
     bind_text(stmt, 5, m->labels);
-    return run(s, REMEMBER);
+    return run(s, how);
 }
 
 static void prune(struct file_store *s)
@@ -244,7 +247,7 @@ static void run_write(struct file_store *s, const struct job *j)
         rc = add_sheet(s, &j->batch->sheet);
     LIST_FOREACH (it, &j->batch->memories)
         if (rc == SQLITE_OK)
-            rc = remember(s, CONTAINER_OF(it, struct learn_memory, link));
+            rc = remember(s, REMEMBER, CONTAINER_OF(it, struct learn_memory, link));
     rc = end_transaction(s, rc);
     if (rc == SQLITE_OK) {
         note_written(s, &j->batch->sheet);
@@ -273,20 +276,33 @@ static void run_find(struct file_store *s, const struct job *j)
     sqlite3_reset(stmt);
 }
 
-static void run_relabel(struct file_store *s, const struct job *j)
+static int swap_memory(struct file_store *s, const struct learn_relabel *r)
 {
     sqlite3_stmt *stmt = s->of[RELABEL];
+
+    if (r->text.n == 0)
+        return remember(s, ADOPT,
+                        &(struct learn_memory){.tenant = r->tenant,
+                                               .request_id = r->request_id,
+                                               .text = r->text_after,
+                                               .labels = r->after,
+                                               .decided_wall_us = r->decided_wall_us});
+    bind_text(stmt, 1, r->after);
+    bind_text(stmt, 2, r->request_id);
+    bind_text(stmt, 3, r->tenant);
+    bind_text(stmt, 4, r->before);
+    bind_text(stmt, 5, r->text_after);
+    bind_text(stmt, 6, r->text);
+    return run(s, RELABEL);
+}
+
+static void run_relabel(struct file_store *s, const struct job *j)
+{
     enum err err = ERR_OK;
     int rc = run(s, BEGIN);
 
     if (rc == SQLITE_OK) {
-        bind_text(stmt, 1, j->relabel.after);
-        bind_text(stmt, 2, j->relabel.request_id);
-        bind_text(stmt, 3, j->relabel.tenant);
-        bind_text(stmt, 4, j->relabel.before);
-        bind_text(stmt, 5, j->relabel.text_after);
-        bind_text(stmt, 6, j->relabel.text);
-        rc = run(s, RELABEL);
+        rc = swap_memory(s, &j->relabel);
         if (rc == SQLITE_OK && sqlite3_changes(s->db) == 0)
             err = ERR_CONFLICT;
     }

@@ -164,6 +164,8 @@ void learner_post(struct learner *l, const struct evidence *e)
     int64_t taken = atomic_load_explicit(&l->taken, memory_order_relaxed);
     struct evidence_message *m;
 
+    if (!e->learn && learner_recalls(l))
+        return;
     if (atomic_fetch_add_explicit(&l->posted, 1, memory_order_relaxed) - taken > MAX_POSTED) {
         atomic_fetch_sub_explicit(&l->posted, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&l->refused, 1, memory_order_relaxed);
@@ -220,7 +222,7 @@ static void on_written(void *ctx, enum err err)
     learner_serve_flush(l);
 }
 
-static void take_evidence(struct learner *l)
+void learner_take(struct learner *l)
 {
     int64_t refused = atomic_exchange_explicit(&l->refused, 0, memory_order_relaxed);
 
@@ -231,7 +233,7 @@ static void take_evidence(struct learner *l)
 
 void learner_send(struct learner *l)
 {
-    take_evidence(l);
+    learner_take(l);
     stats_set(l->waiting, (int64_t)l->memory_count);
     if (l->writing)
         return;
@@ -393,6 +395,12 @@ static void on_mail(evutil_socket_t fd, short what, void *ctx)
     mailbox_drain(&l->requests, l);
 }
 
+static void on_soon(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    learner_labels_retry(ctx);
+}
+
 static void set_tick(struct learner *l, int64_t ms)
 {
     event_add(l->tick, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
@@ -537,8 +545,10 @@ static void free_learner(struct learner *l)
     outcome_signals_free(l->signals);
     learner_publish_end(l);
     policy_unref(l->next);
+    ledger_reader_close(l->reader);
     event_free(l->mail);
     event_free(l->tick);
+    event_free(l->soon);
     event_base_free(l->base);
     mailbox_clear(&l->evidence);
     mailbox_clear(&l->requests);
@@ -577,7 +587,9 @@ static struct learner *new_learner(const struct learner_options *opt)
     l->mail = event_new(l->base, l->requests.fd, EV_READ | EV_PERSIST, on_mail, l);
     l->tick = event_new(l->base, -1, EV_PERSIST, on_tick, l);
     mem_need(l->mail);
+    l->soon = event_new(l->base, -1, 0, on_soon, l);
     mem_need(l->tick);
+    mem_need(l->soon);
     event_add(l->mail, NULL);
     set_tick(l, TICK_MS);
     return l;

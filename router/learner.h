@@ -32,10 +32,12 @@ struct learner_options {
     const char *path;      /* of the file; NULL: a Redis */
     const char *redis_url; /* NULL: a file */
     const char *prefix;    /* of its keys */
-    struct ledger *ledger; /* where outcomes are booked; borrowed until the close */
-    int64_t fit_every_ms;  /* at most so often scorers are fitted; 0: once a minute */
-    bool read_only;        /* the file is another process's: looked at, never written; nothing may
-                              be posted */
+    /* Where outcomes are booked; borrowed until the close. With a file, requests that nothing is
+     * learned from are found there, too, and not remembered; NULL: all are. */
+    struct ledger *ledger;
+    int64_t fit_every_ms; /* at most so often scorers are fitted; 0: once a minute */
+    bool read_only;       /* the file is another process's: looked at, never written; nothing may
+                             be posted */
 };
 
 enum err learner_open(const struct learner_options *opt, struct learner **out,
@@ -51,8 +53,12 @@ bool learner_prepare(struct learner *l, struct policy *p, int64_t timeout_ms);
 /* Which routes there are and what they want. Takes a reference of its own. */
 void learner_set_policy(struct learner *l, struct policy *p);
 
-/* A request has ended. Copies. Before its reply's last byte, so that feedback finds it. */
+/* A request has ended. Copies. Before its reply's last byte, so that feedback finds it, and before
+ * it is posted to the ledger. */
 void learner_post(struct learner *l, const struct evidence *e);
+/* Requests that nothing is learned from need not be posted, nor are they taken: when there is a
+ * word about one, it is looked for in the ledger. */
+bool learner_recalls(const struct learner *l);
 
 /* A reference to the newest beliefs under that policy, for the caller to give back: of the one that
  * serves, one that is prepared, or one of the last that served before; of any other policy, and

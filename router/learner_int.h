@@ -1,5 +1,6 @@
 /* The inside of the learner, shared by learner.c (thread, flushing), learner_label.c (outcomes) and
- * learner_beliefs.c (building), learner_publish.c (who gets which). Nobody else includes it.
+ * learner_beliefs.c (building), learner_publish.c (who gets which), learner_recall.c (requests that
+ * only the ledger has). Nobody else includes it.
  * Everything but the fields under `lock` is the learner's thread's own. */
 #ifndef ROUTER_LEARNER_INT_H
 #define ROUTER_LEARNER_INT_H
@@ -13,7 +14,7 @@
 #include "router/learn_store.h"
 #include "router/learned.h"
 #include "router/learner.h"
-#include "router/ledger.h"
+#include "router/ledger_read.h"
 #include "router/scorer_table.h"
 
 /* What is believed under a policy. Both references are owned, both NULL: nothing is here. */
@@ -40,7 +41,7 @@ struct learner {
     uint64_t flush_asked, flushed; /* calls of learner_flush: the newest, the last that is done */
 
     struct event_base *base;
-    struct event *mail, *tick;
+    struct event *mail, *tick, *soon; /* soon: a word waits for the ledger */
     struct learn_store *store;
     bool closing;
     int64_t close_until_us;
@@ -63,12 +64,13 @@ struct learner {
     struct outcome_signals *signals; /* owned */
     struct list labels;              /* of struct label_job */
     size_t label_count;
-    struct policy *next;     /* owned reference: its beliefs are asked for; NULL */
-    bool has_read;           /* what was learned before is here */
-    uint64_t version;        /* of the newest beliefs */
-    int next_other;          /* the place in `other` that is filled next, the oldest */
-    int64_t other_us;        /* since when `other` is as it is */
-    int64_t built_bucket_us; /* quick bucket of the last build */
+    struct ledger_reader *reader; /* owned; NULL until a word needs it */
+    struct policy *next;          /* owned reference: its beliefs are asked for; NULL */
+    bool has_read;                /* what was learned before is here */
+    uint64_t version;             /* of the newest beliefs */
+    int next_other;               /* the place in `other` that is filled next, the oldest */
+    int64_t other_us;             /* since when `other` is as it is */
+    int64_t built_bucket_us;      /* quick bucket of the last build */
     int64_t built_us, build_took_us;
     struct scorer_table scorers; /* in force */
     struct learner_fit *fit;     /* owned */
@@ -80,6 +82,7 @@ struct learner {
 /* ---- learner.c ---- */
 /* Takes what workers have posted, and sends a batch off if none is under way. */
 void learner_send(struct learner *l);
+void learner_take(struct learner *l); /* takes only */
 bool learner_nothing_waits(const struct learner *l);
 void learner_serve_flush(struct learner *l); /* if somebody waits for one and all is written */
 
@@ -89,6 +92,12 @@ void learner_label_begin(struct message *m, void *ctx); /* a label's deliver */
 void learner_label_own(struct learner *l, const struct learner_label *label);
 void learner_labels_retry(struct learner *l); /* with each tick, and after a batch */
 void learner_labels_end(struct learner *l);   /* fails all that are open */
+
+/* ---- learner_recall.c ---- */
+/* Such a request, of the ledger; strings in the arena. ERR_NOT_FOUND: not there, too old, or on its
+ * way to the store; ERR_OVERLOADED: the ledger cannot be read now. */
+enum err learner_recall(struct learner *l, struct slice tenant, struct slice request_id,
+                        struct arena *a, struct evidence *out) MUST_CHECK;
 
 /* ---- learner_signals.c ---- */
 /* A request that has ended: is it one asked again, and will its silence mean something? */

@@ -13,6 +13,7 @@
 #define AWAIT_STORE_US   INT64_C(60000000) /* of labels that nobody waits for */
 #define MAX_JOBS         10000
 #define MAX_CONFLICTS    100
+#define AWAIT_LEDGER_MS  60 /* somewhat more than a batch of the ledger takes to be due */
 
 struct label_job {
     struct list link;
@@ -20,7 +21,9 @@ struct label_job {
     struct learner_label *label; /* owned until it is handed back */
     int64_t begun_us;
     int conflicts;
-    bool resting; /* until the next retry */
+    int64_t ledger_mark; /* what the ledger had when the word came */
+    bool resting;        /* until the next retry */
+    bool recalled;       /* of the ledger: the store does not have it yet */
 
     /* of one try */
     struct arena arena;
@@ -118,6 +121,13 @@ static void on_relabelled(void *ctx, enum err err)
     finish(j, ERR_OK);
 }
 
+/* One that only the ledger has has no line yet, and no labels. */
+static bool write_line(struct label_job *j)
+{
+    evidence_labels_init(&j->before, &j->evidence);
+    return evidence_write(&j->evidence, &j->line) == ERR_OK;
+}
+
 /* A line that nobody of ours wrote stands for nothing. */
 static bool read_lines(struct label_job *j, const struct learn_found *found)
 {
@@ -140,10 +150,15 @@ static bool work_out(struct label_job *j)
     return evidence_labels_write(&j->after, &j->after_text) == ERR_OK;
 }
 
-static bool may_still_come(const struct label_job *j)
+static bool may_still_come(const struct label_job *j, bool ledger_has_all)
 {
     return clock_mono_us() < j->begun_us + AWAIT_REQUEST_US &&
-           (!j->l->opt.path || !learner_nothing_waits(j->l));
+           (!j->l->opt.path || !ledger_has_all || !learner_nothing_waits(j->l));
+}
+
+static bool ledger_has_all(const struct label_job *j)
+{
+    return !learner_recalls(j->l) || ledger_has_written(j->l->opt.ledger, j->ledger_mark);
 }
 
 /* Either it did not work now, and may in a moment, or that is the answer. */
@@ -151,30 +166,30 @@ static void on_failure(struct label_job *j, enum err err)
 {
     int64_t patience_us = j->label->reply_to ? AWAIT_REQUEST_US : AWAIT_STORE_US;
 
-    if (err == ERR_NOT_FOUND && may_still_come(j)) {
+    if (err == ERR_OVERLOADED && !j->l->closing && clock_mono_us() < j->begun_us + patience_us)
         j->resting = true;
-        learner_send(j->l);
-    } else if (err == ERR_OVERLOADED && !j->l->closing &&
-               clock_mono_us() < j->begun_us + patience_us) {
-        j->resting = true;
-    } else {
+    else
         finish(j, err);
-    }
 }
 
-static void on_found(void *ctx, enum err err, const struct learn_found *found)
+/* What was on its way before the look may have come since; what still is, is waited for. */
+static void on_missing(struct label_job *j, bool ledger_had_all)
 {
-    struct label_job *j = ctx;
-    struct learner_label *label = j->label;
+    if (!may_still_come(j, ledger_had_all)) {
+        finish(j, ledger_had_all ? ERR_NOT_FOUND : ERR_OVERLOADED);
+        return;
+    }
+    j->resting = true;
+    if (!ledger_had_all)
+        event_add(j->l->soon, &(struct timeval){.tv_usec = AWAIT_LEDGER_MS * 1000});
+    learner_send(j->l);
+}
 
-    if (err != ERR_OK) {
-        on_failure(j, err);
-        return;
-    }
-    if (!read_lines(j, found)) {
-        finish(j, ERR_NOT_FOUND);
-        return;
-    }
+static void on_request(struct label_job *j)
+{
+    struct learner_label *label = j->label;
+    struct slice line = buf_slice(&j->line);
+
     j->answer = label->model[0] ? evidence_find(&j->evidence, slice_str(label->model))
                                 : evidence_served(&j->evidence);
     if (j->answer < 0) {
@@ -189,21 +204,57 @@ static void on_found(void *ctx, enum err err, const struct learn_found *found)
     }
     label->changed = j->after.of[j->answer][label->source].value_milli !=
                      j->before.of[j->answer][label->source].value_milli;
-    j->l->store->ops->relabel(j->l->store,
-                              &(struct learn_relabel){.tenant = slice_str(label->tenant),
-                                                      .request_id = slice_str(label->request_id),
-                                                      .text = buf_slice(&j->line),
-                                                      .text_after = buf_slice(&j->line),
-                                                      .before = buf_slice(&j->before_text),
-                                                      .after = buf_slice(&j->after_text),
-                                                      .sheet = &j->sheet},
-                              on_relabelled, j);
+    j->l->store->ops->relabel(
+        j->l->store,
+        &(struct learn_relabel){.tenant = slice_str(label->tenant),
+                                .request_id = slice_str(label->request_id),
+                                .text = j->recalled ? SLICE("") : line,
+                                .text_after = line,
+                                .decided_wall_us = j->evidence.decided_wall_us,
+                                .before = buf_slice(&j->before_text),
+                                .after = buf_slice(&j->after_text),
+                                .sheet = &j->sheet},
+        on_relabelled, j);
+}
+
+static void recall(struct label_job *j)
+{
+    bool had_all = ledger_has_all(j); /* before the look */
+    enum err err = learner_recalls(j->l)
+                       ? learner_recall(j->l, slice_str(j->label->tenant),
+                                        slice_str(j->label->request_id), &j->arena, &j->evidence)
+                       : ERR_NOT_FOUND;
+
+    if (err == ERR_NOT_FOUND) {
+        on_missing(j, had_all);
+    } else if (err != ERR_OK) {
+        on_failure(j, err);
+    } else if (!write_line(j)) {
+        finish(j, ERR_NOT_FOUND);
+    } else {
+        j->recalled = true;
+        on_request(j);
+    }
+}
+
+static void on_found(void *ctx, enum err err, const struct learn_found *found)
+{
+    struct label_job *j = ctx;
+
+    if (err == ERR_NOT_FOUND)
+        recall(j);
+    else if (err != ERR_OK)
+        on_failure(j, err);
+    else if (!read_lines(j, found))
+        finish(j, ERR_NOT_FOUND);
+    else
+        on_request(j);
 }
 
 static void look(struct label_job *j)
 {
     forget_try(j);
-    j->resting = false;
+    j->resting = j->recalled = false;
     j->label->changed = false;
     j->l->store->ops->find(j->l->store, slice_str(j->label->tenant),
                            slice_str(j->label->request_id), on_found, j);
@@ -217,6 +268,7 @@ void learner_label_begin(struct message *m, void *ctx)
     j->l = l;
     j->label = CONTAINER_OF(m, struct learner_label, msg);
     j->begun_us = clock_mono_us();
+    j->ledger_mark = l->opt.ledger ? ledger_posted(l->opt.ledger) : 0;
     arena_init(&j->arena, 1024);
     buf_init(&j->line, EVIDENCE_TEXT_BYTES);
     buf_init(&j->before_text, EVIDENCE_TEXT_BYTES);

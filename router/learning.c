@@ -13,19 +13,6 @@
 _Static_assert(CONFIDENCE_FEATURES <= EVIDENCE_FEATURES, "features are remembered whole");
 _Static_assert(PANDORA_BOXES <= EVIDENCE_ANSWERS, "so are the arms of a cascade");
 
-/* The entry of a model; made when it is not there yet. NULL: there are too many. */
-static struct evidence_answer *answer_of(struct evidence_answer *all, int *count, const char *model)
-{
-    for (int i = 0; i < *count; i++)
-        if (strcmp(all[i].model, model) == 0)
-            return &all[i];
-    if (*count == EVIDENCE_ANSWERS)
-        return NULL;
-    all[*count] = (struct evidence_answer){
-        .model = model, .bin = -1, .chance = -1, .failed = true, .verdict_milli = -1};
-    return &all[(*count)++];
-}
-
 /* Of several attempts on one model the answer is the last's, the cost is all of theirs. */
 static void add_attempt(const struct attempt *at, struct evidence_answer *a)
 {
@@ -110,20 +97,23 @@ void learning_post(struct request *r)
 {
     const struct policy *p = r->snap->policy;
     struct evidence_answer all[EVIDENCE_ANSWERS];
+    bool learn = r->route && is_learned(r) && !r->cache.entry;
     int count = 0;
 
     if (!r->env->learner || !r->route || r->background)
         return;
+    if (!learn && learner_recalls(r->env->learner))
+        return;
     if (r->cache.entry) { /* its words were another request's: an outcome is booked, not counted */
         struct evidence_answer *a =
-            answer_of(all, &count, arena_strdup(&r->arena, r->cache.entry->f.model));
+            evidence_answer_of(all, &count, arena_strdup(&r->arena, r->cache.entry->f.model));
         a->served = r->outcome == ERR_OK;
         a->failed = false;
     }
     for (int i = 0; i < r->attempt_count; i++) {
         const struct attempt *at = &r->attempts[i];
         struct evidence_answer *a =
-            at->lost ? NULL : answer_of(all, &count, p->models[at->model].name);
+            at->lost ? NULL : evidence_answer_of(all, &count, p->models[at->model].name);
 
         if (a)
             add_attempt(at, a);
@@ -139,7 +129,7 @@ void learning_post(struct request *r)
                          .class_name = arena_strdup(&r->arena, r->class.is.label),
                          .decided_wall_us = r->received_wall_us,
                          .ended_wall_us = clock_wall_us(),
-                         .learn = is_learned(r) && !r->cache.entry,
+                         .learn = learn,
                          .answers = all,
                          .count = count};
     if (e.learn && r->outcome == ERR_OK) /* else the client may be gone, and its bytes with it */

@@ -37,6 +37,7 @@
 #define CLOSE_TRY_MS   10000 /* a disk that stays full must not keep the process for ever */
 
 struct ledger {
+    char *path; /* owned */
     struct mailbox mailbox;
     int wake_fd; /* eventfd: do not wait for the batch to be due */
     pthread_t thread;
@@ -244,13 +245,20 @@ static void free_ledger(struct ledger *l)
     pthread_cond_destroy(&l->progress);
     pthread_mutex_destroy(&l->lock);
     stats_free(l->stats);
+    free(l->path);
     free(l);
+}
+
+const char *ledger_path(const struct ledger *l)
+{
+    return l->path;
 }
 
 struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text *t)
 {
     struct err_text why = {""};
     struct ledger *l = mem_zalloc(1, sizeof *l);
+    l->path = mem_strdup(slice_str(path));
     l->max_queue = max_queue;
     list_init(&l->pending);
     pthread_mutex_init(&l->lock, NULL);
@@ -282,6 +290,7 @@ fail_mailbox:
     pthread_cond_destroy(&l->progress);
     pthread_mutex_destroy(&l->lock);
     stats_free(l->stats);
+    free(l->path);
     free(l);
     return NULL;
 }
@@ -300,6 +309,18 @@ int64_t ledger_queued(const struct ledger *l)
     return atomic_load_explicit(&l->posted, memory_order_relaxed) - written;
 }
 
+/* Counting is enough: the mailbox keeps the order, and whatever it holds before the caller's
+ * records was counted before. */
+int64_t ledger_posted(const struct ledger *l)
+{
+    return atomic_load_explicit(&l->posted, memory_order_relaxed);
+}
+
+bool ledger_has_written(const struct ledger *l, int64_t posted)
+{
+    return atomic_load_explicit(&l->written, memory_order_acquire) >= posted;
+}
+
 bool ledger_full(const struct ledger *l)
 {
     return ledger_queued(l) >= l->max_queue;
@@ -310,18 +331,16 @@ struct stats *ledger_stats(struct ledger *l)
     return l->stats;
 }
 
-/* Counting is enough: the mailbox keeps the order, and whatever it holds before the caller's
- * records was counted before. */
 bool ledger_flush(struct ledger *l, int64_t timeout_ms)
 {
     int64_t until_us = clock_mono_us() + timeout_ms * 1000;
-    int64_t target = atomic_load_explicit(&l->posted, memory_order_relaxed);
+    int64_t target = ledger_posted(l);
     bool in_time = true;
     wake(l);
     pthread_mutex_lock(&l->lock);
-    while (atomic_load_explicit(&l->written, memory_order_acquire) < target && in_time)
+    while (!ledger_has_written(l, target) && in_time)
         in_time = cond_wait_until(&l->progress, &l->lock, until_us);
-    bool done = atomic_load_explicit(&l->written, memory_order_acquire) >= target;
+    bool done = ledger_has_written(l, target);
     pthread_mutex_unlock(&l->lock);
     return done;
 }

@@ -121,6 +121,10 @@ struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text 
 void ledger_post(struct ledger *l, struct ledger_record *rec); /* takes rec */
 bool ledger_full(const struct ledger *l);                      /* two atomic loads */
 int64_t ledger_queued(const struct ledger *l);
+const char *ledger_path(const struct ledger *l); /* as it was opened; valid until the close */
+/* How many records were posted so far; and whether so many are on disk. Any thread. */
+int64_t ledger_posted(const struct ledger *l);
+bool ledger_has_written(const struct ledger *l, int64_t posted);
 struct stats *
 ledger_stats(struct ledger *l); /* its own table: LEDGER_ROWS, LEDGER_QUEUE, LEDGER_ERRORS */
 /* Waits until everything posted before is on disk (tests, drain). false after timeout_ms. */

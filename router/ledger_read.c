@@ -342,6 +342,32 @@ static enum err find_checks(struct ledger_reader *r, struct ledger_story *s, str
     return ERR_OK;
 }
 
+static enum err find_with_attempts(struct ledger_reader *r, const char *request_id,
+                                   const char *tenant, struct arena *a, int64_t *id,
+                                   struct ledger_story *s, struct err_text *t)
+{
+    sqlite3_stmt *stmt;
+    const void *rows;
+    enum err err = find_request(r, request_id, tenant, a, id, &s->request, t);
+
+    if (err == ERR_OK && (err = ledger_prepare(r, ledger_attempts_sql, &stmt, t)) == ERR_OK) {
+        sqlite3_bind_int64(stmt, 1, *id);
+        err = read_and_end(r, stmt, a, ledger_read_attempt, sizeof *s->attempts, &rows,
+                           &s->attempt_count, t);
+        s->attempts = rows;
+    }
+    return err;
+}
+
+enum err ledger_reader_request(struct ledger_reader *r, const char *request_id, const char *tenant,
+                               struct arena *a, struct ledger_story *out, struct err_text *t)
+{
+    int64_t id = 0;
+
+    *out = (struct ledger_story){.checks = 0};
+    return find_with_attempts(r, request_id, tenant, a, &id, out, t);
+}
+
 enum err ledger_reader_story(struct ledger_reader *r, const char *request_id, const char *tenant,
                              struct arena *a, struct ledger_story *out, struct err_text *t)
 {
@@ -349,14 +375,8 @@ enum err ledger_reader_story(struct ledger_reader *r, const char *request_id, co
     sqlite3_stmt *stmt;
     const void *rows;
     int64_t id = 0;
-    enum err err = find_request(r, request_id, tenant, a, &id, &s.request, t);
+    enum err err = find_with_attempts(r, request_id, tenant, a, &id, &s, t);
 
-    if (err == ERR_OK && (err = ledger_prepare(r, ledger_attempts_sql, &stmt, t)) == ERR_OK) {
-        sqlite3_bind_int64(stmt, 1, id);
-        err = read_and_end(r, stmt, a, ledger_read_attempt, sizeof *s.attempts, &rows,
-                           &s.attempt_count, t);
-        s.attempts = rows;
-    }
     if (err == ERR_OK && (err = ledger_prepare(r, ledger_decisions_sql, &stmt, t)) == ERR_OK) {
         sqlite3_bind_int64(stmt, 1, id);
         err = read_and_end(r, stmt, a, ledger_read_decision, sizeof *s.decisions, &rows,

@@ -1,5 +1,5 @@
-/* The ledger read by somebody else than its writer: what `weir why` tells, and what was
- * spent before this process began. Opens the file
+/* The ledger read by somebody else than its writer: what `weir why` tells, what was spent before
+ * this process began, and the requests that outcomes name. Opens the file
  * read-only, beside a running weir or without one. One thread. */
 #ifndef ROUTER_LEDGER_READ_H
 #define ROUTER_LEDGER_READ_H
@@ -27,6 +27,10 @@ struct ledger_story {
     nanousd checks_cost;
 };
 
+/* Without decisions, outcomes and checks; else as the next. */
+enum err ledger_reader_request(struct ledger_reader *r, const char *request_id, const char *tenant,
+                               struct arena *a, struct ledger_story *out,
+                               struct err_text *t) MUST_CHECK;
 /* The newest of that id; of that tenant when it is not NULL. ERR_NOT_FOUND; ERR_INTERNAL with t.
  * The newest request of all when the id is NULL. */
 enum err ledger_reader_story(struct ledger_reader *r, const char *request_id, const char *tenant,

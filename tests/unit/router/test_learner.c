@@ -16,20 +16,27 @@
 #include "router/evidence.h"
 #include "router/learn_store.h"
 #include "router/learner.h"
+#include "router/ledger_read.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/policies/policy_fixture.h"
 
-static char dir[64], path[96];
+static char dir[64], path[96], ledger_file[96];
 static struct redis_server redis;
 
-static void remove_files(void)
+static void remove_database(const char *file)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         char name[128];
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        snprintf(name, sizeof name, "%s%s", file, suffixes[i]);
         unlink(name);
     }
+}
+
+static void remove_files(void)
+{
+    remove_database(path);
+    remove_database(ledger_file);
 }
 
 static int begin(void **state)
@@ -38,6 +45,7 @@ static int begin(void **state)
     snprintf(dir, sizeof dir, "/tmp/weir_learner_XXXXXX");
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/learn.sqlite", dir);
+    snprintf(ledger_file, sizeof ledger_file, "%s/ledger.sqlite", dir);
     if (redis_server_installed())
         redis_server_start(&redis);
     return 0;
@@ -120,8 +128,8 @@ static void on_discard(struct message *m)
 
 static struct mailbox box;
 
-static void say(struct learner *l, struct asked *a, const char *tenant, const char *id, int value,
-                int64_t said_us)
+static void begin_word(struct asked *a, const char *tenant, const char *id, int value,
+                       int64_t said_us)
 {
     *a = (struct asked){.label = {.msg.discard = on_discard,
                                   .reply_to = &box,
@@ -134,6 +142,12 @@ static void say(struct learner *l, struct asked *a, const char *tenant, const ch
                                   .note = ""}};
     snprintf(a->id, sizeof a->id, "%s", id);
     a->label.request_id = a->id;
+}
+
+static void say(struct learner *l, struct asked *a, const char *tenant, const char *id, int value,
+                int64_t said_us)
+{
+    begin_word(a, tenant, id, value, said_us);
     learner_label(l, &a->label);
 }
 
@@ -313,6 +327,183 @@ static void repeated_ids(void **state)
     (void)state;
     a_repeated_id(false);
     a_repeated_id(true);
+}
+
+/* ---- requests that only the ledger has ---- */
+
+static struct ledger *open_ledger(void)
+{
+    struct err_text t = {""};
+    struct ledger *ledger = ledger_open(ledger_file, 1000, &t);
+    if (!ledger)
+        fail_msg("%s", t.s);
+    return ledger;
+}
+
+static struct learner *open_beside(struct ledger *ledger)
+{
+    struct learner_options opt = {.path = path, .ledger = ledger};
+    struct err_text t = {""};
+    struct learner *l;
+    if (learner_open(&opt, &l, &t) != ERR_OK)
+        fail_msg("%s", t.s);
+    return l;
+}
+
+static struct ledger_attempt attempt(const char *role, const char *model, const char *outcome)
+{
+    return (struct ledger_attempt){.role = role,
+                                   .model = model,
+                                   .upstream_model = "",
+                                   .backend = "",
+                                   .endpoint = "",
+                                   .outcome = outcome,
+                                   .price_version = "",
+                                   .served = strcmp(role, "serve") == 0 && *outcome == 'o',
+                                   .confidence = -1,
+                                   .verdict = ""};
+}
+
+/* One that an encoder looked at, whose first model was passed over and whose second failed. */
+static void book(struct ledger *ledger, const char *id, const char *route, const char *purpose,
+                 int64_t received_us)
+{
+    struct ledger_attempt rows[] = {
+        attempt("classify", "encoder", "ok"),    attempt("escalated", "small", "ok"),
+        attempt("lost", "stale", "unavailable"), attempt("serve", "broken", "unavailable"),
+        attempt("serve", "big", "ok"),           attempt("serve", "big", "ok")};
+    ledger_post(ledger, ledger_record_new(&(struct ledger_request){.request_id = id,
+                                                                   .received_wall_us = received_us,
+                                                                   .api = "chat",
+                                                                   .requested_model = "auto",
+                                                                   .tenant = "acme",
+                                                                   .route = route,
+                                                                   .policy_version = "1",
+                                                                   .served_model = "big",
+                                                                   .outcome = "ok",
+                                                                   .class_name = "math",
+                                                                   .class_tier = "static",
+                                                                   .cache = "",
+                                                                   .purpose = purpose,
+                                                                   .cap = ""},
+                                          rows, sizeof rows / sizeof *rows, NULL, 0));
+}
+
+static struct learner_label word(struct learner *l, const char *tenant, const char *id,
+                                 const char *model, int value, int64_t said_us)
+{
+    struct asked a;
+    begin_word(&a, tenant, id, value, said_us);
+    a.label.model = model;
+    learner_label(l, &a.label);
+    await(&a);
+    return a.label;
+}
+
+static size_t outcomes_of(const char *id)
+{
+    struct ledger_reader *r;
+    struct ledger_story story;
+    struct err_text t;
+    struct arena a;
+    arena_init(&a, 4096);
+    assert_int_equal(ledger_reader_open(ledger_file, &r, &t), ERR_OK);
+    assert_int_equal(ledger_reader_story(r, id, "acme", &a, &story, &t), ERR_OK);
+    size_t n = story.outcome_count;
+    arena_clear(&a);
+    ledger_reader_close(r);
+    return n;
+}
+
+static void found_in_the_ledger(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    struct learner *l = open_beside(ledger);
+    struct learner_label said;
+
+    (void)state;
+    assert_true(learner_recalls(l));
+    book(ledger, "r1", "chat", "serve", NOW);
+    said = word(l, "acme", "r1", "", 1000, 10); /* its rows are still on their way */
+    assert_int_equal(said.err, ERR_OK);
+    assert_true(said.changed);
+    assert_string_equal(said.about, "big");
+    said = word(l, "acme", "r1", "", 1000, 11);
+    assert_int_equal(said.err, ERR_OK);
+    assert_false(said.changed);
+    assert_true(word(l, "acme", "r1", "small", 0, 12).changed); /* passed over, but it answered */
+    assert_int_equal(word(l, "acme", "r1", "broken", 0, 13).err, ERR_CONFLICT);
+    assert_int_equal(word(l, "acme", "r1", "stale", 0, 13).err, ERR_CONFLICT);
+    assert_int_equal(word(l, "acme", "r1", "encoder", 0, 13).err, ERR_CONFLICT);
+    assert_int_equal(word(l, "other", "r1", "", 0, 13).err, ERR_NOT_FOUND);
+    learner_close(l);
+    assert_true(ledger_flush(ledger, 60000));
+    assert_int_equal(outcomes_of("r1"), 2);
+
+    l = open_beside(ledger); /* another process: the word is remembered, the request is not asked
+                              * for again */
+    assert_false(word(l, "acme", "r1", "", 1000, 14).changed);
+    assert_true(word(l, "acme", "r1", "", -1, 15).changed);
+    learner_close(l);
+    ledger_close(ledger);
+    assert_int_equal(outcomes_of("r1"), 3);
+    assert_int_equal(dump(false).units, 0); /* nothing was learned */
+}
+
+static void not_found_in_the_ledger(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    struct learner *l = open_beside(ledger);
+
+    (void)state;
+    book(ledger, "old", "chat", "serve", NOW - (LEARN_REMEMBER_S + 60) * 1000000);
+    book(ledger, "nowhere", "", "serve", NOW);
+    book(ledger, "ours", "chat", "audit", NOW);
+    assert_int_equal(word(l, "acme", "old", "", 0, 1).err, ERR_NOT_FOUND);
+    assert_int_equal(word(l, "acme", "nowhere", "", 0, 1).err, ERR_NOT_FOUND);
+    assert_int_equal(word(l, "acme", "ours", "", 0, 1).err, ERR_NOT_FOUND);
+    assert_int_equal(word(l, "acme", "' OR 1=1 --", "", 0, 1).err, ERR_NOT_FOUND);
+    assert_int_equal(word(l, "acme", "", "", 0, 1).err, ERR_NOT_FOUND);
+    learner_close(l);
+    ledger_close(ledger);
+}
+
+/* What is learned from is not taken from the ledger, though that may have it first. */
+static void learned_and_in_the_ledger(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    struct learner *l = open_beside(ledger);
+    struct dump d;
+    char id[16];
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        snprintf(id, sizeof id, "r%d", i);
+        post(l, id, "big", 3);
+        book(ledger, id, "chat", "serve", NOW);
+        if (i % 2)
+            assert_true(ledger_flush(ledger, 60000));
+        assert_int_equal(label(l, id, 1000, 10), ERR_OK);
+        assert_int_equal(label(l, id, 1000, 11), ERR_OK);
+    }
+    learner_close(l);
+    ledger_close(ledger);
+    d = dump(false);
+    assert_int_equal(d.sum.count[TALLY_RESOLVED], 40);
+    assert_int_equal(good(&d), 40000);
+    assert_int_equal(outcomes_of("r7"), 1);
+}
+
+static void without_a_ledger_to_read(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    struct learner *l = open_beside(ledger);
+
+    (void)state;
+    remove_database(ledger_file);
+    assert_int_equal(word(l, "acme", "r1", "", 0, 1).err, ERR_OVERLOADED);
+    learner_close(l);
+    ledger_close(ledger);
 }
 
 /* ---- kill -9 ---- */
@@ -651,6 +842,10 @@ int main(void)
         TEST(labels_in_a_file),
         TEST(labels_in_redis),
         TEST(repeated_ids),
+        TEST(found_in_the_ledger),
+        TEST(not_found_in_the_ledger),
+        TEST(learned_and_in_the_ledger),
+        TEST(without_a_ledger_to_read),
         TEST(a_killed_process),
         TEST(a_stalled_redis),
         TEST(a_redis_that_is_away),
