@@ -2,8 +2,10 @@
  * tables of its own. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static _Noreturn void out_of_memory(size_t count, size_t size)
 {
@@ -45,6 +47,30 @@ char *mem_strdup(struct slice s)
         memcpy(p, s.p, s.n);
     p[s.n] = '\0';
     return p;
+}
+
+/* Bytes in memory, as proc(5) tells; 0: it does not. */
+static size_t resident_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "re");
+    size_t pages = 0;
+
+    if (!f)
+        return 0;
+    if (fscanf(f, "%*s %zu", &pages) != 1)
+        pages = 0;
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+bool mem_trim(size_t at_most_resident_bytes)
+{
+    size_t resident = resident_bytes();
+
+    if (resident == 0 || resident > at_most_resident_bytes)
+        return false;
+    malloc_trim(0);
+    return true;
 }
 
 void mem_need(const void *p)

@@ -36,6 +36,8 @@
 #define LEDGER_MAX_QUEUE                                                                           \
     100000 /* records; at about 1 KB each this is what an unwritable disk may cost in memory */
 #define LEDGER_FLUSH_MS  10000
+#define TRIM_S           30
+#define TRIM_MAX_BYTES   ((size_t)64 << 20) /* of the process; what holds more is a cache's */
 #define ADMIN_BODY_BYTES ((uint64_t)4 << 20)
 #define DRAIN_POLL_US    20000
 #define DRAIN_GRACE_US   1500000 /* after drain_ms: aborted replies get 1 s to leave */
@@ -418,6 +420,12 @@ static void block_signals(sigset_t *set)
         sigaction(ours[i], &action, NULL);
 }
 
+static void on_trim(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what, (void)ctx;
+    mem_trim(TRIM_MAX_BYTES);
+}
+
 static bool start_loop(struct control *c)
 {
     c->exit_code = EXIT_CODE_RUNTIME;
@@ -433,6 +441,7 @@ static bool start_loop(struct control *c)
     c->mail = event_new(c->base, c->mailbox.fd, EV_READ | EV_PERSIST, on_mail, c);
     c->drain_poll = event_new(c->base, -1, EV_PERSIST, on_drain_poll, c);
     c->sweep = event_new(c->base, -1, 0, control_on_sweep, c);
+    c->trim = event_new(c->base, -1, EV_PERSIST, on_trim, c);
     struct err_text t;
     c->launcher = launcher_new(&t);
     if (!c->launcher) {
@@ -444,8 +453,9 @@ static bool start_loop(struct control *c)
     struct catalog_owner owner = control_catalog_owner(c);
     c->catalog = catalog_new(c->base, c->probing, &owner);
     launcher_watch(c->launcher, &c->mailbox, on_server_ready);
-    return c->signals && c->mail && c->drain_poll && c->sweep && event_add(c->signals, NULL) == 0 &&
-           event_add(c->mail, NULL) == 0 &&
+    return c->signals && c->mail && c->drain_poll && c->sweep && c->trim &&
+           event_add(c->signals, NULL) == 0 && event_add(c->mail, NULL) == 0 &&
+           event_add(c->trim, &(struct timeval){.tv_sec = TRIM_S}) == 0 &&
            control_vectors_init(&c->vectors, c->base, &c->mailbox, c->stats);
 }
 
@@ -530,6 +540,7 @@ static void clear(struct control *c)
     free_event(c->mail);
     free_event(c->drain_poll);
     free_event(c->sweep);
+    free_event(c->trim);
     control_vectors_clear(&c->vectors);
     if (c->base) {
         mailbox_clear(&c->mailbox);

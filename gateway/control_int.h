@@ -25,6 +25,7 @@ struct control {
     struct event_base *base;
     int signal_fd;
     struct event *signals, *mail, *drain_poll;
+    struct event *trim; /* what a burst has left behind goes back to the system */
     struct mailbox mailbox;
 
     /* the policy */
