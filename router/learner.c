@@ -586,8 +586,8 @@ static struct learner *new_learner(const struct learner_options *opt)
     mem_need(l->base);
     l->mail = event_new(l->base, l->requests.fd, EV_READ | EV_PERSIST, on_mail, l);
     l->tick = event_new(l->base, -1, EV_PERSIST, on_tick, l);
-    mem_need(l->mail);
     l->soon = event_new(l->base, -1, 0, on_soon, l);
+    mem_need(l->mail);
     mem_need(l->tick);
     mem_need(l->soon);
     event_add(l->mail, NULL);
