@@ -76,6 +76,8 @@ static const struct {
                              "'hold' would"},
     [WHATIF_SAMPLES] = {"samples", "in the log models were asked the same again more often, or "
                                    "less often, than its 'samples' would"},
+    [WHATIF_DEADLINE] = {"deadline", "a deadline ended requests in the log, or its own would have, "
+                                     "and what came of them nobody knows"},
 };
 
 static void put_refusals(const struct whatif *w)
@@ -235,7 +237,9 @@ const struct cli_command cmd_replay = {
         "headers are not in the ledger). What validators said, what a held stream's beginning was "
         "worth and which models failed is played as the ledger has it. A route whose validators, "
         "'hold' or 'samples' are not those of the log is refused by name and left out, with status "
-        "1. Deadlines are not played.",
+        "1. A 'deadline' is played on audits, by how long each answer took; a route of which it "
+        "would have ended more than one logged request in a hundred is refused otherwise. Budgets "
+        "of tenants are not played.",
     .options =
         (const struct cli_option[]){
             {.name = "since",

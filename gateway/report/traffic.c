@@ -290,6 +290,7 @@ void traffic_add(void *traffic, const struct ledger_story *s)
         .class = intern(t, r->class_name),
         .model = intern(t, r->requested_model),
         .ok = strcmp(r->outcome, "ok") == 0,
+        .late = strcmp(r->outcome, err_name(ERR_UPSTREAM_TOTAL_TIMEOUT)) == 0,
         .stream = r->stream,
         .aborted = r->status == 499,
         .cached = strcmp(r->cache, "hit") == 0 || strcmp(r->cache, "semantic") == 0 ||

@@ -60,6 +60,7 @@ struct traffic_request {
     int tenant, route, class, model; /* model: as it was asked for */
     int served;                      /* answer, -1: none of a model */
     bool ok, aborted, cached, escalated, decided, holdout, stream;
+    bool late; /* its deadline ended it */
     nanousd cost, saved;
     int32_t answer_count, step_count;
     const struct traffic_answer *answer; /* of the cascade, in order; audits not among them */

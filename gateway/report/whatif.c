@@ -69,6 +69,7 @@ static void route_case(const struct whatif_play *w, const struct traffic_request
     if (!r || r->cascade_count == 0)
         return;
     c->route = r;
+    c->deadline_us = r->deadline_ms == POLICY_NONE ? -1 : 1000 * r->deadline_ms;
     c->arms = (int)r->cascade_count;
     c->pin = pin_of(w, r, q);
     for (int j = 0; j < c->arms; j++) {
@@ -105,23 +106,44 @@ double whatif_paid(const struct whatif_play *w, const struct whatif_case *c, int
     return own || !audit ? sum : priced(w->policy, name, audit);
 }
 
+int64_t whatif_waited_us(const struct whatif_play *w, const struct whatif_case *c, int model)
+{
+    const struct traffic_answer *audit = traffic_answer_of(w->t, c->q, model);
+    int64_t sum = 0;
+    bool own = false;
+
+    for (int i = 0; i < c->q->answer_count; i++)
+        if (c->q->answer[i].model == model) {
+            sum += c->q->answer[i].duration_us;
+            own = true;
+        }
+    return own || !audit ? sum : audit->duration_us;
+}
+
+static void learn_usual(const struct whatif_play *w, const struct traffic_answer *a,
+                        struct interval_sums *cost, struct interval_sums *us)
+{
+    interval_add(&cost[a->model], priced(w->policy, traffic_name(w->t, a->model), a));
+    interval_add(&us[a->model], (double)a->duration_us);
+}
+
 static void route_all(struct whatif_play *w)
 {
     const struct traffic *t = w->t;
-    struct interval_sums *cost = mem_zalloc((size_t)t->names + 1, sizeof *cost);
+    struct interval_sums *cost = mem_zalloc((size_t)t->names + 1, sizeof *cost),
+                         *us = mem_zalloc((size_t)t->names + 1, sizeof *us);
 
     for (size_t i = 0; i < t->requests; i++)
-        for (int k = 0; k < t->request[i].answer_count; k++) {
-            const struct traffic_answer *a = &t->request[i].answer[k];
-            if (a->good)
-                interval_add(&cost[a->model], priced(w->policy, traffic_name(t, a->model), a));
-        }
-    for (size_t i = 0; i < t->audits; i++) {
-        const struct traffic_answer *a = &t->audit[i].answer;
-        interval_add(&cost[a->model], priced(w->policy, traffic_name(t, a->model), a));
-    }
+        for (int k = 0; k < t->request[i].answer_count; k++)
+            if (t->request[i].answer[k].good)
+                learn_usual(w, &t->request[i].answer[k], cost, us);
+    for (size_t i = 0; i < t->audits; i++)
+        learn_usual(w, &t->audit[i].answer, cost, us);
     for (size_t i = 0; i < t->requests; i++)
         route_case(w, &t->request[i], cost, &w->cases[i]);
+    for (int i = 0; i < t->names; i++)
+        w->usual_us[i] = us[i].n > 0 ? us[i].x / us[i].n : 0;
+    free(us);
     free(cost);
 }
 
@@ -221,8 +243,10 @@ static void sum_logged(struct whatif *out, const struct whatif_play *w)
 
 void whatif_run(struct whatif *out, const struct traffic *t, const struct policy *p)
 {
-    struct whatif_play w = {
-        .t = t, .policy = p, .cases = mem_zalloc(t->requests + 1, sizeof(struct whatif_case))};
+    struct whatif_play w = {.t = t,
+                            .policy = p,
+                            .cases = mem_zalloc(t->requests + 1, sizeof(struct whatif_case)),
+                            .usual_us = mem_zalloc((size_t)t->names + 1, sizeof(double))};
 
     *out = (struct whatif){.requests = (int64_t)t->requests};
     route_all(&w);
@@ -238,5 +262,6 @@ void whatif_run(struct whatif *out, const struct traffic *t, const struct policy
         out->answer = WHATIF_BY_WEIGHTS;
     for (int fold = 0; fold <= WHATIF_FOLDS; fold++)
         whatif_beliefs_free(w.beliefs[fold]);
+    free(w.usual_us);
     free(w.cases);
 }

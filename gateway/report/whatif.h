@@ -18,8 +18,9 @@
  * `hold`, other `samples`) is refused by name, and its requests are left out of everything. Audits
  * are judged whole: of streams that are judged by their beginning only the weights know. Models
  * that failed in the log fail again, and what follows them, fall-backs after the cascade too, is
- * played where the log has their answer. Not played: deadlines, tenants' budgets. Single-threaded.
- */
+ * played where the log has their answer. A deadline is played on audits, by how long each answer
+ * took; along the log a route of which it would have ended, or did end, more than one request in a
+ * hundred is refused. Not played: tenants' budgets. Single-threaded. */
 #ifndef GATEWAY_REPORT_WHATIF_H
 #define GATEWAY_REPORT_WHATIF_H
 
@@ -42,7 +43,14 @@ struct whatif_estimate {
 enum whatif_answer { WHATIF_REFUSED, WHATIF_BY_AUDITS, WHATIF_BY_WEIGHTS };
 
 /* What the log knows of an answer is not what the policy would see. */
-enum whatif_misfit { WHATIF_FITS, WHATIF_VALIDATORS, WHATIF_HOLD, WHATIF_SAMPLES, WHATIF_MISFITS };
+enum whatif_misfit {
+    WHATIF_FITS,
+    WHATIF_VALIDATORS,
+    WHATIF_HOLD,
+    WHATIF_SAMPLES,
+    WHATIF_DEADLINE,
+    WHATIF_MISFITS
+};
 
 #define WHATIF_REFUSALS 64
 struct whatif_refusal {

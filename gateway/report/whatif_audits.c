@@ -71,21 +71,50 @@ static void fall_back(const struct whatif_play *w, const struct whatif_case *c, 
     }
 }
 
+/* The deadline has come: what was kept is served, or nothing. What was under way is paid whole: how
+ * much of it would have been used is not known. */
+static void serve_in_hand(const struct whatif_play *w, const struct whatif_case *c, int arm,
+                          struct played *out)
+{
+    const struct traffic_answer *a;
+
+    if (arm >= 0 && known_of(w, c, c->model[arm], &a) == ANSWERED)
+        out->success += a->value;
+}
+
+/* As the gateway has it: models that usually answer in the time that is left, or else all. */
+static unsigned in_time(const struct whatif_play *w, const struct whatif_case *c, unsigned all,
+                        int64_t waited_us)
+{
+    unsigned bits = 0;
+
+    for (int j = 0; j < c->arms && c->deadline_us >= 0; j++)
+        if (c->model[j] >= 0 && w->usual_us[c->model[j]] <= (double)(c->deadline_us - waited_us))
+            bits |= all & 1u << j;
+    return bits ? bits : all;
+}
+
 static void play(const struct whatif_play *w, const struct whatif_case *c, uint64_t seed,
                  struct played *out)
 {
     const struct whatif_beliefs *b = w->beliefs[c->fold];
     unsigned all = (1u << c->arms) - 1;
-    struct plan_question question = whatif_question(b, w, c, all, seed);
+    struct plan_question question = whatif_question(b, w, c, in_time(w, c, all, 0), seed);
     bool recall = c->route->decide.confidence.recall;
     struct plan plan;
     struct plan_step step = plan_begin(&plan, &question);
     const struct traffic_answer *a = NULL;
+    int64_t waited_us = 0;
     int last = -1;
 
     while (step.verb == PLAN_ASK) {
         double paid = whatif_paid(w, c, c->model[step.arm]);
         out->cost += paid;
+        waited_us += whatif_waited_us(w, c, c->model[step.arm]);
+        if (c->deadline_us >= 0 && waited_us > c->deadline_us) {
+            serve_in_hand(w, c, recall ? plan.best : last, out);
+            return;
+        }
         if (known_of(w, c, c->model[step.arm], &a) == ANSWERED) {
             last = step.arm;
             if (whatif_unjudged(c))
@@ -94,7 +123,7 @@ static void play(const struct whatif_play *w, const struct whatif_case *c, uint6
         } else {
             plan_failed(&plan, paid);
         }
-        step = plan_next(&plan, all);
+        step = plan_next(&plan, in_time(w, c, all, waited_us));
     }
     if (last < 0) {
         fall_back(w, c, out);

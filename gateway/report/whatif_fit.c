@@ -9,6 +9,9 @@
 #include "gateway/report/whatif_int.h"
 #include "router/validate_set.h"
 
+#define DEADLINE_SLACK_US 100000 /* by which a request may outlive its deadline */
+#define DEADLINE_SHARE    0.01   /* of a route's requests, that may be left out for it */
+
 /* ---- one answer ---- */
 
 static bool is_judged(const struct whatif_case *c)
@@ -84,6 +87,17 @@ static enum whatif_misfit misfit_by_audits(const struct whatif_play *w, const st
     return WHATIF_FITS;
 }
 
+/* Does a deadline end the request in another way than the log has it? What ended at the policy's
+ * own would do so again. */
+static bool is_ended(const struct whatif_case *c)
+{
+    int64_t took = c->q->duration_us, slack = c->deadline_us / 20 + DEADLINE_SLACK_US;
+
+    if (c->deadline_us < 0)
+        return c->q->late;
+    return took > c->deadline_us + slack || (c->q->late && took < c->deadline_us - slack);
+}
+
 /* Along the log: its own answers, as far as another model could have followed. */
 static enum whatif_misfit misfit_by_path(const struct whatif_play *w, const struct whatif_case *c)
 {
@@ -109,11 +123,9 @@ struct route_count {
 static void fit_case(const struct whatif_play *w, struct whatif_case *c, struct route_count *n)
 {
     n->requests++;
-    if (!is_judged(c))
-        return;
-    c->by_path = misfit_by_path(w, c);
+    c->by_path = is_ended(c) ? WHATIF_DEADLINE : is_judged(c) ? misfit_by_path(w, c) : WHATIF_FITS;
     n->by_path[c->by_path] += c->q->decided;
-    if (c->q->audit_count == 0)
+    if (!is_judged(c) || c->q->audit_count == 0)
         return;
     c->by_audits = misfit_by_audits(w, c);
     n->by_audits[c->by_audits]++;
@@ -121,13 +133,21 @@ static void fit_case(const struct whatif_play *w, struct whatif_case *c, struct 
 
 static int64_t misfits(const int64_t n[WHATIF_MISFITS])
 {
-    return n[WHATIF_VALIDATORS] + n[WHATIF_HOLD] + n[WHATIF_SAMPLES];
+    return n[WHATIF_VALIDATORS] + n[WHATIF_HOLD] + n[WHATIF_SAMPLES] + n[WHATIF_DEADLINE];
 }
 
 /* More than half of them: what is left need not be like the rest. */
 static bool mostly_misfits(const int64_t n[WHATIF_MISFITS])
 {
     return misfits(n) > n[WHATIF_FITS];
+}
+
+/* Requests that a deadline ends are mostly lost: without them all would look better than it is, by
+ * as much as there are of them. */
+static bool mostly_missed(const int64_t n[WHATIF_MISFITS])
+{
+    return mostly_misfits(n) ||
+           (double)n[WHATIF_DEADLINE] > DEADLINE_SHARE * (double)(misfits(n) + n[WHATIF_FITS]);
 }
 
 static bool any(const int64_t n[WHATIF_MISFITS])
@@ -141,7 +161,7 @@ static bool is_refused(const struct route_count *n)
     bool audits = any(n->by_audits), path = any(n->by_path);
 
     return (audits || path) && (!audits || mostly_misfits(n->by_audits)) &&
-           (!path || mostly_misfits(n->by_path));
+           (!path || mostly_missed(n->by_path));
 }
 
 static void refuse(struct whatif *out, const char *name, const struct route_count *n)
@@ -185,7 +205,7 @@ void whatif_fit(struct whatif *out, struct whatif_play *w)
         }
         if (mostly_misfits(count[i].by_audits))
             out->missed_by_audits = name;
-        if (mostly_misfits(count[i].by_path))
+        if (mostly_missed(count[i].by_path))
             out->missed_by_weights = name;
     }
     for (size_t i = 0; i < w->t->requests; i++) {

@@ -18,6 +18,7 @@ struct whatif_case {
     double accept[PANDORA_BOXES];
     int fold;
     uint64_t validators; /* of the route: their fingerprint; 0: none */
+    int64_t deadline_us; /* of the route; -1: none */
     bool refused;        /* with its route */
     enum whatif_misfit by_audits, by_path;
 };
@@ -27,7 +28,8 @@ struct whatif_beliefs;
 struct whatif_play {
     const struct traffic *t;
     const struct policy *policy;
-    struct whatif_case *cases;                        /* [t->requests] */
+    struct whatif_case *cases; /* [t->requests] */
+    double *usual_us;          /* [t->names]: how long a model takes to answer; 0: never seen */
     struct whatif_beliefs *beliefs[WHATIF_FOLDS + 1]; /* the last: of all requests */
 };
 
@@ -50,6 +52,9 @@ struct plan_question whatif_question(const struct whatif_beliefs *b, const struc
 /* All that was paid to a model for the request, retries and failures among it, at the policy's
  * price; of a model that was asked by an audit only, that. */
 double whatif_paid(const struct whatif_play *w, const struct whatif_case *c, int model);
+
+/* How long the request waited for the model, retries and failures included. */
+int64_t whatif_waited_us(const struct whatif_play *w, const struct whatif_case *c, int model);
 
 /* Sums of one request into its cluster (traffic_request). */
 struct whatif_sums {

@@ -38,9 +38,10 @@ static struct {
     double down; /* share of requests for which the whole cascade fails, and `other` answers */
     int32_t judged_tokens;
     uint64_t validators;
-    bool refute_poor; /* by validators: else they have nothing to say */
-    bool sampled;     /* the small one was asked twice more, each time */
-    const char *tail; /* of the route in the policy */
+    bool refute_poor;                     /* by validators: else they have nothing to say */
+    bool sampled;                         /* the small one was asked twice more, each time */
+    int64_t small_us, big_us, request_us; /* how long they took; 0: no time at all */
+    const char *tail;                     /* of the route in the policy */
 } world;
 
 enum log_kind { RANDOM, FIXED, LYING, AUDITED };
@@ -82,7 +83,7 @@ static struct ledger_attempt attempt(const struct answer *a, int seq, const char
                                    .cost = (nanousd)(a->small ? SMALL_COST : BIG_COST),
                                    .price_version = "v",
                                    .first_byte_us = 1,
-                                   .duration_us = 2,
+                                   .duration_us = a->small ? world.small_us : world.big_us,
                                    .served = served,
                                    .confidence = !a->small ? 0.8
                                                  : a->fine ? 0.85
@@ -129,7 +130,7 @@ static struct ledger_request request(const char *id, int64_t at_us, const char *
                                    .attempts = 1,
                                    .cost = cost,
                                    .ttft_us = -1,
-                                   .duration_us = 5,
+                                   .duration_us = world.request_us,
                                    .class_name = "",
                                    .class_tier = "",
                                    .class_us = -1,
@@ -657,6 +658,61 @@ static void other_samples_than_the_log_s_are_refused(void **state)
     }
 }
 
+/* ---- deadlines ---- */
+
+/* Audits: 1 s and 3 s an answer. */
+static void replay_with_deadline(void **state, const char *tail, struct whatif *w)
+{
+    remove_dir(state);
+    make_dir(state);
+    world.small_us = 1000000;
+    world.big_us = world.request_us = 3000000;
+    world.tail = tail;
+    replay(AUDITED, 1500, "big", w);
+    assert_int_equal(w->answer, WHATIF_BY_AUDITS);
+}
+
+static void a_deadline_is_played_on_audits(void **state)
+{
+    struct whatif w;
+
+    replay_with_deadline(state, ", deadline: 10s", &w);
+    covers_the_ladder(&w.audits);
+    /* No time is left for the big one: it is not asked, and poor answers go out. */
+    replay_with_deadline(state, ", deadline: 3500ms", &w);
+    assert_true(fabs(w.audits.cost.value - SMALL_COST) < 1);
+    covers(w.audits.success, FINE * FINE_RIGHT + (1 - FINE) * POOR_RIGHT, 0.1);
+    /* Nobody answers in time. */
+    replay_with_deadline(state, ", deadline: 500ms", &w);
+    assert_true(fabs(w.audits.cost.value - SMALL_COST) < 1);
+    assert_true(w.audits.success.value <= 0);
+}
+
+static void a_deadline_that_would_have_ended_the_log_is_refused(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.request_us = 3000000;
+    world.tail = ", deadline: 2s";
+    replay(RANDOM, 500, "big", &w);
+    assert_int_equal(w.refusals, 1);
+    assert_int_equal(w.refusal[0].why, WHATIF_DEADLINE);
+    assert_int_equal(w.refused_requests, 500);
+}
+
+static void a_deadline_that_ends_nothing_changes_nothing(void **state)
+{
+    struct whatif w;
+
+    (void)state;
+    world.request_us = 3000000;
+    world.tail = ", deadline: 4s";
+    replay(RANDOM, 3000, "big", &w);
+    assert_int_equal(w.answer, WHATIF_BY_WEIGHTS);
+    covers_the_ladder(&w.weights);
+}
+
 #define IN_A_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
 
 int main(void)
@@ -681,6 +737,9 @@ int main(void)
         IN_A_DIR(fall_backs_are_paid_for_along_the_log),
         IN_A_DIR(a_model_that_was_not_asked_is_not_guessed),
         IN_A_DIR(samples_are_paid_for),
+        IN_A_DIR(a_deadline_is_played_on_audits),
+        IN_A_DIR(a_deadline_that_would_have_ended_the_log_is_refused),
+        IN_A_DIR(a_deadline_that_ends_nothing_changes_nothing),
         IN_A_DIR(other_samples_than_the_log_s_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
