@@ -310,6 +310,8 @@ static size_t words_of(struct slice s, uint64_t out[MAX_WORDS])
         if (at > from)
             out[n++] = hash_word(slice_make(s.p + from, at - from));
     }
+    if (n == 0)
+        return 0;
     qsort(out, n, sizeof *out, compare_words);
     for (size_t i = 0; i < n; i++)
         if (kept == 0 || out[kept - 1] != out[i])
