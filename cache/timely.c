@@ -8,12 +8,6 @@
 #define SLOW_FROM      0.8f
 #define QUESTION_WORDS 16.0f
 
-const char *timely_name(enum timely t)
-{
-    static const char *const names[] = {"timeless", "slow", "fast"};
-    return names[t];
-}
-
 /* A word, or a pair of words that follow each other. */
 struct weight {
     const char *first, *second; /* second NULL: a word */

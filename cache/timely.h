@@ -13,7 +13,6 @@ enum timely {
     TIMELY_SLOW, /* who is the president; changes within months or years */
     TIMELY_FAST, /* what is the weather now; changes within hours */
 };
-const char *timely_name(enum timely t); /* "timeless", "slow", "fast" */
 
 #define TIMELY_MAX_WORDS 128
 

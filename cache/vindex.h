@@ -84,17 +84,6 @@ struct vindex_hit {
 enum err vindex_topk(struct vindex_reader *r, const struct digest *partition, const uint16_t *vec,
                      size_t k, int64_t now_ms, struct vindex_hit *out, size_t *found) MUST_CHECK;
 
-struct vindex_row {
-    struct digest partition;
-    uint64_t id;
-    int64_t expires_ms;
-    const uint16_t *vec; /* [dim]; until the callback returns */
-};
-/* Calls fn for each entry that is not deleted, in no order, until it returns false. Entries that
- * come or go meanwhile may be seen or not; none is seen twice. */
-void vindex_each(struct vindex_reader *r, bool (*fn)(void *ctx, const struct vindex_row *row),
-                 void *ctx);
-
 struct vindex_stat {
     size_t entries,
         partitions;   /* entries: not deleted; what has expired counts until it is swept */

@@ -134,30 +134,3 @@ enum err vindex_topk(struct vindex_reader *r, const struct digest *partition, co
     *found = b.n;
     return ERR_OK;
 }
-
-static bool each_row(const struct vindex_partition *p, const struct vslab *s,
-                     bool (*fn)(void *ctx, const struct vindex_row *row), void *ctx)
-{
-    uint32_t count = vslab_count(s);
-    for (uint32_t i = 0; i < count; i++) {
-        struct vindex_row row = {p->name, s->ids[i], vslab_until(s, i), vslab_vec(s, i)};
-        if (row.expires_ms != VSLAB_DEAD && !fn(ctx, &row))
-            return false;
-    }
-    return true;
-}
-
-void vindex_each(struct vindex_reader *r, bool (*fn)(void *ctx, const struct vindex_row *row),
-                 void *ctx)
-{
-    struct vindex_table_cursor c = {0};
-    struct vindex_partition *p;
-    bool more = true;
-    vindex_epoch_enter(&r->v->epoch, &r->slot);
-    while (more && (p = vindex_table_next(&r->v->table, &c))) {
-        const struct vindex_view *view = atomic_load(&p->view);
-        for (size_t i = 0; more && i < view->slabs; i++)
-            more = each_row(p, view->slab[i], fn, ctx);
-    }
-    vindex_epoch_leave(&r->slot);
-}

@@ -29,7 +29,6 @@
 #define ONE_SIGMA_BELOW 0.1587
 
 struct one_class {
-    struct slice name;
     size_t count;
     const float *examples; /* [count][dim] */
     const float *center;   /* [dim], unit length */
@@ -164,7 +163,7 @@ static void make_class(struct centroids *c, struct one_class *k, const struct ce
     float length = sqrtf(dot(center, center, opt->dim));
     for (size_t d = 0; d < dim && length > 0; d++) /* opposites cancel: then there is no middle */
         center[d] /= length;
-    *k = (struct one_class){arena_dup(&c->arena, from->name), from->count, examples, center, 0, 0};
+    *k = (struct one_class){from->count, examples, center, 0, 0};
     set_threshold(k, opt->dim, opt);
 }
 
@@ -197,17 +196,6 @@ void centroids_free(struct centroids *c)
         return;
     arena_clear(&c->arena);
     free(c);
-}
-
-size_t centroids_count(const struct centroids *c)
-{
-    return c->count;
-}
-
-struct slice centroids_name(const struct centroids *c, size_t i)
-{
-    assert(i < c->count);
-    return c->class[i].name;
 }
 
 /* ---- deciding ---- */

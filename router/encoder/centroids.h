@@ -14,7 +14,7 @@
 struct centroids;
 
 struct centroids_class {
-    struct slice name;     /* copied */
+    struct slice name;     /* for errors; need not outlive the call */
     const float *examples; /* [count][dim]: its example prompts, embedded; copied */
     size_t count;          /* >= 1 */
 };
@@ -34,9 +34,6 @@ enum err centroids_new(const struct centroids_class *classes, size_t count,
                        const struct centroids_options *opt, struct centroids **out,
                        struct err_text *t) MUST_CHECK;
 void centroids_free(struct centroids *c); /* NULL is fine */
-
-size_t centroids_count(const struct centroids *c);
-struct slice centroids_name(const struct centroids *c, size_t i);
 
 struct centroids_match {
     int chosen;       /* index of the class; -1: none is near enough */

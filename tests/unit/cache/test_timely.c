@@ -32,8 +32,8 @@ static void questions(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (timely_of(slice_str(cases[i].text)) != cases[i].expected)
-            fail_msg("\"%s\" is called %s", cases[i].text,
-                     timely_name(timely_of(slice_str(cases[i].text))));
+            fail_msg("\"%s\" is called %d, not %d", cases[i].text,
+                     (int)timely_of(slice_str(cases[i].text)), (int)cases[i].expected);
 }
 
 /* A long document with one such word in it is not a question about today. */

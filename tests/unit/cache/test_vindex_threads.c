@@ -81,18 +81,6 @@ static void *read_on(void *ctx)
     return NULL;
 }
 
-static bool check_row(void *ctx, const struct vindex_row *row)
-{
-    size_t *n = ctx;
-    uint16_t own[DIM];
-    struct digest name = world_name(partition_of(row->id));
-    vec_of(row->id, own);
-    if (!digest_eq(name, row->partition) || vslab_cosine(own, row->vec, DIM) < 0.999)
-        abort();
-    ++*n;
-    return true;
-}
-
 static void *save_on(void *ctx)
 {
     struct shared *s = ctx;
@@ -100,8 +88,6 @@ static void *save_on(void *ctx)
     while (!atomic_load(&s->over)) {
         struct vindex *copy;
         struct vindex_options o = world_options(DIM, 4200);
-        size_t n = 0;
-        vindex_each(r, check_row, &n);
         if (vindex_save(r, s->path, NULL) != ERR_OK ||
             vindex_load(&o, s->path, &copy, NULL) != ERR_OK)
             abort();
