@@ -31,14 +31,14 @@ PATIENT = "connect: 60s, first_byte: 120s, between_bytes: 120s, total: 300s"  # 
 HASTY = "first_byte: 2s, between_bytes: 1s, total: 20s"  # for tests that wait for their end
 
 
-def fleet_policy(url, state_dir):
+def fleet_policy(url, state_dir, timeouts=PATIENT):
     models = "\n".join(f"  {m}: {{backend: fleet, context: 131072, price: {{input: 1.00, cached_input: 0.50, output: 2.00}}}}"
                        for m in MODELS)
     return f"""
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{state_dir}"}}
 backends:
-  fleet: {{dialect: openai, url: "{url}", timeouts: {{{PATIENT}}}}}
+  fleet: {{dialect: openai, url: "{url}", timeouts: {{{timeouts}}}}}
 models:
 {models}
   text-embedding-3-small: {{backend: fleet, capabilities: [embeddings], price: {{input: 0.02}}}}
@@ -139,7 +139,7 @@ def calm(fleet):
 
 @pytest.fixture
 def client(weir_fleet, calm):
-    with OpenAI(api_key="unused", base_url=weir_fleet.base + "/v1", max_retries=0, timeout=30) as c:
+    with OpenAI(api_key="unused", base_url=weir_fleet.base + "/v1", max_retries=0, timeout=120) as c:
         yield c
 
 

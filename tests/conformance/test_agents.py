@@ -17,7 +17,7 @@ class Chat:
     """The loop's side of POST /v1/chat/completions: a history in the API's shape, and what a reply says."""
 
     def __init__(self, base, streamed):
-        self.client, self.streamed, self.history = OpenAI(api_key="unused", base_url=base + "/v1", max_retries=0, timeout=30), streamed, []
+        self.client, self.streamed, self.history = OpenAI(api_key="unused", base_url=base + "/v1", max_retries=0, timeout=120), streamed, []
 
     def say(self, text):
         self.history.append({"role": "user", "content": text})
@@ -59,7 +59,7 @@ class Responses(Chat):
 
 class Messages(Chat):
     def __init__(self, base, streamed):
-        self.client, self.streamed, self.history = Anthropic(api_key="unused", base_url=base, max_retries=0, timeout=30), streamed, []
+        self.client, self.streamed, self.history = Anthropic(api_key="unused", base_url=base, max_retries=0, timeout=120), streamed, []
 
     def results(self, results):
         self.history.append({"role": "user", "content": [

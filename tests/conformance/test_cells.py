@@ -24,7 +24,7 @@ class Sdk:
 
     def __init__(self, name, base, key="unused", retries=0):
         self.errors = anthropic if "anthropic" in name else openai
-        common = {"api_key": key, "max_retries": retries, "timeout": 30}
+        common = {"api_key": key, "max_retries": retries, "timeout": 120}
         if name == "langchain-openai":
             model = ChatOpenAI(model=MODEL, base_url=base + "/v1", **common)
             self.ask = lambda model_name=MODEL: model.bind(model=model_name).invoke("hello").text

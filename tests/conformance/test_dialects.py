@@ -57,13 +57,13 @@ def gateway(request, calm):
 
 @pytest.fixture
 def claude(gateway):
-    with Anthropic(api_key="unused", base_url=gateway.base, max_retries=0, timeout=30) as c:
+    with Anthropic(api_key="unused", base_url=gateway.base, max_retries=0, timeout=120) as c:
         yield c
 
 
 @pytest.fixture
 def gpt(gateway):
-    with OpenAI(api_key="unused", base_url=gateway.base + "/v1", max_retries=0, timeout=30) as c:
+    with OpenAI(api_key="unused", base_url=gateway.base + "/v1", max_retries=0, timeout=120) as c:
         yield c
 
 

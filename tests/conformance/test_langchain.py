@@ -31,8 +31,8 @@ def get_stock(symbol: str, count: int) -> str:
 @pytest.fixture(params=["langchain-openai", "langchain-responses", "langchain-anthropic"])
 def model(request, gateway):
     if request.param == "langchain-anthropic":
-        return ChatAnthropic(model=MODEL, api_key="unused", base_url=gateway.base, max_retries=0, timeout=30, max_tokens=300)
-    return ChatOpenAI(model=MODEL, api_key="unused", base_url=gateway.base + "/v1", max_retries=0, timeout=30,
+        return ChatAnthropic(model=MODEL, api_key="unused", base_url=gateway.base, max_retries=0, timeout=120, max_tokens=300)
+    return ChatOpenAI(model=MODEL, api_key="unused", base_url=gateway.base + "/v1", max_retries=0, timeout=120,
                       use_responses_api=request.param == "langchain-responses", stream_usage=True)
 
 

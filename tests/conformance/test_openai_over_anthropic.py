@@ -18,7 +18,7 @@ RESPONSE_TOOLS = [{"type": "function", "strict": False, **t["function"]} for t i
 
 @pytest.fixture
 def client(over_anthropic, calm):
-    with OpenAI(api_key="unused", base_url=over_anthropic.base + "/v1", max_retries=0, timeout=30) as c:
+    with OpenAI(api_key="unused", base_url=over_anthropic.base + "/v1", max_retries=0, timeout=120) as c:
         yield c
 
 

@@ -36,7 +36,7 @@ def weir(calm, tmp_path):
 
 @pytest.fixture
 def claude(weir):
-    with Anthropic(api_key="unused", base_url=weir.base, max_retries=0, timeout=30) as c:
+    with Anthropic(api_key="unused", base_url=weir.base, max_retries=0, timeout=120) as c:
         yield c
 
 
@@ -145,7 +145,7 @@ routes:
 @pytest.fixture
 def gpt(calm, tmp_path):
     process = Weir(tmp_path, effort_policy(calm.url, tmp_path / "state"))
-    with OpenAI(api_key="unused", base_url=process.base + "/v1", max_retries=0, timeout=30) as c:
+    with OpenAI(api_key="unused", base_url=process.base + "/v1", max_retries=0, timeout=120) as c:
         yield c
     process.stop()
 
