@@ -11,7 +11,6 @@
 #include "router/confidence.h"
 
 #define TICK_MS          250
-#define READ_TICKS       4 /* of a Redis: others learn, too. A file is read when it was written */
 #define FIRST_TICKS      4 /* so long a policy's beliefs wait for the first read */
 #define MAX_POSTED       65536
 #define MAX_UNITS        8192  /* 15 MB; while the store is away */
@@ -383,8 +382,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     learner_serve_flush(l);
     l->ticks++;
     serve_next(l);
-    if (l->opt.path || !l->has_read || l->ticks % READ_TICKS == 0)
-        begin_read(l);
+    begin_read(l);
 }
 
 static void on_mail(evutil_socket_t fd, short what, void *ctx)

@@ -7,10 +7,10 @@
  *   worker: learner_beliefs <--- beliefs, built anew <--- counters <------'  also other replicas'
  *
  * Nothing here is on a request's way: posting never blocks, beliefs are a pointer under a short
- * lock. They follow what is learned within half a second, where replicas share it within two. A
- * killed process loses what it had not flushed, 250 ms of it, and counts nothing twice. While the
- * store is away, counters are summed up and requests are remembered within bounds; what finds no
- * room is dropped and counted in the metrics.
+ * lock. They follow what is learned within half a second, whichever replica learned it. A killed
+ * process loses what it had not flushed, 250 ms of it, and counts nothing twice. While the store is
+ * away, counters are summed up and requests are remembered within bounds; what finds no room is
+ * dropped and counted in the metrics.
  *
  * threads: open, set_policy and close from control; the rest from any. */
 #ifndef ROUTER_LEARNER_H

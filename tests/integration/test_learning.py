@@ -5,8 +5,10 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ import weirproc
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 
 
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 TIMELY = ("latency_ms", "predicted_milli", "foretold_")
 
 
@@ -139,6 +142,54 @@ def test_a_redis_that_goes_away_and_comes_back_empty(replicas, redis, tmp_path):
     finally:
         weir.stop()
         again.kill()
+
+
+def believed(weir):
+    """{(route, class, model): labels} of /admin/beliefs; nothing before there are any."""
+    contexts = json.loads(weirproc.http("GET", weir.admin + "/admin/beliefs")[2]).get("contexts", [])
+    return {(c["route"], c["class"], m["model"]): round(m["labels"], 6) for c in contexts for m in c["models"]}
+
+
+def test_who_joins_late_believes_what_the_others_do(replicas, redis):
+    both = replicas(2)
+    for i in range(20):
+        assert feed(both[i % 2], ask(both[i % 2], "auto"), success=i % 3 > 0)[0] == 200
+    weirproc.wait_until(lambda: sum(believed(both[0]).values()) > 19, 20, "everything to be believed")
+    (late,) = replicas(1)
+    weirproc.wait_until(lambda: believed(late) == believed(both[0]) == believed(both[1]), 20, "the late one to believe the same")
+    assert sum(believed(late).values()) > 19
+    for weir in (late, both[0]):  # and on: what one hears all believe
+        assert feed(weir, ask(weir, "auto"), success=True)[0] == 200
+    weirproc.wait_until(lambda: sum(believed(late).values()) > 21 and believed(late) == believed(both[1]), 20, "they learn on together")
+
+
+@pytest.mark.skipif(not FAKETIME, reason="no libfaketime")
+@pytest.mark.parametrize("store", ["embedded", "redis"])
+def test_a_clock_that_jumps_and_is_set_back(store, upstream, redis, tmp_path):
+    """A hundred days ahead everything is too old to count; when that was a mistake, all is there again."""
+    linked = subprocess.run(["ldd", weirproc.build_dir() / "gateway" / "weir"], capture_output=True, text=True, check=True).stdout
+    if "libasan" in linked or "libtsan" in linked:
+        pytest.skip("a sanitizer and libfaketime do not go together")
+    clock, text = tmp_path / "clock", policy(upstream.url, redis, tmp_path)
+
+    def set_clock(by):  # whole or not at all
+        (tmp_path / "next").write_text(by)
+        (tmp_path / "next").rename(clock)
+    set_clock("+0d")
+    if store == "embedded":
+        text = "\n".join(line for line in text.splitlines() if not line.startswith("cache:"))
+    weir = weirproc.Weir(tmp_path / store, text, {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+                                                  "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"})
+    try:
+        for _ in range(12):
+            assert feed(weir, ask(weir, "auto"), success=True)[0] == 200
+        weirproc.wait_until(lambda: sum(believed(weir).values()) > 11, 20, "everything to be believed")
+        set_clock("+100d")
+        weirproc.wait_until(lambda: sum(believed(weir).values()) < 1, 20, "everything to be too old")
+        set_clock("+0d")
+        weirproc.wait_until(lambda: sum(believed(weir).values()) > 11, 20, "everything to be there again")
+    finally:
+        weir.stop()
 
 
 def scorers(weir):
