@@ -91,9 +91,17 @@ static void put_refusals(const struct whatif *w)
 static void put_missed(const char *way, const char *route)
 {
     if (route)
-        printf("%s cannot answer for the policy: most requests of route '%s' were judged otherwise "
-               "than it would.\n",
+        printf("%s cannot answer for the policy: too many requests of route '%s' were judged "
+               "otherwise than it would, or are ended by a deadline.\n",
                way, route);
+}
+
+static void put_limits(const struct whatif *w)
+{
+    for (int i = 0; i < w->limits; i++)
+        printf("Not played: the budget of tenant '%s', which would have been reached before %lld "
+               "of its requests.\n",
+               w->limit[i].tenant, (long long)w->limit[i].requests);
 }
 
 static void tell(const struct whatif *w)
@@ -101,6 +109,7 @@ static void tell(const struct whatif *w)
     printf("Logged: %lld requests of clients, of which the policy has no cascade for %lld.\n",
            (long long)w->requests, (long long)w->unrouted);
     put_refusals(w);
+    put_limits(w);
     put_estimate(&w->logged);
     printf("\nAudits: %lld, of which %lld can be played to the end%s\n", (long long)w->audited,
            (long long)(w->audited - w->unusable),
@@ -152,6 +161,19 @@ static json_t *refusals_json(const struct whatif *w)
     return list;
 }
 
+static json_t *limits_json(const struct whatif *w)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < w->limits; i++) {
+        json_t *o = json_object();
+        json_object_set_new(o, "tenant", json_string(w->limit[i].tenant));
+        json_object_set_new(o, "requests", json_integer(w->limit[i].requests));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
 static json_t *as_json(const struct whatif *w)
 {
     static const char *const verdicts[] = {[OFFPOLICY_VALID] = "valid",
@@ -166,6 +188,7 @@ static json_t *as_json(const struct whatif *w)
     json_object_set_new(o, "requests", json_integer(w->requests));
     json_object_set_new(o, "unrouted", json_integer(w->unrouted));
     json_object_set_new(o, "refused", refusals_json(w));
+    json_object_set_new(o, "budgets_reached", limits_json(w));
     json_object_set_new(o, "logged", estimate(&w->logged));
     json_object_set_new(o, "audited", json_integer(w->audited));
     json_object_set_new(o, "unusable", json_integer(w->unusable));
@@ -201,7 +224,8 @@ static int replay_policy(const struct cli_args *a, const struct policy *p)
             out_json(as_json(&w));
         else
             tell(&w);
-        code = w.answer == WHATIF_REFUSED || w.refusals ? EXIT_CODE_FOUND : EXIT_CODE_OK;
+        code =
+            w.answer == WHATIF_REFUSED || w.refusals || w.limits ? EXIT_CODE_FOUND : EXIT_CODE_OK;
     }
     traffic_clear(&traffic);
     return code;
@@ -238,8 +262,9 @@ const struct cli_command cmd_replay = {
         "worth and which models failed is played as the ledger has it. A route whose validators, "
         "'hold' or 'samples' are not those of the log is refused by name and left out, with status "
         "1. A 'deadline' is played on audits, by how long each answer took; a route of which it "
-        "would have ended more than one logged request in a hundred is refused otherwise. Budgets "
-        "of tenants are not played.",
+        "would have ended more than one logged request in a hundred is refused otherwise. Where "
+        "what is logged would have reached a tenant's budget, which is not played, that is said, "
+        "with status 1.",
     .options =
         (const struct cli_option[]){
             {.name = "since",

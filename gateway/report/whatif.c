@@ -251,6 +251,7 @@ void whatif_run(struct whatif *out, const struct traffic *t, const struct policy
     *out = (struct whatif){.requests = (int64_t)t->requests};
     route_all(&w);
     whatif_fit(out, &w);
+    whatif_budgets(out, &w);
     for (int fold = 0; fold <= WHATIF_FOLDS; fold++)
         w.beliefs[fold] = whatif_beliefs_new(&w, fold);
     sum_logged(out, &w);

@@ -20,7 +20,8 @@
  * that failed in the log fail again, and what follows them, fall-backs after the cascade too, is
  * played where the log has their answer. A deadline is played on audits, by how long each answer
  * took; along the log a route of which it would have ended, or did end, more than one request in a
- * hundred is refused. Not played: tenants' budgets. Single-threaded. */
+ * hundred is refused. Tenants' budgets are not played, but where one would have been reached that
+ * is said. Single-threaded. */
 #ifndef GATEWAY_REPORT_WHATIF_H
 #define GATEWAY_REPORT_WHATIF_H
 
@@ -59,10 +60,18 @@ struct whatif_refusal {
     enum whatif_misfit why;
 };
 
+/* A tenant whose budget in the policy is reached by what the logged requests have cost. */
+struct whatif_limit {
+    const char *tenant; /* the policy's */
+    int64_t requests;   /* that came while it was */
+};
+
 struct whatif {
     enum whatif_answer answer;
     struct whatif_refusal refusal[WHATIF_REFUSALS];
     int refusals;
+    struct whatif_limit limit[WHATIF_REFUSALS];
+    int limits;
     int64_t refused_requests; /* of all routes that were */
     /* A route of which most requests do not fit the one way: it cannot answer for the policy then.
      * NULL: none. */

@@ -69,6 +69,8 @@ void whatif_sums_add(struct whatif_sums *s, const struct traffic_request *q, dou
                      double resolved_cost, double success, bool resolved);
 void whatif_sums_end(struct whatif_sums *s, bool intervals, struct whatif_estimate *out);
 
+/* Fills in *out's limits. */
+void whatif_budgets(struct whatif *out, const struct whatif_play *w);
 void whatif_audits(struct whatif *out, const struct whatif_play *w);
 void whatif_weights(struct whatif *out, const struct whatif_play *w);
 

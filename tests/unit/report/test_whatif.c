@@ -41,7 +41,8 @@ static struct {
     bool refute_poor;                     /* by validators: else they have nothing to say */
     bool sampled;                         /* the small one was asked twice more, each time */
     int64_t small_us, big_us, request_us; /* how long they took; 0: no time at all */
-    const char *tail;                     /* of the route in the policy */
+    const char *tail;                     /* of the route in the policy, and what follows it */
+    const char *tenant;                   /* NULL: none */
 } world;
 
 enum log_kind { RANDOM, FIXED, LYING, AUDITED };
@@ -120,7 +121,7 @@ static struct ledger_request request(const char *id, int64_t at_us, const char *
                                    .received_wall_us = at_us,
                                    .api = "chat",
                                    .requested_model = "auto",
-                                   .tenant = "",
+                                   .tenant = world.tenant ? world.tenant : "",
                                    .route = "ladder",
                                    .policy_version = "p",
                                    .served_model = served,
@@ -713,6 +714,37 @@ static void a_deadline_that_ends_nothing_changes_nothing(void **state)
     covers_the_ladder(&w.weights);
 }
 
+/* ---- budgets ---- */
+
+static void replay_with_budget(void **state, const char *usd_per_day, struct whatif *w)
+{
+    char tail[256];
+
+    remove_dir(state);
+    make_dir(state);
+    snprintf(tail, sizeof tail,
+             "}\ntenants:\n  acme: {keys: [{sha256: "
+             "a000000000000000000000000000000000000000000000000000000000000001}], budget: "
+             "{max_usd_per_day: %s}",
+             usd_per_day);
+    world.tenant = "acme";
+    world.tail = tail;
+    replay(FIXED, 500, "big", w);
+}
+
+/* 500 requests of $0.002 in three hours. */
+static void a_budget_that_the_log_would_have_reached_is_named(void **state)
+{
+    struct whatif w;
+
+    replay_with_budget(state, "0.02", &w);
+    assert_int_equal(w.limits, 1);
+    assert_string_equal(w.limit[0].tenant, "acme");
+    assert_int_equal(w.limit[0].requests, 490);
+    replay_with_budget(state, "2", &w);
+    assert_int_equal(w.limits, 0);
+}
+
 #define IN_A_DIR(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
 
 int main(void)
@@ -737,6 +769,7 @@ int main(void)
         IN_A_DIR(fall_backs_are_paid_for_along_the_log),
         IN_A_DIR(a_model_that_was_not_asked_is_not_guessed),
         IN_A_DIR(samples_are_paid_for),
+        IN_A_DIR(a_budget_that_the_log_would_have_reached_is_named),
         IN_A_DIR(a_deadline_is_played_on_audits),
         IN_A_DIR(a_deadline_that_would_have_ended_the_log_is_refused),
         IN_A_DIR(a_deadline_that_ends_nothing_changes_nothing),
