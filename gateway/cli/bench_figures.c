@@ -11,6 +11,13 @@
 
 const double bench_targets[BENCH_TARGETS] = {0.95, 0.97, 0.99};
 
+#define NEVER 2.0 /* as a share of the best single's cost */
+
+const char *bench_peer_name(enum bench_peer p)
+{
+    return p == BENCH_MIX ? "random mix" : bench_family_name(BENCH_CLASS_MEAN);
+}
+
 /* What one row came to on average over seeds: [BENCH_FAMILIES][prices][rows]. */
 struct means {
     struct evaluate_point *at;
@@ -45,7 +52,8 @@ static void take_means(const struct bench_results *r, struct means *m)
 struct sampled {
     double success[PANDORA_BOXES];
     struct evaluate_point single[PANDORA_BOXES];
-    double mix[BENCH_TARGETS], share[BENCH_FAMILIES][BENCH_TARGETS];
+    double mix[BENCH_TARGETS], over[BENCH_PEERS][BENCH_TARGETS],
+        share[BENCH_FAMILIES][BENCH_TARGETS];
     double apgr[BENCH_FAMILIES], cpt50[BENCH_FAMILIES], cpt80[BENCH_FAMILIES], aiq[BENCH_FAMILIES];
     double per_success[BENCH_FAMILIES], regret[BENCH_FAMILIES];
     double mix_aiq, mix_per_success, mix_regret;
@@ -117,6 +125,20 @@ static void sample_family(const struct means *m, int f, const size_t *rows,
     out->aiq[f] = evaluate_aiq(sorted, n, gap->weak.cost, gap->strong.cost);
 }
 
+static double or_never(double share)
+{
+    return isnan(share) ? NEVER : share;
+}
+
+static void compare(struct sampled *out)
+{
+    for (int t = 0; t < BENCH_TARGETS; t++) {
+        double weir = or_never(out->share[BENCH_WEIR][t]);
+        out->over[BENCH_BY_CLASS][t] = weir - or_never(out->share[BENCH_CLASS_MEAN][t]);
+        out->over[BENCH_MIX][t] = weir - or_never(out->mix[t]);
+    }
+}
+
 /* best: which arm counts as the best single, the same for all samples. */
 static void sample(const struct bench_set *s, const struct means *m, const size_t *rows, int best,
                    int weak, struct sampled *out)
@@ -136,6 +158,7 @@ static void sample(const struct bench_set *s, const struct means *m, const size_
     out->mix_aiq = evaluate_aiq(hull, n, gap.weak.cost, gap.strong.cost);
     for (int f = 0; f < BENCH_FAMILIES; f++)
         sample_family(m, f, rows, top, &gap, out);
+    compare(out);
 }
 
 /* ---- intervals ---- */
@@ -158,8 +181,11 @@ static void collect(const struct bench_set *s, const struct sampled *all, struct
     memcpy(out->single, own->single, sizeof out->single);
     for (int j = 0; j < s->arms; j++)
         out->success[j] = figure(all, &own->success[j]);
-    for (int t = 0; t < BENCH_TARGETS; t++)
+    for (int t = 0; t < BENCH_TARGETS; t++) {
         out->mix_share[t] = figure(all, &own->mix[t]);
+        for (int p = 0; p < BENCH_PEERS; p++)
+            out->over[p][t] = figure(all, &own->over[p][t]);
+    }
     for (int f = 0; f < BENCH_FAMILIES; f++) {
         struct bench_family_figures *to = &out->family[f];
         memcpy(to->point, own->point[f], sizeof to->point);

@@ -22,6 +22,10 @@ struct bench_family_figures {
     struct bench_figure apgr, cpt50, cpt80, aiq;
 };
 
+/* What weir's share of cost is compared with. */
+enum bench_peer { BENCH_BY_CLASS, BENCH_MIX, BENCH_PEERS };
+const char *bench_peer_name(enum bench_peer p);
+
 struct bench_figures {
     int best, cheapest, dearest; /* arms: most success; least and most cost */
     struct evaluate_point single[PANDORA_BOXES];
@@ -29,6 +33,9 @@ struct bench_figures {
     struct bench_figure mix_share[BENCH_TARGETS]; /* random mix of single models */
     struct bench_figure mix_per_success, mix_regret;
     double mix_aiq;
+    /* weir's share of cost less the peer's, from the same resamples; a success that one of them
+     * never reaches counts as twice the best single's cost */
+    struct bench_figure over[BENCH_PEERS][BENCH_TARGETS];
     struct bench_family_figures family[BENCH_FAMILIES];
     struct evaluate_point oracle; /* the cheapest arm that succeeds; else the cheapest */
     int prices;

@@ -97,7 +97,7 @@ json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
                    const struct beliefs *b)
 {
     json_t *o = json_object(), *singles = json_array(), *families = json_object(),
-           *classes = json_array(), *oracle = json_object();
+           *classes = json_array(), *oracle = json_object(), *over = json_object();
 
     for (int j = 0; j < s->arms; j++)
         json_array_append_new(singles, single(s, f, j));
@@ -117,6 +117,9 @@ json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
     json_put(o, "oracle", oracle);
     json_put(o, "ways", families);
     json_put(o, "random_mix", mix(f));
+    for (int p = 0; p < BENCH_PEERS; p++)
+        json_put(over, bench_peer_name((enum bench_peer)p), shares(f->over[p]));
+    json_put(o, "weir_cost_share_over", over);
     json_put(o, "classes", classes);
     return o;
 }

@@ -279,6 +279,9 @@ static void put_shares(const struct bench_figures *f)
     for (int i = 0; i < BENCH_FAMILIES; i++)
         put_row(bench_family_name((enum bench_family)i), f->family[i].cost_share);
     put_row("random mix", f->mix_share);
+    puts("weir less that of, paired");
+    for (int p = 0; p < BENCH_PEERS; p++)
+        put_row(bench_peer_name((enum bench_peer)p), f->over[p]);
     printf("\n%-16s  %-20s  %-20s  %-20s  %s\n", "", "APGR", "CPT50 %", "CPT80 %", "AIQ");
     for (int i = 0; i < BENCH_FAMILIES; i++) {
         printf("  %-14s", bench_family_name((enum bench_family)i));

@@ -79,6 +79,14 @@ def test_what_a_success_costs_and_the_oracle_s_lead(weir, recorded):
         assert cells[3:] == pytest.approx([100 * regret[k] for k in ("value", "low", "high")], abs=0.051)
     assert ways["weir"]["regret"]["value"] < ways["random mix"]["regret"]["value"]
     assert ways["weir"]["usd_per_1000_successes"]["value"] < ways["random mix"]["usd_per_1000_successes"]["value"]
+    over = {"class mean": told["ways"]["class mean"], "random mix": told["random_mix"]}
+    for name, way in over.items():
+        for target, difference in told["weir_cost_share_over"][name].items():
+            mine, its = (w["cost_share_at"][target]["value"] for w in (ways["weir"], way))
+            assert difference["value"] == pytest.approx(mine - its) and difference["low"] <= difference["value"] <= difference["high"]
+            # paired: what differs from sample to sample, but for both alike, is no part of it
+            assert difference["high"] - difference["low"] < sum(w["cost_share_at"][target]["high"] - w["cost_share_at"][target]["low"] for w in (ways["weir"], way))
+    assert told["weir_cost_share_over"]["random mix"]["0.97"]["high"] < 0
     assert 0.5 < told["ways"]["weir"]["aiq"]["value"] < 1 and len(told["ways"]["weir"]["points"]) == 40
     for c in told["classes"]:
         best = f"class '{c['class']}': one model is best: {c['one_model_is_best']}\n"
