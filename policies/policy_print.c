@@ -145,13 +145,25 @@ static const char *print_prices(struct arena *a, const struct policy_price *pric
     return print_list_text(&all);
 }
 
+/* The model, and what its step has other than the route. */
+static const char *print_step(struct arena *a, const struct policy *p, const struct policy_route *r,
+                              const struct policy_step *s, bool cascade)
+{
+    const char *name = p->models[s->model].name, *how = "";
+    if (cascade && s->accept != POLICY_OFF && s->accept != r->decide.accept)
+        how = arena_printf(a, "accept %.9g", s->accept);
+    if (cascade && s->samples != r->decide.confidence.samples.count)
+        how = arena_printf(a, "%s%ssamples %lld", how, *how ? ", " : "", (long long)s->samples);
+    return *how ? arena_printf(a, "%s (%s)", name, how) : name;
+}
+
 static const char *print_steps(struct arena *a, const struct policy *p,
                                const struct policy_route *r, bool cascade)
 {
     struct print_list all = {.arena = a};
     for (size_t i = cascade ? 0 : r->cascade_count;
          i < (cascade ? r->cascade_count : r->step_count); i++)
-        print_list_add(&all, p->models[r->steps[i].model].name);
+        print_list_add(&all, print_step(a, p, r, &r->steps[i], cascade));
     return print_list_text(&all);
 }
 

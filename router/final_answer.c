@@ -239,6 +239,8 @@ struct final_answer final_answer_find(struct slice text)
     struct slice found;
     struct final_answer a;
 
+    if (text.n > FINAL_ANSWER_TAIL_BYTES)
+        text = slice_from(text, text.n - FINAL_ANSWER_TAIL_BYTES);
     if (in_box(text, &found))
         return read_kind(found);
     if (behind_last(text, SLICE("####"), &found) && line_of(found).n)

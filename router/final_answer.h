@@ -3,7 +3,8 @@
  *
  * Self-consistency (Wang et al., arXiv 2203.11171) compares final answers, not their reasons. Read
  * from the end: what stands in \boxed{}, behind "####" (GSM8K's own mark), or behind "answer is"
- * and its like; else the whole text, or else its last line, if that is short. */
+ * and its like; else the whole text, or else its last line, if that is short. Of a long text only
+ * the last FINAL_ANSWER_TAIL_BYTES are looked at. */
 #ifndef ROUTER_FINAL_ANSWER_H
 #define ROUTER_FINAL_ANSWER_H
 
@@ -11,6 +12,7 @@
 #include "base/slice.h"
 
 #define FINAL_ANSWER_SHORT_BYTES 64
+#define FINAL_ANSWER_TAIL_BYTES  8192
 
 enum final_answer_kind { FINAL_NONE, FINAL_LETTER, FINAL_NUMBER, FINAL_TEXT };
 

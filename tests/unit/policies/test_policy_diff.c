@@ -47,6 +47,23 @@ static void test_same(void **state)
     pair_clear(&x);
 }
 
+/* What is written at a step is as much the policy as what is written at its route. */
+static void test_steps(void **state)
+{
+    (void)state;
+    struct pair x;
+    pair_init(&x,
+              "version: 1\n" FIXTURE_BACKEND MODELS
+              "routes: [{name: r, match: {model: auto}, cascade: [{model: m, accept: 0.9}, n], "
+              "accept: 0.5}]\n",
+              "version: 1\n" FIXTURE_BACKEND MODELS
+              "routes: [{name: r, match: {model: auto}, cascade: [{model: m, accept: 0.8, "
+              "samples: 3}, n], accept: 0.5}]\n");
+    assert_int_equal(x.diff.change_count, 1);
+    fixture_has(&x.text, "m (accept 0.9), n -> m (accept 0.8, samples 3), n");
+    pair_clear(&x);
+}
+
 static void test_classes(void **state)
 {
     (void)state;
@@ -277,11 +294,12 @@ static void test_secret_changed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same),         cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_price),        cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_for_whom),     cmocka_unit_test(test_servers),
-        cmocka_unit_test(test_tenants_come), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_restart),      cmocka_unit_test(test_secret_changed),
+        cmocka_unit_test(test_same),           cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_classes),        cmocka_unit_test(test_price),
+        cmocka_unit_test(test_every_kind),     cmocka_unit_test(test_for_whom),
+        cmocka_unit_test(test_servers),        cmocka_unit_test(test_tenants_come),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_secret_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,21 @@ static void likeness(void **state)
     assert_true(final_answer_likeness(SLICE("caf\xC3\xA9"), SLICE("caf")) == 0);
 }
 
+/* Only the end is read, however long the way there was. */
+static void long_texts(void **state)
+{
+    static char text[FINAL_ANSWER_TAIL_BYTES + 200];
+    struct final_answer a;
+
+    (void)state;
+    memset(text, 'x', sizeof text);
+    memcpy(text, "the answer is 1\n", 16);
+    assert_int_equal(final_answer_find(slice_make(text, sizeof text)).kind, FINAL_NONE);
+    memcpy(text + sizeof text - 17, "\nthe answer is 2\n", 17);
+    a = final_answer_find(slice_make(text, sizeof text));
+    assert_true(a.kind == FINAL_NUMBER && fabs(a.number - 2) <= 0);
+}
+
 /* Bytes of any kind, cut anywhere: read without a word beyond them (under ASan), the same twice. */
 static void hostile(void **state)
 {
@@ -122,10 +137,8 @@ static void hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kinds),
-        cmocka_unit_test(sameness),
-        cmocka_unit_test(likeness),
-        cmocka_unit_test(hostile),
+        cmocka_unit_test(kinds),      cmocka_unit_test(sameness), cmocka_unit_test(likeness),
+        cmocka_unit_test(long_texts), cmocka_unit_test(hostile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
