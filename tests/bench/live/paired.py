@@ -3,9 +3,9 @@
 
 usage: paired.py [--chain L|Q] [--floor F] [--replicas R] [--requests N] [--seeds S] [--data FOLDER] [--build DIR]
 
-Prints, with 95 % intervals over blocks of 500 requests, by how much success and cost of R replicas differ from one replica's:
-each learning at its own times (it reads the others' words once a second), and all in step, where nothing may differ at all;
-and by how much one replica differs from itself when its requests' draws are others.
+Prints by how much success and cost of R replicas differ from those of one that learns every 25 requests, with 95 % intervals
+over seeds: R that do so in turn; R, and one, that do so every 100; R that all know all before each 25, where nothing may
+differ; and one whose requests' draws are others.
 """
 
 import argparse

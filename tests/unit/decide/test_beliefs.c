@@ -308,6 +308,7 @@ static void costs_are_corrected(void **state)
     assert_float_equal(context(&w, "hard")->arm[0].cost_factor, 1, 0.05);
     assert_float_equal(context(&w, "easy")->arm[0].cost_factor, 2, 0.1);
 
+    beliefs_unref(w.beliefs);
     world_init(&w); /* what costs nothing */
     w.slow[0][0].x[TALLY_ASKED] = 100;
     build(&w);
