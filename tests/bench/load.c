@@ -35,6 +35,7 @@
 #define SCRATCH_BYTES 262144
 #define EVENTS_MAX    256
 #define DRAIN_US      5000000 /* after the end, for requests under way */
+#define LONGEST_S     3600
 #define SERIAL_DIGITS 12
 #define EXTRA_BYTES   2048
 
@@ -645,7 +646,8 @@ static const char usage_text[] =
     "\n"
     "  --connections C      connections, and requests under way at most (default 32)\n"
     "  --rate R             open loop, R requests per second (default: closed loop)\n"
-    "  --duration-s D       measured time (default 5);  --warmup-s W  before it (default 0)\n"
+    "  --duration-s D       measured time (default 5, or what --requests take)\n"
+    "  --warmup-s W         before it (default 0)\n"
     "  --requests N         stop after N requests\n"
     "  --body-bytes N       size of the chat request (default 1016)\n"
     "  --model NAME         (default echo);  --api-key KEY;  --unique  a number in every prompt\n"
@@ -764,7 +766,7 @@ static bool option(struct options *o, int id, const char *arg)
     case OPT_RATE:
         return real(arg, 1e6, &o->rate);
     case OPT_DURATION:
-        return real(arg, 3600, &o->duration_s);
+        return real(arg, LONGEST_S, &o->duration_s);
     case OPT_WARMUP:
         return real(arg, 600, &o->warmup_s);
     case OPT_REQUESTS:
@@ -839,7 +841,7 @@ static void load_clear(struct load *l)
 int main(int argc, char **argv)
 {
     struct load l = {.o = {.connections = 32,
-                           .duration_s = 5,
+                           .duration_s = -1, /* not said */
                            .body_bytes = 1016,
                            .model = "echo",
                            .expect_chunks = 64,
@@ -863,6 +865,8 @@ int main(int argc, char **argv)
         fputs(usage_text, stderr);
         return 2;
     }
+    if (l.o.duration_s < 0)
+        l.o.duration_s = l.o.requests ? LONGEST_S : 5;
     if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
         r.rlim_cur = r.rlim_max;
         setrlimit(RLIMIT_NOFILE, &r);
