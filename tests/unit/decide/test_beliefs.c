@@ -166,6 +166,30 @@ static void a_floor_out_of_reach_is_no_tie(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* Asked first, an arm must be worth its cost; after another answer BELIEFS_LEAST_GAIN more: however
+ * much a success is worth, what hardly gains is not asked. */
+static void a_later_answer_must_bring_something(void **state)
+{
+    struct world w;
+    struct pandora_box first, later;
+
+    (void)state;
+    world_init(&w);
+    for (int g = 0; g < CLASSES; g++)
+        count(&w.slow[g][1], 11, 600, 0.92, 150000);
+    build(&w);
+    const struct beliefs_arm *a = &context(&w, "easy")->arm[1];
+    for (double v = 1e3; v < 1e12; v *= 10) {
+        beliefs_box(a, 0, 200000, v, &first);
+        beliefs_box(a, 1, 200000, v, &later);
+        assert_float_equal(first.cost, 200000, 0);
+        assert_float_equal(later.cost, 200000 + BELIEFS_LEAST_GAIN * v, 1e-6 * v);
+        double in_hand = later.p[TALLY_BINS - 1] - BELIEFS_LEAST_GAIN / 2;
+        assert_true(pandora_index(&later, v) < v * in_hand);
+    }
+    beliefs_unref(w.beliefs);
+}
+
 static void floors_budgets_and_what_failed_costs(void **state)
 {
     struct world w;
@@ -325,6 +349,7 @@ int main(void)
         cmocka_unit_test(one_model_may_be_best),
         cmocka_unit_test(the_last_hours_move_it),
         cmocka_unit_test(a_floor_out_of_reach_is_no_tie),
+        cmocka_unit_test(a_later_answer_must_bring_something),
         cmocka_unit_test(floors_budgets_and_what_failed_costs),
         cmocka_unit_test(a_promise_not_kept_raises_the_price),
         cmocka_unit_test(caps_and_floors_of_propensities),
