@@ -65,6 +65,7 @@ openssl                   openssl       certificates for TLS tests
 util-linux                setarch       runs the thread sanitizer without address randomisation
 redis-server              redis-server  a store for the cache tests
 libfaketime               -             clocks that are off, for the cache tests
+chromium                  chromium      opens the report's page, as its readers do
 nginx-light               nginx         the proxy to compare with
 haproxy                   haproxy       the proxy to compare with
 nodejs                    node          runs the Node.js SDK

@@ -112,7 +112,7 @@ def test_refusals_of_weirs_own_have_anthropics_shape_for_its_clients(before_scri
 # ---- streams ----
 
 SLOW = {"openai": lambda: stream(ROLE, chunk({"content": "late"}), chunk(finish_reason="stop"), usage_chunk(), DONE, pause_s=1.4),
-        "anthropic": lambda: stream(b"".join(STREAM[:3]), b"".join(STREAM[3:]), pause_s=1.4)}
+        "anthropic": lambda: stream(b"".join(STREAM[:3]), b"".join(STREAM[3:]), pause_s=3)}
 
 
 @pytest.mark.parametrize("server", ["openai", "anthropic"])
