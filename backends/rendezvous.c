@@ -32,19 +32,37 @@ static uint64_t load(const char *p, size_t n)
     return le64toh(v);
 }
 
-static uint64_t hash_bytes(uint64_t h, struct slice s)
+/* What is left of n bytes; short names as a whole. */
+static uint64_t hash_rest(uint64_t h, struct slice s, uint64_t n)
 {
-    uint64_t n = s.n;
-
     for (; s.n >= 8; s = slice_from(s, 8))
         h = mix(h + SEED + load(s.p, 8) * MULTIPLY);
     /* The length goes in, too: "a" and "a\0" differ, and so do two messages and one of both. */
     return mix(h + SEED + load(s.p, s.n) * MULTIPLY + n);
 }
 
+/* Messages are long: sixteen bytes at a time by the halves of one wide product, as wyhash has it
+ * (Wang Yi 2019), wait for one multiplication where mix for every eight waits for four. */
+static uint64_t fold(uint64_t h, const char *p)
+{
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)(h ^ load(p, 8) ^ SEED) * (load(p + 8, 8) ^ MULTIPLY);
+
+    return h + ((uint64_t)product ^ (uint64_t)(product >> 64));
+}
+
+static uint64_t hash_message(uint64_t h, struct slice s)
+{
+    uint64_t n = s.n;
+
+    for (; s.n >= 16; s = slice_from(s, 16))
+        h = fold(h, s.p);
+    return hash_rest(h, s, n);
+}
+
 void rendezvous_prefix_init(struct rendezvous_prefix *p, struct slice salt)
 {
-    *p = (struct rendezvous_prefix){.hash = hash_bytes(SEED, salt)};
+    *p = (struct rendezvous_prefix){.hash = hash_message(SEED, salt)};
 }
 
 void rendezvous_prefix_add(struct rendezvous_prefix *p, struct slice message, bool from_user)
@@ -53,14 +71,14 @@ void rendezvous_prefix_add(struct rendezvous_prefix *p, struct slice message, bo
         return;
     if (message.n > RENDEZVOUS_MESSAGE_BYTES)
         message.n = RENDEZVOUS_MESSAGE_BYTES;
-    p->hash = hash_bytes(p->hash, message);
+    p->hash = hash_message(p->hash, message);
     p->messages++;
     p->closed = from_user || p->messages == RENDEZVOUS_MESSAGES;
 }
 
 uint64_t rendezvous_endpoint_hash(struct slice url)
 {
-    return hash_bytes(~SEED, url);
+    return hash_rest(~SEED, url, url.n);
 }
 
 uint64_t rendezvous_weight(uint64_t prefix_hash, uint64_t endpoint_hash)

@@ -64,16 +64,21 @@ class Program:
                 pass  # it ended meanwhile
         return found
 
-    def cpu_ns(self):
-        """Time on a CPU of all its threads, as the scheduler counted it."""
-        total = 0
+    def threads_ns(self):
+        """{name: time on a CPU of all threads of that name, as the scheduler counted it}."""
+        found = {}
         for pid in self.pids():
-            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            for task in Path(f"/proc/{pid}/task").glob("*"):
                 try:
-                    total += int(stat.read_text().split()[0])
+                    name = (task / "comm").read_text().strip()
+                    found[name] = found.get(name, 0) + int((task / "schedstat").read_text().split()[0])
                 except OSError:
-                    pass
-        return total
+                    pass  # it ended meanwhile
+        return found
+
+    def cpu_ns(self):
+        """Time on a CPU of all its threads."""
+        return sum(self.threads_ns().values())
 
     def rss_kb(self):
         """Resident memory: Rss of a single process; of a tree the sum of Pss, which counts shared pages once."""

@@ -85,14 +85,14 @@ class Bench:
         model = system.model if kind == "plain" else system.tls_model
         for _ in range(TURNS_AT_MOST):
             before = self.calibrate()
-            cpu = system.program.cpu_ns() if system.program else 0
+            began = system.program.threads_ns() if system.program else {}
             report = self.load(port, system.headers, model, duration_s=seconds, **options)
             time.sleep(SETTLE_S)  # what is written after a reply (ledger, log) belongs to it
-            cpu = (system.program.cpu_ns() if system.program else 0) - cpu
+            threads = {n: ns - began.get(n, 0) for n, ns in (system.program.threads_ns() if system.program else {}).items()}
             after = self.calibrate()
             if max(before, after) <= UNSTEADY * min(before, after):
                 break
-        return {"report": report, "cpu_ns": cpu, "loop_us": (before + after) / 2,
+        return {"report": report, "cpu_ns": sum(threads.values()), "threads_ns": threads, "loop_us": (before + after) / 2,
                 "rss_kb": system.program.rss_kb() if system.program else 0}
 
     def scenario(self, name, systems, seconds, repetitions):
@@ -111,9 +111,10 @@ class Bench:
 
     # ---- what the measurements say ----
 
-    def norm_us(self, row):
-        """CPU us per request (per chunk for streams), scaled to the run's fastest loop."""
-        return row["cpu_ns"] / 1e3 / units(row) * min(self.loops) / row["loop_us"] if units(row) else None
+    def norm_us(self, row, thread=None):
+        """CPU us per request (per chunk for streams) of a thread or of all, scaled to the run's fastest loop."""
+        ns = row["cpu_ns"] if thread is None else row["threads_ns"].get(thread, 0)
+        return ns / 1e3 / units(row) * min(self.loops) / row["loop_us"] if units(row) else None
 
     def of(self, scenario, system):
         return [r for r in self.rows if r["scenario"] == scenario and r["system"] == system]
@@ -259,6 +260,10 @@ def print_report(bench, systems, extra, absent):
             rps = bench.median(scenario, n, lambda r: r["report"]["req_per_s"])
             cells.append("-" if us is None else f"{us:.1f} {shown(x)}x {rps:.0f}/s")
         print(f"{SCENARIOS[scenario][0]:36}" + "".join(f"{c:>22}" for c in cells))
+
+    threads = sorted({t for r in bench.of("1k", "weir") for t in r["threads_ns"]})
+    print(f"of weir's at {SCENARIOS['1k'][0]}, by thread: " + ", ".join(
+        f"{t} {bench.median('1k', 'weir', lambda r, t=t: norm(r, t)):.2f}" for t in threads))
 
     print(f"\n{SCENARIOS['sse'][0]}: CPU us per chunk (norm), x nginx, delay per chunk p50/p99 us")
     for n in names:

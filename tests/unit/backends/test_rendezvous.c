@@ -76,6 +76,43 @@ static void test_a_long_message_is_cut(void **state)
     free(text);
 }
 
+static uint64_t hash_of_text(const char *text, size_t n)
+{
+    struct rendezvous_prefix p;
+
+    rendezvous_prefix_init(&p, SLICE("model"));
+    rendezvous_prefix_add(&p, slice_make(text, n), true);
+    return p.hash;
+}
+
+/* A bit of a message turns about half of the hash's, wherever it stands, and order counts. */
+static void test_messages_are_mixed_well(void **state)
+{
+    char text[101];
+    int turned = 0, pairs = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + i * 7 % 26);
+    uint64_t whole = hash_of_text(text, sizeof text);
+    for (size_t i = 0; i < sizeof text; i++)
+        for (int bit = 0; bit < 8; bit++, pairs++) {
+            text[i] ^= (char)(1 << bit);
+            int n = __builtin_popcountll(whole ^ hash_of_text(text, sizeof text));
+            text[i] ^= (char)(1 << bit);
+            assert_in_range(n, 8, 56);
+            turned += n;
+        }
+    assert_in_range(turned / pairs, 31, 33);
+    for (size_t i = 0; i + 32 <= sizeof text; i += 16) {
+        char swapped[sizeof text];
+        memcpy(swapped, text, sizeof text);
+        memcpy(swapped + i, text + i + 16, 16);
+        memcpy(swapped + i + 16, text + i, 16);
+        assert_true(hash_of_text(swapped, sizeof text) != whole);
+    }
+}
+
 static void test_endless_conversations_without_a_user(void **state)
 {
     struct rendezvous_prefix p;
@@ -218,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_turns_of_a_conversation_agree),
         cmocka_unit_test(test_message_borders_and_lengths_count),
         cmocka_unit_test(test_a_long_message_is_cut),
+        cmocka_unit_test(test_messages_are_mixed_well),
         cmocka_unit_test(test_endless_conversations_without_a_user),
         cmocka_unit_test(test_spread_is_even),
         cmocka_unit_test(test_little_moves),
