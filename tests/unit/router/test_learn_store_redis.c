@@ -11,7 +11,7 @@
 #include "router/learned.h"
 #include "tests/unit/cache/redis_server.h"
 
-#define NOW_US  (INT64_C(1900000000) * 1000000)
+#define NOW_US  (INT64_C(4000000000) * 1000000)
 #define P       "w:{learn}:"
 #define CLASSES 5
 
