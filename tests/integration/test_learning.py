@@ -211,7 +211,7 @@ def test_one_replica_fits_a_scorer_for_all(replicas, upstream, redis):
         upstream.otherwise = scripted.whole(calls if good else scripted.OK_REPLY)
         one = ask(both[i % 3 % 2], "auto")
         assert feed(both[i % 2], one, success=good)[0] == 200
-    weirproc.wait_until(lambda: all(scorers(weir) and all(scorers(weir)) for weir in both), 20, "both have a scorer")
+    weirproc.wait_until(lambda: all(scorers(weir) and all(scorers(weir)) for weir in both), 60, "both have a scorer")  # tried once a minute
     first, other = scorers(both[0])[0], scorers(both[1])[0]
     assert first == other and first["version"] > 0
     assert first["held_out_log_loss"] < first["held_out_log_loss_before"] - 0.2
