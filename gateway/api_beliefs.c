@@ -7,14 +7,17 @@
 #include "gateway/control.h"
 #include "router/decide/beliefs.h"
 #include "router/learner.h"
+#include "router/neighbours.h"
 
 static void get_beliefs(struct api_admin *admin, struct http_exchange *x, struct slice rest)
 {
     struct learner *l = control_learner(api_admin_control(admin));
     struct beliefs *b = l ? learner_beliefs(l, NULL) : NULL;
+    struct neighbours *n = l ? learner_neighbours(l) : NULL;
 
     (void)rest;
-    admin_reply_json(x, 200, NULL, beliefs_json(b, l != NULL));
+    admin_reply_json(x, 200, NULL, beliefs_json(b, n, l != NULL));
+    neighbours_unref(n);
     beliefs_unref(b);
 }
 

@@ -2,6 +2,7 @@
 #include "gateway/beliefs_json.h"
 
 #include "gateway/json_put.h"
+#include "router/neighbours.h"
 #include "router/confidence.h"
 #include "router/decide/beliefs_way.h"
 
@@ -114,8 +115,19 @@ static json_t *way_json(const struct beliefs_context *c)
     return steps;
 }
 
-static json_t *context_json(const struct beliefs_context *c)
+/* Labelled questions of the route, and how far they are trusted. */
+static json_t *neighbours_json(const struct neighbours_route *n)
 {
+    json_t *o = json_object();
+
+    json_put_int(o, "questions", (int64_t)neighbours_rows(n));
+    json_put(o, "trust", json_real(neighbours_trust(n)));
+    return o;
+}
+
+static json_t *context_json(const struct beliefs_context *c, const struct neighbours *n)
+{
+    const struct neighbours_route *near = neighbours_find(n, slice_str(c->route));
     json_t *o = json_object(), *arms = json_array();
 
     for (int j = 0; j < c->arms; j++)
@@ -130,15 +142,17 @@ static json_t *context_json(const struct beliefs_context *c)
     json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
     json_put(o, "way", way_json(c));
     json_put(o, "models", arms);
+    if (near)
+        json_put(o, "neighbours", neighbours_json(near));
     return o;
 }
 
-json_t *beliefs_json(const struct beliefs *b, bool learning)
+json_t *beliefs_json(const struct beliefs *b, const struct neighbours *n, bool learning)
 {
     json_t *o = json_object(), *contexts = json_array();
 
     for (size_t i = 0; b && i < beliefs_count(b); i++)
-        json_array_append_new(contexts, context_json(beliefs_at(b, i)));
+        json_array_append_new(contexts, context_json(beliefs_at(b, i), n));
     json_put_bool(o, "learning", learning);
     json_put(o, "version", b ? json_integer((json_int_t)beliefs_version(b)) : json_null());
     json_put(o, "contexts", contexts);

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 
 struct beliefs;
+struct neighbours;
 
-/* {"learning", "version", "contexts"}: the caller's. b NULL: there are none yet. */
-json_t *beliefs_json(const struct beliefs *b, bool learning);
+/* {"learning", "version", "contexts"}: the caller's. b NULL: there are none yet. n
+ * (router/neighbours.h) NULL: likewise, or nobody knows of them. */
+json_t *beliefs_json(const struct beliefs *b, const struct neighbours *n, bool learning);
 
 #endif

@@ -402,7 +402,7 @@ enum policy_learn_mode { POLICY_LEARN_ON, POLICY_LEARN_OFF };
 enum policy_silence { POLICY_SILENCE_MISSING, POLICY_SILENCE_SUCCESS, POLICY_SILENCE_FAILURE };
 
 struct policy_learn {
-    enum policy_learn_mode mode;
+    enum policy_learn_mode mode, neighbours; /* neighbours: what questions mean, too */
     int64_t half_life_ms, fast_half_life_ms; /* of counters */
     enum policy_silence silence;             /* what no outcome means after so long */
     int64_t silence_after_ms;

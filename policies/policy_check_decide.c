@@ -252,6 +252,8 @@ static void check_section(struct binder *b, const struct policy *p, const struct
     check_confidence(b, &d->confidence);
     check_explore(b, &d->explore);
     check_learn(b, &d->learn);
+    if (d->mode != POLICY_DECIDE_OBJECTIVE)
+        no_effect(b, &d->learn.neighbours, "write an 'objective'", "without an objective");
     check_audit(b, p, d);
     if (d->holdout.share == 0)
         no_effect(b, &d->holdout.model, "give it a 'share'", "with a share of 0");

@@ -1596,6 +1596,16 @@ static const struct spec_key learn_keys[] = {
      .words = learn_words,
      .also = "enabled",
      .help = "`off`: what has been learnt is used, and nothing is added."},
+    {.name = "neighbours",
+     .type = SPEC_ENUM,
+     AT(policy_learn, neighbours),
+     .deflt = "on",
+     .words = learn_words,
+     .also = "neighbors similar",
+     .help = "With an `objective`: outcomes of questions that mean something similar say what to "
+             "expect of this one, as far as that has proven true. Of each question a vector of "
+             "192 bytes is kept beside its outcome for 7 days, no text. `off`: none is kept or "
+             "used."},
     {.name = "half_life",
      .type = SPEC_DURATION,
      AT(policy_learn, half_life_ms),

@@ -9,6 +9,7 @@
 #include "router/foreseen.h"
 #include "router/affinity.h"
 #include "router/learner.h"
+#include "router/neighbours.h"
 #include "router/prefix_memory.h"
 #include "router/recording.h"
 #include "router/request_int.h"
@@ -277,7 +278,8 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
     const struct beliefs_context *b = find_beliefs(r, c);
     uint64_t seed = htable_hash_slice(slice_str(r->id));
     bool search = c->how->mode == POLICY_DECIDE_OBJECTIVE && b;
-    const struct foreseen *f = c->foreseen = foreseen_find(r, b);
+    struct neighbours *near = b ? learner_neighbours(r->env->learner) : NULL;
+    const struct foreseen *f = c->foreseen = foreseen_find(r, b, near);
     nanousd budget = c->how->objective.budget;
     double cost[PANDORA_BOXES];
     struct plan_question q = {
@@ -293,6 +295,7 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
         .seed = seed,
     };
 
+    neighbours_unref(near);
     for (int j = 0; j < c->arms; j++) {
         double accept = r->route->steps[j].accept;
 

@@ -37,6 +37,13 @@ static struct slice text_of(struct request *r)
     return arena_dup(&r->arena, json_string_text(quoted, &r->arena));
 }
 
+struct slice classify_text(struct request *r)
+{
+    if (r->class.text.n == 0)
+        r->class.text = text_of(r);
+    return r->class.text;
+}
+
 /* ---- the answer ---- */
 
 static void settle(struct request *r)
@@ -138,7 +145,7 @@ bool classify_start(struct request *r)
     const struct snapshot *s = r->snap;
 
     qc->asked_us = clock_mono_us();
-    qc->text = text_of(r);
+    classify_text(r);
     if (qc->text.n == 0) { /* nothing was said: it is of no class */
         settle(r);
         return true;

@@ -21,12 +21,15 @@ struct query_class {
     struct slice text;         /* decoded, in the request's arena */
     float *success; /* of models, by the heads of is.tier, likewise; NULL: router/foreseen.h */
     struct encoder_bill bill;
+    const int8_t *query; /* the text by the static table, for what is remembered; likewise, NULL */
 };
 
 /* true: the class is known, be it that there is none. false: the encoder was asked;
  * request_step gets ENCODED, or classify_static is to be called when r->wait_us has passed. */
 bool classify_start(struct request *r);
 void classify_static(struct request *r); /* the encoder took too long */
-void classify_end(struct request *r);    /* no answer is of use any more */
+/* What the user said last, decoded; "": nothing. Read once. */
+struct slice classify_text(struct request *r);
+void classify_end(struct request *r); /* no answer is of use any more */
 
 #endif

@@ -2,6 +2,7 @@
 #include "router/decision.h"
 
 #include <math.h>
+#include "router/foreseen.h"
 #include "router/ledger.h"
 #include "router/meters.h"
 #include "router/request_int.h"
@@ -56,6 +57,7 @@ static const char *mode_name(enum policy_decide_mode m)
 static enum err write_candidate(const struct request *r, const struct plan *p,
                                 const struct plan_choice *c, int arm, struct buf *out)
 {
+    const struct foreseen *f = cascade_foreseen(r);
     const char *between = buf_len(out) > 1 ? "," : "";
     enum err e = buf_printf(out, "%s{\"model\":\"%s\",\"propensity\":%.6f,\"cost_nanousd\":%.0f",
                             between, cascade_arm_model(r, arm),
@@ -67,6 +69,8 @@ static enum err write_candidate(const struct request *r, const struct plan *p,
         e = buf_printf(out, ",\"accept\":%.6g", p->q.accept[arm]);
     if (e == ERR_OK && p->odds[arm] != 1)
         e = buf_printf(out, ",\"shift\":%.3f", log(p->odds[arm]));
+    if (e == ERR_OK && f && f->near[arm] != 0)
+        e = buf_printf(out, ",\"neighbours\":%.3f", f->near[arm]);
     return e == ERR_OK ? buf_printf(out, "}") : e;
 }
 

@@ -5,10 +5,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/base64.h"
 #include "router/decide/foresight.h"
 #include "router/learn_key.h"
 
-#define VERSION 2 /* of the remembered line; 1 knew one scorer */
+/* Of the remembered line: 1 knew one scorer; 3 has what the query means, 2 is without. */
+#define VERSION       3
+#define VERSION_PLAIN 2
 
 /* ---- labels ---- */
 
@@ -49,6 +52,24 @@ static bool is_spoken_of(const struct evidence_label labels[TALLY_SOURCES])
 bool evidence_is_labelled(const struct evidence_labels *l, int answer)
 {
     return is_spoken_of(l->of[answer]);
+}
+
+double evidence_value(const struct evidence_label labels[TALLY_SOURCES],
+                      const struct tally_trust *trust, double *weight, int64_t *said_us)
+{
+    double sum = 0;
+
+    *weight = 0;
+    *said_us = INT64_MIN;
+    for (int s = 0; s < TALLY_SILENCE; s++) {
+        if (labels[s].value_milli < 0)
+            continue;
+        sum += trust->source[s] * (double)labels[s].value_milli / 1000;
+        *weight += trust->source[s];
+        if (labels[s].said_us > *said_us)
+            *said_us = labels[s].said_us;
+    }
+    return *weight > 0 ? sum / *weight : -1;
 }
 
 enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out)
@@ -313,6 +334,21 @@ static enum err write_answer(const struct evidence_answer *a, struct buf *out)
     return err == ERR_OK ? write_features(a, out) : err;
 }
 
+/* Fingerprint and vector. */
+static enum err write_query(const struct evidence *e, struct buf *out)
+{
+    char space[FINGERPRINT_TEXT_BYTES], vector[BASE64_BYTES(EVIDENCE_QUERY)];
+    enum err err;
+
+    if (!e->query)
+        return ERR_OK;
+    assert(e->query_dim > 0 && e->query_dim <= EVIDENCE_QUERY);
+    fingerprint_text(e->query_space, space);
+    base64_encode(e->query, (size_t)e->query_dim, vector);
+    err = learn_word_append(out, slice_str(space));
+    return err == ERR_OK ? learn_word_append(out, slice_str(vector)) : err;
+}
+
 /* The line's end: answers of which something was foreseen, by their number. Most have none. */
 static enum err write_foreseen(const struct evidence *e, struct buf *out)
 {
@@ -327,7 +363,7 @@ static enum err write_foreseen(const struct evidence *e, struct buf *out)
 
 enum err evidence_write(const struct evidence *e, struct buf *out)
 {
-    enum err err = learn_int_append(out, VERSION);
+    enum err err = learn_int_append(out, e->query ? VERSION : VERSION_PLAIN);
 
     if (err == ERR_OK)
         err = learn_int_append(out, e->decided_wall_us);
@@ -341,6 +377,8 @@ enum err evidence_write(const struct evidence *e, struct buf *out)
         err = learn_int_append(out, e->count);
     for (int i = 0; i < e->count && err == ERR_OK; i++)
         err = write_answer(&e->answers[i], out);
+    if (err == ERR_OK)
+        err = write_query(e, out);
     return err == ERR_OK ? write_foreseen(e, out) : err;
 }
 
@@ -396,6 +434,22 @@ static bool read_answer(struct learn_words *w, int64_t version, struct arena *a,
     return read_features(w, a, out);
 }
 
+static bool read_query(struct learn_words *w, struct arena *a, struct evidence *out)
+{
+    const char *space, *vector;
+    size_t n;
+
+    if (!read_name(w, a, &space) || !fingerprint_parse(slice_str(space), &out->query_space) ||
+        !read_name(w, a, &vector))
+        return false;
+    unsigned char *bytes = arena_alloc(a, strlen(vector) + 1);
+    if (!base64_decode(slice_str(vector), bytes, &n) || n == 0 || n > EVIDENCE_QUERY)
+        return false;
+    out->query = (const int8_t *)bytes;
+    out->query_dim = (int)n;
+    return true;
+}
+
 static bool read_foreseen(struct learn_words *w, struct evidence_answer *answers, int64_t count)
 {
     int64_t i, believed, foreseen;
@@ -428,6 +482,8 @@ bool evidence_read(struct slice text, struct arena *a, struct evidence *out)
     for (int64_t i = 0; i < count; i++)
         if (!read_answer(&w, version, a, &answers[i]))
             return false;
+    if (version == VERSION && !read_query(&w, a, out))
+        return false;
     return read_foreseen(&w, answers, count);
 }
 

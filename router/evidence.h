@@ -19,11 +19,13 @@
 #include "base/err.h"
 #include "base/money.h"
 #include "router/decide/tally.h"
+#include "router/encoder/fingerprint.h"
 #include "router/learn_sheet.h"
 #include "router/outcome_signals.h"
 
 #define EVIDENCE_ANSWERS    16
 #define EVIDENCE_FEATURES   64
+#define EVIDENCE_QUERY      1024                   /* dimensions, at most */
 #define EVIDENCE_TEXT_BYTES 32768                  /* of the first line, at most */
 #define EVIDENCE_UNITS      (6 * EVIDENCE_ANSWERS) /* that one request is counted in, at most */
 
@@ -54,6 +56,11 @@ struct evidence {
     bool learn; /* false: remembered for its outcome's sake, but nothing is counted */
     const struct evidence_answer *answers;
     int count;
+    /* What the query means: query_dim numbers, the largest magnitude is 127; NULL: nothing is kept
+     * of it. Vectors of different spaces never meet. */
+    const int8_t *query;
+    int query_dim;
+    struct fingerprint query_space;
 };
 
 /* ---- labels ---- */
@@ -77,6 +84,10 @@ bool evidence_label(struct evidence_labels *l, int answer, enum tally_source sou
                     int value_milli, int64_t said_us);
 /* Has any source but silence said something that stands? */
 bool evidence_is_labelled(const struct evidence_labels *l, int answer);
+/* What the sources say of an answer, weighted by how far they are believed, 0..1; below 0: nothing.
+ * weight: the sum of these; said_us: when the last one spoke. Silence is not asked. */
+double evidence_value(const struct evidence_label labels[TALLY_SOURCES],
+                      const struct tally_trust *trust, double *weight, int64_t *said_us);
 /* "0 explicit 1000 1795000000000000 ..." and back. false: that is not such a line. */
 enum err evidence_labels_write(const struct evidence_labels *l, struct buf *out) MUST_CHECK;
 bool evidence_labels_read(struct slice text, struct evidence_labels *out);

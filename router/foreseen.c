@@ -1,10 +1,13 @@
-/* From the success heads to a plan's shifts. Owns nothing. Called by classify.c, when the encoder
- * has answered, and by cascade.c. */
+/* From success heads and neighbours to a plan's shifts. Owns nothing. Called by classify.c, when
+ * the encoder has answered, and by cascade.c. */
 #include "router/foreseen.h"
 
+#include <assert.h>
 #include <math.h>
 #include "router/decide/foresight.h"
 #include "router/decide/logistic.h"
+#include "router/encoder/static_table.h"
+#include "router/neighbours.h"
 #include "router/request_int.h"
 
 static bool has_objective(const struct policy *p)
@@ -59,23 +62,91 @@ static void foresee(struct foreseen *f, int arm, double success, const struct be
     f->foreseen_milli[arm] = milli(logistic(logit(a->success) + shift));
 }
 
-const struct foreseen *foreseen_find(struct request *r, const struct beliefs_context *b)
+static struct foreseen *make(struct request *r, struct foreseen *f)
+{
+    return f ? f : ARENA_NEW(&r->arena, struct foreseen);
+}
+
+static struct foreseen *ask_heads(struct request *r, const struct beliefs_context *b)
 {
     const struct classifier *k = r->snap->classifier;
     enum classifier_tier tier = r->class.is.tier;
     const struct policy_model *models = r->snap->policy->models;
     struct foreseen *f = NULL;
-    size_t n = k && b && r->route->decide.mode == POLICY_DECIDE_OBJECTIVE
-                   ? classifier_model_count(k, tier)
-                   : 0;
+    size_t n = k && b ? classifier_model_count(k, tier) : 0;
     const float *success = n ? success_of(r, n) : NULL;
 
     for (size_t i = 0; success && i < n; i++)
         for (int j = 0; j < b->arms; j++) {
             if (!speaks_of(classifier_model_name(k, tier, i), &models[r->route->steps[j].model]))
                 continue;
-            f = f ? f : ARENA_NEW(&r->arena, struct foreseen);
+            f = make(r, f);
             foresee(f, j, (double)success[i], &b->arm[j]);
         }
     return f;
+}
+
+/* ---- neighbours ---- */
+
+/* Bytes of a vector, in units of its largest magnitude / 127. */
+static const int8_t *to_bytes(struct request *r, const float *vector, int dim)
+{
+    int8_t *bytes = ARENA_ARRAY(&r->arena, int8_t, dim);
+    float most = 0;
+
+    for (int i = 0; i < dim; i++)
+        most = fmaxf(most, fabsf(vector[i]));
+    for (int i = 0; i < dim; i++)
+        bytes[i] = (int8_t)lrintf(vector[i] * (127 / most));
+    return bytes;
+}
+
+/* Beliefs and neighbours are built one after the other, under policies that may differ. */
+static bool same_arms(const struct neighbours_route *n, const struct beliefs_context *b)
+{
+    if (neighbours_arms(n) != b->arms)
+        return false;
+    for (int j = 0; j < b->arms; j++)
+        if (!slice_eq(neighbours_model(n, j), slice_str(b->arm[j].model)))
+            return false;
+    return true;
+}
+
+static struct foreseen *ask_neighbours(struct request *r, const struct beliefs_context *b,
+                                       const struct neighbours_route *n, const float *vector,
+                                       struct foreseen *f)
+{
+    double believed[PANDORA_BOXES], lift[PANDORA_BOXES];
+    double trust = n && same_arms(n, b) ? neighbours_trust(n) : 0;
+
+    if (!(trust > 0))
+        return f;
+    for (int j = 0; j < b->arms; j++)
+        believed[j] = f ? logistic(logit(b->arm[j].success) + f->shift[j]) : b->arm[j].success;
+    neighbours_lift(n, vector, believed, lift);
+    f = make(r, f);
+    for (int j = 0; j < b->arms; j++) {
+        f->near[j] = trust * lift[j];
+        f->shift[j] += f->near[j];
+    }
+    return f;
+}
+
+const struct foreseen *foreseen_find(struct request *r, const struct beliefs_context *b,
+                                     const struct neighbours *n)
+{
+    const struct policy_decide *d = &r->route->decide;
+    const struct static_table *table = static_table_builtin();
+    float vector[NEIGHBOURS_MAX_DIM];
+    struct foreseen *f;
+
+    assert(static_table_dim(table) <= NEIGHBOURS_MAX_DIM);
+    if (d->mode != POLICY_DECIDE_OBJECTIVE)
+        return NULL;
+    f = ask_heads(r, b);
+    if (d->learn.neighbours != POLICY_LEARN_ON || r->background ||
+        !static_table_embed(table, classify_text(r), vector, NULL))
+        return f;
+    r->class.query = to_bytes(r, vector, static_table_dim(table));
+    return b ? ask_neighbours(r, b, neighbours_find(n, slice_str(r->route->name)), vector, f) : f;
 }

@@ -51,7 +51,7 @@ static struct evidence_message *copy_evidence(const struct evidence *e)
         text += strlen(e->answers[i].model) + 1;
     }
     m = mem_alloc(sizeof *m + (size_t)e->count * sizeof *e->answers + floats * sizeof(float) +
-                  text);
+                  text + (e->query ? (size_t)e->query_dim : 0));
     float *f = (float *)(m->answers + e->count);
     char *p = (char *)(f + floats);
     m->evidence = *e;
@@ -71,6 +71,8 @@ static struct evidence_message *copy_evidence(const struct evidence *e)
         a->features = f;
         f += n;
     }
+    if (e->query)
+        m->evidence.query = memcpy(p, e->query, (size_t)e->query_dim);
     return m;
 }
 
@@ -251,6 +253,7 @@ static void on_unit(void *ctx, const struct learn_unit_name *name, const struct 
     struct learner *l = ctx;
 
     learned_put(&l->learned, name, t);
+    learner_near_note(l);
     l->changed = true;
 }
 
@@ -275,6 +278,7 @@ static void on_reset(void *ctx)
 
     learned_clear(&l->learned);
     scorer_table_clear(&l->scorers);
+    learner_near_note(l);
     l->changed = true;
 }
 
@@ -374,6 +378,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     learner_labels_retry(l);
     learner_signals_due(l);
     learner_fit_tick(l);
+    learner_near_tick(l);
     stats_set(l->up, l->store->ops->up(l->store));
     if (l->closing && (learner_nothing_waits(l) || clock_mono_us() >= l->close_until_us)) {
         end_loop(l);
@@ -538,6 +543,7 @@ static void free_learner(struct learner *l)
     LIST_FOREACH_SAFE (it, &l->memories)
         free(CONTAINER_OF(it, struct learn_memory, link));
     learner_fit_free(l->fit);
+    learner_near_free(l->near);
     scorer_table_clear(&l->scorers);
     learned_clear(&l->learned);
     outcome_signals_free(l->signals);
@@ -573,10 +579,12 @@ static struct learner *new_learner(const struct learner_options *opt)
     scorer_table_init(&l->scorers);
     l->stats = stats_new();
     l->fit = learner_fit_new(l);
+    l->near = learner_near_new(l);
     l->waiting = stats_cell(l->stats, STAT_LEARN_WAITING, NULL);
     l->dropped = stats_cell(l->stats, STAT_LEARN_DROPPED, NULL);
     l->lost_units = stats_cell(l->stats, STAT_LEARN_LOST_UNITS, NULL);
     l->up = stats_cell(l->stats, STAT_LEARN_STORE_UP, NULL);
+    l->neighbour_rows = stats_cell(l->stats, STAT_LEARN_NEIGHBOURS, NULL);
     l->build_us = stats_cell(l->stats, STAT_LEARN_BUILD_US, NULL);
     if (mailbox_init(&l->evidence) != 0 || mailbox_init(&l->requests) != 0)
         mem_need(NULL);

@@ -26,6 +26,7 @@ struct beliefs;
 struct evidence;
 struct learner;
 struct ledger;
+struct neighbours;
 struct policy;
 
 struct learner_options {
@@ -64,6 +65,11 @@ bool learner_recalls(const struct learner *l);
  * serves, one that is prepared, or one of the last that served before; of any other policy, and
  * NULL, those under the one that serves. NULL: there are none yet. */
 struct beliefs *learner_beliefs(struct learner *l, const struct policy *p);
+
+/* A reference to the newest neighbours (router/neighbours.h), for the caller to give back. They
+ * follow what is told within seconds, within a minute where much is remembered. NULL: there are
+ * none yet, or no route wants them. */
+struct neighbours *learner_neighbours(struct learner *l);
 
 /* ---- outcomes ---- */
 

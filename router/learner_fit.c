@@ -174,24 +174,6 @@ static void give_up(struct learner_fit *f, const char *why)
 
 /* ---- collecting ---- */
 
-/* What the sources that are believed here say of an answer, 0..1; below 0: nothing. */
-static double value_of(const struct evidence_label labels[TALLY_SOURCES],
-                       const struct tally_trust *trust, int64_t *said_us)
-{
-    double sum = 0, weight = 0;
-
-    *said_us = INT64_MIN;
-    for (int s = 0; s < TALLY_SILENCE; s++) {
-        if (labels[s].value_milli < 0)
-            continue;
-        sum += trust->source[s] * (double)labels[s].value_milli / 1000;
-        weight += trust->source[s];
-        if (labels[s].said_us > *said_us)
-            *said_us = labels[s].said_us;
-    }
-    return weight > 0 ? sum / weight : -1;
-}
-
 static bool is_held_out(struct slice request_id)
 {
     return htable_hash_id(htable_hash_slice(request_id) ^ HELD_OUT_SALT) % HELD_OUT_OF == 0;
@@ -238,7 +220,7 @@ static void collect_memory(void *ctx, const struct learn_memory *memory)
         struct tally_trust trust = learner_trust(f->l->serving.policy, slice_str(e.route));
         for (int i = 0; i < e.count; i++) {
             int64_t said_us;
-            double value = value_of(labels.of[i], &trust, &said_us);
+            double weight, value = evidence_value(labels.of[i], &trust, &weight, &said_us);
             if (e.decided_wall_us > said_us) /* a client may say any time */
                 said_us = e.decided_wall_us;
             if (value >= 0 && has_features(&e.answers[i]))

@@ -1,6 +1,6 @@
 /* The inside of the learner, shared by learner.c (thread, flushing), learner_label.c (outcomes) and
- * learner_beliefs.c (building), learner_publish.c (who gets which), learner_recall.c (requests that
- * only the ledger has). Nobody else includes it.
+ * learner_beliefs.c (building), learner_near.c (neighbours), learner_publish.c (who gets which),
+ * learner_recall.c (requests that only the ledger has). Nobody else includes it.
  * Everything but the fields under `lock` is the learner's thread's own. */
 #ifndef ROUTER_LEARNER_INT_H
 #define ROUTER_LEARNER_INT_H
@@ -38,6 +38,7 @@ struct learner {
     pthread_cond_t progress;
     struct learner_published serving; /* written by the learner's thread only, as is the next */
     struct learner_published other[LEARNER_OTHERS]; /* of the one that comes and of those before */
+    struct neighbours *neighbours;                  /* owned reference; NULL: none */
     uint64_t flush_asked, flushed; /* calls of learner_flush: the newest, the last that is done */
 
     struct event_base *base;
@@ -74,9 +75,10 @@ struct learner {
     int64_t built_us, build_took_us;
     struct scorer_table scorers; /* in force */
     struct learner_fit *fit;     /* owned */
+    struct learner_near *near;   /* owned */
 
     struct stats *stats;
-    struct stats_cell *waiting, *dropped, *lost_units, *up, *build_us;
+    struct stats_cell *waiting, *dropped, *lost_units, *up, *build_us, *neighbour_rows;
 };
 
 /* ---- learner.c ---- */
@@ -109,6 +111,12 @@ struct learner_fit *learner_fit_new(struct learner *l);
 void learner_fit_free(struct learner_fit *f); /* after the store is closed; NULL is fine */
 void learner_fit_note(struct learner *l, enum tally_source source); /* a new label */
 void learner_fit_tick(struct learner *l);
+
+/* ---- learner_near.c ---- */
+struct learner_near *learner_near_new(struct learner *l);
+void learner_near_free(struct learner_near *n); /* after the store is closed; NULL is fine */
+void learner_near_note(struct learner *l);      /* counters changed: labels may have */
+void learner_near_tick(struct learner *l);
 
 /* ---- learner_beliefs.c ---- */
 /* From the counters as they are now; a reference. NULL: no route of the policy decides by them. */

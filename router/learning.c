@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "router/confidence.h"
 #include "router/decide/curve.h"
+#include "router/encoder/static_table.h"
 #include "router/evidence.h"
 #include "router/foreseen.h"
 #include "router/learner.h"
@@ -76,6 +77,14 @@ static void add_foreseen(const struct request *r, struct evidence_answer *all, i
             }
 }
 
+static void add_query(struct evidence *e)
+{
+    const struct static_table *table = static_table_builtin();
+
+    e->query_dim = static_table_dim(table);
+    e->query_space = fingerprint_full(static_table_space(table), ENCODER_STATIC);
+}
+
 static bool is_learned(const struct request *r)
 {
     const struct policy_decide *d = &r->route->decide;
@@ -131,7 +140,10 @@ void learning_post(struct request *r)
                          .ended_wall_us = clock_wall_us(),
                          .learn = learn,
                          .answers = all,
-                         .count = count};
+                         .count = count,
+                         .query = r->class.query};
+    if (e.query)
+        add_query(&e);
     if (e.learn && r->outcome == ERR_OK) /* else the client may be gone, and its bytes with it */
         make_print(r, &e.print);
     learner_post(r->env->learner, &e);

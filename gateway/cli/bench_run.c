@@ -3,10 +3,11 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/mem.h"
 #include "base/rng.h"
-#include "router/decide/exante.h"
 #include "router/decide/logistic.h"
+#include "router/neighbours.h"
 
 const char *bench_family_name(enum bench_family f)
 {
@@ -235,40 +236,63 @@ static void split_rows(struct fold *f, const int *fold, int held_out)
     free(order);
 }
 
-/* Labelled queries of the other folds; NULL where queries have no vectors. */
-static struct exante *remember_queries(const struct fold *f)
+/* Labelled queries of the other folds, as many as the gateway would keep. */
+static struct neighbours *remember_queries(const struct fold *f, const struct beliefs *b)
 {
-    double label[PANDORA_BOXES];
-    struct exante *e;
+    const struct bench_set *s = f->s;
+    size_t n = f->trains < EXANTE_ROWS ? f->trains : EXANTE_ROWS, dim = (size_t)f->o->dim;
+    size_t arms = (size_t)s->arms;
+    float *vector = mem_zalloc(n + 1, dim * sizeof *vector);
+    struct exante_outcome *outcome = mem_zalloc(n + 1, arms * sizeof *outcome);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct beliefs_context *c = context_of(s, b, f->train[i]);
+        memcpy(vector + i * dim, f->o->vector + f->train[i] * dim, dim * sizeof *vector);
+        for (size_t j = 0; j < arms; j++) {
+            const struct beliefs_arm *a = &c->arm[j];
+            double value = bench_cell(s, f->train[i], (int)j)->success;
+            outcome[i * arms + j] = (struct exante_outcome){
+                .value = (float)value,
+                .weight = 1,
+                .base = (float)exante_without(a->success, a->labels, value, 1),
+                .told = true};
+        }
+    }
+    struct neighbours_route_in route = {.name = BENCH_ROUTE,
+                                        .model = s->arm,
+                                        .arms = s->arms,
+                                        .rows = n,
+                                        .vector = vector,
+                                        .outcome = outcome};
+    struct neighbours *out = neighbours_new(&route, 1, f->o->dim);
+    free(outcome);
+    free(vector);
+    return out;
+}
+
+/* lift[tests][arms], trust in it; what is believed of classes does not hang on the price. */
+static double *estimate(const struct fold *f, const struct beliefs *b)
+{
+    const struct bench_set *s = f->s;
 
     if (!f->o->vector)
         return NULL;
-    e = exante_new(f->o->dim, f->s->arms, f->trains + 1);
-    for (size_t i = 0; i < f->trains; i++) {
-        for (int j = 0; j < f->s->arms; j++)
-            label[j] = bench_cell(f->s, f->train[i], j)->success;
-        exante_add(e, f->o->vector + f->train[i] * (size_t)f->o->dim, label);
-    }
-    return e;
-}
+    double *lift = mem_zalloc(f->tests + 1, (size_t)s->arms * sizeof *lift);
+    struct neighbours *n = remember_queries(f, b);
+    const struct neighbours_route *near = neighbours_find(n, SLICE(BENCH_ROUTE));
 
-/* lift[tests][arms]; what is believed of classes does not hang on the price. */
-static double *estimate(const struct fold *f, const struct beliefs *b)
-{
-    struct exante *e = remember_queries(f);
-    double believed[PANDORA_BOXES], *lift;
-
-    if (!e)
-        return NULL;
-    lift = mem_zalloc(f->tests + 1, (size_t)f->s->arms * sizeof *lift);
     for (size_t i = 0; i < f->tests; i++) {
-        const struct beliefs_context *c = context_of(f->s, b, f->test[i]);
-        for (int j = 0; j < f->s->arms; j++)
+        const struct beliefs_context *c = context_of(s, b, f->test[i]);
+        double trust = neighbours_trust(near);
+        double believed[PANDORA_BOXES], *out = lift + i * (size_t)s->arms;
+
+        for (int j = 0; j < s->arms; j++)
             believed[j] = c->arm[j].success;
-        exante_lift(e, f->o->vector + f->test[i] * (size_t)f->o->dim, believed,
-                    lift + i * (size_t)f->s->arms);
+        neighbours_lift(near, f->o->vector + f->test[i] * (size_t)f->o->dim, believed, out);
+        for (int j = 0; j < s->arms; j++)
+            out[j] *= trust;
     }
-    exante_free(e);
+    neighbours_unref(n);
     return lift;
 }
 

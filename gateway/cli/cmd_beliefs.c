@@ -52,7 +52,7 @@ static void print_foresight(const json_t *m)
 
 static void print_context(const json_t *c)
 {
-    const json_t *models = json_object_get(c, "models");
+    const json_t *models = json_object_get(c, "models"), *near = json_object_get(c, "neighbours");
 
     printf("%s%s%s, %s%s: %.0f requests\n", out_style(stdout, OUT_BOLD),
            admin_client_text(c, "route"), out_style(stdout, OUT_PLAIN),
@@ -65,6 +65,9 @@ static void print_context(const json_t *c)
         print_model(json_array_get(models, i));
         print_foresight(json_array_get(models, i));
     }
+    if (near && admin_client_number(near, "questions") > 0)
+        printf("  neighbours: %.0f questions with outcomes; trusted by %.0f %%\n",
+               admin_client_number(near, "questions"), 100 * admin_client_number(near, "trust"));
     if (*admin_client_text(c, "one_model_is_best"))
         printf("  for this class one model is best: %s; a cascade gains nothing on it\n",
                admin_client_text(c, "one_model_is_best"));

@@ -509,9 +509,9 @@ static void scale_to_one(const float *x, int dim, float *out)
 static enum err encode(struct bench *k, struct err_text *t)
 {
     struct training w;
-    const char *model = cli_value(k->args, "estimate");
+    const char *asked = cli_value(k->args, "estimate"), *model = asked ? asked : "static";
 
-    if (!model)
+    if (strcmp(model, "none") == 0)
         return ERR_OK;
     training_init(&w);
     enum err e = training_open(&w, model, NULL, t);
@@ -634,9 +634,10 @@ const struct cli_command cmd_bench = {
                  "A call of a model costs its mean, whatever the query: shares of cost are then "
                  "shares of calls."},
             {.name = "estimate",
-             .argument = "NAME|FOLDER|static",
+             .argument = "NAME|FOLDER|static|none",
              .help = "Estimate each model's success before it answers, from queries that mean "
-                     "something similar to this encoder."},
+                     "something similar to this encoder. none: by its class alone. Default: "
+                     "static."},
             {.name = "json", .help = "Write the figures of cross-validation as JSON."},
             {.name = "svg", .argument = "FILE", .help = "Draw the quality-cost frontier there."},
             {0},

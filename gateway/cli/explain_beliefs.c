@@ -101,7 +101,7 @@ static json_t *read_file(const char *path, struct policy *p, struct err_text *wh
     if (!learner_prepare(l, p, READ_MS))
         err_say(why, "%s: it could not be read in time", path);
     b = learner_beliefs(l, p);
-    o = b ? beliefs_json(b, true) : NULL;
+    o = b ? beliefs_json(b, NULL, true) : NULL;
     beliefs_unref(b);
     learner_close(l);
     return o;

@@ -1,9 +1,12 @@
 /* Words and JSON of a request's story. Called by cmd_why.c. */
 #include "gateway/cli/story.h"
 
+#include <math.h>
 #include <string.h>
 #include "base/clock.h"
 #include "gateway/json_put.h"
+
+#define LITTLE_LIFT 0.1 /* log-odds: not worth a word */
 
 /* ---- words ---- */
 
@@ -137,6 +140,17 @@ static bool is_reason(const struct ledger_decision *d, const char *name)
     return strncmp(d->reason, name, n) == 0 && (d->reason[n] == '\0' || d->reason[n] == ':');
 }
 
+/* What neighbours said of the model, where they said much. */
+static void tell_neighbours(FILE *f, const struct ledger_decision *d)
+{
+    double lift;
+
+    if (candidate_number(d, d->chosen, "neighbours", &lift) && fabs(lift) >= LITTLE_LIFT)
+        fprintf(f,
+                "; what came of similar questions made it %s likely to succeed here (odds x %.2g)",
+                lift > 0 ? "more" : "less", exp(lift));
+}
+
 static void tell_choice(FILE *f, const struct ledger_decision *d)
 {
     double index;
@@ -156,6 +170,7 @@ static void tell_choice(FILE *f, const struct ledger_decision *d)
         tell_money(f, (nanousd)index);
         fprintf(f, " by its index");
     }
+    tell_neighbours(f, d);
     if (d->propensity < 1)
         fprintf(f, " (chosen with probability %.3f)", d->propensity);
     fprintf(f, ".");

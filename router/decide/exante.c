@@ -1,99 +1,199 @@
-/* Estimates before the answer. Called by weir bench (--estimate). */
+/* Estimates before the answer. Called by router/neighbours.c. */
 #include "router/decide/exante.h"
 
+#include <assert.h>
 #include <math.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
 #include "router/decide/logistic.h"
 
+#define SHELLS 256 /* of cosines, from -1 to 1 */
+
 struct exante {
-    int dim, arms;
-    size_t capacity, count, next;
-    float *vector; /* owned: [capacity][dim] */
-    float *label;  /* owned: [capacity][arms] */
+    int arms;
+    size_t rows;
+    struct exante_outcome *outcome; /* owned: [rows][arms] */
+    double trust;
 };
-
-struct neighbour {
-    float cosine;
-    size_t at;
-};
-
-struct exante *exante_new(int dim, int arms, size_t capacity)
-{
-    struct exante *e = mem_zalloc(1, sizeof *e);
-
-    *e = (struct exante){.dim = dim, .arms = arms, .capacity = capacity};
-    e->vector = mem_zalloc(capacity * (size_t)dim, sizeof *e->vector);
-    e->label = mem_zalloc(capacity * (size_t)arms, sizeof *e->label);
-    return e;
-}
 
 void exante_free(struct exante *e)
 {
     if (!e)
         return;
-    free(e->label);
-    free(e->vector);
+    free(e->outcome);
     free(e);
 }
 
-void exante_add(struct exante *e, const float *vector, const double *label)
+double exante_without(double mean, double count, double value, double weight)
 {
-    memcpy(e->vector + e->next * (size_t)e->dim, vector, (size_t)e->dim * sizeof *vector);
-    for (int j = 0; j < e->arms; j++)
-        e->label[e->next * (size_t)e->arms + (size_t)j] = (float)label[j];
-    e->next = (e->next + 1) % e->capacity;
-    if (e->count < e->capacity)
-        e->count++;
+    double left = count - weight;
+
+    return left > 1 ? fmin(fmax((mean * count - weight * value) / left, 0), 1) : mean;
 }
 
-/* Keeps the nearest ones seen so far, nearest first. Returns how many there are now. */
-static size_t keep(struct neighbour *near, size_t n, struct neighbour one)
-{
-    size_t at = n;
+/* ---- who is near ---- */
 
-    if (n == EXANTE_NEIGHBOURS) {
-        if (one.cosine <= near[n - 1].cosine)
-            return n;
-        at = --n;
-    }
-    for (; at > 0 && near[at - 1].cosine < one.cosine; at--)
-        near[at] = near[at - 1];
-    near[at] = one;
-    return n + 1;
+struct neighbour {
+    double weight;
+    size_t row;
+};
+
+static uint8_t shell_of(float cosine)
+{
+    float at = (cosine + 1) / 2 * SHELLS;
+
+    return at >= SHELLS ? SHELLS - 1 : at > 0 ? (uint8_t)at : 0; /* not a number: the farthest */
 }
 
-static size_t find(const struct exante *e, const float *vector, struct neighbour *near)
+/* The farthest shell that is needed for that many neighbours, and how many of its rows are. */
+static int last_shell(const unsigned count[SHELLS], unsigned *room)
 {
+    unsigned beyond = 0;
+    int shell = SHELLS - 1;
+
+    while (shell > 0 && beyond + count[shell] < EXANTE_NEIGHBOURS)
+        beyond += count[shell--];
+    *room = EXANTE_NEIGHBOURS - beyond;
+    return shell;
+}
+
+/* The nearest rows but for `self`, in the order of rows: of the farthest shell the first ones,
+ * which are the newest. Returns how many. */
+static size_t find(const struct exante *e, const float *cosine, size_t self, struct neighbour *near)
+{
+    unsigned count[SHELLS] = {0}, room;
+    uint8_t at[EXANTE_ROWS];
+    float nearest = -1;
     size_t n = 0;
 
-    for (size_t i = 0; i < e->count; i++) {
-        const float *v = e->vector + i * (size_t)e->dim;
-        float dot = 0;
-        for (int k = 0; k < e->dim; k++)
-            dot += v[k] * vector[k];
-        n = keep(near, n, (struct neighbour){dot, i});
+    for (size_t i = 0; i < e->rows; i++)
+        count[at[i] = shell_of(cosine[i])]++;
+    if (self < e->rows)
+        count[at[self]]--;
+    int shell = last_shell(count, &room);
+    for (size_t i = 0; i < e->rows; i++) {
+        if (at[i] < shell || i == self || (at[i] == shell && room == 0))
+            continue;
+        room -= at[i] == shell;
+        nearest = fmaxf(nearest, cosine[i]);
+        near[n++].row = i;
+    }
+    if ((double)nearest < EXANTE_STRANGER)
+        return 0;
+    /* as much as the nearest: how far the others are beyond it is what counts */
+    for (size_t i = 0; i < n; i++)
+        near[i].weight = exp((double)(cosine[near[i].row] - nearest) / EXANTE_WIDTH);
+    return n;
+}
+
+static double lift_of(const struct exante *e, const struct neighbour *near, size_t n, int arm,
+                      double believed)
+{
+    double good = EXANTE_PSEUDO * believed, all = EXANTE_PSEUDO, lift;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct exante_outcome *o = &e->outcome[near[i].row * (size_t)e->arms + (size_t)arm];
+        double w = near[i].weight * (double)o->weight;
+
+        good += w * (double)o->value;
+        all += w;
+    }
+    lift = logit(good / all) - logit(believed);
+    return fmin(fmax(lift, -EXANTE_MAX_LIFT), EXANTE_MAX_LIFT);
+}
+
+void exante_lift(const struct exante *e, const float *cosine, const double *believed, double *lift)
+{
+    struct neighbour near[EXANTE_NEIGHBOURS];
+    size_t n = find(e, cosine, e->rows, near);
+
+    for (int j = 0; j < e->arms; j++)
+        lift[j] = n ? lift_of(e, near, n, j, believed[j]) : 0;
+}
+
+double exante_trust(const struct exante *e)
+{
+    return e->trust;
+}
+
+/* ---- how true it is of the rows ---- */
+
+/* One told outcome: what was to be expected (log-odds), what its neighbours add, what came. */
+struct trial {
+    double base, lift, value, weight;
+};
+
+/* The slope of lifts in standard errors: Newton's method on a concave log-likelihood with a
+ * Gaussian about 0. */
+static double slope_errors(const struct trial *t, size_t n)
+{
+    double beta = 0, curvature = EXANTE_STRENGTH;
+
+    for (int step = 0; step < LOGISTIC_MAX_STEPS; step++) {
+        double gradient = -EXANTE_STRENGTH * beta, move;
+        curvature = EXANTE_STRENGTH;
+        for (size_t i = 0; i < n; i++) {
+            double p = logistic(t[i].base + beta * t[i].lift);
+            gradient += t[i].weight * t[i].lift * (t[i].value - p);
+            curvature += t[i].weight * t[i].lift * t[i].lift * p * (1 - p);
+        }
+        move = fmin(fmax(gradient / curvature, -0.5), 0.5);
+        beta += move;
+        if (fabs(move) < 1e-6)
+            break;
+    }
+    return beta * sqrt(curvature);
+}
+
+/* Estimates each row from the others. Returns how many outcomes of it were told. */
+static size_t try_row(const struct exante_in *in, const struct exante *e, size_t row, float *cosine,
+                      struct trial *out)
+{
+    struct neighbour near[EXANTE_NEIGHBOURS];
+    size_t n = 0, found;
+
+    in->cosines(in->ctx, row, cosine);
+    found = find(e, cosine, row, near);
+    for (int j = 0; j < e->arms; j++) {
+        const struct exante_outcome *o = &e->outcome[row * (size_t)e->arms + (size_t)j];
+        double base = (double)o->base;
+
+        if (!o->told || !(o->weight > 0))
+            continue;
+        out[n++] = (struct trial){.base = logit(base),
+                                  .lift = found ? lift_of(e, near, found, j, base) : 0,
+                                  .value = (double)o->value,
+                                  .weight = (double)o->weight};
     }
     return n;
 }
 
-void exante_lift(const struct exante *e, const float *vector, const double *believed, double *lift)
+static void judge(const struct exante_in *in, struct exante *e)
 {
-    struct neighbour near[EXANTE_NEIGHBOURS];
-    size_t n = find(e, vector, near);
-    bool stranger = n == 0 || (double)near[0].cosine < EXANTE_STRANGER;
+    struct trial *trial = mem_zalloc(in->rows * (size_t)in->arms + 1, sizeof *trial);
+    float *cosine = mem_zalloc(in->rows + 1, sizeof *cosine);
+    size_t n = 0;
 
-    for (int j = 0; j < e->arms; j++) {
-        double good = EXANTE_PSEUDO * believed[j], all = EXANTE_PSEUDO;
-        for (size_t i = 0; i < n && !stranger; i++) {
-            double y = (double)e->label[near[i].at * (size_t)e->arms + (size_t)j];
-            /* as much as the nearest: how far the others are beyond it is what counts */
-            double w = exp((double)(near[i].cosine - near[0].cosine) / EXANTE_WIDTH);
-            if (!isnan(y))
-                good += w * y, all += w;
-        }
-        lift[j] = logit(good / all) - logit(believed[j]);
-    }
+    for (size_t i = 0; i < in->rows; i++)
+        n += try_row(in, e, i, cosine, trial + n);
+    if (n >= EXANTE_LABELS)
+        e->trust = fmin(fmax(slope_errors(trial, n) - 1, 0), 1);
+    free(cosine);
+    free(trial);
+}
+
+struct exante *exante_new(const struct exante_in *in)
+{
+    struct exante *e = mem_zalloc(1, sizeof *e);
+    size_t outcomes = in->rows * (size_t)in->arms;
+
+    assert(in->rows <= EXANTE_ROWS && in->arms >= 1);
+    *e = (struct exante){.arms = in->arms, .rows = in->rows};
+    e->outcome = mem_zalloc(outcomes + 1, sizeof *e->outcome);
+    if (outcomes)
+        memcpy(e->outcome, in->outcome, outcomes * sizeof *e->outcome);
+    judge(in, e);
+    return e;
 }

@@ -60,6 +60,7 @@ routes:
     match: {{model: auto}}
     cascade: [small, big]
     objective: {{failure_price: 0.001}}
+    learn: {{neighbours: off}}
     explore:
       share: 0.01
       cold_start: 0

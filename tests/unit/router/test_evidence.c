@@ -133,6 +133,46 @@ static struct evidence foreseen_sample(struct evidence_answer copy[3])
     return e;
 }
 
+static void what_a_query_means_is_remembered(void **state)
+{
+    static const char *const bad[] = {" x", " 00", " 00 00"};
+    struct evidence_answer copy[3];
+    struct evidence e = foreseen_sample(copy), back;
+    int8_t query[192];
+    struct arena a;
+    struct buf b, plain;
+
+    (void)state;
+    arena_init(&a, 256);
+    for (int i = 0; i < 192; i++)
+        query[i] = (int8_t)(i - 96);
+    e.query = query;
+    e.query_dim = 192;
+    e.query_space = (struct fingerprint){{1, 2, 0xff}};
+    struct slice line = text_of(&e, &b), without = text_of(&sample, &plain);
+    assert_true(line.n < without.n + 400);
+    assert_true(evidence_read(line, &a, &back));
+    assert_int_equal(back.query_dim, 192);
+    assert_memory_equal(back.query, query, sizeof query);
+    assert_true(fingerprint_eq(back.query_space, e.query_space));
+    assert_int_equal(back.answers[0].foreseen_milli, 900);
+    assert_true(evidence_read(without, &a, &back)); /* of a request without, and of older ones */
+    assert_null(back.query);
+    /* a line that promises a vector and has none, or half of one */
+    char *promise = arena_strdup(&a, without);
+    promise[0] = '3';
+    assert_false(evidence_read(slice_make(promise, without.n), &a, &back));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        buf_reset(&b);
+        assert_int_equal(buf_append(&b, promise, without.n), ERR_OK);
+        assert_int_equal(buf_append_slice(&b, slice_str(bad[i])), ERR_OK);
+        assert_false(evidence_read(buf_slice(&b), &a, &back));
+    }
+    buf_clear(&plain);
+    buf_clear(&b);
+    arena_clear(&a);
+}
+
 static void what_was_foreseen_is_remembered(void **state)
 {
     static const char *const bad[] = {" 0",          " 0 500",       " 0 500 900 1", " 3 500 900",
@@ -500,6 +540,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words),
         cmocka_unit_test(a_line_and_back),
+        cmocka_unit_test(what_a_query_means_is_remembered),
         cmocka_unit_test(what_was_foreseen_is_remembered),
         cmocka_unit_test(foresight_meets_labels),
         cmocka_unit_test(label_lines),

@@ -62,7 +62,7 @@ static void arms_are_found_by_either_name(void **state)
     (void)state;
     setup(&f, "cheap", "small");
     f.r.class.success = success;
-    const struct foreseen *is = foreseen_find(&f.r, &f.b);
+    const struct foreseen *is = foreseen_find(&f.r, &f.b, NULL);
     assert_non_null(is);
     assert_true(is->shift[0] > 2.1 && is->shift[0] < 2.3);
     assert_true(is->shift[1] < -2.1 && is->shift[1] > -2.3);
@@ -83,16 +83,16 @@ static void trust_scales_what_moves_and_not_what_is_counted(void **state)
     setup(&f, "small", "s");
     f.r.class.success = success;
     f.b.arm[0].foresight.trust = 0.5;
-    const struct foreseen *is = foreseen_find(&f.r, &f.b);
+    const struct foreseen *is = foreseen_find(&f.r, &f.b, NULL);
     assert_true(fabs(is->shift[0] - 1.5) < 1e-9);
     assert_int_equal(is->foreseen_milli[0], 953); /* of 3 log-odds above 0.5 */
     assert_true(is->shift[1] == 0 && is->foreseen_milli[1] == 0);
     f.b.arm[0].foresight.trust = 0;
-    is = foreseen_find(&f.r, &f.b);
+    is = foreseen_find(&f.r, &f.b, NULL);
     assert_true(is->shift[0] == 0);
     assert_int_equal(is->foreseen_milli[0], 953);
     f.b.arm[0].success = 1; /* nothing is counted as certain */
-    assert_int_equal(foreseen_find(&f.r, &f.b)->believed_milli[0], 999);
+    assert_int_equal(foreseen_find(&f.r, &f.b, NULL)->believed_milli[0], 999);
     teardown(&f);
 }
 
@@ -103,22 +103,22 @@ static void nothing_is_foreseen(void **state)
 
     (void)state;
     setup(&f, "small", "s");
-    assert_null(foreseen_find(&f.r, &f.b)); /* nothing was said */
+    assert_null(foreseen_find(&f.r, &f.b, NULL)); /* nothing was said */
     assert_null(f.r.class.success);
     f.r.class.success = success;
-    assert_non_null(foreseen_find(&f.r, &f.b));
-    assert_null(foreseen_find(&f.r, NULL));
+    assert_non_null(foreseen_find(&f.r, &f.b, NULL));
+    assert_null(foreseen_find(&f.r, NULL, NULL));
     f.route.decide.mode = POLICY_DECIDE_ACCEPT;
-    assert_null(foreseen_find(&f.r, &f.b));
+    assert_null(foreseen_find(&f.r, &f.b, NULL));
     f.route.decide.mode = POLICY_DECIDE_OBJECTIVE;
     f.r.class.is.tier = CLASSIFIER_FULL; /* which has no heads here */
-    assert_null(foreseen_find(&f.r, &f.b));
+    assert_null(foreseen_find(&f.r, &f.b, NULL));
     f.r.class.is.tier = CLASSIFIER_STATIC;
     f.models[0].name = f.models[1].name = "unheard of";
-    assert_null(foreseen_find(&f.r, &f.b));
+    assert_null(foreseen_find(&f.r, &f.b, NULL));
     f.models[0].name = "small";
     f.snap.classifier = NULL;
-    assert_null(foreseen_find(&f.r, &f.b));
+    assert_null(foreseen_find(&f.r, &f.b, NULL));
     teardown(&f);
 }
 
@@ -129,7 +129,7 @@ static void the_static_tier_is_asked_when_it_classified(void **state)
     (void)state;
     setup(&f, "small", "s");
     f.r.class.text = SLICE("prove that the square root of two is irrational");
-    const struct foreseen *is = foreseen_find(&f.r, &f.b);
+    const struct foreseen *is = foreseen_find(&f.r, &f.b, NULL);
     assert_non_null(is);
     assert_non_null(f.r.class.success);
     assert_true(is->foreseen_milli[0] > 0 && is->foreseen_milli[0] < is->foreseen_milli[1]);

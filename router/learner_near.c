@@ -1,0 +1,384 @@
+/* Remembered queries with their outcomes, made into neighbours for the requests to come. Owns what
+ * is collected and what is published. Learner's thread; each step is bounded by a page of the
+ * store, whose answer brings on the next. The memory is always read anew, newest first: labels
+ * that were changed or taken back are simply not there any more, and replicas that share a store
+ * come to the same neighbours. */
+#include "router/learner_int.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "router/confidence.h"
+#include "router/decide/logistic.h"
+#include "router/encoder/static_table.h"
+#include "router/neighbours.h"
+
+#define LEAST_US INT64_C(1000000)  /* between two */
+#define MOST_US  INT64_C(60000000) /* likewise */
+#define SHARE    50                /* reading takes at most this part of the time: one in so many */
+
+/* What is collected of one route. */
+struct near_route {
+    const struct policy_route *route; /* in the policy that is held */
+    const struct beliefs_context **context;
+    const char *model[PANDORA_BOXES];
+    int contexts, arms;
+    size_t rows;
+    float *vector;                  /* owned: [EXANTE_ROWS][dim] */
+    struct exante_outcome *outcome; /* owned: [EXANTE_ROWS][arms] */
+};
+
+struct learner_near {
+    struct learner *l;
+    bool collecting, news;
+    int64_t begun_us, last_us, took_us; /* monotonic; last_us INT64_MIN: never */
+    size_t seen;
+    const struct policy *last_policy; /* for comparing only */
+    int dim;
+    struct fingerprint space;
+
+    /* of the one under way */
+    struct policy *policy;   /* owned reference */
+    struct beliefs *beliefs; /* likewise */
+    struct arena names;
+    struct near_route *route; /* owned */
+    int routes;
+};
+
+static bool wants(const struct policy_route *r)
+{
+    return r->decide.mode == POLICY_DECIDE_OBJECTIVE &&
+           r->decide.learn.neighbours == POLICY_LEARN_ON;
+}
+
+static bool policy_wants(const struct policy *p)
+{
+    for (size_t i = 0; p && i < p->route_count; i++)
+        if (wants(&p->routes[i]))
+            return true;
+    return false;
+}
+
+/* ---- publishing ---- */
+
+static void publish(struct learner *l, struct neighbours *now)
+{
+    struct neighbours *old;
+
+    pthread_mutex_lock(&l->lock);
+    old = l->neighbours;
+    l->neighbours = now;
+    pthread_mutex_unlock(&l->lock);
+    neighbours_unref(old);
+}
+
+struct neighbours *learner_neighbours(struct learner *l)
+{
+    struct neighbours *n;
+
+    pthread_mutex_lock(&l->lock);
+    n = neighbours_ref(l->neighbours);
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
+/* ---- the one under way ---- */
+
+static void rest(struct learner_near *n)
+{
+    for (int i = 0; i < n->routes; i++) {
+        free(n->route[i].vector);
+        free(n->route[i].outcome);
+    }
+    free(n->route);
+    n->route = NULL;
+    n->routes = 0;
+    arena_clear(&n->names);
+    beliefs_unref(n->beliefs);
+    policy_unref(n->policy);
+    n->beliefs = NULL;
+    n->policy = NULL;
+    n->collecting = false;
+    n->last_us = clock_mono_us();
+    n->took_us = n->last_us - n->begun_us;
+}
+
+/* Its classes and models, as beliefs have them. false: beliefs do not know the route. */
+static bool begin_route(struct learner_near *n, const struct policy_route *p, struct near_route *r)
+{
+    size_t all = beliefs_count(n->beliefs);
+
+    *r = (struct near_route){.route = p};
+    r->context = ARENA_ARRAY(&n->names, const struct beliefs_context *, all);
+    for (size_t i = 0; i < all; i++) {
+        const struct beliefs_context *c = beliefs_at(n->beliefs, i);
+        if (strcmp(c->route, p->name) != 0)
+            continue;
+        r->context[r->contexts++] = c;
+    }
+    if (r->contexts == 0)
+        return false;
+    r->arms = r->context[0]->arms;
+    for (int j = 0; j < r->arms; j++)
+        r->model[j] = r->context[0]->arm[j].model;
+    r->vector = mem_zalloc(EXANTE_ROWS, (size_t)n->dim * sizeof *r->vector);
+    r->outcome = mem_zalloc(EXANTE_ROWS, (size_t)r->arms * sizeof *r->outcome);
+    return true;
+}
+
+/* ---- one remembered request ---- */
+
+static struct near_route *route_of(struct learner_near *n, const char *name)
+{
+    for (int i = 0; i < n->routes; i++)
+        if (strcmp(n->route[i].route->name, name) == 0)
+            return &n->route[i];
+    return NULL;
+}
+
+static const struct beliefs_context *context_of(const struct near_route *r, const char *label)
+{
+    const struct beliefs_context *none = r->context[0];
+
+    for (int i = 0; i < r->contexts; i++) {
+        if (strcmp(r->context[i]->label, label) == 0)
+            return r->context[i];
+        if (!*r->context[i]->label)
+            none = r->context[i];
+    }
+    return none;
+}
+
+static int arm_of(const struct near_route *r, const char *model)
+{
+    for (int j = 0; j < r->arms; j++)
+        if (strcmp(r->model[j], model) == 0)
+            return j;
+    return -1;
+}
+
+/* What was to be expected of the answer without neighbours: by its class, by what it came after,
+ * and by its query as far as trained heads are trusted. */
+static double expected_of(const struct beliefs_arm *a, const struct evidence_answer *e)
+{
+    double p = a->success;
+
+    if (e->stage > 0) {
+        p = 0;
+        for (int b = 0; b < TALLY_BINS; b++)
+            p += a->share[e->stage][b] * a->p[1][b];
+    } else if (e->foreseen_milli) {
+        double shift = logit(e->foreseen_milli / 1000.0) - logit(e->believed_milli / 1000.0);
+        p = logistic(logit(p) + a->foresight.trust * shift);
+    }
+    return p;
+}
+
+/* An answer that nobody spoke of is taken for what its score says: answers that were passed over
+ * would be missing else, and what was served looks better than it is. */
+static bool guess(const struct beliefs_arm *a, const struct evidence_answer *e, double *value)
+{
+    if (e->bin < 0 || e->feature_count != CONFIDENCE_FEATURES)
+        return false;
+    *value = a->p[e->stage > 0][curve_bin(scorer_table_score(a->scored_by, e->features))];
+    return true;
+}
+
+static void note_answer(struct learner_near *n, const struct near_route *r,
+                        const struct beliefs_context *context, const struct evidence_answer *e,
+                        const struct evidence_label labels[TALLY_SOURCES],
+                        struct exante_outcome *row)
+{
+    struct tally_trust trust = learner_trust(n->policy, slice_str(r->route->name));
+    int arm = arm_of(r, e->model);
+    double weight, value = evidence_value(labels, &trust, &weight, &(int64_t){0});
+
+    if (arm < 0 || e->bin < 0)
+        return;
+    const struct beliefs_arm *a = &context->arm[arm];
+    double base = expected_of(a, e);
+    bool told = value >= 0;
+    if (told) {
+        weight = fmin(weight, 1);
+        base = exante_without(base, a->labels, value, weight);
+    } else if (guess(a, e, &value)) {
+        weight = 1;
+    } else {
+        return;
+    }
+    row[arm] = (struct exante_outcome){(float)value, (float)weight, (float)base, told};
+}
+
+/* Bytes to a vector of length 1. false: it has none. */
+static bool read_vector(const int8_t *bytes, int dim, float *out)
+{
+    double square = 0;
+
+    for (int i = 0; i < dim; i++)
+        square += (double)bytes[i] * bytes[i];
+    for (int i = 0; i < dim && square > 0; i++)
+        out[i] = (float)(bytes[i] / sqrt(square));
+    return square > 0;
+}
+
+static void note_request(struct learner_near *n, const struct evidence *e,
+                         const struct evidence_labels *labels)
+{
+    struct near_route *r = route_of(n, e->route);
+    struct exante_outcome *row;
+    bool told = false;
+
+    if (!r || r->rows == EXANTE_ROWS || !e->learn || !e->query || e->query_dim != n->dim ||
+        !fingerprint_eq(e->query_space, n->space))
+        return;
+    row = r->outcome + r->rows * (size_t)r->arms;
+    memset(row, 0, (size_t)r->arms * sizeof *row);
+    for (int i = 0; i < e->count; i++)
+        note_answer(n, r, context_of(r, e->class_name), &e->answers[i], labels->of[i], row);
+    for (int j = 0; j < r->arms; j++)
+        told = told || row[j].told;
+    if (told && read_vector(e->query, n->dim, r->vector + r->rows * (size_t)n->dim))
+        r->rows++;
+}
+
+static void collect_memory(void *ctx, const struct learn_memory *memory)
+{
+    struct learner_near *n = ctx;
+    struct evidence_labels labels;
+    struct evidence e;
+    struct arena arena;
+
+    n->seen++;
+    if (memory->labels.n == 0) /* nobody has spoken of it */
+        return;
+    arena_init(&arena, 4096);
+    if (evidence_read(arena_dup(&arena, memory->text), &arena, &e) &&
+        evidence_labels_read(memory->labels, &labels))
+        note_request(n, &e, &labels);
+    arena_clear(&arena);
+}
+
+/* ---- all of them ---- */
+
+static void finish(struct learner_near *n)
+{
+    struct neighbours_route_in *in = mem_zalloc((size_t)n->routes + 1, sizeof *in);
+    size_t rows = 0;
+
+    for (int i = 0; i < n->routes; i++) {
+        const struct near_route *r = &n->route[i];
+
+        in[i] = (struct neighbours_route_in){.name = r->route->name,
+                                             .model = r->model,
+                                             .arms = r->arms,
+                                             .rows = r->rows,
+                                             .vector = r->vector,
+                                             .outcome = r->outcome};
+        rows += r->rows;
+    }
+    publish(n->l, neighbours_new(in, n->routes, n->dim));
+    stats_set(n->l->neighbour_rows, (int64_t)rows);
+    free(in);
+    rest(n);
+}
+
+static bool all_full(const struct learner_near *n)
+{
+    for (int i = 0; i < n->routes; i++)
+        if (n->route[i].rows < EXANTE_ROWS)
+            return false;
+    return true;
+}
+
+static void collect_page(struct learner_near *n, int64_t from);
+
+static void on_collected(void *ctx, enum err err, int64_t next)
+{
+    struct learner_near *n = ctx;
+
+    if (err != ERR_OK) {
+        n->news = true; /* with one of the next ticks again */
+        rest(n);
+    } else if (next >= 0 && n->seen < LEARN_RECENT_MOST && !all_full(n)) {
+        collect_page(n, next);
+    } else {
+        finish(n);
+    }
+}
+
+static void collect_page(struct learner_near *n, int64_t from)
+{
+    n->l->store->ops->recent(n->l->store,
+                             &(struct learn_recent){from, collect_memory, on_collected, n});
+}
+
+static void begin(struct learner_near *n)
+{
+    struct learner *l = n->l;
+    const struct policy *p = l->serving.policy;
+
+    n->begun_us = clock_mono_us();
+    n->collecting = true;
+    n->news = false;
+    n->seen = 0;
+    n->last_policy = p;
+    n->policy = policy_ref(l->serving.policy);
+    n->beliefs = beliefs_ref(l->serving.beliefs);
+    n->route = mem_zalloc(p->route_count, sizeof *n->route);
+    for (size_t i = 0; i < p->route_count; i++)
+        if (wants(&p->routes[i]) && begin_route(n, &p->routes[i], &n->route[n->routes]))
+            n->routes++;
+    collect_page(n, 0);
+}
+
+/* ---- from outside ---- */
+
+void learner_near_note(struct learner *l)
+{
+    l->near->news = true;
+}
+
+static int64_t pause_us(const struct learner_near *n)
+{
+    int64_t us = SHARE * n->took_us;
+
+    return us < LEAST_US ? LEAST_US : us > MOST_US ? MOST_US : us;
+}
+
+void learner_near_tick(struct learner *l)
+{
+    struct learner_near *n = l->near;
+    bool other = n->last_policy != l->serving.policy;
+
+    if (n->collecting || l->closing || !l->has_read || !l->serving.beliefs)
+        return;
+    if (!policy_wants(l->serving.policy)) {
+        publish(l, NULL);
+        return;
+    }
+    if (other || (n->news && clock_mono_us() >= n->last_us + pause_us(n)))
+        begin(n);
+}
+
+struct learner_near *learner_near_new(struct learner *l)
+{
+    struct learner_near *n = mem_zalloc(1, sizeof *n);
+    const struct static_table *table = static_table_builtin();
+
+    n->l = l;
+    n->dim = static_table_dim(table);
+    n->space = fingerprint_full(static_table_space(table), ENCODER_STATIC);
+    arena_init(&n->names, 1024);
+    return n;
+}
+
+void learner_near_free(struct learner_near *n)
+{
+    if (!n)
+        return;
+    rest(n);
+    publish(n->l, NULL);
+    free(n);
+}
