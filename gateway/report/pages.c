@@ -46,13 +46,18 @@ static struct number number_of(double v)
     return out;
 }
 
+struct number_range {
+    char s[3 * sizeof(struct number) + 8];
+};
+
 /* "0.8600 (0.8100 to 0.8900)". */
-static const char *interval_text(struct interval i, double scale, char *out, size_t bytes)
+static struct number_range range_of(struct interval i, double scale)
 {
-    if (isnan(i.value))
-        return "-";
-    snprintf(out, bytes, "%s (%s to %s)", number_of(scale * i.value).s, number_of(scale * i.low).s,
-             number_of(scale * i.high).s);
+    struct number_range out = {"-"};
+
+    if (!isnan(i.value))
+        snprintf(out.s, sizeof out.s, "%s (%s to %s)", number_of(scale * i.value).s,
+                 number_of(scale * i.low).s, number_of(scale * i.high).s);
     return out;
 }
 
@@ -116,15 +121,13 @@ static void write_saving(struct doc *d, const struct figures *f)
 {
     const struct figures_saving *s = &f->saving;
     const char *model = name_of(f, s->model);
-    char text[96];
 
     doc_section(d, "Savings");
     if (s->basis == BASIS_NONE) {
         doc_text(d, "Against %s nothing can be said. %s", model, s->why);
         return;
     }
-    doc_text(d, "Against %s alone: %s %% less per request.", model,
-             interval_text(s->share, 100, text, sizeof text));
+    doc_text(d, "Against %s alone: %s %% less per request.", model, range_of(s->share, 100).s);
     if (s->basis == BASIS_HOLDOUT)
         doc_text(d,
                  "Measured: %lld requests drawn at random stayed on %s (the policy's holdout); "
@@ -147,13 +150,11 @@ static void write_saving(struct doc *d, const struct figures *f)
 
 static void write_class(struct doc *d, const struct figures *f, const struct figures_class *c)
 {
-    char text[96];
-
     doc_cell(d, "%s", c->name < 0 ? "all" : name_of(f, c->name));
     doc_cell(d, "%lld", (long long)c->requests);
     doc_cell(d, "%lld (%.1f %%)", (long long)c->resolved, percent(c->resolved, c->requests));
-    doc_cell(d, "%s", interval_text(c->success, 100, text, sizeof text));
-    doc_cell(d, "%s", interval_text(c->usd_per_success, THOUSAND, text, sizeof text));
+    doc_cell(d, "%s", range_of(c->success, 100).s);
+    doc_cell(d, "%s", range_of(c->usd_per_success, THOUSAND).s);
     doc_cell(d, "%s", number_of(THOUSAND * c->effective_usd).s);
     doc_cell(d, "%.6f", usd(c->cost));
 }
