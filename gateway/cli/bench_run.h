@@ -66,6 +66,7 @@ void bench_cv(const struct bench_set *s, const struct bench_options *o, struct b
 struct bench_stream {
     size_t requests;
     double feedback;      /* share of requests whose served answer gets a label */
+    double noise;         /* share of the labels that say the contrary */
     size_t delay;         /* requests until a label is known */
     double request_s;     /* time between requests: what half-lives see */
     size_t believe_every; /* requests between two builds of beliefs; scorers are fitted after 250

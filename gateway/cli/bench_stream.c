@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/mem.h"
-#include "router/decide/evaluate.h"
+#include "gateway/cli/bench_hindsight.h"
 
 #define WINDOW  1000 /* requests */
 #define STEP    100  /* between two windows' beginnings */
@@ -18,6 +18,7 @@
 struct told {
     double cost, success;           /* per request, of all */
     double late_cost, late_success; /* of the second half */
+    double class_share; /* late_cost over class routing's at late_success; NAN: it is never there */
     double below;      /* share of windows below the floor, from the first full one on */
     double below_late; /* ... of the second half */
     double
@@ -93,6 +94,18 @@ static void tell(const struct bench_result *r, const struct bench_stream *how, d
         watch_broken(r, how, t);
 }
 
+/* Class routing that knows the record, over the requests of the second half. */
+static void know_classes(const struct bench_set *s, const struct bench_stream *how,
+                         struct bench_hindsight *out)
+{
+    double kept[PANDORA_BOXES], half = (double)(how->requests / 2),
+                                left = (double)how->requests - fmax(half, (double)how->broken_from);
+
+    for (int j = 0; j < s->arms; j++)
+        kept[j] = j == how->broken ? 1 - how->broken_share * fmax(left, 0) / half : 1;
+    bench_hindsight_classes(s, kept, out);
+}
+
 /* ---- printing ---- */
 
 /* Mean over seeds and its range. */
@@ -108,6 +121,25 @@ static void put(const char *what, const struct told *t, int seeds, const double 
     }
     printf("  %-58s %9.4g  [%.4g, %.4g]\n", what, mean, evaluate_quantile(v, (size_t)seeds, 0),
            evaluate_quantile(v, (size_t)seeds, 1));
+}
+
+/* Shares of what class routing costs, the dearest at the end: where it is never as good. */
+static void put_class_shares(const struct told *t, int seeds, const struct bench_hindsight *classes)
+{
+    double share[64], cost = 0, success = 0;
+    int never = 0;
+
+    for (int i = 0; i < seeds; i++) {
+        share[i] = t[i].class_share;
+        never += isnan(share[i]) != 0;
+        cost += t[i].late_cost / seeds;
+        success += t[i].late_success / seeds;
+    }
+    printf("  %-58s %9.3g  [%.3g, %.3g]; never as good: %d of %d\n",
+           "second half: cost over class routing's at that success",
+           cost / bench_hindsight_cost(classes, success),
+           evaluate_quantile(share, (size_t)(seeds - never), 0),
+           evaluate_quantile(share, (size_t)(seeds - never), 1), never, seeds);
 }
 
 static void put_first(const struct bench_set *s, const struct told *t, int seeds)
@@ -140,12 +172,16 @@ void bench_stream_report(const struct bench_set *s, const struct beliefs_objecti
     struct bench_result *r = mem_zalloc(how->requests, sizeof *r);
     struct told t[64];
     struct bench_stream one = *how;
+    struct bench_hindsight classes;
     double per_success[64];
 
+    know_classes(s, how, &classes);
     for (int i = 0; i < seeds; i++) {
         one.seed = (uint64_t)i;
         bench_stream(s, o, &one, r);
         tell(r, &one, floor, &t[i]);
+        t[i].class_share =
+            t[i].late_cost / bench_hindsight_cost(&classes, t[i].late_success);
         per_success[i] = t[i].late_cost / fmax(t[i].late_success, 1e-9) / 1e6;
     }
     put_singles(s);
@@ -159,6 +195,7 @@ void bench_stream_report(const struct bench_set *s, const struct beliefs_objecti
     put("second half: USD per 1,000 requests", t, seeds, &t[0].late_cost, 1e-6);
     printf("  %-58s %9.4g\n", "second half: USD per 1,000 successes (median)",
            evaluate_quantile(per_success, (size_t)seeds, 0.5));
+    put_class_shares(t, seeds, &classes);
     if (floor >= 0) {
         printf("  floor %.4f\n", floor);
         put("windows of 1,000 requests below the floor, %", t, seeds, &t[0].below, 100);

@@ -23,7 +23,7 @@ struct bench {
     float *vector; /* owned: of the queries; NULL: not asked for */
     bool prequential;
     struct stream_options {
-        double requests, feedback, delay, interval, break_at, break_share;
+        double requests, feedback, noise, delay, interval, break_at, break_share;
         double floor, floor_of_best, failure_price; /* NAN: the policy's, or none */
     } stream;
 };
@@ -35,10 +35,10 @@ static const struct {
     const char *name;
     bool prequential; /* the split that has one */
 } split_options[] = {
-    {"folds", false},    {"labels", false},  {"svg", false},          {"json", false},
-    {"estimate", false}, {"requests", true}, {"feedback", true},      {"delay", true},
-    {"interval", true},  {"floor", true},    {"floor-of-best", true}, {"failure-price", true},
-    {"break", true},     {"break-at", true}, {"break-share", true},
+    {"folds", false},        {"labels", false},  {"svg", false},     {"json", false},
+    {"estimate", false},     {"requests", true}, {"feedback", true}, {"noise", true},
+    {"delay", true},         {"interval", true}, {"floor", true},    {"floor-of-best", true},
+    {"failure-price", true}, {"break", true},    {"break-at", true}, {"break-share", true},
 };
 
 static bool is_given(const struct cli_args *a, const char *name)
@@ -88,6 +88,7 @@ static bool take_options(struct bench *k)
 
     *s = (struct stream_options){.requests = 12000,
                                  .feedback = 0.3,
+                                 .noise = 0,
                                  .delay = 500,
                                  .interval = 10,
                                  .break_at = (double)NAN,
@@ -100,6 +101,7 @@ static bool take_options(struct bench *k)
         !training_number(a, "labels", 0, 1e6, &labels) ||
         !training_number(a, "requests", 2000, 1e6, &s->requests) ||
         !training_number(a, "feedback", 0, 1, &s->feedback) ||
+        !training_number(a, "noise", 0, 0.49, &s->noise) ||
         !training_number(a, "delay", 0, 1e6, &s->delay) ||
         !training_number(a, "interval", 0.001, 86400, &s->interval) ||
         !training_number(a, "break-at", 0, 1e6, &s->break_at) ||
@@ -459,11 +461,13 @@ static enum err stream(struct bench *k, struct err_text *t)
 
     for (int j = 0; s->floor_of_best > 0 && j < k->set.arms; j++)
         floor = fmax(floor, s->floor_of_best * k->set.mean_success[j]);
-    o->price.floor = floor;
+    /* only labels are heard, so that the floor is one of labels */
+    o->price.floor = floor >= 0 ? floor * (1 - 2 * s->noise) + s->noise : floor;
     if (!isnan(s->failure_price))
         o->price.failure_price_nanousd = s->failure_price * 1e9;
     how.requests = (size_t)s->requests;
     how.feedback = s->feedback;
+    how.noise = s->noise;
     how.delay = (size_t)s->delay;
     how.request_s = s->interval;
     how.broken_from = isnan(s->break_at) ? how.requests / 2 : (size_t)s->break_at;
@@ -606,6 +610,9 @@ const struct cli_command cmd_bench = {
             {.name = "feedback",
              .argument = "SHARE",
              .help = "Requests of the stream whose served answer gets a label. Default: 0.3."},
+            {.name = "noise",
+             .argument = "SHARE",
+             .help = "Labels that say the contrary of the truth. Default: 0."},
             {.name = "delay",
              .argument = "N",
              .help = "Requests until a label is known. Default: 500."},
