@@ -141,6 +141,15 @@ static int best_index(const struct plan *p, const struct plan_choice *c)
     return best;
 }
 
+/* Was the arm drawn because the posterior has it for the best now and then, more than for
+ * exploration's share? Only then is there a belief in which it was the best. */
+static bool drawn_as_best(const struct plan *p, const struct plan_choice *c, int arm)
+{
+    double floor = (double)p->q.beliefs->floor_share[arm] * BELIEFS_UNIT;
+
+    return c->propensity[arm] > 2 * floor;
+}
+
 static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c,
                                            const double *chance)
 {
@@ -148,7 +157,7 @@ static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
     int arm = draw_from(p, c->propensity);
-    if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN) {
+    if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
         p->tried = arm;
         p->trust = c->index[best_index(p, c)] - c->index[arm];
     }
