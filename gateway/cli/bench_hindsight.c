@@ -9,8 +9,7 @@
  * choice costs and succeeds with. */
 static struct evaluate_point *class_parts(const struct bench_set *s, const double *kept)
 {
-    struct evaluate_point *part =
-        mem_zalloc((size_t)s->classes * (size_t)s->arms, sizeof *part);
+    struct evaluate_point *part = mem_zalloc((size_t)s->classes * (size_t)s->arms, sizeof *part);
     double n = (double)s->rows;
 
     for (size_t i = 0; i < s->rows; i++)

@@ -386,7 +386,7 @@ void bench_cv(const struct bench_set *s, const struct bench_options *o, struct b
 static void give_feedback(struct bench_learner *l, const struct bench_stream *how, double success,
                           struct rng *r, int64_t now_us)
 {
-    bool label = rng_unit(r) < how->feedback, turned = how->noise > 0 && rng_unit(r) < how->noise;
+    bool label = rng_unit(r)<how->feedback, turned = how->noise> 0 && rng_unit(r) < how->noise;
 
     for (size_t i = l->answers; label && i-- > 0 && l->answer[i].when_us == now_us;)
         if (l->answer[i].served) {

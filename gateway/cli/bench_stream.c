@@ -19,8 +19,8 @@ struct told {
     double cost, success;           /* per request, of all */
     double late_cost, late_success; /* of the second half */
     double class_share; /* late_cost over class routing's at late_success; NAN: it is never there */
-    double below;      /* share of windows below the floor, from the first full one on */
-    double below_late; /* ... of the second half */
+    double below;       /* share of windows below the floor, from the first full one on */
+    double below_late;  /* ... of the second half */
     double
         recovered; /* requests from the break to the end of the first window at the floor again */
     double pulls;  /* times the broken arm was asked from the break until traffic had left it */
@@ -180,8 +180,7 @@ void bench_stream_report(const struct bench_set *s, const struct beliefs_objecti
         one.seed = (uint64_t)i;
         bench_stream(s, o, &one, r);
         tell(r, &one, floor, &t[i]);
-        t[i].class_share =
-            t[i].late_cost / bench_hindsight_cost(&classes, t[i].late_success);
+        t[i].class_share = t[i].late_cost / bench_hindsight_cost(&classes, t[i].late_success);
         per_success[i] = t[i].late_cost / fmax(t[i].late_success, 1e-9) / 1e6;
     }
     put_singles(s);

@@ -263,7 +263,8 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
     p->log.expected = q->mode == PLAN_OBJECTIVE ? q->beliefs->outlook.success : -1;
     p->log.count = 0;
     p->asked = p->answered = 0;
-    p->arm = p->last = p->best = -1;
+    p->arm = p->last = p->best = p->tried = -1;
+    p->trust = 0;
     p->best_p = -1;
     p->spent_nanousd = 0;
     for (int j = 0; j < q->arms; j++) {

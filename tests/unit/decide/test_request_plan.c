@@ -266,33 +266,55 @@ static void the_same_seed_decides_the_same(void **state)
     beliefs_unref(w.beliefs);
 }
 
-/* An arm that nobody knows is tried, and its answers are served: they get labels. */
-static void what_is_tried_is_served(void **state)
+/* Of 200 requests, those that begin with the middle arm, of which nothing is known and which is
+ * dearer than the small one. *served: how many of its answers are. */
+static int tried_of(double share, int *served)
 {
     struct beliefs_objective o = worth(100000);
     struct world w;
     struct plan p;
     int tried = 0;
 
-    (void)state;
-    o.cold_share = 0.2;
+    o.explore = 0;
+    o.cold_share = share;
     o.explore_spend = 1;
     o.flip = 0;
     memset(&w, 0, sizeof w);
     answers(&w.slow[0], 5, 1000, 0.9, 1000);
     answers(&w.slow[2], 5, 1000, 0.9, 20000);
-    build(&w, &o,
-          1); /* the middle one: no label, and dearer than the small one, which is as good */
+    build(&w, &o, 1);
     struct plan_question q = question(&w);
     q.explore = true;
+    *served = 0;
     for (q.seed = 0; q.seed < 200; q.seed++)
         if (plan_begin(&p, &q).arm == 1) {
             plan_answer(&p, 0.6, PLAN_UNCHECKED, 5000);
-            assert_int_equal(plan_next(&p, ~0u).verb, PLAN_SERVE);
+            *served += plan_next(&p, ~0u).verb == PLAN_SERVE;
             tried++;
         }
-    assert_true(tried > 10);
     beliefs_unref(w.beliefs);
+    return tried;
+}
+
+/* Where the posterior draws an unknown arm its answers are served: they get labels. */
+static void what_is_drawn_is_served(void **state)
+{
+    int served, tried = tried_of(0, &served);
+
+    (void)state;
+    assert_true(tried > 10);
+    assert_int_equal(served, tried);
+}
+
+/* Exploration's share asks without any belief that the arm were the best: its answers are held
+ * against the others. */
+static void what_exploration_asks_is_compared(void **state)
+{
+    int served, tried = tried_of(0.3, &served);
+
+    (void)state;
+    assert_true(tried > 30);
+    assert_int_equal(served, 0);
 }
 
 /* The first and then the second arm answer with these scores, and no third may be asked: which is
@@ -556,7 +578,8 @@ int main(void)
         cmocka_unit_test(a_dropped_answer_is_not_served),
         cmocka_unit_test(a_lower_threshold_takes_a_worse_answer),
         cmocka_unit_test(the_same_seed_decides_the_same),
-        cmocka_unit_test(what_is_tried_is_served),
+        cmocka_unit_test(what_is_drawn_is_served),
+        cmocka_unit_test(what_exploration_asks_is_compared),
         cmocka_unit_test(of_two_close_answers_the_dearer_arms_is_served),
         cmocka_unit_test(order_and_thresholds_keep_the_written_order),
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
