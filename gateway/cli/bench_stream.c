@@ -123,7 +123,8 @@ static void put(const char *what, const struct told *t, int seeds, const double 
            evaluate_quantile(v, (size_t)seeds, 1));
 }
 
-/* Shares of what class routing costs, the dearest at the end: where it is never as good. */
+/* Shares of what class routing costs, by the seeds' means and of those seeds where it is ever as
+ * good. */
 static void put_class_shares(const struct told *t, int seeds, const struct bench_hindsight *classes)
 {
     double share[64], cost = 0, success = 0;
