@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,7 +18,7 @@
 
 #define LEAST_US INT64_C(1000000)  /* between two */
 #define MOST_US  INT64_C(60000000) /* likewise */
-#define SHARE    50                /* reading takes at most this part of the time: one in so many */
+#define SHARE    50                /* it takes at most this part of a core: one in so many */
 
 /* What is collected of one route. */
 struct near_route {
@@ -33,7 +34,9 @@ struct near_route {
 struct learner_near {
     struct learner *l;
     bool collecting, news;
-    int64_t begun_us, last_us, took_us; /* monotonic; last_us INT64_MIN: never */
+    int64_t last_us; /* monotonic */
+    /* Of the thread: waiting for a store costs nothing. */
+    int64_t begun_cpu_us, took_us;
     size_t seen;
     const struct policy *last_policy; /* for comparing only */
     int dim;
@@ -86,6 +89,14 @@ struct neighbours *learner_neighbours(struct learner *l)
 
 /* ---- the one under way ---- */
 
+static int64_t thread_cpu_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void rest(struct learner_near *n)
 {
     for (int i = 0; i < n->routes; i++) {
@@ -102,7 +113,7 @@ static void rest(struct learner_near *n)
     n->policy = NULL;
     n->collecting = false;
     n->last_us = clock_mono_us();
-    n->took_us = n->last_us - n->begun_us;
+    n->took_us = thread_cpu_us() - n->begun_cpu_us;
 }
 
 /* Its classes and models, as beliefs have them. false: beliefs do not know the route. */
@@ -319,7 +330,7 @@ static void begin(struct learner_near *n)
     struct learner *l = n->l;
     const struct policy *p = l->serving.policy;
 
-    n->begun_us = clock_mono_us();
+    n->begun_cpu_us = thread_cpu_us();
     n->collecting = true;
     n->news = false;
     n->seen = 0;

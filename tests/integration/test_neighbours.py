@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,23 +34,15 @@ class Model(Upstream):
 
 
 @pytest.fixture
-def redis(tmp_path):
-    server = weirproc.Redis(tmp_path)
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def upstream():
     model = Model()
     yield model
     model.close()
 
 
-def policy(url, folder, learn="{}", cache=""):
+def policy(url, folder, learn="{}"):
     return f"""version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{folder}/state"}}
-{cache}
 backends:
   up: {{dialect: openai, url: "{url}"}}
 models:
@@ -168,15 +159,3 @@ def test_nothing_is_kept_where_they_are_off(start, upstream, tmp_path):
             return db.execute("SELECT text FROM memories").fetchall()
     lines = weirproc.wait_until(lambda: len(r := remembered()) == len(RING) + 40 and r, 60 * weirproc.slowness(), "all to be remembered")
     assert all(line.startswith("2 ") for (line,) in lines) and neighbours(gateway) is None
-
-
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
-def test_another_replica_sees_them(redis, start, upstream, tmp_path):  # the Redis ends last
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    cache = f'cache: {{store: redis, redis: {{url: "unix:{redis.socket}"}}}}'
-    one, two = (start(policy(upstream.url, folder, cache=cache), folder=folder) for folder in folders)
-    teach(one)
-    await_neighbours(two, len(RING) + 40)
-    goes_apart(two)
