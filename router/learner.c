@@ -262,6 +262,7 @@ static void on_added(void *ctx, const struct learn_unit_name *name, const struct
     struct learner *l = ctx;
 
     learned_add(&l->learned, name, t);
+    learner_near_note(l);
     l->changed = true;
 }
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cache/htable.h"
 #include "router/confidence.h"
 #include "router/decide/logistic.h"
 #include "router/encoder/static_table.h"
@@ -31,6 +32,12 @@ struct near_route {
     struct exante_outcome *outcome; /* owned: [EXANTE_ROWS][arms] */
 };
 
+/* A labelled request that has been visited; in the arena. */
+struct near_visited {
+    struct htable_node node;
+    struct slice tenant, request_id;
+};
+
 struct learner_near {
     struct learner *l;
     bool collecting, news;
@@ -48,6 +55,7 @@ struct learner_near {
     struct arena names;
     struct near_route *route; /* owned */
     int routes;
+    struct htable visited; /* of struct near_visited */
 };
 
 static bool wants(const struct policy_route *r)
@@ -106,6 +114,7 @@ static void rest(struct learner_near *n)
     free(n->route);
     n->route = NULL;
     n->routes = 0;
+    htable_clear(&n->visited);
     arena_clear(&n->names);
     beliefs_unref(n->beliefs);
     policy_unref(n->policy);
@@ -254,6 +263,26 @@ static void note_request(struct learner_near *n, const struct evidence *e,
         r->rows++;
 }
 
+/* A store may show a request twice: of a repeated id, or when others came between two pages. Its
+ * second row would find the first as its nearest neighbour, and bear out whatever that says. */
+static bool is_visited(struct learner_near *n, const struct learn_memory *m)
+{
+    uint64_t hash =
+        htable_hash_id(htable_hash_slice(m->tenant) * 31 + htable_hash_slice(m->request_id));
+    struct near_visited *v;
+
+    for (struct htable_node *i = htable_first(&n->visited, hash); i; i = htable_next(i)) {
+        v = CONTAINER_OF(i, struct near_visited, node);
+        if (slice_eq(v->tenant, m->tenant) && slice_eq(v->request_id, m->request_id))
+            return true;
+    }
+    v = ARENA_NEW(&n->names, struct near_visited);
+    v->tenant = slice_str(arena_strdup(&n->names, m->tenant));
+    v->request_id = slice_str(arena_strdup(&n->names, m->request_id));
+    htable_add(&n->visited, &v->node, hash);
+    return false;
+}
+
 static void collect_memory(void *ctx, const struct learn_memory *memory)
 {
     struct learner_near *n = ctx;
@@ -263,6 +292,8 @@ static void collect_memory(void *ctx, const struct learn_memory *memory)
 
     n->seen++;
     if (memory->labels.n == 0) /* nobody has spoken of it */
+        return;
+    if (is_visited(n, memory))
         return;
     arena_init(&arena, 4096);
     if (evidence_read(arena_dup(&arena, memory->text), &arena, &e) &&
@@ -332,7 +363,7 @@ static void begin(struct learner_near *n)
 
     n->begun_cpu_us = thread_cpu_us();
     n->collecting = true;
-    n->news = false;
+    n->news = l->changed; /* what beliefs do not have yet will be news once more */
     n->seen = 0;
     n->last_policy = p;
     n->policy = policy_ref(l->serving.policy);
@@ -382,6 +413,7 @@ struct learner_near *learner_near_new(struct learner *l)
     n->dim = static_table_dim(table);
     n->space = fingerprint_full(static_table_space(table), ENCODER_STATIC);
     arena_init(&n->names, 1024);
+    htable_init(&n->visited);
     return n;
 }
 

@@ -13,10 +13,12 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "router/decide/beliefs.h"
+#include "router/encoder/static_table.h"
 #include "router/evidence.h"
 #include "router/learn_store.h"
 #include "router/learner.h"
 #include "router/ledger_read.h"
+#include "router/neighbours.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/policies/policy_fixture.h"
 
@@ -84,7 +86,9 @@ static struct learner *open_learner(bool shared)
 
 #define NOW (clock_wall_us())
 
-static void post(struct learner *l, const char *id, const char *model, int bin)
+/* about: its query. */
+static void post_about(struct learner *l, const char *id, const char *model, int bin,
+                       const struct evidence *about)
 {
     static const float features[] = {1, 2};
     struct evidence_answer a[] = {{.model = model,
@@ -103,7 +107,15 @@ static void post(struct learner *l, const char *id, const char *model, int bin)
                                        .decided_wall_us = NOW,
                                        .learn = true,
                                        .answers = a,
-                                       .count = 1});
+                                       .count = 1,
+                                       .query = about->query,
+                                       .query_dim = about->query_dim,
+                                       .query_space = about->query_space});
+}
+
+static void post(struct learner *l, const char *id, const char *model, int bin)
+{
+    post_about(l, id, model, bin, &(struct evidence){.query = NULL});
 }
 
 /* ---- labels ---- */
@@ -818,6 +830,130 @@ static void a_policy_without_a_store(void **state)
 
 /* ---- opening ---- */
 
+/* ---- neighbours ---- */
+
+/* Waits until they are made of so many questions. */
+static void await_neighbours(struct learner *l, size_t questions)
+{
+    size_t rows = SIZE_MAX;
+
+    for (int i = 0; i < 6000; i++) {
+        struct neighbours *n = learner_neighbours(l);
+        const struct neighbours_route *r = neighbours_find(n, SLICE("chat"));
+        rows = r ? neighbours_rows(r) : SIZE_MAX;
+        neighbours_unref(n);
+        if (rows == questions)
+            return;
+        usleep(20000);
+    }
+    fail_msg("%zu questions are neighbours, not %zu", rows, questions);
+}
+
+/* The first ones that are made. */
+static size_t first_neighbours(struct learner *l)
+{
+    struct neighbours *n = NULL;
+
+    for (int i = 0; i < 6000 && !n; i++) {
+        n = learner_neighbours(l);
+        usleep(n ? 0 : 20000);
+    }
+    assert_non_null(n);
+    size_t rows = neighbours_rows(neighbours_find(n, SLICE("chat")));
+    neighbours_unref(n);
+    return rows;
+}
+
+static void serve_policy(struct learner *l)
+{
+    struct policy *p = policy();
+
+    learner_set_policy(l, p);
+    policy_unref(p);
+}
+
+static const int8_t query[1024] = {127, 3, -20};
+
+/* Its dimensions and space are those of the built-in table. */
+static struct evidence a_query(void)
+{
+    const struct static_table *table = static_table_builtin();
+
+    return (struct evidence){.query = query,
+                             .query_dim = static_table_dim(table),
+                             .query_space =
+                                 fingerprint_full(static_table_space(table), ENCODER_STATIC)};
+}
+
+/* A store that shows a request twice, here of a repeated id, makes one neighbour of it; vectors of
+ * another encoder, of other dimensions or without a direction make none. All is there before the
+ * first look. */
+static void who_becomes_a_neighbour(bool shared)
+{
+    struct learner *l = open_learner(shared);
+    struct evidence about = a_query(), space = about, dim = about, none = about, zero = about;
+    static const int8_t zeros[1024];
+    static const char *const ids[] = {"twice", "good", "space", "dim", "none", "zero"};
+
+    space.query_space.bytes[0] ^= 1;
+    dim.query_dim--;
+    none.query = NULL;
+    none.query_dim = 0;
+    zero.query = zeros;
+    post_about(l, "twice", "small", 3, &about);
+    assert_true(learner_flush(l, 60000));
+    post_about(l, "twice", "small", 3, &about);
+    post_about(l, "good", "big", 3, &about);
+    post_about(l, "silent", "big", 3, &about); /* nobody says a word about it */
+    post_about(l, "space", "big", 3, &space);
+    post_about(l, "dim", "big", 3, &dim);
+    post_about(l, "none", "big", 3, &none);
+    post_about(l, "zero", "big", 3, &zero);
+    assert_true(learner_flush(l, 60000));
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        assert_int_equal(label(l, ids[i], 1000, 10), ERR_OK);
+    assert_true(learner_flush(l, 60000));
+    assert_null(learner_neighbours(l)); /* without a policy */
+    serve_policy(l);
+    assert_int_equal(first_neighbours(l), 2);
+    learner_close(l);
+}
+
+static void neighbours_of_a_file(void **state)
+{
+    (void)state;
+    who_becomes_a_neighbour(false);
+}
+
+static void neighbours_of_redis(void **state)
+{
+    (void)state;
+    who_becomes_a_neighbour(true);
+}
+
+/* What others are told reaches a replica as increments; each word, and each that is taken back,
+ * makes its neighbours anew, also when it is the last for long. */
+static void neighbours_of_another_replica(void **state)
+{
+    struct learner *one = open_learner(true), *two = open_learner(true);
+    struct evidence about = a_query();
+
+    (void)state;
+    serve_policy(one);
+    serve_policy(two);
+    await_neighbours(two, 0); /* it has looked once */
+    for (int i = 0; i < 2; i++) {
+        post_about(one, i ? "last" : "first", "small", 3, &about);
+        assert_int_equal(label(one, i ? "last" : "first", 1000, 10), ERR_OK);
+        await_neighbours(two, (size_t)i + 1);
+    }
+    assert_int_equal(label(one, "last", -1, 11), ERR_OK);
+    await_neighbours(two, 1);
+    await_neighbours(one, 1);
+    learner_close(one);
+    learner_close(two);
+}
+
 static void what_cannot_be_opened(void **state)
 {
     struct learner *l;
@@ -852,6 +988,9 @@ int main(void)
         TEST(three_replicas_learn_as_one),
         TEST(each_policy_has_its_own),
         TEST(a_policy_without_a_store),
+        TEST(neighbours_of_a_file),
+        TEST(neighbours_of_redis),
+        TEST(neighbours_of_another_replica),
         TEST(what_cannot_be_opened),
     };
     signal(SIGPIPE, SIG_IGN);
