@@ -931,6 +931,37 @@ static void neighbours_of_redis(void **state)
     who_becomes_a_neighbour(true);
 }
 
+/* A request that a replica of a later version remembers is left as it is: a word about it is not
+ * taken here, and nothing else stops. */
+static void a_line_of_a_later_version(void **state)
+{
+    struct learner *l = open_learner(true);
+    struct evidence about = a_query();
+    struct asked a;
+
+    (void)state;
+    post_about(l, "ours", "small", 3, &about);
+    post_about(l, "later", "small", 3, &about);
+    assert_true(learner_flush(l, 60000));
+    assert_string_equal(
+        redis_server_do(&redis, "HSET \"w::{learn}:m:acme later\" t \"4 what comes some day\""),
+        ":0\r\n");
+    say(l, &a, "acme", "later", 1000, 10);
+    await(&a);
+    assert_int_equal(a.label.err, ERR_NOT_FOUND);
+    assert_false(a.label.changed);
+    assert_int_equal(label(l, "ours", 1000, 10), ERR_OK);
+    assert_true(learner_flush(l, 60000));
+    serve_policy(l);
+    assert_int_equal(first_neighbours(l), 1);
+    learner_close(l);
+    assert_string_equal(redis_server_do(&redis, "HGET \"w::{learn}:m:acme later\" t"),
+                        "$21\r\n4 what comes some day\r\n");
+    struct dump d = dump(true);
+    assert_int_equal(d.sum.count[TALLY_ASKED], 2);
+    assert_int_equal(d.sum.count[TALLY_RESOLVED], 1);
+}
+
 /* What others are told reaches a replica as increments; each word, and each that is taken back,
  * makes its neighbours anew, also when it is the last for long. */
 static void neighbours_of_another_replica(void **state)
@@ -990,6 +1021,7 @@ int main(void)
         TEST(a_policy_without_a_store),
         TEST(neighbours_of_a_file),
         TEST(neighbours_of_redis),
+        TEST(a_line_of_a_later_version),
         TEST(neighbours_of_another_replica),
         TEST(what_cannot_be_opened),
     };
