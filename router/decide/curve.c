@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include "router/decide/logistic.h"
+#include "router/decide/significance.h"
 
 #define TILT_STRENGTH 4.0 /* the tilt is 1 +- 0.5 before anything was seen */
 #define MAX_SHIFT     3.0
@@ -124,7 +125,9 @@ void curve_residual_add(struct curve_residual *r, const struct curve *c,
 
 double curve_shift_of(const struct curve_residual *r, double prior)
 {
-    return fmin(fmax(r->surplus / (r->information + prior), -MAX_SHIFT), MAX_SHIFT);
+    double shift = fmin(fmax(r->surplus / (r->information + prior), -MAX_SHIFT), MAX_SHIFT);
+
+    return shift * significance(fabs(r->surplus), sqrt(r->information));
 }
 
 void curve_shift(struct curve *c, double log_odds)

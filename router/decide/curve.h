@@ -40,8 +40,8 @@ void curve_fit(struct curve *out, const struct curve *prior, const double good[T
                const double bad[TALLY_BINS], double level_strength);
 
 /* Evidence of a shift: more successes than the curve says, and how much that weighs. Sums over
- * contexts are taken by the caller; then curve_shift_of gives the log-odds, drawn to 0 by `prior`
- * and at most 3 either way. */
+ * contexts are taken by the caller; then curve_shift_of gives the log-odds, drawn to 0 by `prior`,
+ * as far as they are no chance (significance.h), and at most 3 either way. */
 struct curve_residual {
     double surplus, information;
 };

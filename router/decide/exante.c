@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "router/decide/logistic.h"
+#include "router/decide/significance.h"
 
 #define SHELLS 256 /* of cosines, from -1 to 1 */
 
@@ -179,7 +180,7 @@ static void judge(const struct exante_in *in, struct exante *e)
     for (size_t i = 0; i < in->rows; i++)
         n += try_row(in, e, i, cosine, trial + n);
     if (n >= EXANTE_LABELS)
-        e->trust = fmin(fmax(slope_errors(trial, n) - 1, 0), 1);
+        e->trust = significance(slope_errors(trial, n), 1);
     free(cosine);
     free(trial);
 }

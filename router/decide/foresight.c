@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <math.h>
 #include "router/decide/logistic.h"
+#include "router/decide/significance.h"
 
 double foresight_shift(double foreseen, double believed)
 {
@@ -41,16 +42,11 @@ void foresight_add(struct foresight *f, const struct tally_view *v)
     f->error = sqrt(f->error * f->error + v->x[TALLY_LEAD_SQUARE] / 1e6);
 }
 
-/* How many standard errors beyond the first one, 0..1. */
-static double surely(double lead, double error)
-{
-    return error > 0 ? fmin(fmax(lead / error - 1, 0), 1) : 0;
-}
-
 double foresight_trust(const struct foresight *slow, const struct foresight *fast)
 {
-    double trust = slow->labels >= FORESIGHT_LABELS ? surely(slow->lead, slow->error) : 0;
+    double trust = slow->labels >= FORESIGHT_LABELS ? significance(slow->lead, slow->error) : 0;
 
-    return fast->labels >= FORESIGHT_FAST_LABELS ? trust * (1 - surely(-fast->lead, fast->error))
-                                                 : trust;
+    return fast->labels >= FORESIGHT_FAST_LABELS
+               ? trust * (1 - significance(-fast->lead, fast->error))
+               : trust;
 }

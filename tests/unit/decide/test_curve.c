@@ -105,6 +105,18 @@ static void drift_is_followed_and_bounded(void **state)
     assert_true(fabs(logit(c.p[11]) - (logit(before) - 3)) < 1e-9);
 }
 
+static void chance_is_no_drift(void **state)
+{
+    struct curve_residual r = {.surplus = 5, .information = 25}; /* one standard error */
+
+    (void)state;
+    assert_true(curve_shift_of(&r, 4) == 0);
+    r.surplus = -7.5;
+    assert_true(fabs(curve_shift_of(&r, 4) + 0.5 * 7.5 / 29) < 1e-12);
+    r.surplus = -10;
+    assert_true(fabs(curve_shift_of(&r, 4) + 10.0 / 29) < 1e-12);
+}
+
 static void what_a_score_tells(void **state)
 {
     struct curve c;
@@ -146,7 +158,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels_find_the_truth), cmocka_unit_test(nothing_seen_changes_nothing),
         cmocka_unit_test(extremes_stay_finite),  cmocka_unit_test(drift_is_followed_and_bounded),
-        cmocka_unit_test(what_a_score_tells),    cmocka_unit_test(scores_fall_into_bins),
+        cmocka_unit_test(chance_is_no_drift),    cmocka_unit_test(what_a_score_tells),
+        cmocka_unit_test(scores_fall_into_bins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
