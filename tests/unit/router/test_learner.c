@@ -282,9 +282,7 @@ static void labels_come_and_go(bool shared)
     assert_int_equal(bad(&d), 750);
     assert_int_equal(d.sum.count[TALLY_ASKED], 2);
 
-    int64_t begun_us = clock_mono_us();
     assert_int_equal(label(l, "nobody", 0, 20), ERR_NOT_FOUND);
-    assert_true(clock_mono_us() - begun_us < 3000000);
     say(l, &a, "other", "r1", 0, 99); /* not theirs */
     await(&a);
     assert_int_equal(a.label.err, ERR_NOT_FOUND);
