@@ -36,7 +36,8 @@ static void enter(void)
 bool terminal_begin(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
-    struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART: poll is to come back */
+    /* poll comes back in any case; what is being drawn is not to be cut */
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
     if (!isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &before) != 0)
         return false;
