@@ -157,6 +157,30 @@ static void a_removal_reaches_hot_sets(void **state)
     cache_hot_free(hot);
 }
 
+static void wait_gone(const struct cache_entry *e)
+{
+    int64_t end_us = clock_mono_us() + PATIENCE_US;
+
+    while (cache_entry_serves(e, 0)) {
+        assert_true(clock_mono_us() < end_us);
+        usleep(2000);
+    }
+}
+
+/* What one has put before, the other has heard of after this: an entry of the same scope that it
+ * has read goes with the word of its coming, or of its end. */
+static void hear(struct cache_harness *to, struct cache_harness *from)
+{
+    struct cache_fields f = sample_fields("acme", 99);
+
+    put(from, f);
+    wait_has(to, &f, true);
+    struct cache_entry *e = cache_harness_look_up(to, &f, &rules);
+    assert_true(cache_harness_remove(from, "acme", e->f.id));
+    wait_gone(e);
+    cache_entry_unref(e);
+}
+
 /* What a replica has read and not yet been told is removed elsewhere: the word comes first, then
  * what it read. It is not served, nor does it come into memory. */
 static void a_removal_overtakes_a_read(void **state)
@@ -175,6 +199,7 @@ static void a_removal_overtakes_a_read(void **state)
     wait_has(&a, &f, true);
     struct cache_entry *mine = cache_harness_look_up(&a, &f, &rules);
     wait_has(&c, &later, true);
+    hear(&c, &a);
     struct cache_entry *held = cache_harness_look_up(&c, &later, &rules);
     redis_relay_hold(&relay, true);
     cache_harness_ask(&c, 7, &f, &rules, false);
@@ -184,10 +209,7 @@ static void a_removal_overtakes_a_read(void **state)
     }
     assert_true(cache_harness_remove(&a, "acme", mine->f.id));
     assert_true(cache_harness_remove(&a, "acme", held->f.id));
-    while (cache_entry_serves(held, 0)) { /* the second was heard, and so the first */
-        assert_true(clock_mono_us() < end_us);
-        usleep(2000);
-    }
+    wait_gone(held); /* the second was heard, and so the first */
     redis_relay_hold(&relay, false);
     struct cache_ask *ask = cache_harness_next(&c);
     assert_int_equal(ask->id, 7);
