@@ -17,7 +17,7 @@
 
 #define EXANTE_ROWS       2048 /* at most */
 #define EXANTE_NEIGHBOURS 100
-#define EXANTE_WIDTH      0.2  /* a neighbour weighs exp((cosine - nearest) / width) */
+#define EXANTE_WIDTH      0.2 /* a neighbour weighs exp((cosine - nearest) / width) */
 #define EXANTE_PSEUDO     8.0 /* how many of the nearest kind what is believed counts for */
 /* A query whose nearest neighbour is farther than this is like nothing that was seen. */
 #define EXANTE_STRANGER 0.3
