@@ -2,18 +2,13 @@
 #include "gateway/beliefs_json.h"
 
 #include "gateway/json_put.h"
-#include "router/neighbours.h"
 #include "router/confidence.h"
 #include "router/decide/beliefs_way.h"
+#include "router/neighbours.h"
 
 static void put_nanousd(json_t *o, const char *key, double amount)
 {
     json_put_int(o, key, (int64_t)amount);
-}
-
-static void put_share(json_t *o, const char *key, double x)
-{
-    json_put(o, key, x < 0 ? NULL : json_real(x));
 }
 
 /* Why v is what it is: v = (failure_price + ratio + floor_adds) / (1 + budget_takes). */
@@ -26,7 +21,7 @@ static json_t *price_json(const struct price *p)
     put_nanousd(o, "ratio_nanousd", p->theta);
     put_nanousd(o, "floor_adds_nanousd", p->mu);
     json_put(o, "budget_takes", json_real(p->beta));
-    put_share(o, "floor", p->floor);
+    json_put_share(o, "floor", p->floor);
     json_put_bool(o, "floor_reachable", p->floor_reachable);
     return o;
 }

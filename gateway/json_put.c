@@ -49,6 +49,11 @@ void json_put_bool(json_t *object, const char *key, bool b)
     json_put(object, key, json_boolean(b));
 }
 
+void json_put_share(json_t *object, const char *key, double x)
+{
+    json_put(object, key, x < 0 ? NULL : json_real(x));
+}
+
 void json_put_time(json_t *object, const char *key, int64_t wall_us)
 {
     char text[32];

@@ -329,11 +329,6 @@ static json_t *none_below_zero(int64_t v)
     return v < 0 ? json_null() : json_integer(v);
 }
 
-static json_t *share(double v)
-{
-    return v < 0 ? json_null() : json_real(v);
-}
-
 static json_t *request_json(const struct ledger_request *q)
 {
     json_t *o = json_object();
@@ -359,8 +354,8 @@ static json_t *request_json(const struct ledger_request *q)
     json_put_text(o, "cache", q->cache);
     json_put_int(o, "cache_entry", (int64_t)q->cache_entry);
     json_put_int(o, "saved_nanousd", q->saved);
-    json_put(o, "cache_cosine", share(q->cache_cosine));
-    json_put(o, "cache_probability", share(q->cache_probability));
+    json_put_share(o, "cache_cosine", q->cache_cosine);
+    json_put_share(o, "cache_probability", q->cache_probability);
     return o;
 }
 
@@ -388,7 +383,7 @@ static json_t *attempt_json(const struct ledger_attempt *a)
     json_put(o, "first_byte_us", none_below_zero(a->first_byte_us));
     json_put(o, "duration_us", none_below_zero(a->duration_us));
     json_put_bool(o, "served", a->served);
-    json_put(o, "confidence", share(a->confidence));
+    json_put_share(o, "confidence", a->confidence);
     json_put_text(o, "verdict", a->verdict);
     return o;
 }
