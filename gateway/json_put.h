@@ -15,7 +15,7 @@ void json_put(json_t *object, const char *key, json_t *value); /* takes value ov
 void json_put_text(json_t *object, const char *key, const char *s);
 void json_put_int(json_t *object, const char *key, int64_t n);
 void json_put_bool(json_t *object, const char *key, bool b);
-void json_put_share(json_t *object, const char *key, double x); /* below 0, not known: null */
+void json_put_share(json_t *object, const char *key, double x);       /* below 0, not known: null */
 void json_put_time(json_t *object, const char *key, int64_t wall_us); /* RFC 3339 */
 
 #endif
