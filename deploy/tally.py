@@ -4,7 +4,8 @@
 usage: tally.py FOLDER
 
 Reads *-ctest.xml and *-pytest.xml (JUnit), *.tap (node:test) and failed-steps (one name a line: a build or a runner
-that did not work counts as one failure). A ctest entry is often a program of many cases; when its output carries
+that did not work counts as one failure). Beside NAME.xml may lie NAME-again.xml, a second try of what failed: what passed
+there counts as passed and is named as unsteady. A ctest entry is often a program of many cases; when its output carries
 cmocka's or pytest's own summary, the cases are counted, so that a skip inside a program is seen. Exit status 1 when
 anything failed or nothing was found.
 """
@@ -37,11 +38,32 @@ def cases_inside(output):
     return counts if found else None
 
 
+def key_of(case):
+    return case.get("classname"), case.get("name")
+
+
+def has_failed(case):
+    return case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail"
+
+
+def passed_again(path):
+    """Entries of the second try beside a JUnit file that passed there, by their names."""
+    again = path.with_name(path.stem + "-again.xml")
+    if not again.exists():
+        return {}
+    return {key_of(case): case for case in ET.parse(again).getroot().iter("testcase")
+            if not has_failed(case) and case.find("skipped") is None and case.get("status") in (None, "run")}
+
+
 def add_junit(path, sums, open_up):
     """JUnit file; open_up: look for the cases inside each entry's output (ctest), else an entry is a case (pytest)."""
+    second = passed_again(path)
     for case in ET.parse(path).getroot().iter("testcase"):
         skipped = case.find("skipped") is not None or case.get("status") in ("notrun", "disabled")
-        failed = case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail"
+        failed = has_failed(case)
+        if failed and key_of(case) in second:
+            sums["unsteady"].append(f"{path.stem}: {case.get('name')}")
+            case, failed = second[key_of(case)], False
         output = case.findtext("system-out") or ""
         counts = cases_inside(output) if open_up else None
         who = f"{path.stem}: {case.get('name')}"
@@ -71,7 +93,7 @@ def add_tap(path, sums):
 
 
 def main(folder):
-    sums = {kind: 0 for kind in KINDS} | {"names": [], "skips": []}
+    sums = {kind: 0 for kind in KINDS} | {"names": [], "skips": [], "unsteady": []}
     for path in sorted(folder.glob("*-ctest.xml")) + sorted(folder.glob("*-pytest.xml")):
         before = dict(sums)
         add_junit(path, sums, open_up=path.name.endswith("-ctest.xml"))
@@ -87,6 +109,8 @@ def main(folder):
             sums["names"].append(f"step {name}")
     for name in sums["skips"]:
         print(f"skipped: {name}")
+    for name in sums["unsteady"]:
+        print(f"unsteady (failed beside others, passed alone): {name}")
     for name in sums["names"]:
         print(f"failed: {name}")
     print(f"{sums['passed']} passed, {sums['failed']} failed, {sums['skipped']} skipped")
