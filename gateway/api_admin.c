@@ -122,7 +122,7 @@ static void get_metrics(struct api_admin *a, struct http_exchange *x, struct sli
     (void)rest;
     struct buf text;
     buf_init(&text, METRICS_BYTES);
-    if (control_write_metrics(a->control, &text) == ERR_OK)
+    if (control_metrics_write(a->control, &text) == ERR_OK)
         admin_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL,
                          buf_slice(&text));
     else

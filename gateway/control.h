@@ -92,7 +92,7 @@ const struct catalog *control_catalog(const struct control *c);
 struct learner *control_learner(const struct control *c); /* NULL: no route learns yet */
 const struct policy_store *control_store(const struct control *c);
 void control_describe(const struct control *c, struct control_status *out);
-enum err control_write_metrics(struct control *c, struct buf *out) MUST_CHECK;
+enum err control_metrics_write(struct control *c, struct buf *out) MUST_CHECK;
 struct event_base *control_base(const struct control *c);
 struct mailbox *
 control_mailbox(struct control *c); /* messages are delivered with the control as receiver_ctx */

@@ -1,5 +1,6 @@
-/* The control thread's one struct, shared by control.c (the process's life) and control_policy.c
- * (what serves). No other file may include this. */
+/* The control thread's one struct, shared by control.c (the process's life), control_state.c (its
+ * directory), control_loop.c (what it hears), control_policy.c (what serves) and control_metrics.c.
+ * No other file may include this. */
 #ifndef GATEWAY_CONTROL_INT_H
 #define GATEWAY_CONTROL_INT_H
 
@@ -15,6 +16,7 @@
 #include "gateway/control_encoder.h"
 #include "gateway/control_vectors.h"
 #include "gateway/policy_reload.h"
+#include "router/snapshot.h"
 #include "router/spends.h"
 
 struct control {
@@ -66,6 +68,21 @@ struct control {
     int64_t drain_until_us;
     pthread_t joiner;
 };
+
+static inline const struct policy_server *control_server_of(const struct control *c)
+{
+    return &c->snapshot->policy->server;
+}
+
+/* Logs why the process cannot start. */
+void control_start_error(const char *what, const char *why);
+/* Steps of the start; false: exit_code is set and the reason logged. */
+bool control_state_open(struct control *c);
+bool control_loop_start(struct control *c);
+/* Before the first load, so that no change falls between the two. */
+bool control_loop_watch_file(struct control *c);
+/* The loop that read the signalfd has ended: from here on a second signal does its default work. */
+void control_loop_release_signals(void);
 
 void control_on_sweep(evutil_socket_t fd, short what, void *ctx); /* of the event `sweep` */
 void control_policy_init(struct control *c);

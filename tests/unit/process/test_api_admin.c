@@ -108,7 +108,7 @@ enum err control_put_policy(struct control *c, struct slice text, struct slice i
     return ERR_OVERLOADED;
 }
 
-enum err control_write_metrics(struct control *c, struct buf *out)
+enum err control_metrics_write(struct control *c, struct buf *out)
 {
     (void)c;
     return buf_printf(out, "m 1\n");
