@@ -71,7 +71,7 @@ void cache_drop_entry(struct cache *c, uint64_t id);
 struct cache_entry *cache_keep_read(struct cache *c, struct cache_entry *e, uint64_t since);
 bool cache_removed_since(const struct cache *c, const struct cache_fields *f, uint64_t since);
 
-/* cache_meaning.c; all do nothing without vectors. */
+/* cache_meaning*.c; all do nothing without vectors. */
 enum err cache_meaning_open(struct cache *c, struct err_text *t) MUST_CHECK;
 void cache_meaning_save(struct cache *c);                       /* before the store is closed */
 bool cache_meaning_saving(const struct cache *c);               /* the store has not all of it */
