@@ -3,18 +3,15 @@
  *
  *   (pause) -> resolving -> connecting -> greeting (AUTH, SELECT, PING) -> up -> lost -> (pause)
  *
- * Names are resolved by a thread of their own, which nobody waits for: a resolver may hang for half
- * a minute. */
+ * Names are redis_names' to resolve. */
 #include "cache/redis_link.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +23,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "cache/redis_names.h"
 #include "cache/redis_url.h"
 
 #define CONNECT_US      2000000
@@ -36,7 +34,6 @@
 #define MAX_REPLY_BYTES ((size_t)64 << 20)
 #define MAX_ELEMENTS    ((size_t)1 << 20)
 #define MAX_WORDS       256
-#define MAX_ADDRESSES   4
 
 enum state { PAUSED, RESOLVING, CONNECTING, GREETING, UP };
 
@@ -45,13 +42,6 @@ struct link_call {
     int64_t due_us, sent_us;
     redis_reply_fn *fn; /* NULL: it was answered, too late for the reply */
     void *ctx;
-};
-
-/* What the resolver's thread sends back. */
-struct resolved {
-    int count;
-    struct sockaddr_storage address[MAX_ADDRESSES];
-    socklen_t bytes[MAX_ADDRESSES];
 };
 
 struct redis_link {
@@ -66,7 +56,7 @@ struct redis_link {
     redisReader *reader;
     redisReplyObjectFunctions functions;
     size_t unparsed_bytes; /* since the last whole reply */
-    struct resolved addresses;
+    struct redis_names addresses;
     int next_address;
     int64_t backoff_us, since_us; /* since: of the state */
     int64_t timer_at_us;          /* 0: not set */
@@ -485,31 +475,6 @@ static void connect_to(struct redis_link *l, const struct sockaddr *address, soc
 
 /* ---- names ---- */
 
-struct resolver_job {
-    int fd;
-    char host[256], port[8];
-};
-
-static void *resolve(void *ctx)
-{
-    struct resolver_job *job = ctx;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *found = NULL;
-    struct resolved r = {0};
-
-    if (getaddrinfo(job->host, job->port, &hints, &found) == 0)
-        for (const struct addrinfo *a = found; a && r.count < MAX_ADDRESSES; a = a->ai_next) {
-            memcpy(&r.address[r.count], a->ai_addr, a->ai_addrlen);
-            r.bytes[r.count++] = a->ai_addrlen;
-        }
-    if (found)
-        freeaddrinfo(found);
-    /* Whoever asked may have gone: then this goes nowhere. */
-    (void)!send(job->fd, &r, sizeof r, MSG_NOSIGNAL);
-    close(job->fd);
-    free(job);
-    return NULL;
-}
-
 static void connect_next(struct redis_link *l)
 {
     const struct sockaddr *address =
@@ -521,15 +486,14 @@ static void connect_next(struct redis_link *l)
 static void on_resolved(evutil_socket_t fd, short what, void *ctx)
 {
     struct redis_link *l = ctx;
-    ssize_t n = recv(fd, &l->addresses, sizeof l->addresses, 0);
+    bool found = redis_names_take(fd, &l->addresses);
 
     (void)what;
     event_free(l->resolving);
     l->resolving = NULL;
     close(l->resolver_fd);
     l->next_address = 0;
-    if (n != sizeof l->addresses || l->addresses.count == 0) {
-        l->addresses.count = 0;
+    if (!found) {
         lose(l, "its name could not be resolved");
         return;
     }
@@ -538,38 +502,14 @@ static void on_resolved(evutil_socket_t fd, short what, void *ctx)
 
 static void start_resolving(struct redis_link *l)
 {
-    struct resolver_job *job = mem_zalloc(1, sizeof *job);
-    sigset_t all, before;
-    pthread_attr_t detached;
-    pthread_t thread;
-    int pair[2];
-
-    memcpy(job->host, l->url.host, sizeof job->host);
-    memcpy(job->port, l->url.port, sizeof job->port);
     l->state = RESOLVING;
     l->since_us = clock_mono_us();
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        free(job);
+    l->resolver_fd = redis_names_ask(&l->url);
+    if (l->resolver_fd < 0) {
         lose(l, strerror(errno));
         return;
     }
-    job->fd = pair[1];
-    sigfillset(&all);
-    pthread_attr_init(&detached);
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &detached, resolve, job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&detached);
-    if (rc != 0) {
-        close(pair[0]);
-        close(pair[1]);
-        free(job);
-        lose(l, strerror(rc));
-        return;
-    }
-    l->resolver_fd = pair[0];
-    l->resolving = event_new(l->opt.base, pair[0], EV_READ, on_resolved, l);
+    l->resolving = event_new(l->opt.base, l->resolver_fd, EV_READ, on_resolved, l);
     mem_need(l->resolving);
     event_add(l->resolving, NULL);
     set_timer(l, l->since_us + CONNECT_US);
@@ -577,16 +517,8 @@ static void start_resolving(struct redis_link *l)
 
 static bool is_numeric(struct redis_link *l)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *a = NULL;
-
-    if (getaddrinfo(l->url.host, l->url.port, &hints, &a) != 0)
-        return false;
-    memcpy(&l->addresses.address[0], a->ai_addr, a->ai_addrlen);
-    l->addresses.bytes[0] = a->ai_addrlen;
-    l->addresses.count = 1;
     l->next_address = 0;
-    freeaddrinfo(a);
-    return true;
+    return redis_names_numeric(&l->url, &l->addresses);
 }
 
 static void begin(struct redis_link *l)
