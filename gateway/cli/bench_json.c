@@ -123,3 +123,66 @@ json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
     json_put(o, "classes", classes);
     return o;
 }
+
+/* ---- streams ---- */
+
+/* One figure of all seeds. */
+static json_t *spread(const struct bench_told *t, int seeds, const double *first)
+{
+    double mean = 0, least = INFINITY, most = -INFINITY;
+    size_t offset = (size_t)((const char *)first - (const char *)t);
+    json_t *o = json_object();
+
+    for (int i = 0; i < seeds; i++) {
+        double v = *(const double *)(const void *)((const char *)&t[i] + offset);
+        mean += v / seeds;
+        least = isnan(v) ? v : fmin(least, v);
+        most = isnan(v) ? v : fmax(most, v);
+    }
+    json_put(o, "mean", number(mean));
+    json_put(o, "least", isnan(mean) ? json_null() : number(least));
+    json_put(o, "most", isnan(mean) ? json_null() : number(most));
+    return o;
+}
+
+static json_t *way(const struct bench_streams *f, const struct bench_told *t)
+{
+    json_t *o = json_object();
+
+    json_put(o, "success", spread(t, f->seeds, &t->success));
+    json_put(o, "nanousd", spread(t, f->seeds, &t->cost));
+    json_put(o, "late_success", spread(t, f->seeds, &t->late_success));
+    json_put(o, "late_nanousd", spread(t, f->seeds, &t->late_cost));
+    if (f->floor >= 0) {
+        json_put(o, "windows_below", spread(t, f->seeds, &t->below));
+        json_put(o, "late_windows_below", spread(t, f->seeds, &t->below_late));
+    }
+    if (f->how.broken >= 0) {
+        json_put(o, "asked_until_left", spread(t, f->seeds, &t->pulls));
+        if (f->floor >= 0)
+            json_put(o, "requests_to_recovery", spread(t, f->seeds, &t->recovered));
+    }
+    return o;
+}
+
+json_t *bench_json_streams(const struct bench_streams *f)
+{
+    json_t *o = json_object(), *over = json_object();
+
+    json_put_int(o, "rows", (int64_t)f->set->rows);
+    json_put_int(o, "rows_left_out", (int64_t)f->set->dropped);
+    json_put_int(o, "requests", (int64_t)f->how.requests);
+    json_put_int(o, "seeds", f->seeds);
+    json_put_share(o, "floor", f->floor);
+    json_put(o, "weir", way(f, f->weir));
+    json_put(o, "class_routing", way(f, f->router));
+    json_put(over, "late_cost_at_weirs_success", figure(&f->cost_ratio));
+    json_put(over, "late_cost_of_a_success", figure(&f->per_success_ratio));
+    json_put(over, "late_success_difference", figure(&f->success_over));
+    if (f->floor >= 0) {
+        json_put(over, "windows_below_difference", figure(&f->below_over));
+        json_put(over, "late_windows_below_difference", figure(&f->below_late_over));
+    }
+    json_put(o, "weir_over_class_routing", over);
+    return o;
+}

@@ -56,6 +56,10 @@ void bench_features(struct bench_learner *l, size_t row, int arm, int earlier, d
                                    .samples = c->samples,
                                    .repeats = c->repeats};
 
+    if (l->blind) {
+        confidence_features(l->signals, &(struct confidence_context){.samples = 0}, out);
+        return;
+    }
     l->signals->tokens = (struct token_logprobs){0};
     if (!isnan(c->confidence))
         token_logprobs_add(&l->signals->tokens, log(c->confidence), NULL, 0);
@@ -126,7 +130,7 @@ static void fit_arm(struct bench_learner *l, int arm, int64_t now_us)
 
 void bench_learner_fit(struct bench_learner *l, int64_t now_us)
 {
-    for (int j = 0; j < l->set->arms; j++)
+    for (int j = 0; !l->blind && j < l->set->arms; j++)
         fit_arm(l, j, now_us);
 }
 

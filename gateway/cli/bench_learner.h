@@ -30,6 +30,7 @@ struct bench_learner {
     struct bench_answer *answer; /* owned: in order of time */
     size_t answers, cap;
     int64_t half_life_ms, fast_half_life_ms;
+    bool blind;                     /* nothing is read from an answer: all score alike */
     struct answer_signals *signals; /* owned: scratch of bench_features */
 };
 

@@ -83,7 +83,7 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
 
     *out = (struct bench_result){.first = -1};
     struct plan_step step = plan_begin(&p, &ask);
-    for (; step.verb == PLAN_ASK; step = plan_next(&p, ~0u)) {
+    for (; step.verb == PLAN_ASK; step = plan_next(&p, q->once ? 0 : ~0u)) {
         if (out->first < 0)
             out->first = step.arm;
         give_answer(l, q, &p, step.arm, score, out);
@@ -383,14 +383,31 @@ void bench_cv(const struct bench_set *s, const struct bench_options *o, struct b
 
 /* ---- a stream ---- */
 
-static void give_feedback(struct bench_learner *l, const struct bench_stream *how, double success,
-                          struct rng *r, int64_t now_us)
-{
-    bool label = rng_unit(r)<how->feedback, turned = how->noise> 0 && rng_unit(r) < how->noise;
+/* What befalls one request, whoever answers it. */
+struct fate {
+    size_t row;
+    uint64_t seed;
+    bool told, turned; /* its answer gets a label; that says the contrary */
+    bool unlucky;      /* a broken arm's success is none */
+};
 
-    for (size_t i = l->answers; label && i-- > 0 && l->answer[i].when_us == now_us;)
+static struct fate draw_fate(const struct bench_set *s, const struct bench_stream *how,
+                             struct rng *asked, struct rng *spoilt)
+{
+    struct fate f = {.row = (size_t)rng_below(asked, s->rows), .seed = rng_u64(asked)};
+
+    f.told = rng_unit(asked) < how->feedback;
+    f.turned = rng_unit(spoilt) < how->noise;
+    f.unlucky = rng_unit(spoilt) < how->broken_share;
+    return f;
+}
+
+static void give_feedback(struct bench_learner *l, const struct bench_stream *how, double success,
+                          const struct fate *f, int64_t now_us)
+{
+    for (size_t i = l->answers; f->told && i-- > 0 && l->answer[i].when_us == now_us;)
         if (l->answer[i].served) {
-            l->answer[i].label = turned ? 1 - success : success;
+            l->answer[i].label = f->turned ? 1 - success : success;
             l->answer[i].known_us = now_us + (int64_t)((double)how->delay * how->request_s * 1e6);
         }
 }
@@ -401,10 +418,12 @@ void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
     struct bench_learner l;
     struct beliefs *b = NULL;
     size_t fit_at = 250;
-    struct rng r;
+    struct rng asked, spoilt;
 
-    rng_seed(&r, how->seed);
+    rng_seed(&asked, how->seed);
+    rng_seed(&spoilt, ~how->seed);
     bench_learner_init(&l, s);
+    l.blind = how->by_class;
     for (size_t i = 0; i < how->requests; i++) {
         int64_t now_us = (int64_t)((double)(i + 1) * how->request_s * 1e6);
         if (i == fit_at) {
@@ -415,19 +434,19 @@ void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
             beliefs_unref(b);
             b = bench_learner_believe(&l, o, now_us, how->seed);
         }
-        size_t row = (size_t)rng_below(&r, s->rows);
+        struct fate f = draw_fate(s, how, &asked, &spoilt);
         bench_ask(&l,
                   &(struct bench_ask){.beliefs = b,
-                                      .row = row,
+                                      .row = f.row,
                                       .explore = true,
                                       .remember = true,
-                                      .seed = rng_u64(&r),
+                                      .once = how->by_class,
+                                      .seed = f.seed,
                                       .now_us = now_us},
                   &out[i]);
-        if (out[i].served == how->broken && i >= how->broken_from &&
-            rng_unit(&r) < how->broken_share)
+        if (out[i].served == how->broken && i >= how->broken_from && f.unlucky)
             out[i].success = 0;
-        give_feedback(&l, how, out[i].success, &r, now_us);
+        give_feedback(&l, how, out[i].success, &f, now_us);
     }
     beliefs_unref(b);
     bench_learner_clear(&l);

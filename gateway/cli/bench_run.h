@@ -74,9 +74,14 @@ struct bench_stream {
     int broken;           /* an arm that regresses silently, -1: none */
     size_t broken_from;   /* at that request */
     double broken_share;  /* of its successes that are none from then on */
+    /* The straw man: each class to one model, learnt from the same labels by the same code, but
+     * from success alone: one try, and nothing is read from an answer. */
+    bool by_class;
     uint64_t seed;
 };
-/* out[requests]. */
+/* out[requests]. For a seed the rows, which of them get a label, which labels say the contrary and
+ * which successes of a broken arm would be none are the same for any objective and way of deciding.
+ */
 void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
                   const struct bench_stream *how, struct bench_result *out);
 
@@ -86,6 +91,7 @@ struct bench_ask {
     const struct beliefs *beliefs;
     size_t row;
     bool explore, remember; /* remember: the answers are added to the learner */
+    bool once;              /* the first answer is served */
     uint64_t seed;
     int64_t now_us;
     const double *shift; /* [arms] or NULL */

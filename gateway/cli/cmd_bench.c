@@ -35,16 +35,11 @@ static const struct {
     const char *name;
     bool prequential; /* the split that has one */
 } split_options[] = {
-    {"folds", false},        {"labels", false},  {"svg", false},     {"json", false},
-    {"estimate", false},     {"requests", true}, {"feedback", true}, {"noise", true},
-    {"delay", true},         {"interval", true}, {"floor", true},    {"floor-of-best", true},
-    {"failure-price", true}, {"break", true},    {"break-at", true}, {"break-share", true},
+    {"folds", false},   {"labels", false},  {"svg", false},          {"estimate", false},
+    {"requests", true}, {"feedback", true}, {"noise", true},         {"delay", true},
+    {"interval", true}, {"floor", true},    {"floor-of-best", true}, {"failure-price", true},
+    {"break", true},    {"break-at", true}, {"break-share", true},
 };
-
-static bool is_given(const struct cli_args *a, const char *name)
-{
-    return strcmp(name, "json") == 0 ? cli_flag(a, name) : cli_value(a, name) != NULL;
-}
 
 static bool take_split(struct bench *k)
 {
@@ -57,7 +52,7 @@ static bool take_split(struct bench *k)
     }
     for (size_t i = 0; i < sizeof split_options / sizeof *split_options; i++)
         if (split_options[i].prequential != k->prequential &&
-            is_given(k->args, split_options[i].name)) {
+            cli_value(k->args, split_options[i].name)) {
             fprintf(stderr, "weir bench: --%s has no effect with --split %s\n",
                     split_options[i].name, k->prequential ? "prequential" : "cv");
             return false;
@@ -96,7 +91,7 @@ static bool take_options(struct bench *k)
                                  .floor = (double)NAN,
                                  .floor_of_best = 0,
                                  .failure_price = (double)NAN};
-    if (!take_source(k) || !take_split(k) || !training_number(a, "seeds", 1, 64, &seeds) ||
+    if (!take_source(k) || !take_split(k) || !training_number(a, "seeds", 1, BENCH_SEEDS, &seeds) ||
         !training_number(a, "folds", 2, 20, &folds) ||
         !training_number(a, "labels", 0, 1e6, &labels) ||
         !training_number(a, "requests", 2000, 1e6, &s->requests) ||
@@ -461,8 +456,6 @@ static enum err stream(struct bench *k, struct err_text *t)
 
     for (int j = 0; s->floor_of_best > 0 && j < k->set.arms; j++)
         floor = fmax(floor, s->floor_of_best * k->set.mean_success[j]);
-    /* only labels are heard, so that the floor is one of labels */
-    o->price.floor = floor >= 0 ? floor * (1 - 2 * s->noise) + s->noise : floor;
     if (!isnan(s->failure_price))
         o->price.failure_price_nanousd = s->failure_price * 1e9;
     how.requests = (size_t)s->requests;
@@ -475,8 +468,15 @@ static enum err stream(struct bench *k, struct err_text *t)
     enum err e = broken_arm(k, &how.broken, t);
     if (e != ERR_OK)
         return e;
-    put_head(k);
-    bench_stream_report(&k->set, o, &how, k->options.seeds, floor);
+    struct bench_streams *f = mem_zalloc(1, sizeof *f);
+    bench_streams(&k->set, o, &how, k->options.seeds, floor, f);
+    if (cli_flag(k->args, "json")) {
+        out_json(bench_json_streams(f));
+    } else {
+        put_head(k);
+        bench_streams_print(f);
+    }
+    free(f);
     return ERR_OK;
 }
 
@@ -594,9 +594,13 @@ const struct cli_command cmd_bench = {
              .help = "That route. Default: the first one with an objective."},
             {.name = "split",
              .argument = "cv|prequential",
-             .help = "cv (the default): learn from all models' results on the other folds, decide, "
-                     "frozen, over a range of prices of a success. prequential: a stream of "
-                     "requests, each decided on what was known before."},
+             .help =
+                 "cv (the default): learn from all models' results on the other folds, decide, "
+                 "frozen, over a range of prices of a success. prequential: a stream of "
+                 "requests, each decided on what was known before; beside it class routing that "
+                 "learns from the same labels (each class to one model, one try, nothing read "
+                 "from answers, the same learner and floor), what it costs at weir's success "
+                 "by running it at other floors, and class routing that knows the record."},
             {.name = "folds", .argument = "N", .help = "Of cross-validation. Default: 5."},
             {.name = "seeds", .argument = "N", .help = "Repetitions. Default: 5."},
             {.name = "labels",
@@ -645,7 +649,7 @@ const struct cli_command cmd_bench = {
              .help = "Estimate each model's success before it answers, from queries that mean "
                      "something similar to this encoder. none: by its class alone. Default: "
                      "static."},
-            {.name = "json", .help = "Write the figures of cross-validation as JSON."},
+            {.name = "json", .help = "Write the figures as JSON."},
             {.name = "svg", .argument = "FILE", .help = "Draw the quality-cost frontier there."},
             {0},
         },

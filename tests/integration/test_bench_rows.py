@@ -118,11 +118,68 @@ def test_a_stream_beside_class_routing(weir, recorded):
     small, big = (sum(r["s"][i] for r in truth) / len(truth) for i in (0, 1))
     success, cost = (share(out, f"second half: {what}") for what in ("successes, %", "USD per 1,000 requests"))
     line = 0.05 + (1.0 - 0.05) * (success / 100 - small) / (big - small)
-    assert share(out, "second half: cost over class routing's at that success") == pytest.approx(cost / line, rel=0.15)
+    assert share(out, "second half: cost over hindsight's at that success") == pytest.approx(cost / line, rel=0.15)
     assert cost < line and "never as good: 0 of 2" in out
     noisy = weir(*stream, "--floor", "0.75", "--noise", "0.1").stdout  # the floor is one of the truth, not of what is said
     assert noisy != out and share(noisy, "second half: successes, %") > 75
     assert "--noise" in weir(*stream, "--noise", "0.5").stderr
+
+
+STREAM = ("--split", "prequential", "--requests", "2000", "--seeds", "2", "--delay", "50")
+
+
+def told(weir, path, *more):
+    done = weir("bench", path, *STREAM, "--json", *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_stream_beside_class_routing_that_learns(weir, recorded):
+    """Classes say nothing here, answers do: the router is left with the line between the two models."""
+    both = told(weir, recorded, "--floor", "0.85")
+    assert both["requests"] == 2000 and both["seeds"] == 2 and both["floor"] == 0.85 and both["rows"] == 600
+    truth = list(rows())
+    small, big = (sum(r["s"][i] for r in truth) / len(truth) for i in (0, 1))
+    its = {k: v["mean"] for k, v in both["class_routing"].items()}
+    line = 50e3 + 950e3 * (its["late_success"] - small) / (big - small)
+    assert its["late_nanousd"] == pytest.approx(line, rel=0.1), "no second try, and nothing is read from an answer"
+    over = both["weir_over_class_routing"]
+    assert over["late_cost_at_weirs_success"]["high"] < 0.95 and over["late_cost_of_a_success"]["high"] < 0.95
+    mine = {k: v["mean"] for k, v in both["weir"].items()}
+    assert over["late_success_difference"]["value"] == pytest.approx(mine["late_success"] - its["late_success"])
+    assert over["late_cost_of_a_success"]["value"] == pytest.approx(
+        mine["late_nanousd"] / mine["late_success"] / (its["late_nanousd"] / its["late_success"]))
+    assert over["windows_below_difference"]["value"] == pytest.approx(mine["windows_below"] - its["windows_below"])
+    text = weir("bench", recorded, *STREAM, "--floor", "0.85").stdout
+    for name, way in (("weir, 2000", both["weir"]), ("class routing that learns", both["class_routing"])):
+        assert after(text, name, "second half: successes, %") == pytest.approx([100 * way["late_success"][k] for k in ("mean", "least", "most")], rel=1e-3)
+        assert after(text, name, "... of the second half, %") == pytest.approx([100 * way["late_windows_below"][k] for k in ("mean", "least", "most")], rel=1e-3)
+    ratio = over["late_cost_at_weirs_success"]
+    assert after(text, "weir beside it", "second half: weir's cost over its at weir's success") == pytest.approx([ratio[k] for k in ("value", "low", "high")], rel=0.01)
+
+
+def test_class_routing_learns_what_classes_say(weir, tmp_path):
+    def by_class():
+        for row in rows():
+            yield {**row, "s": [int(row["class"] == "easy"), 1], "p": [None, None]}
+    both = told(weir, write(tmp_path / "rows.jsonl", [HEADER, *by_class()]), "--floor", "0.9")
+    way = {k: v["mean"] for k, v in both["class_routing"].items()}
+    assert way["late_success"] > 0.9
+    assert way["late_nanousd"] < 0.9 * (50e3 + 950e3 * (way["late_success"] - 0.5) / 0.5)  # below the line between the two models
+    assert 0.8 < both["weir_over_class_routing"]["late_cost_of_a_success"]["value"] < 1.25  # answers tell nothing: weir is a class router
+
+
+def test_ways_are_compared_on_the_same_stream(weir, recorded):
+    """With one model there is nothing to choose: both ways fare alike to the last request, spoilt labels and successes included."""
+    both = told(weir, recorded, "--models", "small", "--break", "small", "--noise", "0.1", "--floor", "0.3")
+    assert both["weir"] == both["class_routing"]
+    assert both["weir"]["asked_until_left"] == {"mean": None, "least": None, "most": None}
+    over = both["weir_over_class_routing"]
+    assert {k: over[k]["value"] for k in over} == {"late_cost_at_weirs_success": 1, "late_cost_of_a_success": 1, "late_success_difference": 0,
+                                                   "windows_below_difference": 0, "late_windows_below_difference": 0}
+    whole = told(weir, recorded, "--models", "small", "--noise", "0.1")
+    assert whole["floor"] is None and "windows_below" not in whole["weir"] and "requests_to_recovery" not in whole["weir"]
+    assert both["weir"]["late_success"]["mean"] == pytest.approx(whole["weir"]["late_success"]["mean"] / 2, abs=0.03)
 
 
 def test_models_and_objective_of_a_policy(weir, recorded, tmp_path):
@@ -272,7 +329,6 @@ def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
         done = weir("bench", path)
         assert done.returncode == 5 and words in done.stderr and done.stdout == ""
     assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
-    assert "--json" in weir("bench", recorded, "--split", "prequential", "--json").stderr
     for argv, words in ((["--split", "half"], "'half' is neither cv nor prequential"), (["--folds", "1"], "--folds 1: a number from 2 to 20"),
                         (["--feedback", "0.5"], "--feedback has no effect with --split cv"), (["--seeds", "x"], "--seeds x:"),
                         (["--split", "prequential", "--svg", "x.svg"], "--svg has no effect with --split prequential"),
