@@ -4,9 +4,9 @@
  *   GET  /healthz                         "ok" while the control loop turns
  *   GET  /readyz                          200 or 503, with the reasons
  *   GET  /metrics                         Prometheus text format 0.0.4
- *   GET  /admin/requests                  in flight, with state names and ages; says which workers
- *                                         did not answer within 1 s
- *   GET  /admin/backends                  endpoints with load and health
+ *   GET  /admin/requests                  see api_requests.h
+ *   GET  /admin/backends                  see api_backends.h
+ *   GET  /admin/encoder                   likewise
  *   GET  /admin/policy                    the serving YAML, ETag "version"; a summary with
  *                                         Accept: application/json
  *   PUT  /admin/policy                    If-Match needed: writes the policy file, then loads it
@@ -28,10 +28,12 @@
 struct control;
 struct api_admin;
 struct api_cache;
+struct api_requests;
 struct http_handler;
 
 struct api_admin *api_admin_new(struct control *c);
 struct api_cache *api_admin_cache(const struct api_admin *a);
+struct api_requests *api_admin_requests(const struct api_admin *a);
 struct control *api_admin_control(const struct api_admin *a);
 void api_admin_free(struct api_admin *a); /* after the server whose handler it was; NULL allowed */
 const struct http_handler *api_admin_handler(void); /* ctx is the struct api_admin */

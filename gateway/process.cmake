@@ -2,7 +2,7 @@
 pkg_check_modules(PROCESS_JANSSON REQUIRED IMPORTED_TARGET jansson)
 weir_library(process
     SOURCES api_admin.c control.c control_cache.c control_encoder.c control_learn.c control_loop.c control_metrics.c control_policy.c control_state.c control_vectors.c diag_json.c json_put.c model_list_json.c policy_draft.c policy_reload.c policy_store.c policy_watch.c
-        admin_reply.c api_beliefs.c beliefs_json.c admin_route.c change_log.c
+        admin_reply.c api_beliefs.c api_backends.c api_policy.c api_requests.c beliefs_json.c admin_route.c change_log.c
         api_cache.c api_cache_entries.c api_cache_explain.c api_cache_health.c api_cache_move.c api_cache_warm.c cache_health.c cache_json.c cache_line.c cache_task.c cache_where.c
     LINKS weir_gateway weir_router weir_cache weir_policies weir_backends weir_wire weir_base PkgConfig::PROCESS_JANSSON
           PkgConfig::EVENT)
