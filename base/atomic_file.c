@@ -42,19 +42,27 @@ enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **o
                            struct err_text *t)
 {
     struct stat st;
-    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+    bool there = stat(path, &st) == 0;
+    *out = NULL;
+    if (there && !S_ISREG(st.st_mode)) { /* a rename would take /dev/null away from everybody */
+        err_say(t, "%s: cannot be replaced: not a regular file", path);
+        return ERR_INTERNAL;
+    }
+    if (there)
         mode = st.st_mode & 07777;
     struct atomic_file *f = mem_zalloc(1, sizeof *f);
-    f->tmp = temporary_name(path);
+    f->path = there ? realpath(path, NULL) : NULL;
+    if (!f->path)
+        f->path = mem_strdup(slice_str(path));
+    f->tmp = temporary_name(f->path);
     f->fd = mkostemp(f->tmp, O_CLOEXEC);
     if (f->fd < 0) {
         err_say(t, "%s: cannot write beside it: %s", path, strerror(errno));
+        free(f->path);
         free(f->tmp);
         free(f);
-        *out = NULL;
         return ERR_INTERNAL;
     }
-    f->path = mem_strdup(slice_str(path));
     if (fchmod(f->fd, mode) != 0)
         f->why = errno;
     *out = f;

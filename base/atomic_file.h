@@ -8,17 +8,17 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-/* An existing file keeps its mode, a new one gets `mode`. A symbolic link is not followed: it would
- * be replaced, so that callers who mean its target resolve it first. ERR_INTERNAL with t filled;
- * path is then as it was. */
+/* An existing file keeps its mode, a new one gets `mode`. Behind a symbolic link it is the target
+ * that is replaced; the link stays. What is there and no regular file (a device, a pipe, a folder)
+ * is never replaced. ERR_INTERNAL with t filled; path is then as it was. */
 enum err atomic_file_write(const char *path, mode_t mode, struct slice text,
                            struct err_text *t) MUST_CHECK;
 /* The same for a content that lies in pieces. */
 enum err atomic_file_write_parts(const char *path, mode_t mode, const struct slice *parts,
                                  size_t count, struct err_text *t) MUST_CHECK;
 /* The same for a content that comes piece by piece and need not fit into memory. The first failure
- * is remembered: adding goes on doing nothing, and atomic_file_end says what it was. Both _end and
- * _drop free f; after _drop path is as it was. */
+ * is remembered: adding goes on doing nothing, and atomic_file_end, which frees f, says what it
+ * was. */
 struct atomic_file;
 enum err atomic_file_begin(const char *path, mode_t mode, struct atomic_file **out,
                            struct err_text *t) MUST_CHECK;

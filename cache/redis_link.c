@@ -22,9 +22,9 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/redis_url.h"
 #include "base/rng.h"
 #include "cache/redis_names.h"
-#include "cache/redis_url.h"
 
 #define CONNECT_US      2000000
 #define GREETING_US     2000000
@@ -586,11 +586,14 @@ enum err redis_link_new(const struct redis_link_options *opt, struct redis_link 
                         struct err_text *t)
 {
     struct redis_url url;
-    enum err err = redis_url_parse(opt->url, &url, t);
+    struct err_text why;
+    enum err err = redis_url_parse(opt->url, &url, &why);
 
     *out = NULL;
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
+        err_say(t, "Redis URL: %s", why.s);
         return err;
+    }
     struct redis_link *l = mem_zalloc(1, sizeof *l);
     l->opt = *opt;
     l->url = url;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <sys/socket.h>
-#include "cache/redis_url.h"
+#include "base/redis_url.h"
 
 enum { REDIS_NAMES_MAX = 4 };
 

@@ -418,15 +418,6 @@ static void decide_load(struct control *c, struct policy_job *job)
                        &d->diags);
 }
 
-static enum err write_file(const struct control *c, struct slice text, struct err_text *t)
-{
-    /* Behind a symbolic link it is the target that is written; the link stays. */
-    char *real = realpath(c->opt.policy_file, NULL);
-    enum err e = atomic_file_write(real ? real : c->opt.policy_file, 0644, text, t);
-    free(real);
-    return e;
-}
-
 /* Until the file is written a refusal touches nothing. */
 static void decide_put(struct control *c, struct policy_job *job)
 {
@@ -438,7 +429,8 @@ static void decide_put(struct control *c, struct policy_job *job)
     if (job->err == ERR_OK && policy_restart_needed(c->snapshot->policy, d->policy, &job->why))
         job->err = ERR_CONFLICT;
     if (job->err == ERR_OK)
-        job->err = write_file(c, slice_make(d->text, d->text_bytes), &job->why);
+        job->err = atomic_file_write(c->opt.policy_file, 0644, slice_make(d->text, d->text_bytes),
+                                     &job->why);
     if (job->err != ERR_OK)
         return;
     job->err = serve_file(c, job);

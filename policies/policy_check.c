@@ -422,6 +422,14 @@ static void check_admin(struct binder *b, const struct policy *p)
                      "no tenant may use the admin API");
 }
 
+static void check_attempts(struct binder *b, const struct policy_retry *r)
+{
+    if (r->per_model > r->max_attempts && binder_written(b, &r->per_model))
+        bind_error(b, binder_place(b, &r->per_model), "write at most max_attempts",
+                   "is more than the attempts of a whole request (%lld)",
+                   (long long)r->max_attempts);
+}
+
 void policy_check(struct binder *b, const struct policy_snapshot *s)
 {
     const struct policy *p = &s->policy;
@@ -429,10 +437,12 @@ void policy_check(struct binder *b, const struct policy_snapshot *s)
     for (size_t i = 0; i < p->model_count; i++)
         check_model(b, p, &p->models[i]);
     policy_check_backoff(b, &b->draft->retry.backoff_base_ms, &b->draft->retry.backoff_max_ms);
+    check_attempts(b, &b->draft->retry);
     for (size_t i = 0; i < p->route_count; i++) {
         struct policy_retry *r = &p->routes[i].retry;
         check_route(b, p, &p->routes[i]);
         policy_check_backoff(b, &r->backoff_base_ms, &r->backoff_max_ms);
+        check_attempts(b, r);
     }
     for (size_t i = 0; i < p->alias_count; i++)
         check_alias(b, s, i);

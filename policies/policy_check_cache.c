@@ -2,6 +2,7 @@
  * loader's. Called by policy_load (completing) and policy_check. */
 #include "policies/policy_check_int.h"
 
+#include "base/redis_url.h"
 #include "policies/policy_secret_int.h"
 
 /* ---- completing ---- */
@@ -64,36 +65,49 @@ static bool holds_password(const char *url)
     return strchr(url, '@') != NULL;
 }
 
-static bool is_redis_url(struct slice url)
+/* NULL, or why no Redis can be reached by it; valid as long as t. */
+static const char *fault_of(const char *url, struct err_text *t)
 {
-    return (slice_starts(url, SLICE("redis://")) && url.n > 8) ||
-           (slice_starts(url, SLICE("unix:/")) && url.n > 6);
+    struct redis_url parsed;
+    return redis_url_parse(url, &parsed, t) == ERR_OK ? NULL : t->s;
+}
+
+static void read_redis_env(struct binder *b, struct policy_cache *c)
+{
+    const struct place *at = binder_place(b, &c->redis_url_env);
+    struct slice url = secret_from_env(b, at, slice_str(c->redis_url_env));
+    struct err_text t;
+    if (url.n == 0)
+        return;
+    const char *address = arena_strdup(b->arena, url), *why = fault_of(address, &t);
+    secret_wipe(url);
+    if (why) {
+        secret_wipe(slice_str(address));
+        bind_error(b, at, NULL, "the environment variable %s does not hold the URL of a Redis: %s",
+                   c->redis_url_env, why);
+        return;
+    }
+    c->redis_address = address;
 }
 
 static void read_redis(struct binder *b, struct policy_cache *c)
 {
-    if (c->redis_url) {
-        const struct place *at = binder_place(b, &c->redis_url);
-        if (holds_password(c->redis_url))
-            bind_error(b, at,
-                       "put the whole URL into an environment variable, and its name here "
-                       "as url_env",
-                       "holds a password");
-        else if (!is_redis_url(slice_str(c->redis_url)))
-            bind_error(b, at, "write redis://host:port/db or unix:/path",
-                       "is not the URL of a Redis");
-        c->redis_address = c->redis_url;
-    } else if (c->redis_url_env) {
-        const struct place *at = binder_place(b, &c->redis_url_env);
-        struct slice url = secret_from_env(b, at, slice_str(c->redis_url_env));
-        if (url.n && !is_redis_url(url))
-            bind_error(b, at, "it begins with redis:// or unix:/",
-                       "the environment variable %s does not hold the URL of a Redis",
-                       c->redis_url_env);
-        else if (url.n)
-            c->redis_address = arena_strdup(b->arena, url);
-        secret_wipe(url);
+    struct err_text t;
+    if (c->redis_url_env && !c->redis_url) {
+        read_redis_env(b, c);
+        return;
     }
+    if (!c->redis_url)
+        return;
+    const struct place *at = binder_place(b, &c->redis_url);
+    const char *why = fault_of(c->redis_url, &t);
+    if (holds_password(c->redis_url))
+        bind_error(b, at,
+                   "put the whole URL into an environment variable, and its name here as url_env",
+                   "holds a password");
+    else if (why)
+        bind_error(b, at, NULL, "is not the URL of a Redis: %s", why);
+    c->redis_address = c->redis_url;
 }
 
 void policy_complete_cache(struct binder *b)
@@ -138,6 +152,13 @@ static void check_store(struct binder *b, const struct policy_cache *c)
     else if (c->redis_url && c->redis_url_env)
         bind_error(b, binder_place(b, &c->redis_url_env), "keep one of the two",
                    "url and url_env contradict each other");
+}
+
+static void check_judge(struct binder *b, const struct policy_judge *j)
+{
+    if (!j->by_model && binder_written(b, &j->max_per_day))
+        bind_error(b, binder_place(b, &j->max_per_day), "name a model, or remove it",
+                   "has no effect where no model judges");
 }
 
 static void check_semantic(struct binder *b, const struct policy_semantic *s)
@@ -209,6 +230,7 @@ static void check_use(struct binder *b, const struct policy *p)
 void policy_check_cache(struct binder *b, const struct policy *p)
 {
     check_store(b, &b->draft->cache);
+    check_judge(b, &b->draft->cache.judge);
     check_lives(b, &b->draft->cache.use);
     check_semantic(b, &b->draft->cache.use.semantic);
     for (size_t i = 0; i < b->draft->written_routes; i++) {

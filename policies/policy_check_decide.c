@@ -201,8 +201,38 @@ static void check_tenant(struct binder *b, const struct policy_pin *pin)
                "no tenant '%s'", pin->tenant);
 }
 
+static void check_canaries(struct binder *b, const struct policy_explore *e)
+{
+    for (size_t i = 0; i < e->canary_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (e->canaries[i].model == e->canaries[j].model && e->canaries[i].model != SIZE_MAX) {
+                bind_error(b, binder_place(b, &e->canaries[i]), "keep one of the two",
+                           "the model is already listed at line %d",
+                           policy_check_line(b, &e->canaries[j]));
+                break;
+            }
+}
+
+/* Shares that are asked for and may cost nothing. The first one has the section's own address. */
+static void check_free_exploring(struct binder *b, const struct policy_explore *e)
+{
+    static const char *const names[] = {"share", "cold_start"};
+    const double shares[] = {e->share, e->cold_start};
+    const struct place *at = binder_place(b, e);
+    if (!binder_written(b, e))
+        return;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (shares[i] > 0 && policy_check_given(at, names[i]))
+            bind_error(b, binder_below(b, at, names[i]), "let it cost something, or write 0",
+                       "has no effect with 'max_spend_share: 0'");
+}
+
 static void check_explore(struct binder *b, const struct policy_explore *e)
 {
+    if (e->max_spend_share == 0)
+        check_free_exploring(b, e);
+    if (binder_written(b, &e->canaries))
+        check_canaries(b, e);
     if (!binder_written(b, &e->pins))
         return;
     for (size_t i = 0; i < e->pin_count; i++) {
@@ -216,6 +246,10 @@ static void check_explore(struct binder *b, const struct policy_explore *e)
 
 static void check_learn(struct binder *b, const struct policy_learn *l)
 {
+    if (l->mode == POLICY_LEARN_OFF) {
+        no_effect(b, &l->silence, "write 'mode: on', or remove it", "with 'mode: off'");
+        no_effect(b, &l->silence_after_ms, "write 'mode: on', or remove it", "with 'mode: off'");
+    }
     if (l->silence == POLICY_SILENCE_MISSING) {
         no_effect(b, &l->silence_after_ms, "say what silence counts as", "with 'as: missing'");
         no_effect(b, &l->sources.silence, "say what silence counts as, with 'silence: {as: ...}'",
@@ -232,6 +266,11 @@ static void check_learn(struct binder *b, const struct policy_learn *l)
 static void check_audit(struct binder *b, const struct policy *p, const struct policy_decide *d)
 {
     const struct policy_audit *a = &d->audit;
+    if (a->share > 0 && a->max_per_day == 0)
+        bind_error(b,
+                   binder_written(b, &a->max_per_day) ? binder_place(b, &a->max_per_day)
+                                                      : binder_place_inner(b, &a->share),
+                   "allow them to cost something", "no request is audited for 0 USD a day");
     if (a->share == 0) {
         no_effect(b, &a->judge, "give it a 'share'", "with a share of 0");
         no_effect(b, &a->max_per_day, "give it a 'share'", "with a share of 0");
@@ -278,12 +317,29 @@ static void check_arm(struct binder *b, const struct policy *p, const struct pol
                    "'%s' is not in the cascade of '%s'", p->models[*model].name, r->name);
 }
 
+/* What is above a canary's cap goes to models that are none. */
+static void check_not_all_canaries(struct binder *b, const struct policy_route *r)
+{
+    const struct policy_explore *e = &r->decide.explore;
+    size_t others = 0;
+    for (size_t i = 0; i < r->cascade_count; i++) {
+        bool canary = false;
+        for (size_t j = 0; j < e->canary_count; j++)
+            canary = canary || e->canaries[j].model == r->steps[i].model;
+        others += !canary;
+    }
+    if (others == 0 && binder_written(b, &e->canaries))
+        bind_error(b, binder_place(b, &e->canaries), "leave one model out",
+                   "every model of the cascade is on probation: none may answer the rest");
+}
+
 static void check_arms(struct binder *b, const struct policy *p, const struct policy_route *r)
 {
     const struct policy_explore *e = &r->decide.explore;
     if (binder_written(b, &e->canaries))
         for (size_t i = 0; i < e->canary_count; i++)
             check_arm(b, p, r, &e->canaries[i].model);
+    check_not_all_canaries(b, r);
     if (binder_written(b, &e->pins))
         for (size_t i = 0; i < e->pin_count; i++)
             check_arm(b, p, r, &e->pins[i].model);

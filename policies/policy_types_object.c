@@ -57,6 +57,16 @@ static void bind_entry(struct binder *b, const struct spec_key *k, struct place 
     bind_value(b, &k->object->keys[0], item, element);
 }
 
+/* An only entry stands where its list does: one node, two values. */
+static struct place *place_of_only(struct binder *b, const struct place *list)
+{
+    struct place *p = ARENA_NEW(b->scratch, struct place);
+    *p = *list;
+    p->address = NULL;
+    p->next = NULL;
+    return p;
+}
+
 void bind_list(struct binder *b, const struct spec_key *k, struct place *at, void *base)
 {
     bool one = (k->flags & SPEC_SHORT) && at->node->kind != NODE_LIST;
@@ -84,7 +94,8 @@ void bind_list(struct binder *b, const struct spec_key *k, struct place *at, voi
     *LENGTH() = n;
     bind_keep(b, at, FIELD(void *));
     for (size_t i = 0; i < n; i++) {
-        struct place *item = one ? at : bind_child(b, at, &at->node->entries[i], NULL, i);
+        struct place *item =
+            one ? place_of_only(b, at) : bind_child(b, at, &at->node->entries[i], NULL, i);
         void *element = items + i * k->object->bytes;
         bind_keep(b, item, element);
         if (routes) {

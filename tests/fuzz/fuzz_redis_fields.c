@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
-#include "cache/redis_url.h"
+#include "base/redis_url.h"
 #include "cache/store_redis_fields.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "cache/redis_url.h"
+#include "base/redis_url.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/cache/samples.h"
 #include "tests/unit/cache/store_harness.h"

@@ -116,6 +116,43 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(list(dir, NULL), 1);
 }
 
+static void test_a_link_stays_and_its_target_is_replaced(void **state)
+{
+    (void)state;
+    struct err_text t = {""};
+    struct stat st;
+    assert_int_equal(mkdir(in_dir("far"), 0700), 0);
+    assert_int_equal(atomic_file_write(in_dir("far/f"), 0640, SLICE("old"), &t), ERR_OK);
+    assert_int_equal(symlink("far/f", in_dir("link")), 0);
+    assert_int_equal(atomic_file_write(in_dir("link"), 0600, SLICE("new"), &t), ERR_OK);
+    assert_int_equal(lstat(in_dir("link"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_file(in_dir("far/f"), "new");
+    assert_int_equal(stat(in_dir("far/f"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640); /* of the target, kept */
+    assert_int_equal(list(in_dir("far"), NULL), 1);
+}
+
+/* `--html /dev/stdout` by root must not put a file where the device was. */
+static void test_what_is_no_file_is_not_replaced(void **state)
+{
+    (void)state;
+    struct err_text t = {""};
+    struct stat st;
+    assert_int_equal(mkfifo(in_dir("pipe"), 0600), 0);
+    assert_int_equal(symlink("pipe", in_dir("to-pipe")), 0);
+    static const char *const names[] = {"pipe", "to-pipe"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(atomic_file_write(in_dir(names[i]), 0600, SLICE("x"), &t), ERR_INTERNAL);
+        assert_non_null(strstr(t.s, "not a regular file"));
+    }
+    assert_int_equal(lstat(in_dir("pipe"), &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(lstat(in_dir("to-pipe"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(list(dir, NULL), 2);
+}
+
 static void test_what_a_killed_writer_left_is_swept(void **state)
 {
     (void)state;
@@ -308,6 +345,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_write_and_read),
         TEST(test_a_failed_write_leaves_the_old_file),
+        TEST(test_a_link_stays_and_its_target_is_replaced),
+        TEST(test_what_is_no_file_is_not_replaced),
         TEST(test_what_a_killed_writer_left_is_swept),
         TEST(test_what_cannot_be_read),
         TEST(test_versions_are_kept),

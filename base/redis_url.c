@@ -1,5 +1,5 @@
-/* Parses; owns nothing. Called by redis_link.c. */
-#include "cache/redis_url.h"
+/* Parses; owns nothing. Called by cache/redis_link and policies/policy_check_cache. */
+#include "base/redis_url.h"
 
 #include <stdio.h>
 
@@ -50,7 +50,7 @@ static int number(struct slice s, int max)
 
 static enum err refuse(struct err_text *t, const char *what)
 {
-    err_say(t, "Redis URL: %s", what);
+    err_say(t, "%s", what);
     return ERR_BAD_REQUEST;
 }
 

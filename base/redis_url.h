@@ -1,6 +1,6 @@
 /* Where a Redis is and who we are to it, out of a URL. Pure. */
-#ifndef CACHE_REDIS_URL_H
-#define CACHE_REDIS_URL_H
+#ifndef BASE_REDIS_URL_H
+#define BASE_REDIS_URL_H
 
 #include "base/err.h"
 #include "base/slice.h"
