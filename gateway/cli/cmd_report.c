@@ -52,6 +52,20 @@ static int write_all(const struct cli_args *a, const struct figures *f,
     return code;
 }
 
+/* A policy lists the models that there are; without one a name may be of an earlier time. */
+static bool knows_baseline(const struct figures *f, const struct policy *p)
+{
+    const char *name = f->saving.baseline;
+
+    if (!p || !name || f->saving.model >= 0 || policy_find_model(p, slice_str(name)))
+        return true;
+    fprintf(stderr,
+            "weir report: --baseline '%s': neither the policy nor the ledger has a model of that "
+            "name\n",
+            name);
+    return false;
+}
+
 static int with_policy(const struct cli_args *a, const struct policy *p)
 {
     struct figures_options o = {.baseline = cli_value(a, "baseline"), .policy = p};
@@ -70,7 +84,7 @@ static int with_policy(const struct cli_args *a, const struct policy *p)
         struct pages_span of = {span.since_wall_us, span.until_wall_us};
         struct figures f;
         figures_init(&f, &traffic, &o);
-        code = write_all(a, &f, &of);
+        code = knows_baseline(&f, p) ? write_all(a, &f, &of) : EXIT_CODE_USAGE;
         figures_clear(&f);
     }
     traffic_clear(&traffic);
@@ -120,6 +134,7 @@ const struct cli_command cmd_report = {
              .help = "The ledger. Default: ledger.sqlite in the policy's server.state_dir with "
                      "--config, else " LEDGER_DEFAULT "."},
             {.name = "config",
+             .letter = 'c',
              .argument = "FILE",
              .help = "The policy, for its state directory and for prices."},
             {.name = "baseline",
@@ -129,10 +144,13 @@ const struct cli_command cmd_report = {
             {.name = "failure-price",
              .argument = "USD",
              .help = "What a failed answer costs, for the effective cost per success."},
-            {.name = "md", .argument = "FILE", .help = "Write Markdown there."},
+            {.name = "md",
+             .argument = "FILE",
+             .help = "Write Markdown there; '-' is standard output."},
             {.name = "html",
              .argument = "FILE",
-             .help = "Write one HTML file there, with its pictures and without scripts."},
+             .help = "Write one HTML file there, with its pictures and without scripts; '-' is "
+                     "standard output."},
             {.name = "json", .help = "Write the figures as JSON to standard output."},
             {0},
         },

@@ -15,10 +15,13 @@ static bool find_span(const struct cli_args *a, struct ledger_span *out, struct 
 
     out->until_wall_us = now_us;
     if (since && value_duration(slice_str(since), &ago_ms, &hint) != NULL) {
-        if (value_time(slice_str(since), &out->since_wall_us, &hint) == NULL)
+        if (value_time(slice_str(since), &out->since_wall_us, &hint) != NULL)
+            err_say(t, "--since '%s' is neither a span such as 7d nor a time such as 2026-01-01",
+                    since);
+        else if (out->since_wall_us > now_us)
+            err_say(t, "--since '%s' is still to come", since);
+        else
             return true;
-        err_say(t, "--since '%s' is neither a span such as 7d nor a time such as 2026-01-01",
-                since);
         return false;
     }
     if (ago_ms < 0 || ago_ms > now_us / 1000)

@@ -188,7 +188,7 @@ static bool by_prices(const struct traffic *t, const struct policy *policy,
                       struct figures_saving *s)
 {
     const struct policy_model *m =
-        policy ? policy_find_model(policy, slice_str(traffic_name(t, s->model))) : NULL;
+        policy ? policy_find_model(policy, slice_str(s->baseline)) : NULL;
     struct interval_clusters c = {.open = 0};
 
     for (size_t i = 0; m && i < t->requests; i++) {
@@ -202,22 +202,44 @@ static bool by_prices(const struct traffic *t, const struct policy *policy,
     return saving_of(&c, BASIS_REPRICED, 2, s);
 }
 
+/* Names of routes and tenants stand among the same names. */
+static int asked_model(const struct traffic *t, const char *model)
+{
+    int name = traffic_find(t, model);
+
+    for (int i = 0; i < t->groups[BY_MODEL]; i++)
+        if (t->group[BY_MODEL][i].name == name)
+            return name;
+    return -1;
+}
+
+static const char *why_not(const struct figures_saving *s, const struct policy *policy)
+{
+    if (!s->baseline)
+        return "No model has answered anything.";
+    if (s->model < 0 && !policy)
+        return "In this time the ledger has no answer of a model of that name; with --config what "
+               "was served can be repriced.";
+    return policy ? "There are too few requests held out on it or audited with it, and nothing to "
+                    "reprice."
+                  : "Fewer than 30 requests were held out on it or audited with it; with --config "
+                    "they can be repriced.";
+}
+
 static struct figures_saving saving(const struct traffic *t, const struct figures_options *o)
 {
     int holdout = holdout_model(t);
-    struct figures_saving s = {.model = o->baseline    ? traffic_find(t, o->baseline)
+    struct figures_saving s = {.baseline = o->baseline,
+                               .model = o->baseline    ? asked_model(t, o->baseline)
                                         : holdout >= 0 ? holdout
                                                        : dearest_model(t),
                                .share = {(double)NAN, (double)NAN, (double)NAN}};
 
-    if (s.model < 0)
-        s.why = o->baseline ? "The ledger has no answer of that model."
-                            : "No model has answered anything.";
-    else if (!by_holdout(t, &s) && !by_audits(t, &s) && !by_prices(t, o->policy, &s))
-        s.why = o->policy ? "There are too few requests held out on it or audited with it, and "
-                            "nothing to reprice."
-                          : "Fewer than 30 requests were held out on it or audited with it; with "
-                            "--config they can be repriced.";
+    if (!s.baseline && s.model >= 0)
+        s.baseline = traffic_name(t, s.model);
+    bool measured = s.model >= 0 && (by_holdout(t, &s) || by_audits(t, &s));
+    if (!measured && !(s.baseline && by_prices(t, o->policy, &s)))
+        s.why = why_not(&s, o->policy);
     return s;
 }
 

@@ -27,7 +27,8 @@ enum figures_basis { BASIS_NONE, BASIS_HOLDOUT, BASIS_AUDITS, BASIS_REPRICED };
 
 struct figures_saving {
     enum figures_basis basis;
-    int model;             /* of the baseline, -1: none */
+    const char *baseline;  /* a model's name, borrowed; NULL: none */
+    int model;             /* the same as a name of the traffic; -1: it was never asked */
     int64_t n;             /* requests that the comparison rests on */
     struct interval share; /* 0..1 of what the baseline would have cost */
     const char *why;       /* BASIS_NONE: a sentence */

@@ -106,7 +106,7 @@ static void write_spend(struct doc *d, const struct figures *f)
             doc_cell(d, "%lld", (long long)g->attempts);
             doc_cell(d, "%lld", (long long)g->tokens_in);
             doc_cell(d, "%lld", (long long)g->tokens_out);
-            doc_cell(d, "%.6f", usd(g->cost));
+            doc_cell(d, "%.9f", usd(g->cost));
             doc_cell(d, "%.1f", percent(g->cost, f->t->attempts_cost));
         }
         doc_table_end(d);
@@ -120,11 +120,12 @@ static void write_spend(struct doc *d, const struct figures *f)
 static void write_saving(struct doc *d, const struct figures *f)
 {
     const struct figures_saving *s = &f->saving;
-    const char *model = name_of(f, s->model);
+    const char *model = s->baseline;
 
     doc_section(d, "Savings");
     if (s->basis == BASIS_NONE) {
-        doc_text(d, "Against %s nothing can be said. %s", model, s->why);
+        doc_text(d, "%s%s nothing can be said. %s", model ? "Against " : "Of savings",
+                 model ? model : "", s->why);
         return;
     }
     doc_text(d, "Against %s alone: %s %% less per request.", model, range_of(s->share, 100).s);
@@ -156,7 +157,7 @@ static void write_class(struct doc *d, const struct figures *f, const struct fig
     doc_cell(d, "%s", range_of(c->success, 100).s);
     doc_cell(d, "%s", range_of(c->usd_per_success, THOUSAND).s);
     doc_cell(d, "%s", number_of(THOUSAND * c->effective_usd).s);
-    doc_cell(d, "%.6f", usd(c->cost));
+    doc_cell(d, "%.9f", usd(c->cost));
 }
 
 static void write_success(struct doc *d, const struct figures *f)
@@ -213,10 +214,10 @@ static void write_tiers(struct doc *d, const struct figures *f)
     doc_table_end(d);
     doc_text(d, "%.1f %% were escalated, %.1f %% failed, %.1f %% were given up by their clients.",
              percent(f->escalated, n), percent(f->failed, n), percent(f->aborted, n));
-    doc_text(d, "The cache gave again what had cost %.6f USD.", usd(f->saved_by_cache));
+    doc_text(d, "The cache gave again what had cost %.9f USD.", usd(f->saved_by_cache));
     doc_text(d,
              "Exploration: in %lld of %lld decided requests a choice that was not the likeliest; "
-             "they cost %.6f USD. weir's own requests (audits, judges): %lld for %.6f USD.",
+             "they cost %.9f USD. weir's own requests (audits, judges): %lld for %.9f USD.",
              (long long)f->explored, (long long)f->decided, usd(f->explored_cost),
              (long long)f->t->own, usd(f->t->own_cost));
 }
@@ -339,8 +340,8 @@ void pages_write(struct doc *d, const struct figures *f, const struct pages_span
     clock_rfc3339(span->since_wall_us, since, sizeof since);
     clock_rfc3339(span->until_wall_us, until, sizeof until);
     doc_text(d,
-             "From %s to %s: %lld requests of clients, %lld good, %lld failed, %lld given up; "
-             "%lld of weir's own. Spent: %.6f USD.",
+             "From %s to %s: %lld requests of clients, %lld answered, %lld failed, %lld given up; "
+             "%lld of weir's own. Spent: %.9f USD.",
              since, until, (long long)n, (long long)f->ok, (long long)f->failed,
              (long long)f->aborted, (long long)f->t->own, usd(f->t->requests_cost));
     write_warnings(d, f);

@@ -55,7 +55,7 @@ static json_t *saving(const struct figures *f)
 
     json_object_set_new(o, "basis", json_string(figures_basis_name(f->saving.basis)));
     json_object_set_new(o, "baseline",
-                        f->saving.model < 0 ? json_null() : name(f, f->saving.model));
+                        f->saving.baseline ? json_string(f->saving.baseline) : json_null());
     put_int(o, "requests", f->saving.n);
     json_object_set_new(o, "share", interval_json(f->saving.share));
     return o;

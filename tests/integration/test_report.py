@@ -2,6 +2,7 @@
 beside a running weir."""
 
 import json
+import os
 import re
 import sqlite3
 from html.parser import HTMLParser
@@ -144,11 +145,51 @@ def test_nothing_in_the_ledger(gateway, report, weir, tmp_path):
     assert f["requests"]["all"] == 0 and f["saving"]["basis"] == "none"
     missing = weir("report", "--ledger", tmp_path / "nothing.sqlite")
     assert missing.returncode == 5 and "nothing.sqlite" in missing.stderr
-    for argv in (["--since", "soon"], ["--failure-price", "cheap"], ["--what"]):
+    for argv in (["--since", "soon"], ["--since", "2999-01-01"], ["--failure-price", "cheap"], ["--what"]):
         assert report(*argv).returncode == 2
     assert weir("report", "--config", tmp_path / "none.yaml").returncode == 3
     assert re.search("--since AGE", weir("report", "--help").stdout)
     assert report("--since", "2020-01-01").returncode == 0
+
+
+def test_a_baseline_is_named_as_it_was_given(gateway, policy, upstream, report, weir, tmp_path):
+    """One that never answered is repriced out of the policy; a name that nobody knows is not taken for another."""
+    for _ in range(2):
+        upstream.script.append(whole(reply("41")))
+        ask(gateway)
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 2, 10, "the requests are in the ledger")
+    path = tmp_path / "weir.yaml"
+    path.write_text(policy)
+    saving = json.loads(weir("report", "-c", path, "--baseline", "big", "--json").stdout)["saving"]
+    assert saving["basis"] == "repriced" and saving["baseline"] == "big" and saving["share"]["value"] == pytest.approx(0.9)
+    wrong = weir("report", "-c", path, "--baseline", "bigg")
+    assert wrong.returncode == 2 and "'bigg'" in wrong.stderr and not wrong.stdout
+    for name in ("big", "ladder", "nope"):  # `ladder` is in the ledger, as a route
+        assert f"Against {name} nothing can be said" in report("--baseline", name).stdout
+        assert figures(report, "--baseline", name)["saving"] | {"basis": "none", "baseline": name} == figures(
+            report, "--baseline", name)["saving"]
+
+
+def test_a_report_shows_every_nano_dollar(gateway, upstream, report):
+    upstream.script.append(whole(reply("41", prompt=0, completion=1)))
+    ask(gateway)
+    weirproc.wait_until(lambda: figures(report)["requests"]["all"] == 1, 10, "the request is in the ledger")
+    text = report().stdout
+    assert "Spent: 0.000001000 USD" in text and "1 answered, 0 failed" in text
+    assert "| small | 1 | 0 | 1 | 0.000001000 | 100.0 |" in text
+
+
+def test_a_report_does_not_take_the_place_of_what_is_no_file(gateway, report, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused = report("--html", pipe)
+    assert refused.returncode == 5 and "not a regular file" in refused.stderr and pipe.is_fifo()
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    link = tmp_path / "link.html"
+    link.symlink_to(page)
+    assert report("--html", link).returncode == 0
+    assert link.is_symlink() and "<title>" in page.read_text()
 
 
 def test_replay_of_a_log_that_cannot_answer(gateway, policy, upstream, weir, report, tmp_path):
