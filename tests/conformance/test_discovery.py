@@ -7,9 +7,9 @@ import subprocess
 import scripted
 from conftest import scripted_policy
 from scripted import whole
-from test_launcher import backend, free_port, listening
+from test_launcher import backend, listening
 from test_sdk import MODEL
-from weirproc import Weir, build_dir, http, wait_until
+from weirproc import Weir, build_dir, free_port, http, wait_until
 
 
 def backends(weir):

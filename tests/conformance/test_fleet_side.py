@@ -16,7 +16,7 @@ from scripted import DONE, OK_REPLY, ROLE, answer, chunk, error, silent, stream,
 from test_accounting import metric, rows
 from test_money import ledger
 from test_wire_http import CHAT, error_of, once
-from weirproc import Process, Weir, http, wait_until
+from weirproc import Process, Weir, free_port, http, wait_until
 
 ASK = request("POST", CHAT, b'{"model":"m","messages":[]}')
 
@@ -198,9 +198,7 @@ def tls_front(certificate, upstream, tmp_path):
     """nginx that ends TLS (HTTP/1.1 and HTTP/2) before the scripted upstream; its port."""
     if not shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin"):
         pytest.skip("nginx is not installed")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "nginx"
     folder.mkdir()
     temp = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))

@@ -11,14 +11,9 @@ import threading
 import pytest
 
 from test_sdk import MODEL
-from weirproc import ROOT, Weir, build_dir, http, wait_until
+from weirproc import ROOT, Weir, build_dir, free_port, http, wait_until
 
 SAMPLE = ROOT / "tests" / "fleet" / "sample" / "sample.jsonl.gz"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 def backend(name, port, argv=None, more=""):

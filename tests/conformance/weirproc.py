@@ -7,8 +7,10 @@ A program that ends with anything but status 0 when asked to stop (a leak report
 import functools
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -36,6 +38,19 @@ def slowness():
     cache = build_dir() / "CMakeCache.txt"
     found = re.search(r"^WEIR_SANITIZE:[A-Z]+=(.*)$", cache.read_text(), re.MULTILINE) if cache.exists() else None
     return PATIENCE * (1 if not found or not found[1] else 4 if "thread" in found[1] else 2)
+
+
+def free_port():
+    """A port of 127.0.0.1 for a program that has to be told one: below those that the kernel hands out by itself, to listeners
+    on port 0 and to whoever connects, so that no other test gets it by chance meanwhile."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 3, first)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
+        except OSError:
+            pass  # somebody has it
 
 
 def wait_until(condition, timeout_s, what):

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import threading
 import time
@@ -299,11 +298,6 @@ def test_parallel_streams(client, direct):
 
 # ---- started by weir ----
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
-
-
 def command(port, context=32768, more=""):
     argv = json.dumps([str(SERVER), "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port), "--ctx-size", str(context), "--threads", "1"])
     return f"{{argv: {argv}, ready: {{path: /health, timeout: 60s}}{more}}}"
@@ -325,7 +319,7 @@ models:
 
 
 def test_weir_starts_it_and_starts_it_again_after_a_crash_in_mid_request(tmp_path):
-    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", free_port()))
+    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", weirproc.free_port()))
     client = OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)
     assert ask(client).usage.completion_tokens > 0
 
@@ -348,7 +342,7 @@ def backends(gateway):
 
 def test_its_context_is_held_against_the_policys(tmp_path):
     """It answers to any name with the model it has, so that its list says nothing of names; it was started with less room."""
-    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", free_port(), context=2048))
+    gateway = weirproc.Weir(tmp_path, launched_policy(tmp_path / "state", weirproc.free_port(), context=2048))
     assert ask(OpenAI(base_url=gateway.base + "/v1", api_key="none", max_retries=0, timeout=90)).usage.completion_tokens > 0
     models = weirproc.wait_until(lambda: (m := backends(gateway)["llama"]["endpoints"][0]["models"])["asked"] and m, 15, "its list")
     assert models["problems"] == ["model 'tiny' has a context of 32768 tokens in the policy, and of 2048 by the server's list"]
@@ -358,7 +352,7 @@ def test_its_context_is_held_against_the_policys(tmp_path):
 
 def test_two_engines_take_turns(tmp_path):
     """One of a group at a time, streams to their end, whoever asks."""
-    ports = [free_port(), free_port()]
+    ports = [weirproc.free_port(), weirproc.free_port()]
     gateway = weirproc.Weir(tmp_path, f"""
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 2, state_dir: "{tmp_path / 'state'}"}}

@@ -17,6 +17,7 @@
 #include "backends/launcher.h"
 #include "backends/tail.h"
 #include "base/clock.h"
+#include "tests/unit/free_port.h"
 
 #define LIMIT_US INT64_C(30000000) /* a test that waits longer has failed */
 #define MAX_ARGS 12
@@ -106,18 +107,6 @@ struct model {
     const char *argv[MAX_ARGS + 1];
     int argc;
 };
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
 
 __attribute__((format(printf, 2, 3))) static void arg(struct model *m, const char *fmt, ...)
 {

@@ -1,10 +1,11 @@
 /* Starts, asks and ends one redis-server. Used by the tests of the Redis store and by its bench. */
 #include "tests/unit/cache/redis_server.h"
 
+#include "tests/unit/free_port.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,19 +58,6 @@ const char *redis_server_do(struct redis_server *r, const char *command)
 }
 
 /* One that nobody had a moment ago: Redis cannot ask the kernel for any. */
-static void choose_port(struct redis_server *r)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    must(fd >= 0 && bind(fd, (const struct sockaddr *)(const void *)&a, sizeof a) == 0 &&
-             getsockname(fd, (struct sockaddr *)(void *)&a, &n) == 0,
-         "a port");
-    snprintf(r->port, sizeof r->port, "%u", ntohs(a.sin_port));
-    close(fd);
-}
-
 static void run_child(struct redis_server *r)
 {
     const char *words[24] = {
@@ -104,7 +92,7 @@ void redis_server_start(struct redis_server *r)
         snprintf(r->folder, sizeof r->folder, "/tmp/weir-redis-XXXXXX");
         must(mkdtemp(r->folder), "mkdtemp");
         snprintf(r->socket, sizeof r->socket, "%s/socket", r->folder);
-        choose_port(r);
+        snprintf(r->port, sizeof r->port, "%u", free_port());
         snprintf(r->url, sizeof r->url, "unix:%s", r->socket);
     }
     r->pid = fork();
