@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/ascii.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -129,8 +130,7 @@ static const char *path_after(struct asked *q, struct slice last)
     for (size_t i = 0; i < last.n; i++) {
         unsigned char c = (unsigned char)last.p[i];
 
-        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-            strchr("-._~", c)) {
+        if (ascii_is_alnum(c) || strchr("-._~", c)) {
             *p++ = (char)c;
         } else {
             *p++ = '%';

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/ascii.h"
 #include "base/atomic_file.h"
 #include "base/mem.h"
 
@@ -279,7 +280,7 @@ static void read_length(struct transfer *x, struct slice v)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < v.n && i < 18; i++) {
-        if (v.p[i] < '0' || v.p[i] > '9')
+        if (!ascii_is_digit(v.p[i]))
             return;
         n = 10 * n + (uint64_t)(v.p[i] - '0');
     }

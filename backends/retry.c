@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "base/ascii.h"
 #include "base/http1.h"
 
 #define WINDOW_SECONDS 10
@@ -78,7 +79,7 @@ static int64_t parse_decimal_ms(struct slice s, int64_t scale)
     int64_t whole = 0, part = 0, weight = 1;
     size_t i = 0;
 
-    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') {
+    while (i < s.n && ascii_is_digit(s.p[i])) {
         if (whole < MAX_RETRY_AFTER_MS)
             whole = whole * 10 + (s.p[i] - '0');
         i++;
@@ -88,7 +89,7 @@ static int64_t parse_decimal_ms(struct slice s, int64_t scale)
     if (i < s.n && s.p[i] == '.') {
         size_t first = ++i;
 
-        for (; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++) {
+        for (; i < s.n && ascii_is_digit(s.p[i]); i++) {
             if (weight < 1000000)
                 part = part * 10 + (s.p[i] - '0'), weight *= 10;
         }

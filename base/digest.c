@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/ascii.h"
 #include "base/mem.h"
 
 #define PIECE_BYTES ((size_t)1 << 18)
@@ -104,21 +105,12 @@ void digest_hex(struct digest d, char out[static DIGEST_HEX_BYTES])
     out[DIGEST_HEX_BYTES - 1] = '\0';
 }
 
-static int nibble(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool digest_parse(struct slice hex, struct digest *out)
 {
     if (hex.n != 2 * DIGEST_BYTES)
         return false;
     for (size_t i = 0; i < DIGEST_BYTES; i++) {
-        int high = nibble(hex.p[2 * i]), low = nibble(hex.p[2 * i + 1]);
+        int high = ascii_hex(hex.p[2 * i]), low = ascii_hex(hex.p[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         out->bytes[i] = (uint8_t)(high << 4 | low);

@@ -5,6 +5,8 @@
  * and the pooled upstream transport. */
 #include "base/http1.h"
 
+#include "base/ascii.h"
+
 /* Character classes, one table: RFC 9110 token (5.6.2) and field-value (5.5), request-target, RFC
  * 3986 authority. */
 enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8 };
@@ -34,11 +36,6 @@ static const uint8_t classes[256] = {CLASS64(0), CLASS64(64), CLASS64(128), CLAS
 static bool is(char c, int class)
 {
     return classes[(unsigned char)c] & class;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 /* First position at or after pos whose byte is not of the class. A whole head ends in LF, which no
@@ -106,7 +103,7 @@ static bool parse_length(struct slice v, uint64_t *out)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < v.n; i++) {
-        if (!is_digit(v.p[i]))
+        if (!ascii_is_digit(v.p[i]))
             return false;
         uint64_t digit = (uint64_t)(v.p[i] - '0');
         if (n > (INT64_MAX - digit) / 10) /* bounded so that callers may add to it */
@@ -248,8 +245,8 @@ static bool header_lines(struct slice in, size_t pos, struct http1_head *head, s
 static int parse_version(struct slice in, size_t pos)
 {
     struct slice v = slice_from(in, pos);
-    if (v.n < 8 || memcmp(v.p, "HTTP/", 5) != 0 || !is_digit(v.p[5]) || v.p[6] != '.' ||
-        !is_digit(v.p[7]))
+    if (v.n < 8 || memcmp(v.p, "HTTP/", 5) != 0 || !ascii_is_digit(v.p[5]) || v.p[6] != '.' ||
+        !ascii_is_digit(v.p[7]))
         return -2;
     return v.p[5] == '1' && v.p[7] <= '1' ? v.p[7] - '0' : -1;
 }
@@ -332,7 +329,7 @@ static bool status_line(struct slice in, size_t *pos, struct http1_head *head, s
         return fail(f, ERR_BAD_HTTP, "the status line does not begin with HTTP/1.0 or HTTP/1.1");
     /* A whole head has at least CRLF CRLF behind the version, so these four bytes are there. */
     const char *s = in.p + 8;
-    if (s[0] != ' ' || s[1] < '1' || s[1] > '5' || !is_digit(s[2]) || !is_digit(s[3]))
+    if (s[0] != ' ' || s[1] < '1' || s[1] > '5' || !ascii_is_digit(s[2]) || !ascii_is_digit(s[3]))
         return fail(f, ERR_BAD_HTTP, "the status line has no proper status");
     head->status = (s[1] - '0') * 100 + (s[2] - '0') * 10 + (s[3] - '0');
     size_t end = 12;
@@ -461,18 +458,9 @@ void http1_chunked_init(struct http1_chunked *c)
     *c = (struct http1_chunked){.state = AT_SIZE};
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static int add_size_digit(struct http1_chunked *c, char b)
 {
-    int digit = hex_value(b);
+    int digit = ascii_hex(b);
     if (digit < 0 || c->left > (uint64_t)INT64_MAX >> 4)
         return BROKEN;
     c->left = c->left << 4 | (uint64_t)digit;

@@ -1,16 +1,12 @@
 /* JSON numbers to int64 and double, whatever the locale. Pure; any thread. Expects validated
  * numbers. */
+#include "base/ascii.h"
 #include "base/json_scan.h"
 
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
 
 bool json_int(struct json_value v, int64_t *out)
 {
@@ -21,7 +17,7 @@ bool json_int(struct json_value v, int64_t *out)
     int64_t n = 0;
     for (size_t i = negative; i < t.n; i++) {
         int digit = t.p[i] - '0';
-        if (!is_digit(t.p[i]) || __builtin_mul_overflow(n, 10, &n) ||
+        if (!ascii_is_digit(t.p[i]) || __builtin_mul_overflow(n, 10, &n) ||
             __builtin_sub_overflow(n, digit, &n)) /* negative, because -INT64_MIN does not exist */
             return false;
     }
@@ -80,7 +76,7 @@ static void decimal_read(struct decimal *d, struct slice text)
     for (; p < end && *p != 'e' && *p != 'E'; p++) {
         if (*p == '.')
             fraction = true;
-        else if (is_digit(*p))
+        else if (ascii_is_digit(*p))
             decimal_add(d, *p, fraction);
     }
     if (p < end)

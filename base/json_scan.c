@@ -8,6 +8,7 @@
  * (gateway/api_*), every answer and every stream chunk (backends/wire). */
 #include "base/json_scan.h"
 
+#include "base/ascii.h"
 #include "base/json_scan_int.h"
 #include "base/utf8.h"
 
@@ -26,11 +27,6 @@ static bool fault(struct scan *s, const char *p)
 {
     s->p = p;
     return false;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 static void skip_space(struct scan *s)
@@ -58,7 +54,7 @@ static const char *scan_escape(struct scan *s, const char *p)
         return p + 2;
     case 'u':
         for (int i = 2; i < 6; i++)
-            if (p + i == s->end || json_hex(p[i]) < 0)
+            if (p + i == s->end || ascii_hex(p[i]) < 0)
                 return fault(s, p + i), NULL;
         return p + 6;
     default:
@@ -109,7 +105,7 @@ static bool scan_string(struct scan *s)
 
 static const char *skip_digits(const char *p, const char *end)
 {
-    while (p < end && is_digit(*p))
+    while (p < end && ascii_is_digit(*p))
         p++;
     return p;
 }

@@ -53,15 +53,6 @@ static inline size_t json_plain_bytes8(const char *p)
     return marks ? (size_t)__builtin_ctzll(marks) / 8 : 8;
 }
 
-/* -1 when c is no hexadecimal digit. */
-static inline int json_hex(char c)
-{
-    char lower = (char)(c | 0x20);
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* The type of the value that begins with this byte, if a value does. */
 static inline enum json_type json_type_of(char first)
 {

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include "base/ascii.h"
 
 #define STEP_BYTES 256 /* skipping so many bytes of JSON costs about as much as one step */
 
@@ -204,14 +205,6 @@ static JSON_SCHEMA_KEYWORD(if)
 
 /* ---- references ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* One token of a JSON Pointer (RFC 6901) in a URI fragment: %XX, then ~1 and ~0. */
 static struct slice token_of(struct json_schema_run *run, struct slice raw)
 {
@@ -219,10 +212,10 @@ static struct slice token_of(struct json_schema_run *run, struct slice raw)
     size_t n = 0;
 
     for (size_t i = 0; i < raw.n; i++) {
-        bool percent = raw.p[i] == '%' && i + 2 < raw.n && hex_digit(raw.p[i + 1]) >= 0 &&
-                       hex_digit(raw.p[i + 2]) >= 0;
+        bool percent = raw.p[i] == '%' && i + 2 < raw.n && ascii_hex(raw.p[i + 1]) >= 0 &&
+                       ascii_hex(raw.p[i + 2]) >= 0;
         char c =
-            percent ? (char)(16 * hex_digit(raw.p[i + 1]) + hex_digit(raw.p[i + 2])) : raw.p[i];
+            percent ? (char)(16 * ascii_hex(raw.p[i + 1]) + ascii_hex(raw.p[i + 2])) : raw.p[i];
 
         i += percent ? 2 : 0;
         if (n && out[n - 1] == '~' && (c == '0' || c == '1'))

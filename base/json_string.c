@@ -1,6 +1,7 @@
 /* JSON strings to text and back (RFC 8259 section 7). Pure; any thread. Decoding expects validated
  * strings; encoding takes any bytes. */
 #include "base/arena.h"
+#include "base/ascii.h"
 #include "base/json_scan_int.h"
 #include "base/utf8.h"
 
@@ -28,7 +29,7 @@ static unsigned hex4(const char *p)
 {
     unsigned v = 0;
     for (int i = 0; i < 4; i++)
-        v = v << 4 | (unsigned)json_hex(p[i]);
+        v = v << 4 | (unsigned)ascii_hex(p[i]);
     return v;
 }
 

@@ -1,22 +1,18 @@
 /* USD text to integer nano-dollars and back. Pure; any thread. */
 #include "base/money.h"
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "base/line.h"
 
 #define MAX_USD      INT64_C(1000000000)
 #define MAX_DECIMALS 9
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 bool money_parse_usd(struct slice text, nanousd *out)
 {
     size_t i = 0;
     int64_t whole = 0, nano = 0;
-    while (i < text.n && is_digit(text.p[i])) {
+    while (i < text.n && ascii_is_digit(text.p[i])) {
         whole = whole * 10 + (text.p[i++] - '0');
         if (whole > MAX_USD)
             return false;
@@ -29,7 +25,7 @@ bool money_parse_usd(struct slice text, nanousd *out)
             return false;
         size_t decimals = 0;
         for (; i < text.n; i++, decimals++) {
-            if (!is_digit(text.p[i]) || decimals == MAX_DECIMALS)
+            if (!ascii_is_digit(text.p[i]) || decimals == MAX_DECIMALS)
                 return false;
             nano = nano * 10 + (text.p[i] - '0');
         }

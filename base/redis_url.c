@@ -2,15 +2,7 @@
 #include "base/redis_url.h"
 
 #include <stdio.h>
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
+#include "base/ascii.h"
 
 /* With %XX replaced. false: does not fit, a broken %XX, or a NUL. */
 static bool decode(struct slice s, char *out, size_t room)
@@ -21,7 +13,7 @@ static bool decode(struct slice s, char *out, size_t room)
         char c = s.p[i];
         if (c == '%') {
             bool whole = i + 2 < s.n;
-            int hi = whole ? hex_digit(s.p[i + 1]) : -1, lo = whole ? hex_digit(s.p[i + 2]) : -1;
+            int hi = whole ? ascii_hex(s.p[i + 1]) : -1, lo = whole ? ascii_hex(s.p[i + 2]) : -1;
             if (hi < 0 || lo < 0)
                 return false;
             c = (char)(hi * 16 + lo);
@@ -41,7 +33,7 @@ static int number(struct slice s, int max)
     int v = 0;
 
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9' || v > max)
+        if (!ascii_is_digit(s.p[i]) || v > max)
             return -1;
         v = v * 10 + (s.p[i] - '0');
     }

@@ -3,6 +3,7 @@
 #include "cache/admin_cursor.h"
 
 #include <stdio.h>
+#include "base/ascii.h"
 
 /* Of SQLite's cursors. */
 #define PLACE_BYTES     8
@@ -25,19 +26,12 @@ void admin_cursor_write(const char *kind, bool by_tag, struct slice place,
     out[n] = '\0';
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool read_hex(struct slice hex, char *room, size_t bytes)
 {
     if (hex.n != 2 * bytes)
         return false;
     for (size_t i = 0; i < bytes; i++) {
-        int hi = hex_digit(hex.p[2 * i]), lo = hex_digit(hex.p[2 * i + 1]);
+        int hi = ascii_hex_lower(hex.p[2 * i]), lo = ascii_hex_lower(hex.p[2 * i + 1]);
         if (hi < 0 || lo < 0)
             return false;
         room[i] = (char)(hi * 16 + lo);
@@ -63,7 +57,7 @@ bool admin_cursor_read(const char *kind, bool by_tag, struct slice word,
     if (rest.n == 0 || rest.n > 20)
         return false;
     for (size_t i = 0; i < rest.n; i++)
-        if (rest.p[i] < '0' || rest.p[i] > '9')
+        if (!ascii_is_digit(rest.p[i]))
             return false;
     memcpy(room, rest.p, rest.n);
     *place = slice_make(room, rest.n);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/ascii.h"
 #include "base/mem.h"
 
 #define MAX_DIM 4096
@@ -140,19 +141,12 @@ void redis_fields_clear(struct redis_fields *r)
 
 /* ---- from ---- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool take_hex(struct slice s, uint8_t *out, size_t n)
 {
     if (s.n != 2 * n)
         return false;
     for (size_t i = 0; i < n; i++) {
-        int hi = hex_digit(s.p[2 * i]), lo = hex_digit(s.p[2 * i + 1]);
+        int hi = ascii_hex_lower(s.p[2 * i]), lo = ascii_hex_lower(s.p[2 * i + 1]);
         if (hi < 0 || lo < 0)
             return false;
         out[i] = (uint8_t)(hi * 16 + lo);
@@ -179,7 +173,7 @@ static bool take_number(struct slice *s, int64_t *out)
     bool negative = s->n && s->p[0] == '-';
     int64_t v = 0;
 
-    for (i = negative; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++)
+    for (i = negative; i < s->n && ascii_is_digit(s->p[i]); i++)
         if (__builtin_mul_overflow(v, 10, &v) ||
             __builtin_sub_overflow(v, (int64_t)(s->p[i] - '0'), &v))
             return false;

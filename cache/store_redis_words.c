@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "cache/store_redis_fields.h"
 #include "cache/store_redis_int.h"
@@ -142,7 +143,7 @@ uint64_t redis_decimal(struct slice s)
 {
     uint64_t v = 0;
 
-    for (size_t i = 0; i < s.n && i < 19 && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+    for (size_t i = 0; i < s.n && i < 19 && ascii_is_digit(s.p[i]); i++)
         v = v * 10 + (uint64_t)(s.p[i] - '0');
     return v;
 }
@@ -153,7 +154,7 @@ uint64_t redis_hex(struct slice s)
 
     for (size_t i = 0; i < s.n && i < 16; i++) {
         char c = s.p[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = ascii_hex_lower(c);
         if (digit < 0)
             return 0;
         v = v << 4 | (unsigned)digit;

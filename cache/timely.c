@@ -4,6 +4,7 @@
 #include "cache/timely.h"
 
 #include <stdbool.h>
+#include "base/ascii.h"
 
 #define SLOW_FROM      0.8f
 #define QUESTION_WORDS 16.0f
@@ -217,7 +218,7 @@ static void take(struct words *s, struct slice word)
     size_t n = word.n < sizeof s->text[0] - 1 ? word.n : sizeof s->text[0] - 1;
 
     for (size_t i = 0; i < n; i++)
-        now[i] = word.p[i] >= 'A' && word.p[i] <= 'Z' ? (char)(word.p[i] + 32) : word.p[i];
+        now[i] = ascii_lower(word.p[i]);
     now[n] = '\0';
     if (is_year(now))
         s->points += A_YEAR;
@@ -236,7 +237,7 @@ static void take(struct words *s, struct slice word)
 
 static bool in_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '\'';
+    return ascii_is_alnum(c) || c == '\'';
 }
 
 enum timely timely_of(struct slice text)

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "backends/wire/openai_error.h"
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "gateway/admin_reply.h"
 #include "gateway/admin_route.h"
@@ -99,7 +100,7 @@ static bool is_loopback_host(struct slice host)
     if (!slice_starts(name, SLICE("127.")))
         return false;
     for (size_t i = 0; i < name.n; i++)
-        if (name.p[i] != '.' && (name.p[i] < '0' || name.p[i] > '9'))
+        if (name.p[i] != '.' && !ascii_is_digit(name.p[i]))
             return false;
     return true;
 }

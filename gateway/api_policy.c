@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "gateway/admin_reply.h"
 #include "gateway/api_admin.h"
@@ -280,7 +281,7 @@ static int64_t parse_serial(struct slice s)
     if (s.n == 0 || s.n > 15)
         return -1;
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+        if (!ascii_is_digit(s.p[i]))
             return -1;
         v = v * 10 + (s.p[i] - '0');
     }

@@ -1,22 +1,15 @@
 /* Owns nothing. Called by api_cache.c, on the control thread. */
 #include "gateway/cache_where.h"
 
+#include "base/ascii.h"
 #include "policies/policy_value.h"
 
 #define ID_DIGITS 16
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool is_hex(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (hex_digit(s.p[i]) < 0)
+        if (ascii_hex(s.p[i]) < 0)
             return false;
     return s.n > 0 && s.n <= ID_DIGITS;
 }
@@ -28,7 +21,7 @@ uint64_t cache_where_id(struct slice hex)
     if (hex.n != ID_DIGITS || !is_hex(hex))
         return 0;
     for (size_t i = 0; i < hex.n; i++)
-        id = id << 4 | (unsigned)hex_digit(hex.p[i]);
+        id = id << 4 | (unsigned)ascii_hex(hex.p[i]);
     return id;
 }
 

@@ -2,6 +2,8 @@
  * outside 0x21..0x7E. */
 #include "gateway/http_target.h"
 
+#include "base/ascii.h"
+
 static void split_query(struct slice s, struct slice *path, struct slice *query)
 {
     const char *mark = s.n ? memchr(s.p, '?', s.n) : NULL;
@@ -52,14 +54,6 @@ bool http_target_split(struct slice method, struct slice target, struct slice *p
     return true;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool http_target_decode(struct slice in, struct arena *a, struct slice *out)
 {
     char *p = arena_alloc(a, in.n + 1);
@@ -70,9 +64,9 @@ bool http_target_decode(struct slice in, struct arena *a, struct slice *out)
             p[n++] = in.p[i];
             continue;
         }
-        if (i + 2 >= in.n || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
+        if (i + 2 >= in.n || ascii_hex(in.p[i + 1]) < 0 || ascii_hex(in.p[i + 2]) < 0)
             return false;
-        p[n++] = (char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2]));
+        p[n++] = (char)(ascii_hex(in.p[i + 1]) << 4 | ascii_hex(in.p[i + 2]));
         i += 2;
     }
     *out = slice_make(p, n);

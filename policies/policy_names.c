@@ -4,6 +4,7 @@
 #include "policies/policy_names.h"
 
 #include <stdint.h>
+#include "base/ascii.h"
 
 #define NEAREST_MAX_BYTES  64
 #define NEAREST_MAX_OFFERS 500
@@ -53,7 +54,7 @@ size_t names_get(const struct names *t, struct slice name)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c == '-' ? '_' : c;
+    return c == '-' ? '_' : ascii_lower(c);
 }
 
 static size_t min3(size_t a, size_t b, size_t c)

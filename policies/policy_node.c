@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdint.h>
 #include <yaml.h>
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "policies/policy_diag_int.h"
 #include "policies/policy_names.h"
@@ -502,7 +503,7 @@ static bool all_in(struct slice s, const char *set)
 
 static size_t digits(struct slice s, size_t i)
 {
-    while (i < s.n && ((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '_'))
+    while (i < s.n && (ascii_is_digit(s.p[i]) || s.p[i] == '_'))
         i++;
     return i;
 }

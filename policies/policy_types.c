@@ -4,6 +4,8 @@
  * meant. Thread: the loader's. Called through bind_value. */
 #include "policies/policy_types_int.h"
 
+#include "base/ascii.h"
+
 #define NAME_MAX_BYTES 128
 
 const char *bind_shown(struct binder *b, const struct place *at)
@@ -47,8 +49,7 @@ bool bind_name(struct binder *b, const struct place *at, struct slice text, bool
     bool ok = text.n > 0 && text.n <= NAME_MAX_BYTES;
     for (size_t i = 0; ok && i < text.n; i++) {
         char c = text.p[i];
-        bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        ok = alnum || (c && strchr(allowed, c));
+        ok = ascii_is_alnum(c) || (c && strchr(allowed, c));
     }
     if (!ok)
         bind_error(b, at,

@@ -1,6 +1,7 @@
 /* Keys: of backends, which are kept, and of tenants, of which a digest is. As policy_types says. */
 #include "policies/policy_types_int.h"
 
+#include "base/digest.h"
 #include "policies/policy_secret_int.h"
 
 static const char *keep_secret(struct binder *b, struct slice secret)
@@ -38,21 +39,6 @@ void bind_key_file(struct binder *b, const struct spec_key *k, struct place *at,
     backend->key_source = arena_printf(b->arena, "file %s", path);
 }
 
-static bool hex_32(struct slice s, uint8_t out[32])
-{
-    for (size_t i = 0; i < s.n && i < 64; i++) {
-        char c = s.p[i];
-        int v = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                       : -1;
-        if (v < 0)
-            return false;
-        out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] << 4 | v : v);
-    }
-    return s.n == 64;
-}
-
 /* One key of a tenant; true when its hash is known. */
 static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct place *item,
                             struct policy_key *out)
@@ -72,11 +58,14 @@ static bool bind_tenant_key(struct binder *b, const struct spec_key *k, struct p
                    given);
     if (given != 1)
         return false;
-    if (source.sha256 && !hex_32(slice_str(source.sha256), out->sha256))
+    struct digest digest;
+    if (source.sha256 && digest_parse(slice_str(source.sha256), &digest)) {
+        memcpy(out->sha256, digest.bytes, sizeof out->sha256);
+        return true;
+    }
+    if (source.sha256)
         bind_error(b, binder_below(b, item, "sha256"), "printf %s \"$KEY\" | sha256sum",
                    "must be 64 hexadecimal digits");
-    else if (source.sha256)
-        return true;
     struct slice secret = {0};
     if (source.env)
         secret = secret_from_env(b, binder_below(b, item, "env"), slice_str(source.env));

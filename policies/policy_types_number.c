@@ -2,6 +2,7 @@
 #include "policies/policy_types_int.h"
 
 #include <stdio.h>
+#include "base/ascii.h"
 #include "policies/policy_value.h"
 
 static const char *open_word(const struct spec_key *k)
@@ -99,7 +100,7 @@ static const char *money_hint(struct slice s)
         return "leave out the dollar sign";
     if (s.n && s.p[0] == '-')
         return "a price cannot be negative";
-    bool digit = s.n && s.p[0] >= '0' && s.p[0] <= '9';
+    bool digit = s.n && ascii_is_digit(s.p[0]);
     if (digit && (memchr(s.p, 'e', s.n) || memchr(s.p, 'E', s.n)))
         return "write it as a plain decimal number, e.g. 0.0001";
     const char *dot = memchr(s.p, '.', s.n);

@@ -2,21 +2,17 @@
 #include "policies/policy_url.h"
 
 #include <arpa/inet.h>
+#include "base/ascii.h"
 
 struct parts {
     struct slice scheme, host, port, path; /* host without brackets */
     bool bracketed;
 };
 
-static bool is_alnum(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 static bool all_host(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!is_alnum(s.p[i]) && !strchr(".-_", s.p[i]))
+        if (!ascii_is_alnum(s.p[i]) && !strchr(".-_", s.p[i]))
             return false;
     return s.n > 0 && s.n <= 253 && s.p[0] != '-' && s.p[0] != '.';
 }
@@ -36,7 +32,7 @@ static bool port_number(struct slice s, uint16_t *out)
 {
     unsigned v = 0;
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9' || s.n > 5)
+        if (!ascii_is_digit(s.p[i]) || s.n > 5)
             return false;
         v = v * 10 + (unsigned)(s.p[i] - '0');
     }
@@ -201,7 +197,7 @@ const char *url_address(struct slice text, struct arena *a, struct policy_addres
     uint16_t port;
     bool bare = text.n > 0 && text.n <= 5;
     for (size_t i = 0; bare && i < text.n; i++)
-        bare = text.p[i] >= '0' && text.p[i] <= '9';
+        bare = ascii_is_digit(text.p[i]);
     if (!bare) {
         *hint = "write host:port, e.g. 127.0.0.1:8080, or a port alone";
         if (text.n && (text.p[0] == ':' || text.p[0] == '*')) {

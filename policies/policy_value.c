@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include "base/ascii.h"
 
 struct unit {
     const char *name;
@@ -17,14 +18,9 @@ static const struct unit sizes[] = {{"B", 1},           {"KiB", 1 << 10}, {"MiB"
                                     {"GiB", 1 << 30},   {"KB", 1000},     {"MB", 1000000},
                                     {"GB", 1000000000}, {NULL, 0}};
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static size_t digits(struct slice s, size_t i)
 {
-    while (i < s.n && is_digit(s.p[i]))
+    while (i < s.n && ascii_is_digit(s.p[i]))
         i++;
     return i;
 }
@@ -45,7 +41,7 @@ const char *value_int(struct slice text, int64_t *out, const char **hint)
     bool negative = text.n && text.p[0] == '-';
     struct slice s = slice_from(text, negative);
     if (s.n == 0 || digits(s, 0) != s.n) {
-        bool starts = s.n && is_digit(s.p[0]);
+        bool starts = s.n && ascii_is_digit(s.p[0]);
         bool hex = slice_starts(s, SLICE("0x")) || slice_starts(s, SLICE("0o")) ||
                    slice_starts(s, SLICE("0b"));
         bool exponent = starts && (memchr(s.p, 'e', s.n) || memchr(s.p, 'E', s.n));
@@ -160,7 +156,7 @@ static bool shaped(struct slice s, const char *shape)
 {
     size_t n = strlen(shape);
     for (size_t i = 0; i < n; i++)
-        if (i >= s.n || (shape[i] == 'd' ? !is_digit(s.p[i]) : s.p[i] != shape[i]))
+        if (i >= s.n || (shape[i] == 'd' ? !ascii_is_digit(s.p[i]) : s.p[i] != shape[i]))
             return false;
     return true;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "base/ascii.h"
 #include "router/plain_text.h"
 
 #define NUMBER_BYTES 40  /* a longer one is compared as text */
@@ -17,16 +18,6 @@
 static bool is_blank(char c)
 {
     return (unsigned char)c < 0x80 && isspace((unsigned char)c);
-}
-
-static bool is_letter(char c)
-{
-    return (unsigned char)c < 0x80 && isalpha((unsigned char)c);
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 static struct slice first_line(struct slice s)
@@ -142,13 +133,14 @@ static bool is_choice(struct slice s, char *letter)
 {
     static const char *const words[] = {"option", "choice", "letter", "answer"};
 
-    while (s.n && !is_letter(s.p[0]) && !is_digit(s.p[0]) && (unsigned char)s.p[0] < 0x80)
+    while (s.n && !ascii_is_letter(s.p[0]) && !ascii_is_digit(s.p[0]) &&
+           (unsigned char)s.p[0] < 0x80)
         s = slice_from(s, 1);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         s = without_word(s, words[i]);
     while (s.n && (s.p[0] == '(' || s.p[0] == '*' || s.p[0] == '[' || s.p[0] == '"'))
         s = slice_from(s, 1);
-    if (s.n == 0 || !is_letter(s.p[0]) || (s.n > 1 && !strchr(")]}.:,*\"'", s.p[1])))
+    if (s.n == 0 || !ascii_is_letter(s.p[0]) || (s.n > 1 && !strchr(")]}.:,*\"'", s.p[1])))
         return false;
     *letter = (char)tolower((unsigned char)s.p[0]);
     return true;
@@ -160,10 +152,10 @@ static size_t read_digits(struct slice s, char *out, size_t room)
     size_t at = 0, n = 0;
 
     for (; at < s.n; at++) {
-        bool comma = s.p[at] == ',' && at + 3 < s.n && is_digit(s.p[at + 1]) &&
-                     is_digit(s.p[at + 2]) && is_digit(s.p[at + 3]);
-        bool point = s.p[at] == '.' && at + 1 < s.n && is_digit(s.p[at + 1]);
-        if (!is_digit(s.p[at]) && !comma && !point)
+        bool comma = s.p[at] == ',' && at + 3 < s.n && ascii_is_digit(s.p[at + 1]) &&
+                     ascii_is_digit(s.p[at + 2]) && ascii_is_digit(s.p[at + 3]);
+        bool point = s.p[at] == '.' && at + 1 < s.n && ascii_is_digit(s.p[at + 1]);
+        if (!ascii_is_digit(s.p[at]) && !comma && !point)
             break;
         if (!comma && n + 1 < room)
             out[n++] = s.p[at];
@@ -185,15 +177,15 @@ static bool is_number(struct slice s, double *out)
     char digits[NUMBER_BYTES], *end;
     size_t from = 0, n;
 
-    while (from < s.n && !is_digit(s.p[from]))
+    while (from < s.n && !ascii_is_digit(s.p[from]))
         from++;
-    if (from == s.n || (from > 0 && (is_letter(s.p[from - 1]) || s.p[from - 1] == '/')))
+    if (from == s.n || (from > 0 && (ascii_is_letter(s.p[from - 1]) || s.p[from - 1] == '/')))
         return false;
     n = read_digits(slice_from(s, from), digits, sizeof digits);
     if (n >= sizeof digits)
         return false;
     for (size_t i = from + n; i < s.n; i++)
-        if (is_digit(s.p[i]))
+        if (ascii_is_digit(s.p[i]))
             return false;
     *out = strtod(digits, &end);
     if (*end != '\0')
@@ -223,7 +215,7 @@ static bool is_item(struct slice s)
 {
     size_t at = 0;
 
-    while (at < s.n && is_digit(s.p[at]))
+    while (at < s.n && ascii_is_digit(s.p[at]))
         at++;
     if (at > 0 && at < s.n && (s.p[at] == '.' || s.p[at] == ')'))
         at++;

@@ -1,14 +1,14 @@
 /* Owns nothing. Called by evidence.c and the stores of what is learned. */
 #include "router/learn_key.h"
 
+#include "base/ascii.h"
 #include "base/decimal.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
 
 static bool plain(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
+    return ascii_is_alnum(c) || c == '.' || c == '_' || c == '-';
 }
 
 size_t learn_word(struct slice name, char *out)

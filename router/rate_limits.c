@@ -2,6 +2,7 @@
 #include "router/rate_limits.h"
 
 #include <time.h>
+#include "base/ascii.h"
 #include "base/clock.h"
 
 static const struct {
@@ -31,10 +32,10 @@ static bool read_duration_us(struct slice s, int64_t *us)
         int64_t value = 0, scale = 1, unit;
         size_t start = i;
 
-        for (; i < s.n && s.p[i] >= '0' && s.p[i] <= '9' && value < 1000000; i++)
+        for (; i < s.n && ascii_is_digit(s.p[i]) && value < 1000000; i++)
             value = value * 10 + s.p[i] - '0';
         if (i < s.n && s.p[i] == '.')
-            for (i++; i < s.n && s.p[i] >= '0' && s.p[i] <= '9' && scale < 1000000; i++) {
+            for (i++; i < s.n && ascii_is_digit(s.p[i]) && scale < 1000000; i++) {
                 value = value * 10 + s.p[i] - '0';
                 scale *= 10;
             }

@@ -3,6 +3,7 @@
 #include "router/validate.h"
 
 #include "backends/wire/member.h"
+#include "base/ascii.h"
 #include "base/json_schema.h"
 #include "base/pattern.h"
 
@@ -32,7 +33,7 @@ static bool read_json(struct slice text, struct json_value *out, size_t *at)
     if (!json_validate(text, at))
         return false;
     c = (unsigned char)inside.p[0];
-    *out = (struct json_value){c == '-' || (c >= '0' && c <= '9') ? JSON_NUMBER : types[c], inside};
+    *out = (struct json_value){c == '-' || ascii_is_digit(c) ? JSON_NUMBER : types[c], inside};
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "backends/wire/chat_id.h"
 
 #include <stdbool.h>
+#include "base/ascii.h"
 #include "base/line.h"
 
 #define BODY_MAX     64
@@ -23,7 +24,7 @@ static bool is_plain(struct slice id)
 {
     for (size_t i = 0; i < id.n; i++) {
         char c = id.p[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        bool alnum = ascii_is_alnum(c);
         if (!alnum && c != '_' && c != '-')
             return false;
     }

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include "backends/wire/member.h"
+#include "base/ascii.h"
 
 #define MAX_ALTERNATIVES 20 /* OpenAI's limit of top_logprobs; more are not looked at */
 #define LEAST_EXPONENT   (-11)
@@ -147,7 +148,7 @@ static bool read_number(struct json_value v, double *out)
 
         if (c == '.')
             fraction = true;
-        else if (c < '0' || c > '9' || (!fraction && digits == 15))
+        else if (!ascii_is_digit(c) || (!fraction && digits == 15))
             return json_number(v, out);
         else if (digits < 15) {
             n = n * 10 + (c - '0');
@@ -256,7 +257,7 @@ static const char *read_member(struct slice key, const char *p, const char *end,
     if (slice_eq(key, SLICE("logprob"))) {
         p = scalar_end(p, end);
         r->told =
-            p && (*from == '-' || (*from >= '0' && *from <= '9')) &&
+            p && (*from == '-' || ascii_is_digit(*from)) &&
             read_number((struct json_value){JSON_NUMBER, slice_make(from, (size_t)(p - from))},
                         &r->l);
         return p;

@@ -2,6 +2,7 @@
 #include "backends/wire/tool_id.h"
 
 #include <stdint.h>
+#include "base/ascii.h"
 
 #define PREFIX       "weir_"
 #define PREFIX_BYTES (sizeof(PREFIX) - 1)
@@ -9,17 +10,12 @@
 
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 bool tool_id_fits(const struct tool_id_rule *rule, struct slice id)
 {
     if (id.n < rule->min_bytes || id.n > rule->max_bytes)
         return false;
     for (size_t i = 0; i < id.n && !rule->any; i++)
-        if (!is_alnum(id.p[i]) && (rule->only_alnum || (id.p[i] != '_' && id.p[i] != '-')))
+        if (!ascii_is_alnum(id.p[i]) && (rule->only_alnum || (id.p[i] != '_' && id.p[i] != '-')))
             return false;
     return true;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/ascii.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -38,8 +39,7 @@ static void add_escaped(struct buf *b, const char *s)
 
     for (; *s && e == ERR_OK; s++) {
         unsigned char c = (unsigned char)*s;
-        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
-                     c == '-' || c == '_' || c == '.';
+        bool plain = ascii_is_alnum(c) || c == '-' || c == '_' || c == '.';
         e = plain ? buf_append(b, s, 1) : buf_printf(b, "%%%02X", c);
     }
     (void)e; /* cut at PATH_BYTES: the server says what is missing */

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include "backends/catalog.h"
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
@@ -136,7 +137,7 @@ static void local_name(const struct policy *p, const struct policy_backend *b, s
 
     for (size_t i = 0; i < n; i++) {
         char c = id.p[i];
-        bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        bool alnum = ascii_is_alnum(c);
 
         out[i] = alnum || strchr("._-:/@+", c) ? c : '-';
     }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include "base/ascii.h"
 
 static const char *const source_names[TALLY_SOURCES] = {
     [TALLY_EXPLICIT] = "explicit",     [TALLY_VALIDATOR] = "validator", [TALLY_JUDGE] = "judge",
@@ -120,7 +121,7 @@ static bool small_number(struct slice s, int limit, int *out)
         return false;
     *out = 0;
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+        if (!ascii_is_digit(s.p[i]))
             return false;
         *out = 10 * *out + (s.p[i] - '0');
     }

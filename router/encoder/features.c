@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include "base/ascii.h"
 
 /* What is common in program text and rare in prose. Brackets, quotes and commas are not: multiple
  * choice and prose have them as well. */
@@ -46,7 +47,7 @@ void features_scalars(struct slice text, float *out)
     size_t digits = 0, code = 0, foreign = 0, breaks = 0, questions = 0;
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        digits += c >= '0' && c <= '9';
+        digits += ascii_is_digit(c);
         code += is_code_mark(c);
         foreign += c >= 0x80;
         breaks += c == '\n';

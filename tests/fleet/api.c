@@ -3,6 +3,7 @@
 #include "tests/fleet/api.h"
 
 #include <openssl/crypto.h>
+#include "base/ascii.h"
 #include "base/clock.h"
 #include "tests/fleet/render.h"
 #include "tests/fleet/render_messages.h"
@@ -335,20 +336,14 @@ static void list_models(struct call *c)
     buf_clear(&b);
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
-
 static struct slice percent_decode(struct slice s, struct arena *a)
 {
     char *out = arena_alloc(a, s.n + 1);
     size_t n = 0;
     for (size_t i = 0; i < s.n; i++) {
-        bool escape = s.p[i] == '%' && i + 2 < s.n && hex(s.p[i + 1]) >= 0 && hex(s.p[i + 2]) >= 0;
-        out[n++] = escape ? (char)(hex(s.p[i + 1]) * 16 + hex(s.p[i + 2])) : s.p[i];
+        bool escape = s.p[i] == '%' && i + 2 < s.n && ascii_hex(s.p[i + 1]) >= 0 &&
+                      ascii_hex(s.p[i + 2]) >= 0;
+        out[n++] = escape ? (char)(ascii_hex(s.p[i + 1]) * 16 + ascii_hex(s.p[i + 2])) : s.p[i];
         i += escape ? 2 : 0;
     }
     return slice_make(out, n);
