@@ -30,6 +30,19 @@ struct guard_word {
 };
 /* word in lower case. NULL: nothing but a content word. */
 const struct guard_word *guard_word_find(struct slice word);
+static inline bool guard_word_is(const struct guard_word *w, enum guard_word_kind kind)
+{
+    return w && w->kinds & (1u << kind);
+}
+
+/* Which unit a word is; 0: none. */
+static inline int guard_word_unit(struct slice word)
+{
+    const struct guard_word *w = word.n ? guard_word_find(word) : NULL;
+
+    return guard_word_is(w, GUARD_WORD_UNIT) ? (int)w->values[GUARD_WORD_UNIT] : 0;
+}
+
 /* The sides of antonym pairs that a stem is on: 2 * pair + side. Returns how many were put into
  * out; *pairs (may be NULL) is how many pairs there are. */
 size_t guard_word_sides(uint32_t stem, uint16_t *out, size_t max);
