@@ -226,6 +226,7 @@ static void tell_facts(struct cache *c)
     c->facts.resident_bytes = c->residents.bytes;
     c->facts.flights = c->flights.by_exact.count;
     c->facts.store_up = st.up;
+    c->facts.store_counts = st.counts;
     c->facts.store_entries = st.entries;
     c->facts.store_bytes = st.bytes;
     c->facts.store_failed = st.failed;

@@ -191,7 +191,7 @@ struct cache_facts {
     bool scanning;                 /* the index is being filled from the store */
     struct risk_facts risk;        /* of all budgets together; the cut is the busiest one's */
     uint64_t quarantined;          /* answers that were found wrong too often, since the start */
-    bool store_up;
+    bool store_up, store_counts;   /* counts: entries and bytes of the store are known */
     uint64_t store_entries, store_bytes, store_failed, store_late, store_losses, bad_entries;
 };
 void cache_facts(const struct cache *c, struct cache_facts *out);

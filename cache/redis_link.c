@@ -59,6 +59,7 @@ struct redis_link {
     struct redis_names addresses;
     int next_address;
     int64_t backoff_us, since_us; /* since: of the state */
+    int64_t backoff_kept_us;      /* as it was before the connection stood */
     int64_t timer_at_us;          /* 0: not set */
     struct rng rng;
     const char *distrusted;
@@ -260,6 +261,9 @@ static void lose_distrusted(struct redis_link *l)
     char why[160];
 
     snprintf(why, sizeof why, "%s", l->distrusted);
+    /* A server that lets us in and then refuses is not asked ever faster. */
+    if (l->state == UP && l->backoff_us < l->backoff_kept_us)
+        l->backoff_us = l->backoff_kept_us;
     lose(l, why);
 }
 
@@ -287,6 +291,7 @@ static void on_greeted(void *ctx, enum err err, const struct redis_reply *r)
     }
     (void)err;
     l->state = UP;
+    l->backoff_kept_us = l->backoff_us;
     l->backoff_us = BACKOFF_MIN_US;
     l->opt.up(l->opt.ctx);
 }

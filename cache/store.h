@@ -101,9 +101,10 @@ struct store_options {
 };
 
 struct store_stat {
-    const char *kind;             /* "sqlite", "redis" */
-    bool up;                      /* reachable, and its log is being followed */
-    uint64_t entries, bytes;      /* 0: not known */
+    const char *kind; /* "sqlite", "redis" */
+    bool up;          /* reachable, and its log is being followed */
+    bool counts;      /* entries and bytes are known */
+    uint64_t entries, bytes;
     uint64_t calls, failed, late; /* late: no answer within the budget */
     uint64_t dropped_writes;      /* there was no room in the queue while it was away */
     uint64_t losses;              /* STORE_LOST */

@@ -67,6 +67,7 @@ struct store_redis {
     bool owed; /* the next read must bring what the beat counted */
     int64_t beat_at_us, current_until_us, clock_offset_ms;
     struct event *again; /* owned: when the logs are asked next */
+    char away[160];      /* why it was last said to be away; "": it was not since it was there */
 };
 
 static inline struct store_redis *redis_of(struct store *s)

@@ -273,8 +273,11 @@ static void read_again(struct store_redis *s, int64_t in_us)
 
 static void become_current(struct store_redis *s)
 {
-    if (!s->stat.up)
+    if (!s->stat.up) {
+        log_line(LOG_INFO, "cache", "following the changes in Redis", NULL);
         redis_release_held(s);
+    }
+    s->away[0] = 0;
     s->current_until_us = s->beat_at_us + CURRENT_US;
     s->stat.up = true;
     s->stat.detail[0] = 0;
@@ -434,7 +437,6 @@ void redis_log_up(void *ctx)
 {
     struct store_redis *s = ctx;
 
-    log_line(LOG_INFO, "cache", "following the changes in Redis", NULL);
     s->open_joins = s->open_beats = 0;
     s->owed = false;
     s->beat_at_us = 0;
@@ -447,9 +449,10 @@ void redis_log_down(void *ctx, const char *why)
     struct store_redis *s = ctx;
     char text[200];
 
-    if (s->stat.up || strcmp(s->stat.detail, why) != 0)
-        log_line(LOG_WARN, "cache", "Redis is away", "reason=%s",
+    if (strcmp(s->away, why) != 0)
+        log_line(LOG_WARN, "cache", "Redis is not usable: everything misses", "reason=%s",
                  log_quote(slice_str(why), text, sizeof text));
+    snprintf(s->away, sizeof s->away, "%s", why);
     s->stat.up = false;
     s->current_until_us = 0;
     snprintf(s->stat.detail, sizeof s->stat.detail, "%s", why);

@@ -288,6 +288,7 @@ static void sqlite_stat(const struct store *st, struct store_stat *out)
     *out = s->stat;
     out->kind = "sqlite";
     out->up = true;
+    out->counts = true;
     out->entries = s->entries;
     out->bytes = s->bytes;
 }

@@ -70,8 +70,9 @@ static json_t *store_json(const struct cache_facts *f)
     json_t *o = json_object();
 
     json_put_bool(o, "up", f->store_up);
-    json_put_int(o, "entries", (int64_t)f->store_entries);
-    json_put_int(o, "bytes", (int64_t)f->store_bytes);
+    json_put(o, "entries",
+             f->store_counts ? json_integer((json_int_t)f->store_entries) : json_null());
+    json_put(o, "bytes", f->store_counts ? json_integer((json_int_t)f->store_bytes) : json_null());
     json_put_int(o, "failed", (int64_t)f->store_failed);
     json_put_int(o, "late", (int64_t)f->store_late);
     json_put_int(o, "losses", (int64_t)f->store_losses);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -17,6 +18,7 @@
 #define MAX_QUEUED_BYTES  ((size_t)32 << 20)
 #define MAX_PAYLOAD_BYTES ((size_t)24 << 20)
 #define READ_UNITS        256
+#define SAY_EVERY_US      (INT64_C(60) * 1000000)
 #define TAG               ":{learn}:"
 
 struct shared_store {
@@ -28,6 +30,7 @@ struct shared_store {
     char epoch[24], since[24]; /* of what was read */
     bool exact;                /* all of it was so at `since`; not between pages of whole units */
     bool failing, closing;
+    int64_t refused_us; /* when a refusal was last said; 0: never */
 };
 
 /* One call under way. */
@@ -67,7 +70,7 @@ static void on_down(void *ctx, const char *why)
     s->failing = true;
 }
 
-/* An error that it answers is said once, until something works again. */
+/* A server that is full or read-only still answers reads: its refusals are said now and then. */
 static enum err verdict(struct shared_store *s, enum err err, const struct redis_reply *reply)
 {
     char quoted[256];
@@ -78,9 +81,11 @@ static enum err verdict(struct shared_store *s, enum err err, const struct redis
         s->failing = false;
         return ERR_OK;
     }
-    if (!s->failing)
-        log_line(LOG_ERROR, "learn", "the shared store refuses", "why=%s",
+    if (s->refused_us == 0 || clock_mono_us() - s->refused_us >= SAY_EVERY_US) {
+        s->refused_us = clock_mono_us();
+        log_line(LOG_ERROR, "learn", "the shared store refuses; what is learned waits", "why=%s",
                  log_quote(redis_reply_text(reply), quoted, sizeof quoted));
+    }
     s->failing = true;
     return ERR_OVERLOADED;
 }

@@ -71,9 +71,13 @@ static void print_facts(const json_t *f)
               near = admin_client_int(semantic, "hits");
 
     printf("%-24s %s\n", "store",
-           json_is_true(json_object_get(store, "up")) ? "up" : "DOWN: everything misses");
-    printf("%-24s %lld\n", "entries", admin_client_int(store, "entries"));
-    print_amount("bytes", store, "bytes");
+           json_is_true(json_object_get(store, "up"))
+               ? "up"
+               : "DOWN: everything misses ('weir cache doctor' says why)");
+    if (json_is_integer(json_object_get(store, "entries"))) { /* a Redis does not count them */
+        printf("%-24s %lld\n", "entries", admin_client_int(store, "entries"));
+        print_amount("bytes", store, "bytes");
+    }
     printf("%-24s %lld\n", "in memory", admin_client_int(f, "resident"));
     print_amount("bytes in memory", f, "resident_bytes");
     printf("%-24s %lld, beside what workers answered from their hot sets\n", "look-ups", lookups);

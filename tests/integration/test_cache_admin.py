@@ -443,6 +443,46 @@ def test_tuning_wants_something_to_tune(clean):
 
 # ---- how it is ----
 
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
+def test_a_redis_that_is_full_is_said_once_and_not_run_down(program, tmp_path):
+    """It lets everybody in and refuses what is written: tried again, ever more seldom, without a line for each try."""
+    redis = Redis(tmp_path, "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    it = Admin(tmp_path, program, f'{{store: redis, redis: {{url: "unix:{redis.socket}", budget: 1s}}}}')
+
+    def said(words):
+        return [line for line in it.gateway.log.read_text().splitlines() if words in line]
+
+    def connections():
+        return int(re.search(r"total_connections_received:(\d+)", redis.cli("info", "stats"))[1])
+    try:
+        it.gateway.until(lambda: said("Redis is not usable"), "its refusal to be told")
+        before = connections()  # each look is one, too
+        tries = []
+        it.gateway.until(lambda: tries.append(0) or connections() - before - len(tries) >= 4, "it to be tried again", timeout_s=30)
+        away = said("Redis is not usable")
+        assert len(away) == 1 and "OOM" in away[0] and "at=cache" in away[0]
+        assert not said("following the changes") and len(said("the shared store refuses")) <= 2
+        shown = it.cli("stats").stdout
+        assert "DOWN" in shown and "weir cache doctor" in shown
+        redis.cli("config", "set", "maxmemory", "0")
+        it.gateway.until(lambda: it.good("GET", "")["store"]["up"], "Redis to be followed", timeout_s=30)
+        assert len(said("following the changes")) == 1
+    finally:
+        it.stop()
+        redis.stop()
+
+
+def test_entries_that_no_store_counted_are_not_called_none(clean):
+    clean.chat("Counted or not?")
+    clean.entry("Counted or not?")
+    redis = "eviction" in checks(clean)
+    if not redis:  # the figures are told now and then
+        clean.gateway.until(lambda: clean.good("GET", "")["store"]["entries"], "the entry to be counted")
+    store, shown = clean.good("GET", "")["store"], clean.cli("stats").stdout
+    assert (store["entries"] is None) == (store["bytes"] is None) == redis
+    assert bool(re.search(r"^entries +[1-9]", shown, re.M)) != redis and not re.search(r"^entries +0", shown, re.M)
+
+
 def checks(admin):
     return {c["name"]: c for c in admin.good("GET", "/doctor")["checks"]}
 
