@@ -1,5 +1,5 @@
 /* Sockets of connections to upstreams. Runs on the worker's loop; called by pool.c and
- * upstream_http1.c. */
+ * exchange_*.c. */
 #include "backends/conn.h"
 
 #include <errno.h>

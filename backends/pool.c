@@ -1,5 +1,5 @@
 /* Owns the pools and the connections that idle in them. Runs on the worker's loop; called by
- * upstream_http1.c.
+ * exchange_*.c.
  *
  * An idle connection stays registered for reading. What may come is its end, TLS tickets, or bytes
  * nobody asked for: the last two are told apart by reading; an end or a byte closes it. */

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include "cache/guard_int.h"
-#include "cache/guard_words.h"
 
 const char *guard_name(enum guard g)
 {
