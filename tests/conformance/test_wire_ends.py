@@ -103,8 +103,11 @@ def test_comments_do_not_prolong_a_stream_that_is_complete(weir, upstream):
     upstream.play(pings)
     with Client(weir.address) as c:
         c.send(request("POST", CHAT, body(stream=True)))
-        threading.Timer(30 * slowness(), over.set).start()
+        enough = threading.Timer(30 * slowness(), over.set)
+        enough.daemon = True
+        enough.start()
         reply = c.reply()
+        enough.cancel()  # else pytest itself waits for it when all is done
     assert reply.complete and reply.body.endswith(DONE) and not over.is_set()
     over.set()
     booked, _ = rows(weir, reply.get("x-request-id"))
