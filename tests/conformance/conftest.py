@@ -8,7 +8,7 @@ from openai import OpenAI
 
 import matrix
 import scripted
-from weirproc import Fleet, Weir
+from weirproc import PATIENCE, Fleet, Weir, slowness
 
 MODELS = ("llama-3.1-8b-instruct", "mixtral-8x7b-instruct", "gpt-4o-mini", "llama-3.1-70b-instruct", "gpt-4o")
 KEY, ADMIN_KEY = "sk-weir-conformance-acme", "sk-weir-conformance-admin"
@@ -22,13 +22,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "covers(*features, client): what the test shows, see matrix.py")
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(60 * slowness()))  # ends what hangs
+
+
 def pytest_collection_finish(session):
     if session.config.getoption("--matrix"):
         print("\n".join(matrix.table(session.items)))
 
 
 PATIENT = "connect: 60s, first_byte: 120s, between_bytes: 120s, total: 300s"  # no test runs into these
-HASTY = "first_byte: 2s, between_bytes: 1s, total: 20s"  # for tests that wait for their end
+SLOW = int(slowness() / PATIENCE)  # how many times longer a limit must be that a test waits for, where others must come first
+HASTY = f"first_byte: {2 * SLOW}s, between_bytes: {SLOW}s, total: {20 * SLOW}s"  # for tests that wait for their end
 
 
 def fleet_policy(url, state_dir, timeouts=PATIENT):
@@ -44,7 +51,7 @@ models:
   text-embedding-3-small: {{backend: fleet, capabilities: [embeddings], price: {{input: 0.02}}}}
 aliases:
   auto: llama-3.1-8b-instruct
-retry: {{max_attempts: 2, per_model: 2, backoff: {{base: 10ms, max: 50ms}}}}
+retry: {{max_attempts: 2, per_model: 2, backoff: {{base: 10ms, max: 50ms}}, budget: {{percent: 100, min_per_second: 1000}}}}
 routes:
   - name: embed
     match: {{model: text-embedding-3-small, api: [embeddings]}}

@@ -120,7 +120,11 @@ class Upstream:
                     with self.lock:
                         self.seen.append(exchange)
                         step = self.script.pop(0) if self.script else self.otherwise
-                    step(exchange)
+                    try:
+                        step(exchange)
+                    except OSError:  # the peer went away before all was said
+                        exchange.gone.append(time.monotonic())
+                        return
                     if exchange.closing:
                         return
                     connection.settimeout(None)

@@ -44,11 +44,11 @@ class Logged:
 
     def of(self, data):
         """(reply, its line)"""
-        seen = len(self.lines())
         with Client(self.weir.address) as c:
             c.send(data)
             reply = c.reply()
-        (line,) = self.next(seen)
+        own = wait_until(lambda: [x for x in self.lines() if x["id"] == reply.get("x-request-id")], 5, "its line of the access log")
+        (line,) = own
         return reply, line
 
 

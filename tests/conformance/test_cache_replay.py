@@ -15,7 +15,7 @@ import pytest
 from conftest import PATIENT
 from scripted import OK_REPLY, ROLE, Upstream, answer, chunk, error, event, raw, stream, usage_chunk, whole
 from test_accounting import cost, rows
-from weirproc import Redis, Weir, build_dir, http as ask_http, wait_until
+from weirproc import Redis, Weir, build_dir, http as ask_http, slowness, wait_until
 
 KEY_A, KEY_B = "sk-weir-cache-a", "sk-weir-cache-b"
 
@@ -26,7 +26,7 @@ def policy(url, folder, cache="{}", dialect="openai", extra="", workers=2, tenan
         f"  {name}: {{keys: [{{sha256: \"{hashlib.sha256(key.encode()).hexdigest()}\"}}]{admin}}}\n"
         for name, key, admin in (("a", KEY_A, ""), ("b", KEY_B, ""), ("root", "sk-weir-cache-root", ", admin: true")))
     return f"""version: 1
-server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: {workers}, state_dir: "{folder}/state", drain: 10s{server}}}
+server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: {workers}, state_dir: "{folder}/state", drain: 60s{server}}}
 backends:
   up: {{dialect: {dialect}, url: "{url}", timeouts: {{{PATIENT}}}}}
 models:
@@ -334,7 +334,7 @@ def test_equal_questions_share_one_call(weir, upstream):
     gate = threading.Event()
 
     def slowly(exchange):
-        gate.wait(120)
+        gate.wait()
         whole()(exchange)
 
     upstream.play(*[slowly] * 50)
@@ -363,7 +363,7 @@ def test_followers_of_a_failure_go_on(weir, upstream):
     gate = threading.Event()
 
     def fail(exchange):
-        gate.wait(120)
+        gate.wait()
         error(400, "bad")(exchange)
 
     upstream.play(fail)
@@ -392,7 +392,7 @@ def test_a_leader_that_leaves_is_followed(weir, upstream):
     upstream.play(hold)
     text = fresh()
     host, port = weir.address
-    leader = http.client.HTTPConnection(host, port, timeout=20)
+    leader = http.client.HTTPConnection(host, port, timeout=20 * slowness())
     leader.request("POST", "/v1/chat/completions", json.dumps(
         {"model": "auto", "messages": [{"role": "user", "content": text}]}), {"Content-Type": "application/json"})
     wait_until(lambda: len(upstream.seen) == 1, 10, "the leader's call")
@@ -410,15 +410,15 @@ def test_a_follower_that_leaves_is_forgotten(weir, upstream):
     gate = threading.Event()
 
     def slowly(exchange):
-        gate.wait(120)
+        gate.wait()
         whole()(exchange)
 
     upstream.play(slowly)
-    text, got = fresh(), []
+    text, got, before = fresh(), [], facts(weir)["puts"]
     leader = threading.Thread(target=lambda: got.append(chat(weir, text)[:2]))
     leader.start()
     wait_until(lambda: len(upstream.seen) == 1, 10, "the leader's call")
-    follower = http.client.HTTPConnection(*weir.address, timeout=20)
+    follower = http.client.HTTPConnection(*weir.address, timeout=20 * slowness())
     follower.request("POST", "/v1/chat/completions", json.dumps(
         {"model": "auto", "messages": [{"role": "user", "content": text}]}), {"Content-Type": "application/json"})
 
@@ -428,6 +428,7 @@ def test_a_follower_that_leaves_is_forgotten(weir, upstream):
     wait_until(lambda: states(weir) == ["AWAIT_ANSWER"], 10, "the follower to be gone")
     gate.set()
     leader.join()
+    kept(weir, before)
     assert got[0][0] == 200 and said(chat(weir, text)[1]) == "hit" and len(upstream.seen) == 1
 
 
@@ -437,11 +438,11 @@ def test_a_client_that_closes_after_the_end_is_no_reason_to_ask_again(weir, upst
 
     def hold(exchange):
         stream(*answer("a", "b"), end=False)(exchange)
-        gate.wait(120)
+        gate.wait()
 
     upstream.play(hold)
     text = fresh()
-    client = http.client.HTTPConnection(*weir.address, timeout=20)
+    client = http.client.HTTPConnection(*weir.address, timeout=20 * slowness())
     client.request("POST", "/v1/chat/completions", json.dumps(
         {"model": "auto", "stream": True, "messages": [{"role": "user", "content": text}]}), {"Content-Type": "application/json"})
     reply = client.getresponse()
@@ -590,7 +591,7 @@ def test_drain_lets_followers_finish(upstream, start):
     gate = threading.Event()
 
     def slowly(exchange):
-        gate.wait(120)
+        gate.wait()
         whole()(exchange)
 
     upstream.play(slowly)
@@ -606,5 +607,5 @@ def test_drain_lets_followers_finish(upstream, start):
     gate.set()
     for t in threads:
         t.join()
-    stopper.join(30)
+    stopper.join()
     assert [s for s, _ in got] == [200] * 4 and len(upstream.seen) == 1

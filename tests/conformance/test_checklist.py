@@ -2,6 +2,7 @@
 README.md has the whole list and which test shows what."""
 
 import json
+import threading
 
 import anthropic
 import openai
@@ -111,17 +112,33 @@ def test_refusals_of_weirs_own_have_anthropics_shape_for_its_clients(before_scri
 
 # ---- streams ----
 
-SLOW = {"openai": lambda: stream(ROLE, chunk({"content": "late"}), chunk(finish_reason="stop"), usage_chunk(), DONE, pause_s=1.4),
-        "anthropic": lambda: stream(b"".join(STREAM[:3]), b"".join(STREAM[3:]), pause_s=3)}
+PARTS = {"openai": (ROLE, b"".join([chunk({"content": "late"}), chunk(finish_reason="stop"), usage_chunk(), DONE])),
+         "anthropic": (b"".join(STREAM[:3]), b"".join(STREAM[3:]))}  # the first has a ping of the server's own
 
 
 @pytest.mark.parametrize("server", ["openai", "anthropic"])
 def test_silence_is_bridged_with_anthropics_own_event(before_scripted, upstream, server):
-    upstream.play(SLOW[server]())
+    first, rest = PARTS[server]
+    bridged = threading.Event()
+
+    def step(exchange):
+        """The rest goes out when the client has its ping."""
+        stream(first, end=False)(exchange)
+        bridged.wait()
+        exchange.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
+
+    upstream.play(step)
     with Client(before_scripted[server].address) as c:
         c.send(request("POST", "/v1/messages", json.dumps({**ASK["/v1/messages"], "stream": True}).encode()))
-        reply = c.reply()
-    blocks = reply.body.decode().strip("\n").split("\n\n")
+        c.head()
+        body = b""
+        while body.count(b"event: ping") < 1 + (server == "anthropic"):
+            size = int(c.until(b"\r\n"), 16)
+            assert size, "the stream ends without a ping"
+            body += c.exactly(size + 2)[:size]
+        bridged.set()
+        reply = c.body(200, [("Transfer-Encoding", "chunked")])
+    blocks = (body + reply.body).decode().strip("\n").split("\n\n")
     named = [b.split("\n")[0] for b in blocks]
     assert reply.complete and all(b.startswith("event: ") for b in blocks), "comments are no events of this API"
     assert named.count("event: ping") >= 1 + (server == "anthropic") and named[-1] == "event: message_stop"

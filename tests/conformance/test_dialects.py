@@ -12,6 +12,7 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
+from conftest import PATIENT
 from rawhttp import Client, request
 from scripted import stream, whole
 from test_sdk import HELLO, MODEL, STOCK, WEATHER
@@ -26,7 +27,7 @@ def anthropic_policy(url, state_dir):
 version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{state_dir}"}}
 backends:
-  next: {{dialect: anthropic, url: "{url}", timeouts: {{connect: 2s, first_byte: 20s, between_bytes: 5s, total: 60s}}}}
+  next: {{dialect: anthropic, url: "{url}", timeouts: {{{PATIENT}}}}}
 models:
 {models}
 aliases: {{auto: {MODEL}}}

@@ -9,7 +9,7 @@ from conftest import scripted_policy
 from scripted import whole
 from test_launcher import backend, listening
 from test_sdk import MODEL
-from weirproc import Weir, build_dir, free_port, http, wait_until
+from weirproc import Weir, build_dir, free_port, http, slowness, wait_until
 
 
 def backends(weir):
@@ -21,7 +21,7 @@ def models_of(weir, name, endpoint=0):
 
 
 def run(*args):
-    return subprocess.run([build_dir() / "gateway" / "weir", *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run([build_dir() / "gateway" / "weir", *args], capture_output=True, text=True, timeout=60 * slowness())
 
 
 def lists(*models, **more):

@@ -50,7 +50,7 @@ def test_a_conversation_returns_to_its_endpoint(pair, tmp_path):
 
 def test_a_server_that_fails_its_checks_gets_no_requests(pair, tmp_path):
     weir = Weir(tmp_path / "weir", policy([f.url for f in pair], tmp_path / "state",
-                                         "health: {path: /v1/models, interval: 100ms, timeout: 1s}"))
+                                         "health: {path: /v1/models, interval: 100ms, timeout: 60s}"))
     pair[0].child.kill()
     pair[0].child.wait()
 

@@ -10,13 +10,13 @@ import time
 import pytest
 
 import scripted
-from conftest import PATIENT
+from conftest import PATIENT, SLOW
 from rawhttp import Client, request
 from scripted import DONE, OK_REPLY, ROLE, answer, chunk, error, silent, stream, whole
 from test_accounting import metric, rows
 from test_money import ledger
 from test_wire_http import CHAT, error_of, once
-from weirproc import Process, Weir, free_port, http, wait_until
+from weirproc import Process, Weir, free_port, http, slowness, wait_until
 
 ASK = request("POST", CHAT, b'{"model":"m","messages":[]}')
 
@@ -89,10 +89,12 @@ def test_an_endpoint_that_fails_is_left_out_and_comes_back(start, upstream):
     try:
         weir = start([upstream.url, bad.url], retry="{max_attempts: 2, per_model: 2, budget: {percent: 100, min_per_second: 1000}}")
         bad.play(*[error(503)] * 1000)
-        for _ in range(30):
+
+        def left_out():
             assert once(weir, ASK).status == 200
-        asked = len(bad.seen)
-        assert 3 <= asked <= 8, "ejected after three failures in a row"
+            return metric(weir, "weir_endpoint_up", endpoint=f"127.0.0.1:{bad.port}") == 0
+        wait_until(left_out, 15, "it to be left out")
+        assert len(bad.seen) == 3, "ejected after three failures in a row"
         bad.play()
         wait_until(lambda: once(weir, ASK).status == 200 and bad.seen, 15, "the endpoint to be asked again")
     finally:
@@ -115,9 +117,10 @@ def test_what_was_never_sent_costs_nothing(start, transport, ends):
     """The server takes the connection and says nothing in the TLS handshake: no byte of the request has left."""
     mute = socket.create_server(("127.0.0.1", 0))
     try:
-        weir = start(f"https://127.0.0.1:{mute.getsockname()[1]}/v1", backend=f", transport: {transport}", route="    deadline: 500ms" if ends == "deadline" else "")
+        weir = start(f"https://127.0.0.1:{mute.getsockname()[1]}/v1", backend=f", transport: {transport}", route=f"    deadline: {500 * SLOW}ms" if ends == "deadline" else "")
         with Client(weir.address) as c:
             c.send(ASK)
+            mute.settimeout(10 * slowness())
             taken, _ = mute.accept()
             taken.recv(1)
             if ends == "deadline":
@@ -253,8 +256,8 @@ def test_a_large_body_over_tls(over_tls, upstream):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_leaving_before_the_first_byte_cancels_within_100_ms(over_tls, upstream, streamed):
-    """The quickest of some: what is slower was held up by other programs."""
+def test_leaving_before_the_first_byte_cancels_at_once(over_tls, upstream, streamed):
+    """The quickest of some, within 100 ms of an idle machine: what is slower was held up by other programs."""
     def cancelled_s():
         upstream.play(silent)
         with Client(over_tls.address) as c:
@@ -263,7 +266,7 @@ def test_leaving_before_the_first_byte_cancels_within_100_ms(over_tls, upstream,
             left = time.monotonic()
         wait_until(lambda: upstream.gone, 5, "the upstream to be left")
         return upstream.gone[0] - left
-    wait_until(lambda: cancelled_s() < 0.1, 10, "one to be cancelled in time")
+    wait_until(lambda: cancelled_s() < 0.1 * slowness(), 10, "one to be cancelled in time")
 
 
 def test_leaving_one_of_two_that_share_a_connection(over_tls, upstream):
@@ -278,7 +281,7 @@ def test_leaving_one_of_two_that_share_a_connection(over_tls, upstream):
         wait_until(lambda: upstream.gone, 5, "the upstream to be left")
         time.sleep(0.2)
         assert len(upstream.gone) == 1, "the other was left too"
-        assert metric(over_tls, "weir_requests_in_flight") == 1
+        wait_until(lambda: metric(over_tls, "weir_requests_in_flight") == 1, 5, "who left to be counted out, and nobody else")
 
 
 def test_a_cut_stream_over_tls_is_no_success(over_tls, upstream):

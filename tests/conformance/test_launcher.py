@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from conftest import SLOW
 from test_sdk import MODEL
 from weirproc import ROOT, Weir, build_dir, free_port, http, wait_until
 
@@ -136,7 +137,7 @@ def shell(script):
     (shell("kill -SEGV $$"), ["'/bin/sh' ended before it was ready: killed by signal 11", "it wrote nothing"]),
     (shell("echo loading; exec sleep 60"), ["was not ready within 2000 ms: nobody listened on its port", "last output: loading"]),
     ("elsewhere", ["was not ready within 2000 ms: nobody listened on its port"]),
-    ("unhealthy", ["was not ready within 8000 ms: the last probe got status 404"]),
+    ("unhealthy", [f"was not ready within {8000 * SLOW} ms: the last probe got status 404"]),
     ("taken", ["cannot start: another process listens on 127.0.0.1 port"]),
 ], ids=["missing", "exits", "crashes", "never_ready", "other_port", "never_well", "port_taken"])
 def test_bad_commands_are_told_to_the_client_and_to_the_operator(tmp_path, argv, words):
@@ -145,7 +146,7 @@ def test_bad_commands_are_told_to_the_client_and_to_the_operator(tmp_path, argv,
     fleet = [str(build_dir() / "tests" / "fleet" / "weir-fleet"), "--rows", str(SAMPLE), "--port"]
     argv, patience, path, holder = {
         "elsewhere": (fleet + [str(free_port())], "2s", "/v1/models", None),
-        "unhealthy": (fleet + [str(port)], "8s", "/no/such/page", None),  # it has to be up by then
+        "unhealthy": (fleet + [str(port)], f"{8 * SLOW}s", "/no/such/page", None),  # it has to be up by then
         "taken": (fleet + [str(port)], "2s", "/v1/models", port),
     }.get(argv if isinstance(argv, str) else "", (argv, "2s", "/health", None))
     one = (f'  own: {{dialect: openai, url: "http://127.0.0.1:{port}/v1", command: {{argv: {json.dumps(argv)}, '

@@ -12,7 +12,7 @@ from conftest import HASTY, PATIENT, scripted_policy
 from metrics_text import parse_metrics
 from rawhttp import Client, request
 from scripted import OK_REPLY, ROLE, answer, chunk, error, silent, stream, usage_chunk, whole
-from test_accounting import rows
+from test_accounting import metric, rows
 from test_wire_http import CHAT, once
 from weirproc import Weir, http, wait_until
 
@@ -92,6 +92,7 @@ def test_a_mixed_run_costs_what_the_fleet_charged(paid, calm):
     assert ledger(paid, "SELECT count(*) AS n FROM requests r WHERE cost_nanousd <> "
                         "(SELECT coalesce(sum(cost_nanousd), 0) FROM attempt_rows a WHERE a.request = r.id)")[0]["n"] == 0
     assert told == ledger(paid, "SELECT sum(cost_nanousd) AS cost FROM requests WHERE stream = 0 OR status <> 200")[0]["cost"]
+    wait_until(lambda: metric(paid, "weir_ledger_queue") == 0, 10, "rows to be counted as written")
     agree(paid)
 
 

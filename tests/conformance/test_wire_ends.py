@@ -9,7 +9,7 @@ import time
 import pytest
 
 import scripted
-from conftest import scripted_policy
+from conftest import PATIENT, SLOW, scripted_policy
 from rawhttp import Client, request
 from scripted import DONE, ROLE, answer, chunk, error, silent, stream, usage_chunk
 from test_accounting import count, rows
@@ -34,17 +34,20 @@ def last_row(weir, before):
         return row, [dict(a) for a in db.execute("SELECT * FROM attempt_rows WHERE request = ? ORDER BY seq", (row["id"],))]
 
 
-def test_a_client_that_leaves_in_a_back_off_is_not_called_for(weir, upstream):
-    before = count(weir)
-    upstream.play(error(429, "rate_limit_exceeded", headers=[("retry-after-ms", "4000")]))
-    with Client(weir.address) as c:
-        c.send(request("POST", CHAT, body()))
-        wait_until(lambda: any("BACKOFF" in r["state"] for r in in_flight(weir)), 5, "the back-off")
-    wait_until(lambda: not in_flight(weir), 5, "the request to be gone")
-    row, attempts = last_row(weir, before)
-    assert row["status"] == 499 and row["outcome"] == "client_gone" and row["cost_nanousd"] == 0
-    assert [a["http_status"] for a in attempts] == [429]
-    assert len(upstream.seen) == 1
+def test_a_client_that_leaves_in_a_back_off_is_not_called_for(upstream_session, upstream, tmp_path):
+    weir = Weir(tmp_path, timed_policy(upstream_session.url, tmp_path, PATIENT))
+    try:
+        upstream.play(error(429, "rate_limit_exceeded", headers=[("retry-after-ms", "60000")]))
+        with Client(weir.address) as c:
+            c.send(request("POST", CHAT, body()))
+            wait_until(lambda: any("BACKOFF" in r["state"] for r in in_flight(weir)), 5, "the back-off")
+        wait_until(lambda: not in_flight(weir), 5, "the request to be gone")
+        row, attempts = last_row(weir, 0)
+        assert row["status"] == 499 and row["outcome"] == "client_gone" and row["cost_nanousd"] == 0
+        assert [a["http_status"] for a in attempts] == [429]
+        assert len(upstream.seen) == 1
+    finally:
+        weir.stop()
 
 
 @pytest.mark.parametrize("leave_after", [b"\r\n\r\n", b"[DONE]"], ids=["the head", "[DONE]"])
@@ -138,11 +141,11 @@ SLOW_STREAM = stream(ROLE, *[chunk({"content": "x"})] * 1000, pause_s=0.1, end=F
     ("first byte", "first_byte: 500ms", "", silent, False, "upstream_timeout", 3, 1.4),
     ("between bytes", "between_bytes: 500ms", "", scripted.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "hang"), False,
      "upstream_timeout", 3, 1.4),
-    ("total", "total: 3s", "", SLOW_STREAM, True, "upstream_timeout", 1, 2.9),
-    ("deadline", "first_byte: 300s", "    deadline: 700ms", silent, False, "upstream_timeout", 1, 0.6),
-    ("deadline of a stream", "first_byte: 300s", "    deadline: 3s", SLOW_STREAM, True, "upstream_timeout", 1, 2.9),
-    ("deadline in a back-off", "first_byte: 300s", "    deadline: 3s",
-     error(429, "rate_limit_exceeded", headers=[("Retry-After", "60")]), False, "upstream_timeout", 1, 2.9),
+    ("total", f"total: {3 * SLOW}s", "", SLOW_STREAM, True, "upstream_timeout", 1, 2.9 * SLOW),
+    ("deadline", "first_byte: 300s", f"    deadline: {700 * SLOW}ms", silent, False, "upstream_timeout", 1, 0.6 * SLOW),
+    ("deadline of a stream", "first_byte: 300s", f"    deadline: {3 * SLOW}s", SLOW_STREAM, True, "upstream_timeout", 1, 2.9 * SLOW),
+    ("deadline in a back-off", "first_byte: 300s", f"    deadline: {3 * SLOW}s",
+     error(429, "rate_limit_exceeded", headers=[("Retry-After", "60")]), False, "upstream_timeout", 1, 2.9 * SLOW),
 ], ids=lambda v: v if isinstance(v, str) and " " not in v[:6] else None)
 def test_each_time_limit_is_kept(upstream_session, upstream, tmp_path, name, timeouts, route, step, streamed, code, attempts, at_least_s):
     """Not sooner than it says; and that it ends at all is that limit's doing: all others are far away."""

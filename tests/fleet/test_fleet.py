@@ -59,11 +59,11 @@ class Fleet:
         assert self.process.wait(120) == 0
 
     def connect(self):
-        s = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         return self.tls.wrap_socket(s, server_hostname="localhost") if self.tls else s
 
     def request(self, method, path, body=None, headers=None):
-        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         if self.tls:
             conn.sock = self.connect()
         try:
@@ -97,7 +97,7 @@ class Fleet:
         s = self.json("GET", "/fleet/stats")[1]
         return s["models"][model] if model else s
 
-    def until(self, what, seconds=60):
+    def until(self, what, seconds=120):
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, "waited in vain"
@@ -119,21 +119,25 @@ def content(chunks, index=0):
 
 
 def raw_reply(f, text="hello", fault=None, **more):
-    """Everything the fleet sends on one connection until it closes it (or two seconds of silence), and how it ended."""
+    """Everything the fleet sends on one connection until it closes it (or has no more to say), and how it ended."""
     body = json.dumps({"model": "big", "messages": [{"role": "user", "content": text}], **more}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     head += f"x-fleet-fault: {fault}\r\n" if fault else ""
     with f.connect() as s:
         s.sendall(head.encode() + b"\r\n" + body)
-        s.settimeout(2)
-        got = b""
+        s.settimeout(0.2)
+        got, deadline, hangs = b"", time.monotonic() + 120, False
         while True:
             try:
                 part = s.recv(65536)
             except ConnectionResetError:
                 return got, "reset"
             except socket.timeout:
-                return got, "open"
+                if hangs:  # and nothing came since
+                    return got, "open"
+                hangs = any(x["phase"] == "hanging" for x in f.json("GET", "/fleet/inflight")[1])
+                assert time.monotonic() < deadline, got
+                continue
             if not part:
                 return got, "closed"
             got += part
@@ -652,8 +656,9 @@ def test_request_and_goodbye_in_one_breath(fleet):
         with fleet.connect() as s:
             s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     fleet.until(lambda: fleet.stats()["requests"] == 20)
+    fleet.until(lambda: (s := fleet.stats())["aborted"] + s["completed"] == 20)
     s = fleet.stats()
-    assert s["aborted"] + s["completed"] == 20 and s["tokens"]["input"] == 20 * question_tokens("hello")
+    assert s["tokens"]["input"] == 20 * question_tokens("hello")
 
 
 def question_tokens(text):
@@ -685,7 +690,7 @@ def test_ports_are_told_apart(fleet):
 # ---- echo and load ----
 
 def load(f, *args):
-    out = subprocess.run([LOAD, "--url", f"http://127.0.0.1:{f.port}{CHAT}", *args], capture_output=True, text=True, timeout=60)
+    out = subprocess.run([LOAD, "--url", f"http://127.0.0.1:{f.port}{CHAT}", *args], capture_output=True, text=True, timeout=300)
     return out.returncode, json.loads(out.stdout)
 
 
@@ -720,7 +725,8 @@ def test_load_counts_failures(fleet):
         assert r["errors_by_kind"][name] == 10 if kind != "no_done" else r["errors_by_kind"][name] > 0, kind
     fleet.request("POST", "/fleet/faults", [{"kind": "silence"}])
     code, r = load(fleet, "--requests", "4", "--connections", "2", "--model", "big", "--abort-before", "1")
-    assert code == 0 and r["aborted_before"] == 4 and fleet.stats()["aborted"] == 4
+    assert code == 0 and r["aborted_before"] == 4
+    fleet.until(lambda: fleet.stats()["aborted"] == 4)
 
 
 def test_load_refuses_other_hosts():
@@ -732,8 +738,8 @@ def test_load_refuses_other_hosts():
 
 def test_bad_arguments(tmp):
     for args in ([], ["--port", "x"], ["--rows", "/nonexistent"], ["--model", "a:b"], ["--nope"], ["--time-scale", "-1"]):
-        assert subprocess.run([FLEET, *args], capture_output=True, timeout=20).returncode == 2
+        assert subprocess.run([FLEET, *args], capture_output=True, timeout=120).returncode == 2
     bad = tmp / "bad.jsonl"
     bad.write_text(json.dumps(ROWS[0]) + '\n{"id":"x"}\n')
-    out = subprocess.run([FLEET, "--rows", str(bad)], capture_output=True, text=True, timeout=20)
+    out = subprocess.run([FLEET, "--rows", str(bad)], capture_output=True, text=True, timeout=120)
     assert out.returncode == 2 and f"{bad}:2:" in out.stderr

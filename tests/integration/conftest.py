@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,24 @@ class Gateway(weirproc.Weir):
         return self.get("/readyz")["policy"]["version"]
 
     def put(self, text, tag="*", **more):
-        return self.request("PUT", "/admin/policy", text.encode(), If_Match=tag, **more)
+        """Every worker serves it afterwards, if it was taken."""
+        answer = self.request("PUT", "/admin/policy", text.encode(), If_Match=tag, **more)
+        if answer[0] == 200:
+            self.heard(**more)
+        return answer
+
+    def heard(self, **more):
+        """Waits until every worker has read its mail: what was decided before, each obeys from then on. A policy that has shut the
+        door on this asker cannot be waited for so."""
+        def all_answer():
+            status, _, body = self.request("GET", "/admin/requests", **more)
+            return status in (401, 403) or status == 200 and body["silent_workers"] == []
+        self.until(all_answer, "every worker to answer")
+
+    def until_another(self, before, what="another version"):
+        """Waits until another policy than `before` serves, in every worker."""
+        self.until(lambda: self.version() != before, what)
+        self.heard()
 
     def metric(self, name):
         """The value of a sample, named with its labels; 0 when it is not there."""
@@ -109,6 +127,14 @@ def start(tmp_path):
 
 
 @pytest.fixture
+def one_day():
+    """What was spent today, or this month, begins anew at midnight (UTC): a test that begins too near to it waits for it."""
+    left_s = 86400 - time.time() % 86400
+    if left_s < 10 * weirproc.slowness():
+        time.sleep(left_s + 1)
+
+
+@pytest.fixture
 def gateway(start, upstream, tmp_path):
     return start(policy(upstream.url, tmp_path))
 
@@ -120,7 +146,7 @@ def weir():
 
     def run(*argv, input=None, env=None, timeout=60, **more):
         standard = {} if input is not None else {"stdin": subprocess.DEVNULL}
-        return subprocess.run([str(program), *map(str, argv)], input=input, text=True, timeout=timeout,
+        return subprocess.run([str(program), *map(str, argv)], input=input, text=True, timeout=timeout * weirproc.slowness(),
                               env={**os.environ, **CLEAN_ENV, **(env or {})},
                               **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **standard, **more})
     run.program = program

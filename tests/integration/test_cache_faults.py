@@ -5,6 +5,7 @@ The upstream writes into each answer which question of which tenant it is to, wh
 reply can be judged by itself. `Judge.ask` does that for each request of these tests."""
 
 import hashlib
+import http.client as http_client
 import json
 import os
 import random
@@ -17,11 +18,11 @@ from pathlib import Path
 
 import pytest
 import scripted
-from weirproc import Redis, Weir, build_dir, http, wait_until
+from weirproc import Redis, Weir, build_dir, http, slowness, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 
-TTL_S = {"auto": 30, "brief": 1}  # by model; the long one leaves a slow machine the time to ask for everything twice
+TTL_S = {"auto": int(15 * slowness()), "brief": 1}  # by model; the long one leaves a slow machine the time to ask for everything twice
 QUESTIONS = 12
 KEYS = {"a": "sk-weir-faults-a", "b": "sk-weir-faults-b"}
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
@@ -55,7 +56,7 @@ class Judge:
 
     def __init__(self):
         self.horizon = self.since = 0.0
-        self.wrong, self.lock = [], threading.Lock()
+        self.wrong, self.lost, self.lock = [], [], threading.Lock()
         self.told = {}  # birth of an answer -> when whoever it was made for had it whole: its life began before
 
     def text_of(self, body, streamed):
@@ -74,7 +75,8 @@ class Judge:
         try:
             status, head, reply = http("POST", weir.base + "/v1/chat/completions", body,
                                        {"Authorization": "Bearer " + KEYS[user], **headers}, timeout_s=20)
-        except OSError:
+        except (OSError, http_client.HTTPException) as lost:  # it was killed, maybe in the midst of an answer
+            self.lost.append(f"{question!r} of {user} after {time.monotonic() - began:.2f} s: {lost!r}")
             return None
         try:
             assert status == 200, f"status {status}: {reply[:200]}"
@@ -93,9 +95,13 @@ class Judge:
         return head.get("x-weir-cache")
 
     def forget(self):
-        """What was stored until now is gone. Without word from its store nobody serves from memory for longer than two seconds."""
+        """What was stored until now is being removed, and will be gone when forgotten() is called."""
+        self.since = float("inf")
         self.horizon = time.monotonic()
-        self.since = self.horizon + 2.2
+
+    def forgotten(self):
+        """Without word from its store nobody serves from memory for longer than two seconds."""
+        self.since = time.monotonic() + 2 + 0.1 * slowness()
 
     def hit_rate(self, weirs, count=40, seed=1):
         some = random.Random(seed)
@@ -205,6 +211,7 @@ def test_the_server_is_emptied_and_a_replica_sleeps_through_it(world, judge):
         with Traffic(judge, weirs[:1]) as traffic:
             judge.forget()
             redis.cli("FLUSHALL")
+            judge.forgotten()
             traffic.more()
             wait_until(lambda: time.monotonic() > judge.since, 15, "the end of what memory may serve")
             traffic.more()
@@ -227,18 +234,24 @@ def test_a_replica_sleeps_over_the_end_of_answers(world, judge):
     judge.recovers(weirs)
 
 
-@pytest.mark.parametrize("command", ["CLIENT PAUSE 3000 ALL", "DEBUG SLEEP 3"])
+@pytest.mark.parametrize("command", ["CLIENT PAUSE {} ALL", "DEBUG SLEEP {}"])
 def test_a_slow_server_slows_nobody(world, judge, command):
-    """While it stands still, question after question is answered: nobody waits for it to go on."""
+    """While it stands still, question after question is answered: nobody waits for it to go on. A machine that does not get to ask
+    three of them meanwhile is given more time."""
     redis, weirs = world
     judge.recovers(weirs)
-    said, answered = [], 0
-    stall = threading.Thread(target=lambda: said.extend((redis.cli(*command.split()), redis.cli("PING"))))
-    stall.start()
-    while stall.is_alive():
-        judge.ask(random.choice(weirs), "a", f"new {time.monotonic()}")
-        answered += 1
-    assert said == ["OK", "PONG"] and answered > 2, "the first may have come before it, the last after it"
+    for stall_s in (3, 12, 48):
+        said, answered = [], 0
+        words = command.format(stall_s * 1000 if "PAUSE" in command else stall_s).split()
+        stall = threading.Thread(target=lambda: said.extend((redis.cli(*words), redis.cli("PING"))))
+        stall.start()
+        while stall.is_alive():
+            judge.ask(random.choice(weirs), "a", f"new {time.monotonic()}")
+            answered += 1
+        assert said == ["OK", "PONG"]
+        if answered > 2:  # the first may have come before it, the last after it
+            break
+    assert answered > 2
     judge.recovers(weirs)
 
 
@@ -269,7 +282,7 @@ def test_two_writers_of_one_key(world, judge):
         question, together = f"writers {i} {time.monotonic_ns()}", threading.Barrier(4)
 
         def one(weir, asked=question, barrier=together):
-            barrier.wait(10)
+            barrier.wait(10 * slowness())
             judge.ask(weir, "a", asked)
 
         threads = [threading.Thread(target=one, args=(weirs[n % 2],)) for n in range(4)]
@@ -301,12 +314,11 @@ def test_torn_streams_are_never_kept(world, judge, upstream):
             _, _, reply = http("POST", weirs[i % 2].base + "/v1/chat/completions", body, {"Authorization": "Bearer " + KEYS["a"]})
         except (OSError, ValueError):
             reply = b""
-        except Exception as torn:  # http.client's own kinds
-            assert "IncompleteRead" in type(torn).__name__, torn
+        except http_client.IncompleteRead:
             reply = b""
         assert b"[DONE]" not in reply
         for weir in weirs:
-            assert judge.ask(weir, "a", question, stream=True) in ("miss", "hit", "coalesced")
+            assert judge.ask(weir, "a", question, stream=True) in ("miss", "hit", "coalesced"), judge.lost
     assert not judge.wrong, judge.wrong
 
 

@@ -130,11 +130,21 @@ def test_what_was_kept_is_better_than_an_error(cascade, small, big):
         assert [a["served"] for a in attempts] == [1, 0] and attempts[1]["outcome"] != "ok"
 
 
+def before_its_deadline(cascade, route, play, **more):
+    """(gateway, answer) of a request to that route with a deadline; with a longer one where the machine was too slow for any answer
+    within it. play() tells the servers what to say."""
+    for deadline_s in (3, 12, 48):
+        weir = cascade(f"accept: 0.6\n    deadline: {deadline_s}s{route}")
+        play()
+        answer = ask(weir, timeout_s=deadline_s + 20, **more)
+        if answer[0] != 504:
+            break
+        weir.stop()
+    return weir, answer
+
+
 def test_the_deadline_serves_what_was_kept(cascade, small, big):
-    weir = cascade("accept: 0.6\n    deadline: 3s")  # the first answer is there by then
-    small.play(whole(reply(UNSURE)))
-    big.play(silent)
-    status, head, data = ask(weir)
+    weir, (status, head, data) = before_its_deadline(cascade, "", lambda: (small.play(whole(reply(UNSURE))), big.play(silent)))
     assert status == 200 and text_of(data) == UNSURE
     _, attempts, _ = books(weir, head["x-request-id"])
     assert [a["outcome"] for a in attempts] == ["ok", "superseded"]
@@ -211,13 +221,15 @@ def test_an_operator_sees_a_verdict_awaited_and_a_client_may_leave(cascade, smal
     assert booked["cost_nanousd"] == attempts[0]["cost_nanousd"] > 0
 
 
-def test_the_deadline_serves_an_answer_that_is_being_judged(cascade, small, big):
-    weir = cascade("accept: 0.6\n    deadline: 3s\n    " + SLEEPER)  # the answer is there by then
-    small.play(whole(reply("Paris.")), stream(*answer("Ro", "me.")))
-    status, head, data = ask(weir)
-    assert status == 200 and text_of(data) == "Paris."
-    status, head, data = ask(weir, stream=True)
-    assert status == 200 and streamed(data) == "Rome." and data.endswith(b"data: [DONE]\n\n")
+@pytest.mark.parametrize("streamed_reply", [False, True])
+def test_the_deadline_serves_an_answer_that_is_being_judged(cascade, small, big, streamed_reply):
+    said = stream(*answer("Ro", "me.")) if streamed_reply else whole(reply("Paris."))
+    _, (status, _, data) = before_its_deadline(cascade, "\n    " + SLEEPER, lambda: small.play(said), stream=streamed_reply)
+    assert status == 200
+    if not streamed_reply:
+        assert text_of(data) == "Paris."
+        return
+    assert streamed(data) == "Rome." and data.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_drain_serves_an_answer_that_is_being_judged(cascade, small, big):

@@ -263,7 +263,7 @@ def test_audits_ask_the_others_and_a_judge_labels(search, models):
     assert models["big"].judged == 1
 
 
-def test_audits_end_with_their_budget(search, models):
+def test_audits_end_with_their_budget(search, models, one_day):
     weir = search("accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 0.0003}")
     def spent():
         return ledger(weir, "SELECT coalesce(sum(cost_nanousd), 0) AS n FROM requests WHERE purpose <> 'serve'")[0]["n"]
@@ -275,7 +275,7 @@ def test_audits_end_with_their_budget(search, models):
     assert len(ledger(weir, "SELECT 1 FROM requests WHERE purpose = 'serve'")) == 8 and spent() == 400_000
 
 
-def test_a_restart_is_no_new_budget(search, models):
+def test_a_restart_is_no_new_budget(search, models, one_day):
     policy = "accept: 0.01\n    audit: {share: 1, judge: big, max_usd_per_day: 0.0003}"
     spent = "SELECT coalesce(sum(cost_nanousd), 0) AS n, count(*) AS rows FROM requests WHERE cap = 'route/search'"
     weir = search(policy)

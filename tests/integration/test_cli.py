@@ -301,7 +301,7 @@ def on_terminal(weir, *argv, env=None):
     main, terminal = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm"} | (env or {})
     done = subprocess.run([str(weir.program), *map(str, argv)], stdin=subprocess.DEVNULL, stdout=terminal,
-                          stderr=subprocess.PIPE, env=environment, timeout=60)
+                          stderr=subprocess.PIPE, env=environment, timeout=60 * weirproc.slowness())
     os.close(terminal)
     text = b""
     try:

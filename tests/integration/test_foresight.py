@@ -45,7 +45,7 @@ def gateway(start, tmp_path):
         rows += [{"text": text, "s": [int(kind in small), 1 if i % 20 else 0]} for i, (kind, text) in enumerate(RING)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         done = subprocess.run([weirproc.build_dir() / "gateway" / "weir", "train", "--data", tmp_path / "rows.jsonl", "--model", "static",
-                               "--only", "scores", "--heads", tmp_path / "heads.safetensors"], capture_output=True, text=True, timeout=120)
+                               "--only", "scores", "--heads", tmp_path / "heads.safetensors"], capture_output=True, text=True, timeout=120 * weirproc.slowness())
         assert done.returncode == 0, done.stderr
         return start(f"""version: 1
 server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{tmp_path}/state"}}
@@ -132,7 +132,7 @@ def test_each_kind_goes_first_to_the_model_that_can(gateway):
     seen = teach_both(weir)
     assert seen["trust"] == 1 and seen["lead_nats"] > 2 * seen["lead_error_nats"] > 0
     told = subprocess.run([weirproc.build_dir() / "gateway" / "weir", "beliefs", "--url", weir.admin], capture_output=True, text=True,
-                          timeout=30, env={**os.environ, "WEIR_API_KEY": KEYS["any"]})
+                          timeout=30 * weirproc.slowness(), env={**os.environ, "WEIR_API_KEY": KEYS["any"]})
     assert told.returncode == 0 and "trusted by 100 %" in told.stdout
     easy, hard = (first_choice(weir, FORMS[kind][0].format("riga")) for kind in ("easy", "hard"))
     assert easy["small"]["shift"] > 0 > hard["small"]["shift"] >= -3

@@ -69,7 +69,7 @@ QUESTION = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
 
 
 @pytest.fixture
-def budgeted(start, small, big, tmp_path):
+def budgeted(start, small, big, tmp_path, one_day):
     """budgeted("{max_usd_per_day: 1}") -> a gateway with that budget for acme. A request costs 0.00003 at small, 0.0003 at big."""
     for server in (small, big):
         server.script += 20 * [whole(REPLY)]

@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             if verb == "hold":
                 owner.held.set()
-                owner.release.wait(60)
+                owner.release.wait()
             self.close_connection = True
         elif verb == "damage":
             self.answer(206 if first else 200, bytes([part[0] ^ 1]) + part[1:], **headers)
@@ -314,7 +314,7 @@ def test_another_version_is_not_glued_on(model, source):
     new = CONFIG.replace("x", "y")
 
     def swap():
-        source.held.wait(30)
+        source.held.wait()
         source.put(E5 + "config.json", new)
         source.release.set()
     threading.Thread(target=swap, daemon=True).start()
@@ -464,13 +464,14 @@ def test_a_bar_on_a_terminal(model, source):
                              env={**model.env, "TERM": "xterm"})
     os.close(its)
     seen = b""
-    while b"% " not in seen and b"30.0 kB of 50.0 kB" not in seen:
+    # pictures of less may come before it
+    while b"[##############.........." not in seen or b"30.0 kB of 50.0 kB" not in seen:
         seen += os.read(ours, 4096)
     source.release.set()
     child.kill()
     child.wait()
     os.close(ours)
-    assert b"\r" in seen and b"[##############.........." in seen, seen
+    assert b"\r" in seen, seen
 
 
 @pytest.mark.skipif(os.environ.get("WEIR_TEST_LIVE") != "1", reason="asks a real package index: WEIR_TEST_LIVE=1 runs it")

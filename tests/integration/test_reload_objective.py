@@ -106,7 +106,7 @@ def test_reloads_under_traffic(start, model, weir, tmp_path):
             before = gateway.version()
             gateway.policy_file.write_text(policy(model.url, tmp_path, CASCADES[i % len(CASCADES)]))
             gateway.child.send_signal(signal.SIGHUP)
-            gateway.until(lambda before=before: gateway.version() != before, "another version")
+            gateway.until_another(before)
             clients.until_more(10)
     finally:
         clients.end()

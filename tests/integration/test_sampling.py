@@ -238,7 +238,7 @@ def test_samples_that_fail_leave_the_answer_as_it_was(gateway, small, big):
 def test_a_client_that_leaves_cancels_them(gateway, small, big):
     weir = gateway()
     small.play(whole(reply("42")), silent)
-    connection = http.client.HTTPConnection(weir.base.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(weir.base.removeprefix("http://"), timeout=20 * weirproc.slowness())
     connection.request("POST", "/v1/chat/completions", json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hello"}]}),
                        {"Content-Type": "application/json"})
     weirproc.wait_until(lambda: len(small.seen) == 2, 10, "the samples are asked")
@@ -263,7 +263,7 @@ def test_the_deadline_ends_them_and_the_answer_goes_out(gateway, small, big):
 def test_a_stop_with_samples_under_way(gateway, small):
     weir = gateway()
     small.play(whole(reply("42")), silent)
-    connection = http.client.HTTPConnection(weir.base.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(weir.base.removeprefix("http://"), timeout=20 * weirproc.slowness())
     connection.request("POST", "/v1/chat/completions", json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hello"}]}),
                        {"Content-Type": "application/json"})
     weirproc.wait_until(lambda: len(small.seen) == 2, 10, "the samples are asked")

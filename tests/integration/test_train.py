@@ -19,7 +19,7 @@ PLACES = "oslo paris rome lima cairo delhi quito seoul tunis vienna dublin lisbo
 
 def weir(*arguments):
     return subprocess.run([weirproc.build_dir() / "gateway" / "weir", *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=120 * weirproc.slowness())
 
 
 def rows(places):

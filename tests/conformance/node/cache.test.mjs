@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import {after, before, test} from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
 import OpenAI from 'openai';
-import {start, waitUntil} from './weir.mjs';
+import {slowness, start, waitUntil} from './weir.mjs';
 
 const MODEL = 'gpt-4o-mini';
 const messages = (text) => [{role: 'user', content: text}];
@@ -14,8 +14,8 @@ let anthropic;
 
 before(async () => {
   weir = await start('cache: {}\n');
-  openai = new OpenAI({apiKey: 'unused', baseURL: weir.base + '/v1', maxRetries: 0, timeout: 30000});
-  anthropic = new Anthropic({apiKey: 'unused', baseURL: weir.base, maxRetries: 0, timeout: 30000});
+  openai = new OpenAI({apiKey: 'unused', baseURL: weir.base + '/v1', maxRetries: 0, timeout: 30000 * slowness()});
+  anthropic = new Anthropic({apiKey: 'unused', baseURL: weir.base, maxRetries: 0, timeout: 30000 * slowness()});
 });
 after(() => weir?.stop());
 

@@ -120,7 +120,7 @@ bool peer_request(struct peer *p)
 
 bool peer_wait_gone(struct peer *p)
 {
-    struct timeval limit = {5, 0};
+    struct timeval limit = {60, 0};
     char sink[65536];
     ssize_t n;
 

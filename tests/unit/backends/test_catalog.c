@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "tests/unit/backends/peer.h"
 
-#define LIMIT_US INT64_C(20000000)
+#define LIMIT_US INT64_C(120000000)
 
 struct world {
     struct event_base *base;

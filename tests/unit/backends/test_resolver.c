@@ -28,7 +28,7 @@ static void wait_for(struct mailbox *mb, const struct seen *s, int calls)
     while (s->calls < calls) {
         struct pollfd p = {.fd = mb->fd, .events = POLLIN};
 
-        assert_int_equal(poll(&p, 1, 10000), 1);
+        assert_int_equal(poll(&p, 1, 60000), 1);
         mailbox_drain(mb, NULL);
     }
 }

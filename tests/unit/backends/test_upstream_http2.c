@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "tests/unit/backends/cert.h"
 
-#define LIMIT_US  INT64_C(20000000)
+#define LIMIT_US  INT64_C(120000000)
 #define BIG_BYTES (20 * 1024 * 1024)
 
 struct fixture {

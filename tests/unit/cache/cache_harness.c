@@ -58,7 +58,7 @@ void cache_harness_clear(struct cache_harness *h)
 static void wait_mail(struct cache_harness *h)
 {
     struct pollfd p = {.fd = h->mail.fd, .events = POLLIN};
-    int rc = poll(&p, 1, 20000);
+    int rc = poll(&p, 1, 120000);
     assert(rc == 1);
     (void)rc;
     mailbox_drain(&h->mail, h);

@@ -267,7 +267,7 @@ static void labels_come_and_go(bool shared)
     assert_int_equal(label(l, "r2", 0, 10), ERR_OK);
     for (int i = 0; i < 3; i++)
         assert_int_equal(label(l, "r1", 1000, 11 + i), ERR_OK);
-    assert_true(learner_flush(l, 5000));
+    assert_true(learner_flush(l, 120000));
     d = dump(shared);
     assert_int_equal(d.sum.count[TALLY_ASKED], 2);
     assert_int_equal(d.sum.count[TALLY_RESOLVED], 2);
@@ -320,9 +320,9 @@ static void a_repeated_id(bool shared)
     struct dump d;
 
     post(l, "same", "small", 3);
-    assert_true(learner_flush(l, 5000));
+    assert_true(learner_flush(l, 120000));
     post(l, "same", "big", 4);
-    assert_true(learner_flush(l, 5000));
+    assert_true(learner_flush(l, 120000));
     say(l, &a, "acme", "same", 1000, 1);
     await(&a);
     assert_string_equal(a.label.about, "big");
@@ -594,7 +594,7 @@ static void a_stalled_redis(void **state)
             kill(redis.pid, SIGCONT);
         }
     }
-    assert_true(learner_flush(l, 20000));
+    assert_true(learner_flush(l, 120000));
     d = dump(true);
     assert_int_equal(d.sum.count[TALLY_ASKED], 300);
     assert_int_equal(label(l, "r0", 1000, 1), ERR_OK);
@@ -610,7 +610,7 @@ static void a_redis_that_is_away(void **state)
     struct dump d;
     (void)state;
     post(l, "before", "small", 1);
-    assert_true(learner_flush(l, 5000));
+    assert_true(learner_flush(l, 120000));
     redis_server_stop(&redis); /* and all that it had is lost */
     assert_int_equal(label(l, "before", 1000, 1), ERR_OVERLOADED);
     for (int i = 0; i < 70000; i++) { /* more than may wait */
@@ -622,7 +622,7 @@ static void a_redis_that_is_away(void **state)
     }
     assert_false(learner_flush(l, 300));
     redis_server_start(&redis);
-    assert_true(learner_flush(l, 30000));
+    assert_true(learner_flush(l, 120000));
     d = dump(true);
     assert_true(d.sum.count[TALLY_ASKED] > 60000);
     assert_int_equal(label(l, "r69999", 1000, 1), ERR_OK);
@@ -695,7 +695,7 @@ static struct tally traffic(int n, struct beliefs **beliefs)
         assert_int_equal(asked[i].label.err, ERR_OK);
     }
     for (int i = 0; i < n; i++)
-        assert_true(learner_flush(l[i], 5000));
+        assert_true(learner_flush(l[i], 120000));
     for (int i = 0; i < n; i++)
         beliefs[i] = beliefs_of(l[i], REQUESTS);
     for (int i = 0; i < n; i++)

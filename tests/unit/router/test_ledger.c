@@ -159,7 +159,7 @@ static void a_record_is_stored_as_given(void **state)
     struct ledger *l = open_ledger(100);
     (void)state;
     ledger_post(l, record("req_1", 2));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_int_equal(ledger_queued(l), 0);
     assert_int_equal(metric(l, STAT_LEDGER_ROWS), 3);
     assert_string_equal(
@@ -225,7 +225,7 @@ static void records_without_attempts_and_with_unset_durations(void **state)
     struct ledger *l = open_ledger(100);
     (void)state;
     ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(
         ask("SELECT status||' '||(ttft_us IS NULL)||(duration_us IS NULL)||(class_us IS NULL) FROM "
             "requests"),
@@ -247,7 +247,7 @@ static void hostile_request_ids(void **state)
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         ledger_post(l, record(ids[i], 1));
     ledger_post(l, record(huge, 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT count(*) FROM requests"), "6");
     assert_string_equal(ask("SELECT count(*) FROM attempts WHERE request_id = 'same'"), "2");
     assert_string_equal(ask("SELECT max(length(request_id)) FROM requests"), "100000");
@@ -288,7 +288,7 @@ static void the_cache_has_a_view_of_its_own(void **state)
                                    .outcome = "ok"};
         ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
     }
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(
         ask("SELECT tenant||' '||requests||' '||hits||' '||coalesced||' '||semantic||' '||"
             "checks||printf(' %.9f %.9f', saved_usd, checks_usd) FROM cache_by_day"),
@@ -325,7 +325,7 @@ static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
                                        .price_version = "",
                                        .verdict = ""};
     ledger_post(l, ledger_record_new(&r, a, 3, NULL, 0));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT group_concat(seq) FROM attempts"), "7,8,9");
     ledger_close(l);
 }
@@ -409,7 +409,7 @@ static void decisions_and_outcomes(void **state)
     o.tenant = "other"; /* not this request's */
     o.weight_milli = 1000;
     ledger_post(l, ledger_outcome_new(&o));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(
         ask("SELECT group_concat(step||kind||mode||context||json_extract(candidates, "
             "'$[0].propensity')||chosen||propensity||success_nanousd||beliefs||reason) "
@@ -427,7 +427,7 @@ static void decisions_and_outcomes(void **state)
     ledger_post(l, ledger_outcome_new(&o));
     o.source = "feedback";
     ledger_post(l, ledger_outcome_new(&o));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT count(*) FROM request_outcomes"), "0");
     assert_string_equal(ask("SELECT count(*) FROM outcomes"), "6");
     assert_int_equal(metric(l, STAT_LEDGER_ROWS), 9);
@@ -500,7 +500,7 @@ static void what_was_spent_is_summed(void **state)
     for (int i = 0; i < 3; i++)
         ledger_post(l, paid("a", "", 11, INT64_MAX)); /* the writer goes on */
     ledger_post(l, paid("z", "", 11, 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT group_concat(day||tenant||'/'||cap||' '||cost_nanousd) FROM "
                             "(SELECT * FROM spend WHERE tenant <> 'a' OR day < 11)"),
                         "9/ 1,9a/ 11,9a/route/x 70,11z/ 1");
@@ -520,7 +520,7 @@ static void many_tenants_in_one_batch(void **state)
         snprintf(name, sizeof name, "t%d", i % 40);
         ledger_post(l, paid(name, i % 3 ? "" : "route/x", 5 + i % 2, i));
     }
-    assert_true(ledger_flush(l, 20000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT count(*)||' '||sum(cost_nanousd) FROM spend"), "80 4498500");
     assert_string_equal(
         ask("SELECT count(*) FROM spend AS s WHERE cost_nanousd <> (SELECT sum(cost_nanousd) FROM "
@@ -562,7 +562,7 @@ static void an_old_file_is_brought_up_to_date(void **state)
     sqlite3_close(db);
     l = open_ledger(10);
     ledger_post(l, record("new", 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("PRAGMA user_version"), "6");
     assert_string_equal(
         ask("SELECT group_concat(request_id||':'||class||':'||class_confidence||"
@@ -648,7 +648,7 @@ static void a_locked_database(void **state)
     assert_string_equal(ask("SELECT count(*) FROM requests"), "0");
     assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_true(ledger_flush(l, 20000));
+    assert_true(ledger_flush(l, 120000));
     assert_false(ledger_full(l));
     assert_string_equal(ask("SELECT count(*) FROM requests"), "50");
     assert_string_equal(ask("SELECT count(*) FROM attempts"), "50");
@@ -664,7 +664,7 @@ static void a_reader_does_not_block_the_writer(void **state)
     sqlite3_stmt *stmt;
     (void)state;
     ledger_post(l, record("a", 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     sqlite3 *db = reader();
     assert_int_equal(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM requests", -1, &stmt, NULL),
@@ -672,7 +672,7 @@ static void a_reader_does_not_block_the_writer(void **state)
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
     for (int i = 0; i < 100; i++)
         ledger_post(l, record("b", 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     assert_int_equal(metric(l, STAT_LEDGER_ERRORS), 0);
     assert_int_equal(sqlite3_reset(stmt), SQLITE_OK);
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
@@ -693,7 +693,7 @@ static void a_full_disk(void **state)
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &before);
     ledger_post(l, record("first", 1));
-    assert_true(ledger_flush(l, 10000));
+    assert_true(ledger_flush(l, 120000));
     tight = (struct rlimit){.rlim_cur = 100000, .rlim_max = before.rlim_max};
     setrlimit(RLIMIT_FSIZE, &tight);
     for (int i = 0; i < 3000; i++) {
@@ -703,7 +703,7 @@ static void a_full_disk(void **state)
     UNTIL(metric(l, STAT_LEDGER_ERRORS) > 2);
     assert_true(ledger_queued(l) > 0);
     setrlimit(RLIMIT_FSIZE, &before);
-    assert_true(ledger_flush(l, 20000));
+    assert_true(ledger_flush(l, 120000));
     assert_string_equal(ask("SELECT count(DISTINCT request_id) FROM requests"), "3001");
     assert_string_equal(ask("SELECT count(*) FROM requests"), "3001"); /* none twice */
     assert_string_equal(ask("SELECT count(*) FROM attempts"), "6001");
@@ -766,7 +766,7 @@ static void *post_many(void *arg)
     for (int i = 0; i < EACH; i++) {
         ledger_post(l, record("req", 1));
         if (i % 1000 == 999)
-            assert_true(ledger_flush(l, 20000));
+            assert_true(ledger_flush(l, 120000));
         (void)ledger_full(l);
     }
     return NULL;
