@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -56,6 +57,7 @@ struct ledger {
     struct list pending; /* of struct message, oldest first */
     int64_t backoff_ms;  /* 0: the last write succeeded */
     int last_rc;
+    char why[256]; /* of the last failure, as SQLite said it before the rollback */
 };
 
 static void deliver_record(struct message *m, void *ctx)
@@ -82,6 +84,8 @@ static int write_transaction(struct ledger *l, int64_t *records, int64_t *rows)
     }
     if (rc == SQLITE_OK)
         rc = ledger_transaction_commit(&l->statements);
+    if (rc != SQLITE_OK)
+        snprintf(l->why, sizeof l->why, "%s", sqlite3_errmsg(l->db));
     if (rc != SQLITE_OK && !sqlite3_get_autocommit(l->db))
         ledger_statement_run(&l->statements, LEDGER_ROLLBACK);
     return rc;
@@ -115,8 +119,7 @@ static void note_result(struct ledger *l, int rc)
         stats_set(l->queue_cell, ledger_queued(l));
         if (rc != l->last_rc)
             log_line(LOG_ERROR, "ledger", "cannot write; nothing is lost, trying again",
-                     "error=%s queued=%lld",
-                     log_quote(slice_str(sqlite3_errmsg(l->db)), why, sizeof why),
+                     "error=%s queued=%lld", log_quote(slice_str(l->why), why, sizeof why),
                      (long long)ledger_queued(l));
         l->backoff_ms = l->backoff_ms ? l->backoff_ms * 2 : BACKOFF_MIN_MS;
         if (l->backoff_ms > BACKOFF_MAX_MS)

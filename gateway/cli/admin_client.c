@@ -39,6 +39,8 @@ void admin_client_complain(struct admin_client *c, int status, struct slice answ
     complain(c, t.s);
     if (status == 404 || status == 409 || status == 412)
         c->code = EXIT_CODE_FOUND;
+    else if (status == 400) /* it is what was asked for that is wrong */
+        c->code = EXIT_CODE_USAGE;
     json_decref(o);
 }
 

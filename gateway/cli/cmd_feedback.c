@@ -82,11 +82,18 @@ static int refused(const json_t *answer, int status)
     return complain(why, status == 404 ? EXIT_CODE_FOUND : EXIT_CODE_RUNTIME);
 }
 
+static int unreached(const char *url, const char *why)
+{
+    fprintf(stderr, "weir feedback: %s: %s\n", url, why);
+    return EXIT_CODE_RUNTIME;
+}
+
 static int feedback(const struct cli_args *a)
 {
     const char *why = "the words are not UTF-8";
     json_t *body = make_body(a, &why), *answer;
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    const char *url = cli_value(a, "url") ? cli_value(a, "url") : DEFAULT_URL;
     struct err_text t = {""};
     struct buf reply;
     int status = 0, code = EXIT_CODE_OK;
@@ -95,17 +102,16 @@ static int feedback(const struct cli_args *a)
     if (!text)
         return complain(why, EXIT_CODE_USAGE);
     buf_init(&reply, FETCH_BYTES);
-    enum err err = fetch(
-        &(struct fetch_ask){.base_url = cli_value(a, "url") ? cli_value(a, "url") : DEFAULT_URL,
-                            .path = "/feedback",
-                            .api_key = getenv("WEIR_API_KEY"),
-                            .method = "POST",
-                            .content_type = "application/json",
-                            .body = slice_str(text)},
-        &reply, &status, &t);
+    enum err err = fetch(&(struct fetch_ask){.base_url = url,
+                                             .path = "/feedback",
+                                             .api_key = getenv("WEIR_API_KEY"),
+                                             .method = "POST",
+                                             .content_type = "application/json",
+                                             .body = slice_str(text)},
+                         &reply, &status, &t);
     answer = json_loadb(buf_slice(&reply).p, buf_len(&reply), 0, NULL);
     if (err != ERR_OK)
-        code = complain(t.s, EXIT_CODE_RUNTIME);
+        code = unreached(url, t.s);
     else if (status != 200)
         code = refused(answer, status);
     else if (cli_flag(a, "json"))

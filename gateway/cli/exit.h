@@ -14,7 +14,8 @@
       "cache: what was named is not there, a line is wrong, a problem was found, or nobody "       \
       "agreed.")                                                                                   \
     X(EXIT_CODE_USAGE, 2,                                                                          \
-      "The command line is not understood; diff: also a policy that cannot be loaded.")            \
+      "The command line is not understood, or a running weir does not understand what it asks "    \
+      "for; diff: also a policy that cannot be loaded.")                                           \
     X(EXIT_CODE_POLICY, 3, "The policy file is missing or not valid (serve, explain, models).")    \
     X(EXIT_CODE_START, 4,                                                                          \
       "serve cannot listen or cannot use its state directory; another process may hold it.")       \

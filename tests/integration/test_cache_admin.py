@@ -445,6 +445,13 @@ def test_tuning_wants_something_to_tune(clean):
 
 # ---- how it is ----
 
+def test_what_is_asked_for_wrongly_is_the_command_lines_fault(clean):
+    for argv in (["get", "nothing"], ["rm", "--yes", "nothing"], ["pin", "nothing"], ["ls", "--older", "soon"]):
+        said = clean.cli(*argv, code=2).stderr
+        assert said.startswith(f"weir cache {argv[0]}: ") and said.count("\n") == 1, said
+    assert clean.cli("get", "0123456789abcdef", code=1).stderr
+
+
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
 def test_a_redis_that_is_full_is_said_once_and_not_run_down(program, tmp_path):
     """It lets everybody in and refuses what is written: tried again, ever more seldom, without a line for each try."""

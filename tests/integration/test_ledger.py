@@ -4,7 +4,7 @@ import json
 import sqlite3
 
 import pytest
-from conftest import policy
+from conftest import Gateway, policy
 from scripted import whole
 
 import weirproc
@@ -38,6 +38,30 @@ def ask(gateway, *texts, path="/v1/chat/completions", **more):
     turns = [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
     status, _, body = weirproc.http("POST", gateway.base + path, {"model": "auto", "messages": turns, **more})
     assert status == 200, body
+
+
+def test_a_damaged_ledger_is_called_so(upstream, tmp_path):
+    """Requests are answered on; what they cost waits, and the log says why."""
+    gateway = Gateway(tmp_path, policy(upstream.url, tmp_path))
+    try:
+        upstream.script += 2 * [whole(REPLY)]
+        ask(gateway, "before")
+        booked(gateway, tmp_path, 1)
+        gateway.stop()
+        page, = rows(tmp_path, "PRAGMA page_size")[0]
+        roots = [root for root, in rows(tmp_path, "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'requests' AND rootpage > 0")]
+        with open(tmp_path / "state" / "ledger.sqlite", "r+b") as file:
+            for root in roots:
+                file.seek((root - 1) * page)
+                file.write(b"\xff" * page)
+        gateway = Gateway(tmp_path, policy(upstream.url, tmp_path))
+        ask(gateway, "after")
+        gateway.until(lambda: "cannot write" in gateway.tail(), "the ledger's complaint")
+        complaint, = (line for line in gateway.tail().splitlines() if "cannot write" in line)
+        assert "malformed" in complaint and "at=ledger" in complaint, complaint
+        assert gateway.metric("weir_ledger_errors_total") >= 1 and gateway.get("/readyz")["ledger"]["queued"] >= 1
+    finally:
+        gateway.kill()
 
 
 def test_turns_of_a_conversation_have_one_key(gateway, tmp_path):

@@ -105,4 +105,5 @@ def test_feedback_from_a_shell(gateway, why, weir):
         wrong = say(one, *words)
         assert wrong.returncode == 2 and wrong.stderr, words
     assert "source" in say(one, "--success", "--source", "me").stderr
-    assert weir("feedback", one, "--success", "--url", "http://127.0.0.1:1/v1").returncode == 5
+    nobody = weir("feedback", one, "--success", "--url", "http://127.0.0.1:1/v1")
+    assert nobody.returncode == 5 and nobody.stderr.startswith("weir feedback: http://127.0.0.1:1/v1: ")
