@@ -6,23 +6,34 @@ static bool is_object(struct json_value v)
     return v.type == JSON_OBJECT;
 }
 
-JSON_SCHEMA_KEYWORD(properties)
+/* Each member of the keyword is a schema, for the member of that name where the value has one: for
+ * that member, or (whole) for all of the value. */
+static enum json_schema_result apply_named(struct json_schema_run *run, const char *name,
+                                           struct json_value keyword, struct json_value value,
+                                           bool whole)
 {
     enum json_schema_result result = JSON_SCHEMA_PASS;
     struct json_iter it;
     struct json_member m;
     struct json_value found;
 
-    (void)schema;
     if (!is_object(value))
         return JSON_SCHEMA_PASS;
     if (!is_object(keyword))
-        return json_schema_odd(run, "properties");
+        return json_schema_odd(run, name);
     json_iter_init(&it, keyword);
     while (result != JSON_SCHEMA_FAIL && json_iter_next(&it, &m))
         if (json_schema_member(run, value, json_schema_key(run, &m), &found))
-            result = json_schema_both(result, json_schema_apply_at(run, m.value, found, m.key));
+            result =
+                json_schema_both(result, whole ? json_schema_apply(run, m.value, value)
+                                               : json_schema_apply_at(run, m.value, found, m.key));
     return result;
+}
+
+JSON_SCHEMA_KEYWORD(properties)
+{
+    (void)schema;
+    return apply_named(run, "properties", keyword, value, false);
 }
 
 /* Every name of the list is there; whose: for the reason, "" or the property that wants them. */
@@ -83,21 +94,8 @@ JSON_SCHEMA_KEYWORD(dependent_required)
 
 JSON_SCHEMA_KEYWORD(dependent_schemas)
 {
-    enum json_schema_result result = JSON_SCHEMA_PASS;
-    struct json_iter it;
-    struct json_member m;
-    struct json_value found;
-
     (void)schema;
-    if (!is_object(value))
-        return JSON_SCHEMA_PASS;
-    if (!is_object(keyword))
-        return json_schema_odd(run, "dependentSchemas");
-    json_iter_init(&it, keyword);
-    while (result != JSON_SCHEMA_FAIL && json_iter_next(&it, &m))
-        if (json_schema_member(run, value, json_schema_key(run, &m), &found))
-            result = json_schema_both(result, json_schema_apply(run, m.value, value));
-    return result;
+    return apply_named(run, "dependentSchemas", keyword, value, true);
 }
 
 /* The schemas of all patterns that are found in the name. *matched: some is, or may be. */

@@ -51,7 +51,7 @@ static void count_rows(struct vindex *v, const struct vslab *s, int sign)
     vindex_count(&v->dead, sign * (ptrdiff_t)(vslab_count(s) - s->living));
 }
 
-struct vslab *vindex_slab_new(struct vindex *v, struct vindex_partition *p, uint32_t cap)
+static struct vslab *vindex_slab_new(struct vindex *v, struct vindex_partition *p, uint32_t cap)
 {
     struct vslab *s = vslab_new(v->stride, cap);
     s->partition = p;

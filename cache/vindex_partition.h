@@ -42,7 +42,6 @@ void vindex_partition_recount(struct vindex *v, struct vindex_partition *p);
 struct vindex_view *vindex_view_new(struct vindex *v, size_t slabs);
 /* Shows the view to readers and retires the one before it. */
 void vindex_partition_show(struct vindex *v, struct vindex_partition *p, struct vindex_view *view);
-struct vslab *vindex_slab_new(struct vindex *v, struct vindex_partition *p, uint32_t cap);
 void vindex_slab_retire(struct vindex *v, struct vslab *s);
 void vindex_graph_retire(struct vindex *v, struct vindex_graph *g); /* NULL is fine */
 

@@ -103,7 +103,7 @@ static const char *path_step(struct arena *a, const struct place *at, bool first
     return arena_printf(a, "%s%s", first ? "" : ".", key);
 }
 
-const char *place_path(struct arena *a, const struct place *at)
+static const char *place_path(struct arena *a, const struct place *at)
 {
     if (!at->up)
         return "";

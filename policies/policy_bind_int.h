@@ -77,7 +77,6 @@ const struct place *binder_place_inner(const struct binder *b, const void *addre
 bool binder_written(const struct binder *b, const void *address);
 /* The place of a member below a place, e.g. ("price"); the place itself if there is none. */
 const struct place *binder_below(struct binder *b, const struct place *at, const char *key);
-const char *place_path(struct arena *a, const struct place *at);
 
 /* Reports at a place. hint may be NULL. */
 void bind_error(struct binder *b, const struct place *at, const char *hint, const char *fmt, ...)

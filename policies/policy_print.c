@@ -96,7 +96,7 @@ static const char *print_address(struct arena *a, const struct policy_address *v
                                 : arena_printf(a, "%s:%u", v->host, (unsigned)v->port);
 }
 
-const char *policy_print_price(struct arena *a, const struct policy_price *price)
+static const char *policy_print_price(struct arena *a, const struct policy_price *price)
 {
     char usd[32];
     struct print_list all = {.arena = a};

@@ -32,7 +32,6 @@ const char *print_list_text(const struct print_list *l); /* "" when nothing was 
  * out as spec_object says. */
 struct print_fields policy_print_object(struct arena *a, const struct policy *p,
                                         const struct spec_object *o, const void *base);
-const char *policy_print_price(struct arena *a, const struct policy_price *price);
 /* The object of a key of the top level ("backends" -> the backend's). */
 const struct spec_object *policy_print_spec(const char *top_key);
 

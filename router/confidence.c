@@ -8,10 +8,8 @@
 
 #define SURENESS_MAX 9.0
 
-static const struct {
-    const char *name, *help;
-} rows[CONFIDENCE_FEATURES] = {
-#define FEATURE(id, name, prior, help) [CONFIDENCE_##id] = {name, help},
+static const char *const names[CONFIDENCE_FEATURES] = {
+#define FEATURE(id, name, prior, help) [CONFIDENCE_##id] = (name),
 #include "router/confidence.def"
 #undef FEATURE
 };
@@ -25,13 +23,7 @@ static const float prior[CONFIDENCE_FEATURES] = {
 const char *confidence_feature_name(enum confidence_feature f)
 {
     assert((unsigned)f < CONFIDENCE_FEATURES);
-    return rows[f].name;
-}
-
-const char *confidence_feature_help(enum confidence_feature f)
-{
-    assert((unsigned)f < CONFIDENCE_FEATURES);
-    return rows[f].help;
+    return names[f];
 }
 
 const float *confidence_prior(void)

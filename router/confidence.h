@@ -20,7 +20,6 @@ enum confidence_feature {
 };
 
 const char *confidence_feature_name(enum confidence_feature f);
-const char *confidence_feature_help(enum confidence_feature f);
 /* The weights of a scorer that has seen no label: CONFIDENCE_FEATURES of them. */
 const float *confidence_prior(void);
 /* sigma(weights . features), 0..1; weights NULL: the prior's. */

@@ -46,7 +46,8 @@ static enum err append(struct chat_answer *a, struct buf *b, struct slice text)
     return charge(a, text.n) && !buf_append_slice(b, text) ? ERR_OK : ERR_UPSTREAM_TOO_LARGE;
 }
 
-struct chat_answer_block *chat_answer_last(struct chat_answer *a, int choice)
+/* The last block of that choice; NULL when it has none. */
+static struct chat_answer_block *chat_answer_last(struct chat_answer *a, int choice)
 {
     for (size_t i = a->count; i-- > 0;)
         if (a->blocks[i].choice == choice)

@@ -44,7 +44,5 @@ void chat_answer_clear(struct chat_answer *a);
 /* ERR_UPSTREAM_TOO_LARGE beyond max_bytes; ERR_INTERNAL for events out of order. ERROR and PING
  * change nothing. */
 enum err chat_answer_add(struct chat_answer *a, const struct chat_event *e) MUST_CHECK;
-/* The last block of that choice; NULL when it has none. */
-struct chat_answer_block *chat_answer_last(struct chat_answer *a, int choice);
 
 #endif

@@ -17,7 +17,7 @@ void chat_enter(struct chat_reader *r, const char *name)
     r->path[r->depth++].index = 0;
 }
 
-void chat_enter_at(struct chat_reader *r, int index)
+static void chat_enter_at(struct chat_reader *r, int index)
 {
     assert(r->depth < CHAT_PATH_DEPTH);
     r->path[r->depth].name = NULL;
@@ -30,7 +30,8 @@ void chat_leave(struct chat_reader *r)
     r->depth--;
 }
 
-const char *chat_here(struct chat_reader *r, const char *field)
+/* The current place, and field there when it is not NULL; in the arena. */
+static const char *chat_here(struct chat_reader *r, const char *field)
 {
     bool dots = r->chat->from == CHAT_ANTHROPIC;
     char *path = arena_strdup(r->arena, SLICE(""));
@@ -95,7 +96,8 @@ static const char *types_words(unsigned types)
 
 /* ---- the walk ---- */
 
-bool chat_count_item(struct chat_reader *r)
+/* Counts towards CHAT_MAX_ITEMS. */
+static bool chat_count_item(struct chat_reader *r)
 {
     if (r->err)
         return false;

@@ -62,11 +62,7 @@ bool chat_read_content(struct chat_reader *r, const char *name, struct json_valu
                        chat_element_fn part, struct chat_part ***end);
 
 void chat_enter(struct chat_reader *r, const char *name); /* a member */
-void chat_enter_at(struct chat_reader *r, int index);     /* an element */
 void chat_leave(struct chat_reader *r);
-
-/* The current place, and field there when it is not NULL; in the arena. */
-const char *chat_here(struct chat_reader *r, const char *field);
 
 /* Record an error at field of the current place; return false. */
 bool chat_fail(struct chat_reader *r, const char *field, const char *fmt, ...)
@@ -76,8 +72,6 @@ bool chat_wrong_type(struct chat_reader *r, const char *field, const char *expec
                      struct json_value got);
 /* Lists something that has no place in the model; false only when there are too many. */
 bool chat_unknown_at(struct chat_reader *r, const char *field, struct json_value v);
-/* Counts towards CHAT_MAX_ITEMS. */
-bool chat_count_item(struct chat_reader *r);
 
 /* Decoded text of a string value; not given when v is absent. In the body or the arena. */
 struct slice chat_text(struct chat_reader *r, struct json_value v);

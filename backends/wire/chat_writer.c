@@ -64,7 +64,7 @@ void put_string(struct chat_writer *w, struct slice text)
     json_pen_string(&w->pen, text);
 }
 
-void put_raw(struct chat_writer *w, struct slice json)
+static void put_raw(struct chat_writer *w, struct slice json)
 {
     separate(w);
     json_pen_raw(&w->pen, json);

@@ -28,7 +28,6 @@ void put_open(struct chat_writer *w, char bracket);
 void put_close(struct chat_writer *w, char bracket);
 void put_key(struct chat_writer *w, const char *name);
 void put_string(struct chat_writer *w, struct slice text);
-void put_raw(struct chat_writer *w, struct slice json);
 /* Members; nothing when the value is not given. */
 void put_string_member(struct chat_writer *w, const char *name, struct slice text);
 void put_raw_member(struct chat_writer *w, const char *name, struct slice json);

@@ -1,11 +1,9 @@
-/* Reservation indices, the rule, and what it comes to. Called for each class when a snapshot of
- * what was learned is made, and (pandora_next) at each step of a request. */
+/* Reservation indices, and what the rule comes to. Called for each class when a snapshot of what
+ * was learned is made, and (the indices) at each step of a request. */
 #include "router/decide/pandora.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-#define BISECTIONS 60
 
 struct bin {
     double p, share;
@@ -47,17 +45,6 @@ double pandora_index(const struct pandora_box *b, double v)
     double chance;
 
     return pandora_index_of(b, v, &chance);
-}
-
-int pandora_next(const double *index, int boxes, unsigned allowed, unsigned asked, double v,
-                 double best_p)
-{
-    int next = -1;
-
-    for (int i = 0; i < boxes; i++)
-        if (allowed & ~asked & (1u << i) && (next < 0 || index[i] > index[next]))
-            next = i;
-    return next >= 0 && best_p >= 0 && v * best_p >= index[next] ? -1 : next;
 }
 
 /* ---- in expectation ---- */
@@ -121,37 +108,4 @@ void pandora_expect(const struct pandora_box *boxes, int count, double v,
     *out = (struct pandora_outlook){0};
     expect_maximum(points, n, count, out);
     out->cost = v * out->success - out->utility;
-}
-
-static double success_at(const struct pandora_box *const *boxes, const double *traffic, int classes,
-                         int count, double v)
-{
-    double success = 0, all = 0;
-
-    for (int g = 0; g < classes; g++) {
-        struct pandora_outlook o;
-        pandora_expect(boxes[g], count, v, &o);
-        success += traffic[g] * o.success;
-        all += traffic[g];
-    }
-    return all > 0 ? success / all : 0;
-}
-
-/* By bisection in log v: success only grows with its price. */
-bool pandora_price(const struct pandora_box *const *boxes, const double *traffic, int classes,
-                   int count, double success, double v_max, double *v)
-{
-    double low = v_max * 1e-9, high = v_max;
-
-    if (success_at(boxes, traffic, classes, count, high) < success)
-        return false;
-    for (int i = 0; i < BISECTIONS && high > low * (1 + 1e-9); i++) {
-        double middle = sqrt(low * high);
-        if (success_at(boxes, traffic, classes, count, middle) < success)
-            low = middle;
-        else
-            high = middle;
-    }
-    *v = high;
-    return true;
 }

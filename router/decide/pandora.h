@@ -32,12 +32,6 @@ double pandora_index(const struct pandora_box *b, double v);
  * d sigma / d v. */
 double pandora_index_of(const struct pandora_box *b, double v, double *chance);
 
-/* The next model to ask among those whose bit is in allowed and not in asked, given the best chance
- * so far (best_p < 0: no answer yet). -1: stop. Without an answer the best index is asked even when
- * it is negative: somebody is waiting. */
-int pandora_next(const double *index, int boxes, unsigned allowed, unsigned asked, double v,
-                 double best_p);
-
 /* What the rule does on average, in closed form: U(v) = E[max_j min(v p_j, sigma_j)], and by the
  * envelope theorem success = dU/dv, cost = v success - U. At least one model is asked. */
 struct pandora_outlook {
@@ -45,10 +39,5 @@ struct pandora_outlook {
 };
 void pandora_expect(const struct pandora_box *boxes, int count, double v,
                     struct pandora_outlook *out);
-
-/* The least v at which the expected success reaches `success` over classes weighted by their
- * traffic; at most v_max. false: not even v_max does. boxes[class][count]. */
-bool pandora_price(const struct pandora_box *const *boxes, const double *traffic, int classes,
-                   int count, double success, double v_max, double *v);
 
 #endif

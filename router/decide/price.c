@@ -19,7 +19,8 @@ static double weight_of(const struct price_traffic *t, int g)
     return all > 0 ? t->traffic[g] / all : 1.0 / t->classes;
 }
 
-void price_expect(const struct price_traffic *t, double v, double *success, double *cost)
+/* Success and cost per request at v over all classes. */
+static void price_expect(const struct price_traffic *t, double v, double *success, double *cost)
 {
     *success = *cost = 0;
     for (int g = 0; g < t->classes; g++) {
@@ -33,7 +34,8 @@ void price_expect(const struct price_traffic *t, double v, double *success, doub
     }
 }
 
-double price_best_single(const struct price_traffic *t)
+/* Success of the best single model over all classes. */
+static double price_best_single(const struct price_traffic *t)
 {
     double best = 0;
 

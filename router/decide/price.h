@@ -44,9 +44,4 @@ struct price_traffic {
 };
 void price_solve(const struct price_traffic *t, const struct price_objective *o, struct price *out);
 
-/* Success and cost per request at v over all classes. */
-void price_expect(const struct price_traffic *t, double v, double *success, double *cost);
-/* Success of the best single model over all classes. */
-double price_best_single(const struct price_traffic *t);
-
 #endif

@@ -30,7 +30,6 @@ static void names(void **state)
     (void)state;
     for (int i = 0; i < CONFIDENCE_FEATURES; i++) {
         assert_true(strlen(confidence_feature_name((enum confidence_feature)i)) > 0);
-        assert_true(strlen(confidence_feature_help((enum confidence_feature)i)) > 0);
         for (int k = 0; k < i; k++)
             assert_string_not_equal(confidence_feature_name((enum confidence_feature)i),
                                     confidence_feature_name((enum confidence_feature)k));
