@@ -26,7 +26,7 @@ ARROWS = {
 
 # Header pattern -> the files (or rooms, ending in /) that may include it.
 SEAMS = {
-    r"curl/": {"backends/upstream_curl.c", "backends/download.c"},
+    r"curl/": {"backends/upstream_curl", "backends/download.c"},
     r"yaml\.h": {"policies/"},
     r"sqlite3\.h": {"router/ledger.c", "router/ledger_", "router/learn_store_sqlite.c", "cache/store_sqlite"},
     r"hiredis/": {"cache/redis_link.c"},
