@@ -44,7 +44,7 @@ static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slic
     struct control_status s;
     control_describe(a->control, &s);
     bool ready = !s.draining && !s.ledger_full;
-    json_t *o = json_object(), *ledger = json_object();
+    json_t *o = json_object(), *ledger = json_object(), *budgets = json_object();
     json_put_bool(o, "ready", ready);
     json_put_text(o, "status", s.draining ? "draining" : s.ledger_full ? "ledger_full" : "ready");
     json_put_bool(o, "draining", s.draining);
@@ -52,6 +52,10 @@ static void get_readyz(struct api_admin *a, struct http_exchange *x, struct slic
     json_put_int(ledger, "queued", s.ledger_queued);
     json_put_bool(ledger, "full", s.ledger_full);
     json_put(o, "ledger", ledger);
+    json_put_bool(budgets, "shared", s.spends_shared);
+    if (s.spends_shared)
+        json_put_bool(budgets, "store_up", s.spends_up);
+    json_put(o, "budgets", budgets);
     json_put_int(o, "workers", (int64_t)s.workers);
     json_put_int(o, "in_flight", s.in_flight);
     json_put_int(o, "connections", s.connections);

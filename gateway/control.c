@@ -230,6 +230,7 @@ static void clear(struct control *c)
     }
     control_policy_clear(c);
     control_cache_close(&c->cache);
+    spends_share_close(c->spends_share);
     spends_clear(&c->spends);
     if (c->registry)
         endpoint_registry_free(c->registry);
@@ -260,14 +261,15 @@ int control_run(const struct control_options *opt)
         unlink(opt->port_file); /* whoever waits for it must not find an earlier run's */
 
     bool ready =
-        control_loop_start(&c) &&      /* signals, messages */
-        control_loop_watch_file(&c) && /* inotify */
-        load_first(&c) &&              /* the policy file, or its faults on stderr */
-        control_state_open(&c) &&      /* state directory, policy versions, ledger, access log */
-        serve_first_policy(&c) &&      /* endpoint registry, first snapshot */
-        start_workers(&c) &&           /* threads; clients are served from here on */
-        start_admin(&c) &&             /* admin listener on this loop */
-        announce(&c);                  /* port file, "ready" */
+        control_loop_start(&c) &&         /* signals, messages */
+        control_loop_watch_file(&c) &&    /* inotify */
+        load_first(&c) &&                 /* the policy file, or its faults on stderr */
+        control_state_open(&c) &&         /* state directory, policy versions, ledger, access log */
+        serve_first_policy(&c) &&         /* endpoint registry, first snapshot */
+        control_state_share_spends(&c) && /* what other replicas have spent */
+        start_workers(&c) &&              /* threads; clients are served from here on */
+        start_admin(&c) &&                /* admin listener on this loop */
+        announce(&c);                     /* port file, "ready" */
     if (ready)
         event_base_dispatch(c.base);
     else
@@ -348,6 +350,8 @@ void control_describe(const struct control *c, struct control_status *out)
         .policy_serial = c->store_serial,
         .fault = &c->fault,
         .draining = c->draining,
+        .spends_shared = c->spends_share != NULL,
+        .spends_up = c->spends_share && spends_share_up(c->spends_share),
         .ledger_full = ledger_full(c->ledger),
         .ledger_queued = ledger_queued(c->ledger),
         .in_flight = atomic_load(&c->in_flight),

@@ -56,6 +56,7 @@ struct control_status {
     int64_t policy_serial;             /* in the store; 0: it could not be kept */
     const struct control_fault *fault; /* borrowed until the next load */
     bool draining, ledger_full;
+    bool spends_shared, spends_up; /* budgets hold over replicas; the store for that is there */
     int64_t ledger_queued, in_flight, connections;
     size_t workers;
 };

@@ -18,6 +18,7 @@
 #include "gateway/policy_reload.h"
 #include "router/snapshot.h"
 #include "router/spends.h"
+#include "router/spends_share.h"
 
 struct control {
     struct control_options opt; /* borrowed strings */
@@ -45,7 +46,8 @@ struct control {
     struct catalog *catalog;   /* owned: what servers list */
     struct control_cache cache;
     struct control_vectors vectors;
-    struct spends spends; /* what tenants, audits and judges have spent */
+    struct spends spends;              /* what tenants, audits and judges have spent */
+    struct spends_share *spends_share; /* owned: with other replicas; NULL: they share no store */
     struct control_encoder encoder;
     struct event *sweep; /* encoders that a reload left behind end when nobody holds them */
     struct control_fault fault;
@@ -78,6 +80,9 @@ static inline const struct policy_server *control_server_of(const struct control
 void control_start_error(const char *what, const char *why);
 /* Steps of the start; false: exit_code is set and the reason logged. */
 bool control_state_open(struct control *c);
+/* Once a policy serves: what others have spent is known then, if the store says it within a second.
+ */
+bool control_state_share_spends(struct control *c);
 bool control_loop_start(struct control *c);
 /* Before the first load, so that no change falls between the two. */
 bool control_loop_watch_file(struct control *c);

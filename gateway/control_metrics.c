@@ -40,18 +40,22 @@ static void tenant_gauges(const struct control *c, struct stats *s)
             stats_set(stats_cell(s, STAT_TENANT_BUDGET, labels), limit);
             stats_set(stats_cell(s, STAT_TENANT_SPENT, labels),
                       spend_in(c->snapshot->spends.tenants[i], period, now_us));
+            stats_set(stats_cell(s, STAT_TENANT_SPENT_HERE, labels),
+                      spend_here(c->snapshot->spends.tenants[i], period, now_us));
         }
 }
 
 enum err control_metrics_write(struct control *c, struct buf *out)
 {
     size_t workers = control_workers(c), n = 0;
-    struct stats **tables = mem_zalloc(workers + 5, sizeof *tables);
+    struct stats **tables = mem_zalloc(workers + 6, sizeof *tables);
     for (size_t i = 0; i < workers; i++)
         tables[n++] = worker_stats(c->workers[i]);
     tables[n++] = ledger_stats(c->ledger);
     tables[n++] = learner_stats(c->learner);
     tables[n++] = c->stats;
+    if (c->spends_share)
+        tables[n++] = spends_share_stats(c->spends_share);
     if (c->cache.stats)
         tables[n++] = c->cache.stats;
     struct stats *endpoints = endpoint_gauges(c);

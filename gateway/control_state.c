@@ -1,5 +1,5 @@
 /* The state directory: made, locked, and what lies in it opened. Called once, at the start, by
- * control.c. */
+ * control.c; and what must be known of other replicas before the first request. */
 #include "gateway/control_int.h"
 
 #include <errno.h>
@@ -9,12 +9,14 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "gateway/access_log.h"
 #include "gateway/cli/exit.h"
 #include "gateway/policy_store.h"
 #include "router/ledger.h"
 
+#define SPENDS_AWAIT_MS 1000
 #define LEDGER_MAX_QUEUE                                                                           \
     100000 /* records; at about 1 KB each this is what an unwritable disk may cost in memory */
 
@@ -42,6 +44,31 @@ static char *state_path(const struct policy_server *s, const char *name)
     char *path = mem_alloc(n);
     snprintf(path, n, "%s/%s", s->state_dir, name);
     return path;
+}
+
+/* Replicas share a store for this where they share answers. */
+bool control_state_share_spends(struct control *c)
+{
+    const struct policy *p = c->snapshot->policy;
+    const struct policy_cache *cache = &p->cache;
+    struct err_text t = {""};
+    if (cache->store != POLICY_STORE_REDIS || !cache->redis_address)
+        return true;
+    c->exit_code = EXIT_CODE_START;
+    char *id = state_path(&p->server, "replica");
+    struct spends_share_options opt = {.redis_url = cache->redis_address,
+                                       .prefix = cache->redis_prefix,
+                                       .id_path = id,
+                                       .spends = &c->spends};
+    bool ok = spends_share_open(&opt, &c->spends_share, &t) == ERR_OK;
+    free(id);
+    if (!ok)
+        control_start_error("what was spent cannot be shared", t.s);
+    else if (!spends_share_await(c->spends_share, SPENDS_AWAIT_MS))
+        log_line(LOG_WARN, "control",
+                 "the shared store is late: until it is there, budgets count what is spent here",
+                 NULL);
+    return ok;
 }
 
 static bool lock_state(struct control *c, const char *path)

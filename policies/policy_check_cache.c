@@ -214,7 +214,8 @@ static void check_its_keys(struct binder *b, const struct policy_cache *c)
 static void check_use(struct binder *b, const struct policy *p)
 {
     const struct policy_cache *c = &b->draft->cache;
-    if (binder_written(b, c) && c->use.mode == POLICY_CACHE_ON && !c->wanted)
+    if (binder_written(b, c) && c->use.mode == POLICY_CACHE_ON && !c->wanted &&
+        c->store != POLICY_STORE_REDIS) /* where replicas also learn and share budgets */
         bind_warning(b, binder_place(b, c), "turn it on in a route, or remove it",
                      "every route says 'cache: off'");
     for (size_t i = 0; i < b->draft->written_routes; i++) {

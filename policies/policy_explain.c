@@ -333,7 +333,13 @@ static bool has_budget(const struct policy_tenant *t)
     return t && (t->budget.per_day != POLICY_NONE || t->budget.per_month != POLICY_NONE);
 }
 
-static enum err write_budget(const struct policy_tenant *t, struct buf *out)
+/* Of what is spent where; gateway/control.c goes by the same. */
+static bool budgets_are_shared(const struct policy *p)
+{
+    return p->cache.store == POLICY_STORE_REDIS;
+}
+
+static enum err write_budget(const struct policy *p, const struct policy_tenant *t, struct buf *out)
 {
     enum err e;
     if (!has_budget(t))
@@ -345,9 +351,11 @@ static enum err write_budget(const struct policy_tenant *t, struct buf *out)
                         t->budget.per_day == POLICY_NONE ? "" : " and ", out);
     if (e != ERR_OK)
         return e;
-    SAY(" (UTC); once that is spent %s\n", t->budget.at_limit == POLICY_LIMIT_CHEAPEST
-                                               ? "only the cheapest model of the route is asked"
-                                               : "requests get 429 (insufficient_quota)");
+    SAY(" (UTC)%s; once that is spent %s\n",
+        budgets_are_shared(p) ? " at all replicas of its Redis" : "",
+        t->budget.at_limit == POLICY_LIMIT_CHEAPEST
+            ? "only the cheapest model of the route is asked"
+            : "requests get 429 (insufficient_quota)");
     return ERR_OK;
 }
 
@@ -364,7 +372,7 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     }
     for (size_t i = 0; i < e->decision_count; i++)
         SAY("%s%s\n", i ? "" : "\n", e->decisions[i]);
-    enum err budget_err = write_budget(e->tenant, out);
+    enum err budget_err = write_budget(e->policy, e->tenant, out);
     if (budget_err != ERR_OK)
         return budget_err;
     SAY("\nat most %" PRId64 " attempts, %" PRId64 " per model; deadline %s\n",
@@ -443,16 +451,17 @@ static json_t *class_json(const struct policy_explanation *e)
                           : json_null();
 }
 
-static json_t *budget_json(const struct policy_tenant *t)
+static json_t *budget_json(const struct policy *p, const struct policy_tenant *t)
 {
     if (!has_budget(t))
         return json_null();
-    return json_pack("{s:s, s:o, s:o, s:s}", "tenant", t->name, "max_usd_per_day",
+    return json_pack("{s:s, s:o, s:o, s:s, s:b}", "tenant", t->name, "max_usd_per_day",
                      t->budget.per_day == POLICY_NONE ? json_null() : usd(t->budget.per_day),
                      "max_usd_per_month",
                      t->budget.per_month == POLICY_NONE ? json_null() : usd(t->budget.per_month),
                      "at_limit",
-                     t->budget.at_limit == POLICY_LIMIT_CHEAPEST ? "cheapest" : "refuse");
+                     t->budget.at_limit == POLICY_LIMIT_CHEAPEST ? "cheapest" : "refuse",
+                     "over_replicas", budgets_are_shared(p));
 }
 
 static json_t *semantic_json(const struct policy *p, const struct policy_cache_use *u)
@@ -492,8 +501,8 @@ enum err policy_explanation_write_json(const struct policy_explanation *e, struc
         e->model, "canonical", e->canonical, "api", e->api, "known", e->known, "nearest",
         e->nearest, "input_tokens", (json_int_t)e->input_tokens, "class", class_json(e), "route",
         taken ? taken->route->name : NULL, "routes", routes, "steps", steps, "decisions", decisions,
-        "cache", cache_json(e, taken ? taken->route : NULL), "budget", budget_json(e->tenant),
-        "policy", e->policy->version);
+        "cache", cache_json(e, taken ? taken->route : NULL), "budget",
+        budget_json(e->policy, e->tenant), "policy", e->policy->version);
     char *text =
         o ? json_dumps(o, JSON_INDENT(2)) : NULL; /* NULL: the name asked for is not UTF-8 */
     json_decref(o);

@@ -155,7 +155,8 @@ static const struct spec_key cache_redis_keys[] = {
      .flags = SPEC_RESTART_ALWAYS,
      .deflt = "weir",
      .also = "namespace",
-     .help = "What all its keys begin with. Replicas that share answers share it."},
+     .help = "What all its keys begin with. Replicas that share it share answers, what is learned, "
+             "and budgets."},
     {.name = "budget",
      .type = SPEC_DURATION,
      AT(policy_cache, redis_budget_ms),
@@ -166,9 +167,10 @@ static const struct spec_key cache_redis_keys[] = {
      .also = "timeout",
      .help = "How long a request waits for it; then the look-up is a miss."},
 };
-OBJECT(
-    cache_redis, policy_cache, "cache_redis",
-    "A Redis or Valkey that replicas share. One that is slow or down costs hits, never answers.");
+OBJECT(cache_redis, policy_cache, "cache_redis",
+       "A Redis or Valkey that replicas share, for answers, for what is learned and for what was "
+       "spent. One "
+       "that is slow or down costs hits, never answers.");
 
 static const struct spec_key cache_judge_keys[] = {
     {.name = "model",
@@ -183,7 +185,9 @@ static const struct spec_key cache_judge_keys[] = {
      AT(policy_judge, max_per_day),
      .deflt = "1.00",
      .also = "budget max_cost limit",
-     .help = "What its calls may cost in a day (UTC) and process; beyond it nobody is asked."},
+     .help = "What its calls may cost in a day (UTC), at all replicas that share a Redis; beyond "
+             "it nobody "
+             "is asked."},
 };
 OBJECT(cache_judge, policy_judge, "cache_judge",
        "Two answers that are equal, or nearly and without another number or name, say the same; "
@@ -195,7 +199,8 @@ static const struct spec_key cache_audits_keys[] = {
      AT(policy_cache, audits_per_day),
      .deflt = "5.00",
      .also = "budget max_cost limit",
-     .help = "What answers asked afresh may cost in a day (UTC) and process; beyond it hits are "
+     .help = "What answers asked afresh may cost in a day (UTC), at all replicas that share a "
+             "Redis; beyond it hits are "
              "not audited."},
 };
 OBJECT(cache_audits, policy_cache, "cache_audits",
@@ -211,7 +216,7 @@ static const struct spec_key cache_keys[] = {
      .words = cache_store_words,
      .also = "backend type",
      .help = "Where answers are kept, and what is learned of models: files in `state_dir`, or a "
-             "Redis. Needs a restart."},
+             "Redis, where replicas also tell each other what was spent. Needs a restart."},
     {.name = "redis",
      .type = SPEC_OBJECT,
      .object = &cache_redis,

@@ -164,7 +164,8 @@ static const struct spec_key audit_keys[] = {
      AT(policy_audit, max_per_day),
      .deflt = "1",
      .also = "budget cap max_per_day",
-     .help = "USD a day at most for a route's audits and their judge."},
+     .help = "USD a day (UTC) at most for a route's audits and their judge, at all replicas that "
+             "share a Redis."},
     {.name = "judge",
      .type = SPEC_MODEL,
      AT(policy_audit, judge),

@@ -75,6 +75,9 @@ static const struct spec_key tenant_keys[] = {
      .also = "budgets quota",
      .help = "What it may spend, by everything that is booked to it: also audits and judges of its "
              "requests. It is counted from the ledger at the start, so that a restart changes "
-             "nothing; of several replicas each counts what it has served itself."},
+             "nothing. Replicas that share a Redis (`cache: {store: redis}`) have one budget "
+             "together: each "
+             "hears four times a second what the others have spent. Without one each counts what "
+             "it has served itself."},
 };
 SECTION(tenant, policy_tenant, "tenant", "Someone who may ask, told apart by API keys.");

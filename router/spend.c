@@ -1,5 +1,5 @@
-/* Owns nothing. Called on the workers, which share the sums, and on control when it fills and shows
- * them. */
+/* Owns nothing. Called on the workers, which share the sums, on control when it fills and shows
+ * them, and on the thread that shares them with other replicas. */
 #include "router/spend.h"
 
 #define DAY_US INT64_C(86400000000)
@@ -50,10 +50,21 @@ static void turn_page(struct spend_page *page, int64_t now)
         atomic_store(&page->nanousd, 0);
 }
 
-nanousd spend_in(struct spend *s, enum spend_period p, int64_t wall_us)
+nanousd spend_here(struct spend *s, enum spend_period p, int64_t wall_us)
 {
     turn_page(&s->page[p], spend_period_of(p, wall_us));
     return atomic_load(&s->page[p].nanousd);
+}
+
+/* Of another period nothing was heard yet. */
+nanousd spend_in(struct spend *s, enum spend_period p, int64_t wall_us)
+{
+    const struct spend_page *page = &s->page[p];
+    nanousd here = spend_here(s, p, wall_us);
+
+    if (atomic_load(&page->period_elsewhere) != atomic_load(&page->period))
+        return here;
+    return money_add(here, atomic_load(&page->elsewhere));
 }
 
 void spend_book(struct spend *s, nanousd cost, int64_t wall_us)
@@ -62,4 +73,38 @@ void spend_book(struct spend *s, nanousd cost, int64_t wall_us)
         turn_page(&s->page[p], spend_period_of((enum spend_period)p, wall_us));
         atomic_fetch_add(&s->page[p].nanousd, cost);
     }
+}
+
+int64_t spend_page_period(const struct spend *s, enum spend_period p)
+{
+    return atomic_load(&s->page[p].period);
+}
+
+nanousd spend_booked(const struct spend *s, enum spend_period p, int64_t period)
+{
+    const struct spend_page *page = &s->page[p];
+
+    return atomic_load(&page->period) == period ? atomic_load(&page->nanousd) : 0;
+}
+
+void spend_hear(struct spend *s, enum spend_period p, int64_t period, nanousd elsewhere)
+{
+    struct spend_page *page = &s->page[p];
+    bool known = atomic_load(&page->period_elsewhere) == period;
+
+    if (known && atomic_load(&page->elsewhere) >= elsewhere)
+        return;
+    if (!known)
+        atomic_store(&page->period_elsewhere, -1);
+    atomic_store(&page->elsewhere, elsewhere);
+    atomic_store(&page->period_elsewhere, period);
+}
+
+void spend_restore(struct spend *s, enum spend_period p, int64_t period, nanousd cost)
+{
+    struct spend_page *page = &s->page[p];
+
+    turn_page(page, period);
+    if (atomic_load(&page->period) == period)
+        atomic_fetch_add(&page->nanousd, cost);
 }

@@ -1,4 +1,5 @@
-/* Lists by name: there are few, and they are walked once per load. Control's thread. */
+/* Lists by name: there are few, and they are walked once per load. They only grow, at their heads,
+ * so that others may walk them. Control's thread. */
 #include "router/spends.h"
 
 #include <stdlib.h>
@@ -26,14 +27,15 @@ static void clear_list(struct named_spend *first)
 
 void spends_clear(struct spends *s)
 {
-    clear_list(s->tenants);
-    clear_list(s->caps);
-    *s = (struct spends){.tenants = NULL};
+    for (int k = 0; k < SPENDS_KINDS; k++) {
+        clear_list(atomic_load(&s->first[k]));
+        atomic_store(&s->first[k], NULL);
+    }
 }
 
-static struct spend *spend_of(struct named_spend **list, const char *name)
+static struct spend *spend_of(struct spends *s, enum spends_kind kind, const char *name)
 {
-    struct named_spend *n = *list;
+    struct named_spend *first = atomic_load(&s->first[kind]), *n = first;
 
     while (n && strcmp(n->name, name) != 0)
         n = n->next;
@@ -42,9 +44,16 @@ static struct spend *spend_of(struct named_spend **list, const char *name)
     n = mem_zalloc(1, sizeof *n);
     n->name = mem_strdup(slice_str(name));
     n->spend.name = n->name;
-    n->next = *list;
-    *list = n;
+    n->next = first;
+    atomic_store(&s->first[kind], n);
     return &n->spend;
+}
+
+void spends_each(struct spends *s, spends_visit_fn *fn, void *ctx)
+{
+    for (int k = 0; k < SPENDS_KINDS; k++)
+        for (struct named_spend *n = atomic_load(&s->first[k]); n; n = n->next)
+            fn(ctx, (enum spends_kind)k, &n->spend);
 }
 
 /* ---- what the ledger has ---- */
@@ -72,9 +81,9 @@ static void visit(void *ctx, const struct ledger_spend *row)
     const struct filling *f = ctx;
 
     if (row->tenant[0])
-        book_day(spend_of(&f->to->tenants, row->tenant), row->day, row->cost, f->wall_us);
+        book_day(spend_of(f->to, SPENDS_TENANT, row->tenant), row->day, row->cost, f->wall_us);
     if (row->cap[0])
-        book_day(spend_of(&f->to->caps, row->cap), row->day, row->cost, f->wall_us);
+        book_day(spend_of(f->to, SPENDS_CAP, row->cap), row->day, row->cost, f->wall_us);
 }
 
 enum err spends_fill(struct spends *s, const char *ledger, int64_t wall_us, struct err_text *t)
@@ -100,12 +109,12 @@ void spends_serve(struct spends *s, struct snapshot *snap)
 
     out->tenants = ARENA_ARRAY(snap->arena, struct spend *, p->tenant_count);
     for (size_t i = 0; i < p->tenant_count; i++)
-        out->tenants[i] = spend_of(&s->tenants, p->tenants[i].name);
+        out->tenants[i] = spend_of(s, SPENDS_TENANT, p->tenants[i].name);
     out->audits = ARENA_ARRAY(snap->arena, struct spend *, p->route_count);
     for (size_t i = 0; i < p->route_count; i++)
         if (p->routes[i].decide.audit.share > 0)
-            out->audits[i] =
-                spend_of(&s->caps, arena_printf(snap->arena, SPENDS_ROUTE "%s", p->routes[i].name));
-    out->cache_audits = spend_of(&s->caps, SPENDS_CACHE_AUDITS);
-    out->cache_judge = spend_of(&s->caps, SPENDS_CACHE_JUDGE);
+            out->audits[i] = spend_of(
+                s, SPENDS_CAP, arena_printf(snap->arena, SPENDS_ROUTE "%s", p->routes[i].name));
+    out->cache_audits = spend_of(s, SPENDS_CAP, SPENDS_CACHE_AUDITS);
+    out->cache_judge = spend_of(s, SPENDS_CAP, SPENDS_CACHE_JUDGE);
 }

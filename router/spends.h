@@ -3,10 +3,10 @@
  * of caps stand in the ledger, too (ledger_request.cap), from which the sums are filled when the
  * process starts: a restart gives nobody a new budget.
  *
- * Each replica counts what it has booked itself: the ledgers are its own. A tenant that several
- * replicas serve may spend its budget at each of them.
+ * The ledgers are each replica's own. What the others have booked is heard by way of a Redis, where
+ * there is one (router/spends_share.h).
  *
- * Owned and filled by control; workers only get at the sums, which never move. */
+ * Owned and filled by control; others only get at the sums, which never move. */
 #ifndef ROUTER_SPENDS_H
 #define ROUTER_SPENDS_H
 
@@ -16,8 +16,10 @@
 struct named_spend;
 struct snapshot;
 
+enum spends_kind { SPENDS_TENANT, SPENDS_CAP, SPENDS_KINDS };
+
 struct spends { /* embedded; zeroed: none */
-    struct named_spend *tenants, *caps;
+    _Atomic(struct named_spend *) first[SPENDS_KINDS];
 };
 
 /* Borrowed from a struct spends by a snapshot. */
@@ -37,5 +39,9 @@ enum err spends_fill(struct spends *s, const char *ledger, int64_t wall_us,
 void spends_clear(struct spends *s);
 /* Gives the snapshot its sums. Before it is shared. */
 void spends_serve(struct spends *s, struct snapshot *snap);
+/* Visits all there are, by their names (spend->name). Any thread; those that are added meanwhile
+ * may be missed. */
+typedef void spends_visit_fn(void *ctx, enum spends_kind kind, struct spend *spend);
+void spends_each(struct spends *s, spends_visit_fn *fn, void *ctx);
 
 #endif

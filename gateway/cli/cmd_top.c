@@ -238,6 +238,15 @@ static double spent_of(const struct top *t, const struct sample *budget)
     return NAN;
 }
 
+/* Budgets hold over replicas, and their store is away. */
+static bool others_unheard(const struct top *t)
+{
+    for (size_t i = 0; i < t->now.count; i++)
+        if (slice_eq(t->now.at[i].name, SLICE("weir_spends_store_up")))
+            return t->now.at[i].value == 0;
+    return false;
+}
+
 /* Returns how many lines it took; at most `room`. */
 static int draw_budgets(const struct top *t, bool screen, int columns, int room)
 {
@@ -251,10 +260,11 @@ static int draw_budgets(const struct top *t, bool screen, int columns, int room)
         double spent = spent_of(t, s);
         if (lines == room)
             break;
-        snprintf(line, sizeof line, "%-20.*s spent $%.6f of $%.6f a %.*s%s",
+        snprintf(line, sizeof line, "%-20.*s spent $%.6f of $%.6f a %.*s%s%s",
                  tenant.n > 20 ? 20 : (int)tenant.n, tenant.p, spent, s->value,
                  (int)(period.n > 8 ? 8 : period.n), period.p,
-                 spent >= s->value ? "  AT ITS LIMIT" : "");
+                 spent >= s->value ? "  AT ITS LIMIT" : "",
+                 others_unheard(t) ? "  (other replicas are not heard)" : "");
         put_line(screen, columns, line);
         lines++;
     }

@@ -2,12 +2,17 @@
  * without a gateway around them, on recorded questions: the same stream with the same labels, late
  * by a number of requests, once at one replica and once at several. Chance is the request's own:
  * with the same beliefs both take the same decision, so that what differs is what was learned when.
- * paired.py writes the questions and says what is printed.
+ * paired.py writes the questions and makes figures of what is printed: for each seed, a line of
+ * each arm with its number (0: the one that others are set against), its name, successes, cost as
+ * recorded, cost as is usual (what each model that was asked takes on average for a question of
+ * that class, which is free of the draw of the questions), and the share of requests decided
+ * otherwise than by arm 0; between tabs, all per request, costs in nano-dollars.
  *
- *   paired QUESTIONS FLOOR REPLICAS REQUESTS SEEDS
+ *   paired QUESTIONS FLOOR REPLICAS REQUESTS FIRST-SEED SEEDS ARMS
  *
- * QUESTIONS: a line of models and their prices per million tokens, "name input output ...", and for
- * each question "class", and for each model "success cost_nanousd score", all between tabs. */
+ * ARMS: their numbers, such as 013. QUESTIONS: a line of models and their prices per million
+ * tokens, "name input output ...", and for each question "class", and for each model "success
+ * cost_nanousd score", all between tabs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -32,10 +37,10 @@
 #define SELDOM        100 /* requests of a second */
 #define WAIT_MS       120000
 #define LINE_BYTES    4096
-#define Z_95          1.96
 
 struct cell {
     double success, cost, score;
+    double usual; /* the mean cost of its model in its class */
 };
 struct question {
     const char *class;
@@ -110,6 +115,26 @@ static void read_record(const char *path, struct record *rec)
     fclose(f);
 }
 
+static void find_usual_costs(struct record *rec)
+{
+    for (size_t i = 0; i < rec->count; i++) {
+        double sum[PANDORA_BOXES] = {0}, n = 0;
+
+        if (rec->of[i].model[0].usual > 0)
+            continue; /* its class was done */
+        for (size_t k = i; k < rec->count; k++) {
+            if (strcmp(rec->of[k].class, rec->of[i].class) != 0)
+                continue;
+            for (int j = 0; j < rec->models; j++)
+                sum[j] += rec->of[k].model[j].cost;
+            n++;
+        }
+        for (size_t k = i; k < rec->count; k++)
+            for (int j = 0; j < rec->models && !strcmp(rec->of[k].class, rec->of[i].class); j++)
+                rec->of[k].model[j].usual = sum[j] / n;
+    }
+}
+
 static struct policy *make_policy(const struct record *rec)
 {
     struct policy_load_options options = {.resolve_secrets = false};
@@ -146,7 +171,7 @@ static struct policy *make_policy(const struct record *rec)
 /* ---- one arm of the comparison ---- */
 
 struct done {
-    double success, cost;
+    double success, cost, usual;
     int served;
 };
 
@@ -253,6 +278,7 @@ static void request(struct arm *a, size_t i, int k)
         const struct cell *c = &q->model[step.arm];
 
         d->cost += c->cost;
+        d->usual += c->usual;
         plan_answer(&p, c->score, PLAN_UNCHECKED, c->cost);
         step = plan_next(&p, allowed);
     }
@@ -342,61 +368,20 @@ static void run_arm(struct arm *a, struct redis_server *redis)
 
 /* ---- comparing ---- */
 
-/* Over seeds, each of which is one draw: what is learned early shapes what is asked later, so that
- * the requests of one run are none. What the other arm had less what the first had. */
-struct difference {
-    double sum, squares, base;
-    size_t seeds;
-};
-
-static void add_seed(struct difference *d, double base, double other)
+static void say(const struct arm *one, const struct arm *a, int number, const char *what)
 {
-    double x = other - base;
-
-    d->sum += x;
-    d->squares += x * x;
-    d->base += base;
-    d->seeds++;
-}
-
-struct comparison {
-    struct difference success, cost;
-    size_t unlike, requests;
-};
-
-static void compare(const struct arm *a, const struct arm *b, struct comparison *c)
-{
-    double n = (double)a->requests, sums[4] = {0};
+    double n = (double)a->requests, success = 0, cost = 0, usual = 0, unlike = 0;
 
     for (size_t i = 0; i < a->requests; i++) {
-        sums[0] += a->done[i].success / n;
-        sums[1] += b->done[i].success / n;
-        sums[2] += a->done[i].cost / n;
-        sums[3] += b->done[i].cost / n;
-        c->unlike +=
-            a->done[i].served != b->done[i].served || fabs(a->done[i].cost - b->done[i].cost) > 0.5;
+        success += a->done[i].success / n;
+        cost += a->done[i].cost / n;
+        usual += a->done[i].usual / n;
+        unlike += a->done[i].served != one->done[i].served ||
+                  fabs(a->done[i].cost - one->done[i].cost) > 0.5;
     }
-    add_seed(&c->success, sums[0], sums[1]);
-    add_seed(&c->cost, sums[2], sums[3]);
-    c->requests += a->requests;
-}
-
-/* In hundredths of the first arm's. */
-static void say_difference(const char *what, const struct difference *d)
-{
-    double n = (double)d->seeds, base = d->base / n, mean = d->sum / n;
-    double variance = n > 1 ? fmax(0, d->squares / n - mean * mean) * n / (n - 1) : 0;
-
-    printf("   %s %+6.2f %% +- %5.2f", what, 100 * mean / base,
-           100 * Z_95 * sqrt(variance / n) / base);
-}
-
-static void say(const char *what, const struct comparison *c)
-{
-    printf("%-34s", what);
-    say_difference("success", &c->success);
-    say_difference("cost", &c->cost);
-    printf("   decided otherwise %5.1f %%\n", 100 * (double)c->unlike / (double)c->requests);
+    printf("%" PRIu64 "\t%d\t%s\t%.6f\t%.3f\t%.3f\t%.6f\n", a->seed, number, what, success, cost,
+           usual, unlike / n);
+    fflush(stdout);
 }
 
 static void shuffle(const struct record *rec, uint64_t seed, size_t requests, size_t *order)
@@ -408,33 +393,55 @@ static void shuffle(const struct record *rec, uint64_t seed, size_t requests, si
         order[i] = rng_below(&rng, rec->count);
 }
 
-/* What is set against one replica that knows all before each step. */
 static const struct {
     const char *what;
     bool many, in_step;
     size_t every;
     uint64_t salt;
-} against[] = {
+} arms[] = {
+    {"one replica", false, true, STEP, 0},
     {"replicas, one after the other", true, false, STEP, 0},
     {"replicas that learn once a second", true, false, SELDOM, 0},
     {"one that learns once a second", false, false, SELDOM, 0},
     {"replicas, all in step", true, true, STEP, 0},
     {"one, with other draws", false, true, STEP, 2},
 };
-#define COMPARISONS ((int)(sizeof against / sizeof against[0]))
+#define ARMS ((int)(sizeof arms / sizeof arms[0]))
+
+/* One stream, at each arm that is wanted. */
+static void run_seed(struct arm *stream, const char *wanted, int replicas,
+                     struct redis_server *redis, struct done *done[2])
+{
+    struct arm one = *stream;
+
+    for (int k = 0; k < ARMS; k++) {
+        struct arm a = *stream;
+
+        if (k > 0 && !strchr(wanted, '0' + k))
+            continue;
+        a.replicas = arms[k].many ? replicas : 1;
+        a.in_step = arms[k].in_step;
+        a.every = arms[k].every;
+        a.salt = arms[k].salt;
+        a.done = done[k > 0];
+        run_arm(&a, redis);
+        one.done = done[0];
+        say(&one, &a, k, arms[k].what);
+    }
+}
 
 int main(int argc, char **argv)
 {
     struct record rec = {.models = 0};
-    struct comparison of[sizeof against / sizeof against[0]] = {{.requests = 0}};
     struct redis_server redis = {.pid = 0};
 
-    if (argc != 6)
+    if (argc != 8)
         return 2;
     int replicas = (int)strtol(argv[3], NULL, 10);
     size_t requests = strtoull(argv[4], NULL, 10);
-    uint64_t seeds = strtoull(argv[5], NULL, 10);
+    uint64_t first = strtoull(argv[5], NULL, 10), seeds = strtoull(argv[6], NULL, 10);
     read_record(argv[1], &rec);
+    find_usual_costs(&rec);
     rec.floor = strtod(argv[2], NULL);
     if (replicas < 2 || replicas > MOST_REPLICAS || requests < 1 || seeds < 1 || rec.count == 0)
         return 2;
@@ -443,35 +450,13 @@ int main(int argc, char **argv)
     struct done *done[2] = {mem_zalloc(requests, sizeof **done),
                             mem_zalloc(requests, sizeof **done)};
     redis_server_start(&redis);
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = first; seed < first + seeds; seed++) {
         shuffle(&rec, seed, requests, order);
-        struct arm one = {.rec = &rec,
-                          .policy = p,
-                          .replicas = 1,
-                          .in_step = true,
-                          .every = STEP,
-                          .seed = seed,
-                          .requests = requests,
-                          .order = order,
-                          .done = done[0]};
-        run_arm(&one, &redis);
-        for (int k = 0; k < COMPARISONS; k++) {
-            struct arm other = one;
-
-            other.replicas = against[k].many ? replicas : 1;
-            other.in_step = against[k].in_step;
-            other.every = against[k].every;
-            other.salt = against[k].salt;
-            other.done = done[1];
-            run_arm(&other, &redis);
-            compare(&one, &other, &of[k]);
-        }
+        run_seed(
+            &(struct arm){
+                .rec = &rec, .policy = p, .seed = seed, .requests = requests, .order = order},
+            argv[7], replicas, &redis, done);
     }
-    printf("one replica, %zu requests, %" PRIu64 " seeds: success %.4f, cost %.0f nano-dollars; "
-           "against it, with 95 %% intervals over seeds:\n",
-           requests, seeds, of[0].success.base / (double)seeds, of[0].cost.base / (double)seeds);
-    for (int k = 0; k < COMPARISONS; k++)
-        say(against[k].what, &of[k]);
     redis_server_remove(&redis);
     policy_unref(p);
     for (int k = 0; k < 2; k++)

@@ -128,6 +128,27 @@ static void test_servers(void **state)
     policy_unref(p);
 }
 
+static void test_budget_over_replicas(void **state)
+{
+    (void)state;
+    struct policy_query q = {.model = SLICE("auto")};
+    struct policy_explanation e;
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_int_equal(
+        buf_printf(&out, "%scache: {store: redis, redis: {url: \"redis://h:1\"}}\n", text), ERR_OK);
+    assert_int_equal(buf_append(&out, "", 1), ERR_OK);
+    struct policy *p = fixture_load(buf_slice(&out).p);
+    buf_reset(&out);
+    q.tenant = &p->tenants[0];
+    policy_explain(p, &q, 0, &e);
+    assert_int_equal(policy_explanation_write_text(&e, &out), ERR_OK);
+    fixture_has(&out, " a month (UTC) at all replicas of its Redis; once that is spent ");
+    policy_explanation_clear(&e);
+    policy_unref(p);
+    buf_clear(&out);
+}
+
 static void test_budget(void **state)
 {
     (void)state;
@@ -147,6 +168,7 @@ static void test_budget(void **state)
     const json_t *budget = json_object_get(o, "budget");
     assert_string_equal(json_string_value(json_object_get(budget, "max_usd_per_month")), "30.50");
     assert_string_equal(json_string_value(json_object_get(budget, "at_limit")), "refuse");
+    assert_true(json_is_false(json_object_get(budget, "over_replicas")));
     json_decref(o);
     buf_clear(&out);
     policy_explanation_clear(&e);
@@ -288,8 +310,9 @@ static void test_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_taken),     cmocka_unit_test(test_servers),
-        cmocka_unit_test(test_budget),    cmocka_unit_test(test_class),
-        cmocka_unit_test(test_decisions), cmocka_unit_test(test_not_taken)};
+        cmocka_unit_test(test_taken),    cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_budget),   cmocka_unit_test(test_budget_over_replicas),
+        cmocka_unit_test(test_class),    cmocka_unit_test(test_decisions),
+        cmocka_unit_test(test_not_taken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,7 +110,7 @@ static void a_ledger_fills_them(void **state)
 {
     int64_t now = at(2027, 3, 15);
     char dir[] = "/tmp/weir_spend_XXXXXX", path[64];
-    struct spends s = {.tenants = NULL};
+    struct spends s = {.first = {NULL}};
     struct arena arena;
     struct snapshot snap = {.arena = &arena};
     struct err_text t = {""};
