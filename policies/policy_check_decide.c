@@ -263,6 +263,17 @@ static void check_learn(struct binder *b, const struct policy_learn *l)
                    "write at most half_life", "fast_half_life is longer than half_life");
 }
 
+/* What the top says of audits and holdouts may be meant for the shares that routes give. */
+static bool routes_share(const struct draft *d, bool audits)
+{
+    for (size_t i = 0; i < d->written_routes; i++) {
+        const struct policy_decide *r = &d->routes[i].decide;
+        if ((audits ? r->audit.share : r->holdout.share) > 0)
+            return true;
+    }
+    return false;
+}
+
 static void check_audit(struct binder *b, const struct policy *p, const struct policy_decide *d)
 {
     const struct policy_audit *a = &d->audit;
@@ -272,6 +283,8 @@ static void check_audit(struct binder *b, const struct policy *p, const struct p
                                                       : binder_place_inner(b, &a->share),
                    "allow them to cost something", "no request is audited for 0 USD a day");
     if (a->share == 0) {
+        if (d == &b->draft->decide && routes_share(b->draft, true))
+            return;
         no_effect(b, &a->judge, "give it a 'share'", "with a share of 0");
         no_effect(b, &a->max_per_day, "give it a 'share'", "with a share of 0");
         return;
@@ -294,7 +307,8 @@ static void check_section(struct binder *b, const struct policy *p, const struct
     if (d->mode != POLICY_DECIDE_OBJECTIVE)
         no_effect(b, &d->learn.neighbours, "write an 'objective'", "without an objective");
     check_audit(b, p, d);
-    if (d->holdout.share == 0)
+    bool for_routes = d == &b->draft->decide && routes_share(b->draft, false);
+    if (d->holdout.share == 0 && !for_routes)
         no_effect(b, &d->holdout.model, "give it a 'share'", "with a share of 0");
 }
 
@@ -361,6 +375,32 @@ static void check_samples(struct binder *b, const struct policy_route *r)
     no_effect(b, &s->temperature, hint, "where every model is asked for one answer");
 }
 
+static bool is_free(const struct policy_model *m)
+{
+    bool free_of_charge = true;
+    for (size_t i = 0; i < m->price_count; i++) {
+        const struct policy_price *p = &m->prices[i];
+        free_of_charge = free_of_charge && p->gpu_second == 0;
+        for (int k = 0; k < TOK_KINDS; k++)
+            free_of_charge = free_of_charge && p->per_mtok[k] == 0;
+    }
+    return free_of_charge;
+}
+
+/* No budget at all leaves models that cost nothing. */
+static void check_budget(struct binder *b, const struct policy *p, const struct policy_route *r)
+{
+    const nanousd *own = &r->decide.objective.budget, *top = &b->draft->decide.objective.budget;
+    if (*own != 0)
+        return;
+    for (size_t i = 0; i < r->cascade_count; i++)
+        if (r->steps[i].model < p->model_count && is_free(&p->models[r->steps[i].model]))
+            return;
+    bind_error(b, binder_place(b, binder_written(b, own) ? own : top),
+               "write what a request may cost, or remove it",
+               "no model of '%s' answers for nothing", r->name);
+}
+
 /* What only a search for the best order has a use for. */
 static void check_fixed_order(struct binder *b, const struct policy_route *r)
 {
@@ -415,6 +455,8 @@ static void check_route(struct binder *b, const struct policy *p, const struct p
         check_samples(b, r);
     if (d->mode == POLICY_DECIDE_ACCEPT)
         check_fixed_order(b, r);
+    if (d->mode == POLICY_DECIDE_OBJECTIVE)
+        check_budget(b, p, r);
     check_arms(b, p, r);
     check_section(b, p, d);
 }

@@ -381,10 +381,11 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     enum err cache_err = write_cache(e, &r->cache, out);
     if (cache_err != ERR_OK)
         return cache_err;
-    SAY("costs assume %" PRId64
-        " prompt tokens (a quarter of the bytes), an answer of %d tokens where the model may, and\n"
+    SAY("costs assume %" PRId64 " prompt token%s (a quarter of the bytes), an answer of %d tokens "
+                                "where the model may, and\n"
         "%d tokens per second where hardware is priced\n",
-        e->input_tokens, POLICY_GUESS_OUTPUT_TOKENS, POLICY_GUESS_TOKENS_PER_SECOND);
+        e->input_tokens, e->input_tokens == 1 ? "" : "s", POLICY_GUESS_OUTPUT_TOKENS,
+        POLICY_GUESS_TOKENS_PER_SECOND);
     return ERR_OK;
 }
 

@@ -57,7 +57,8 @@ static const struct spec_key objective_keys[] = {
      .type = SPEC_USD,
      AT(policy_objective, budget),
      .also = "budget_usd_per_request max_cost",
-     .help = "USD that a request may cost, all attempts together. Left out: no limit."},
+     .help = "USD that a request may cost, all attempts together; goes before the floor. Where "
+             "even the cheapest model costs more, that one alone is asked. Left out: no limit."},
     {.name = "latency_price",
      .type = SPEC_USD,
      AT(policy_objective, latency_price),
