@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Keeps the house in order: the direction of includes, third-party seams, headers that compile alone, banned functions.
+"""Keeps the house in order: the direction of includes, third-party seams, headers that compile alone, banned functions,
+comments and READMEs that name files which are gone.
 
 usage: check.py SOURCE_DIR        prints each violation as file:line: text; exit status 1 when there is one
 """
@@ -81,6 +82,21 @@ def check_file(root, path):
     return problems
 
 
+# A file of ours in a comment; a file in backquotes in a README.
+IN_COMMENT = re.compile(r"\b[a-z]\w+\.(?:c|def)\b")
+IN_README = re.compile(r"`(?:[\w.-]+/)*([\w-]+\.(?:c|h|def|cpp|cu|cmake|py|sh|md|yaml))`")
+
+
+def check_names(root, path, known):
+    """Files that are named, but not there."""
+    pattern = IN_README if path.endswith(".md") else IN_COMMENT
+    problems = []
+    for number, line in enumerate((root / path).read_text().splitlines(), 1):
+        if not line.lstrip().startswith("#include"):
+            problems += [f"{path}:{number}: there is no {name}" for name in pattern.findall(line) if name not in known]
+    return problems
+
+
 def check_alone(root, path):
     command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{root}", "-x", "c", str(root / path)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -92,6 +108,10 @@ def main():
     rooms = sorted({r.split("/")[0] for r in ARROWS})
     files = [str(f.relative_to(root)) for r in rooms for f in sorted((root / r).rglob("*.[ch]"))]
     problems = [p for f in files for p in check_file(root, f)]
+    everything = [f for r in [*rooms, "deploy", "tests"] for f in (root / r).rglob("*")]
+    known = {f.name for f in everything}
+    pages = sorted(str(f.relative_to(root)) for f in everything if f.suffix == ".md")
+    problems += [p for f in files + pages for p in check_names(root, f, known)]
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda f: check_alone(root, f), [f for f in files if f.endswith(".h")]):
             problems += found
