@@ -26,7 +26,7 @@ def redis(tmp_path):
 
 
 @pytest.fixture
-def replica(start, upstream, redis, tmp_path):
+def replica(start, upstream, redis, tmp_path, one_day):
     """replica(n, requests) -> the gateway of that number, with a budget of so many requests a month. It may be started again."""
     def make(n, requests, route="cascade: [small]"):
         folder = tmp_path / f"replica{n}"
