@@ -201,6 +201,27 @@ static void check_tenant(struct binder *b, const struct policy_pin *pin)
                "no tenant '%s'", pin->tenant);
 }
 
+static bool covers(const char *wide, const char *narrow)
+{
+    return !wide || (narrow && strcmp(wide, narrow) == 0);
+}
+
+/* The first pin that fits is taken. */
+static void check_pin_order(struct binder *b, const struct policy_explore *e, size_t index)
+{
+    const struct policy_pin *pin = &e->pins[index];
+    for (size_t i = 0; i < index; i++) {
+        const struct policy_pin *before = &e->pins[i];
+        if (!(before->tenant || before->class_name) || !covers(before->tenant, pin->tenant) ||
+            !covers(before->class_name, pin->class_name))
+            continue;
+        bind_error(b, binder_place(b, pin), "move it up, or remove it",
+                   "has no effect: the pin at line %d takes all of its requests",
+                   policy_check_line(b, before));
+        return;
+    }
+}
+
 static void check_canaries(struct binder *b, const struct policy_explore *e)
 {
     for (size_t i = 0; i < e->canary_count; i++)
@@ -241,6 +262,7 @@ static void check_explore(struct binder *b, const struct policy_explore *e)
         if (!pin->tenant && !pin->class_name)
             bind_error(b, binder_place(b, pin), "name a tenant or a class",
                        "pins every request: the other models would never be asked");
+        check_pin_order(b, e, i);
     }
 }
 

@@ -146,7 +146,7 @@ static const struct spec_key explore_keys[] = {
      ARRAY(policy_explore, pin),
      .max = 256,
      .also = "pin pinned",
-     .help = "Requests that stay with one model."},
+     .help = "Requests that stay with one model; the first that fits is taken."},
 };
 SECTION(explore, policy_explore, "explore",
         "How much is tried out. Only with an `objective`; every choice is logged with its "
