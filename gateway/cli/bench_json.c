@@ -165,6 +165,24 @@ static json_t *way(const struct bench_streams *f, const struct bench_told *t)
     return o;
 }
 
+/* The router's second half at each price of a failure, then under the floor; means of the seeds. */
+static json_t *priced(const struct bench_streams *f)
+{
+    json_t *points = json_array();
+
+    for (int k = 0; k <= BENCH_PRICED; k++) {
+        struct evaluate_point mean = {0, 0};
+        json_t *p = json_object();
+        for (int i = 0; i < f->seeds; i++) {
+            mean.cost += f->priced[k][i].cost / f->seeds;
+            mean.success += f->priced[k][i].success / f->seeds;
+        }
+        put_point(p, &mean);
+        json_array_append_new(points, p);
+    }
+    return points;
+}
+
 json_t *bench_json_streams(const struct bench_streams *f)
 {
     json_t *o = json_object(), *over = json_object();
@@ -176,6 +194,7 @@ json_t *bench_json_streams(const struct bench_streams *f)
     json_put_share(o, "floor", f->floor);
     json_put(o, "weir", way(f, f->weir));
     json_put(o, "class_routing", way(f, f->router));
+    json_put(o, "class_routing_points", priced(f));
     json_put(over, "late_cost_at_weirs_success", figure(&f->cost_ratio));
     json_put(over, "late_cost_of_a_success", figure(&f->per_success_ratio));
     json_put(over, "late_success_difference", figure(&f->success_over));

@@ -13,7 +13,7 @@ struct beliefs;
 json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
                    const struct beliefs *b);
 /* Streams: figures of both ways as {mean, least, most} of the seeds (null where some seed has
- * none), their comparison as {value, low, high}. The caller's. */
+ * none), their comparison as {value, low, high}, and where the router's runs lie. The caller's. */
 json_t *bench_json_streams(const struct bench_streams *f);
 
 #endif
