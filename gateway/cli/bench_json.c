@@ -165,7 +165,8 @@ static json_t *way(const struct bench_streams *f, const struct bench_told *t)
     return o;
 }
 
-/* The router's second half at each price of a failure, then under the floor; means of the seeds. */
+/* The router's second half at each price of a failure, then under the floor, means of the seeds;
+ * and the best model alone. */
 static json_t *priced(const struct bench_streams *f)
 {
     json_t *points = json_array();
@@ -180,6 +181,9 @@ static json_t *priced(const struct bench_streams *f)
         put_point(p, &mean);
         json_array_append_new(points, p);
     }
+    json_t *best = json_object();
+    put_point(best, &f->best);
+    json_array_append_new(points, best);
     return points;
 }
 

@@ -65,15 +65,20 @@ static void play_seed(struct player *p, const struct beliefs_objective *asked, i
     }
 }
 
-/* Class routing that knows the record, over the requests of the second half. */
-static void know_classes(struct bench_streams *f)
+/* What the record says of the requests of the second half. */
+static void know_record(struct bench_streams *f)
 {
     const struct bench_stream *how = &f->how;
     double kept[PANDORA_BOXES], half = (double)(how->requests / 2),
                                 left = (double)how->requests - fmax(half, (double)how->broken_from);
 
-    for (int j = 0; j < f->set->arms; j++)
+    f->best = (struct evaluate_point){0, -1};
+    for (int j = 0; j < f->set->arms; j++) {
         kept[j] = j == how->broken ? 1 - how->broken_share * fmax(left, 0) / half : 1;
+        if (kept[j] * f->set->mean_success[j] > f->best.success)
+            f->best =
+                (struct evaluate_point){f->set->mean_cost[j], kept[j] * f->set->mean_success[j]};
+    }
     bench_hindsight_classes(f->set, kept, &f->classes);
 }
 
@@ -84,10 +89,11 @@ struct compared {
     double cost_ratio, per_success_ratio, success_over, below_over, below_late_over;
 };
 
-/* What the router costs at that success: on the frontier of its mean points. NAN: never. */
+/* What the router costs at that success: on the frontier of its mean points and of the best model
+ * alone. NAN: never. */
 static double router_cost_at(const struct bench_streams *f, const int *seed, double success)
 {
-    struct evaluate_point mean[BENCH_PRICED + 1];
+    struct evaluate_point mean[BENCH_PRICED + 2];
 
     for (int k = 0; k <= BENCH_PRICED; k++) {
         mean[k] = (struct evaluate_point){0, 0};
@@ -96,7 +102,8 @@ static double router_cost_at(const struct bench_streams *f, const int *seed, dou
             mean[k].success += f->priced[k][seed[i]].success / f->seeds;
         }
     }
-    return evaluate_cost_at(mean, evaluate_hull(mean, BENCH_PRICED + 1), success);
+    mean[BENCH_PRICED + 1] = f->best;
+    return evaluate_cost_at(mean, evaluate_hull(mean, BENCH_PRICED + 2), success);
 }
 
 static void compare(const struct bench_streams *f, const int *seed, struct compared *out)
@@ -159,7 +166,7 @@ void bench_streams(const struct bench_set *s, const struct beliefs_objective *o,
 
     assert(seeds >= 1 && seeds <= BENCH_SEEDS);
     *out = (struct bench_streams){.set = s, .how = *how, .floor = floor, .seeds = seeds};
-    know_classes(out);
+    know_record(out);
     for (int i = 0; i < seeds; i++)
         play_seed(&p, o, i);
     compare_all(out);

@@ -8,9 +8,10 @@
  *
  * The same floor leaves both at different successes, so that their costs cannot be compared as they
  * are. The router is therefore run without a floor, too, at several prices of a failure; the
- * concave frontier of (cost, success) over all its runs is what it costs at weir's success. That is
- * rather more than fair: weir has to find its price, the frontier is read where it is known to lie.
- * Intervals come from resampling seeds, each with all of its runs. Single-threaded. */
+ * concave frontier of (cost, success) over all its runs, and the best model alone, which no draw
+ * ever takes it to, is what it costs at weir's success. That is more than fair: weir has to find
+ * its price, and which model is the best. Intervals come from resampling seeds, each with all of
+ * its runs. Single-threaded. */
 #ifndef GATEWAY_CLI_BENCH_STREAM_H
 #define GATEWAY_CLI_BENCH_STREAM_H
 
@@ -30,6 +31,7 @@ struct bench_streams {
     /* the router's second half by price of a failure; the last is that under the floor */
     struct evaluate_point priced[BENCH_PRICED + 1][BENCH_SEEDS];
     struct bench_hindsight classes; /* of class routing that knows the record, second half */
+    struct evaluate_point best;     /* the model of most success, by the record, second half */
     /* Second half, weir's over the router's: cost at weir's success (NAN: the router is never as
      * good; low 0: not in some resamples), and cost of a success, each at its own. */
     struct bench_figure cost_ratio, per_success_ratio;

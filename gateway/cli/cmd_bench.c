@@ -600,7 +600,8 @@ const struct cli_command cmd_bench = {
                  "requests, each decided on what was known before; beside it class routing that "
                  "learns from the same labels (each class to one model, one try, nothing read "
                  "from answers, the same learner and floor), what it costs at weir's success "
-                 "by running it at other floors, and class routing that knows the record."},
+                 "by its runs at several prices of a failure, and class routing that knows the "
+                 "record."},
             {.name = "folds", .argument = "N", .help = "Of cross-validation. Default: 5."},
             {.name = "seeds", .argument = "N", .help = "Repetitions. Default: 5."},
             {.name = "labels",
