@@ -273,6 +273,24 @@ static void make_room(struct request *r, const struct cascade *c)
     r->samples = rows ? ARENA_ARRAY(&r->arena, struct attempt, rows) : NULL;
 }
 
+/* Whose answers are served whatever they say: of streams that are not held anybody's, and where a
+ * step's `accept` asks for no more than is believed of its model, as it is for one whose score
+ * tells nothing. */
+static unsigned final_arms(const struct request *r, const struct cascade *c,
+                           const struct beliefs_context *b)
+{
+    unsigned out = 0;
+
+    if (r->ask.stream && c->how->confidence.hold == POLICY_HOLD_OFF)
+        return ~0u;
+    for (int j = 0; b && j < c->arms; j++) {
+        double accept = r->route->steps[j].accept;
+        if (accept != POLICY_OFF && b->arm[j].success >= accept)
+            out |= 1u << j;
+    }
+    return out;
+}
+
 static struct plan_step begin_plan(struct request *r, struct cascade *c)
 {
     const struct beliefs_context *b = find_beliefs(r, c);
@@ -291,6 +309,7 @@ static struct plan_step begin_plan(struct request *r, struct cascade *c)
         .shift = f ? f->shift : NULL,
         .budget_nanousd = search && budget != POLICY_NONE ? (double)budget : -1,
         .pin = pinned_arm(r, c, seed),
+        .final = final_arms(r, c, b),
         .explore = search && !r->background,
         .seed = seed,
     };

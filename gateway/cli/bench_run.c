@@ -77,6 +77,7 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
         .shift = q->shift,
         .budget_nanousd = -1,
         .pin = -1,
+        .final = q->once ? ~0u : 0,
         .explore = q->explore,
         .seed = q->seed,
     };

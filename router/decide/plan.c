@@ -150,12 +150,43 @@ static bool drawn_as_best(const struct plan *p, const struct plan_choice *c, int
     return c->propensity[arm] > 2 * floor;
 }
 
+/* Is the arm's answer known beforehand not to be served? Its score tells nothing, and by what is
+ * believed of it, it will be worth less than asking the best one after it. */
+static bool is_asked_in_vain(const struct plan *p, int arm, int best)
+{
+    const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
+    double budget = p->q.budget_nanousd, worth = with_odds(a->success, p->odds[arm]), chance;
+
+    if (a->informative || a->labels < BELIEFS_LITTLE_KNOWN || p->q.final >> arm & 1u ||
+        (budget >= 0 && p->cost[arm] + p->cost[best] > budget))
+        return false;
+    return p->q.beliefs->price.v * worth < index_of(p, best, tally_stage(worth), &chance);
+}
+
+/* The posterior draws arms because an answer that is served gets a label. Of one that is asked in
+ * vain nothing is learned: the best arm has its draws, and exploration's share is left to it. */
+static void draw_none_in_vain(const struct plan *p, struct plan_choice *c)
+{
+    int best = best_index(p, c);
+
+    if (!p->q.explore || p->q.beliefs->arm[best].cap < 1)
+        return;
+    for (int j = 0; j < p->q.arms; j++) {
+        uint32_t floor = (uint32_t)((double)p->q.beliefs->floor_share[j] * BELIEFS_UNIT);
+        if (j == best || c->propensity[j] <= floor || !is_asked_in_vain(p, j, best))
+            continue;
+        c->propensity[best] += c->propensity[j] - floor;
+        c->propensity[j] = floor;
+    }
+}
+
 static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c,
                                            const double *chance)
 {
     if (c->allowed == 0)
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
+    draw_none_in_vain(p, c);
     int arm = draw_from(p, c->propensity);
     if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
         p->tried = arm;

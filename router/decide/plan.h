@@ -15,7 +15,9 @@
  * ACCEPT    written order; an answer is accepted from its arm's threshold on; when none was, the
  *           best answer is served
  * OBJECTIVE reservation indices (pandora.h) on beliefs; the first arm is drawn with explicit
- *           propensities, and a small share of continue/stop decisions is drawn at random */
+ *           propensities, and a small share of continue/stop decisions is drawn at random. What
+ *           would be asked in vain is not drawn: an arm whose score tells nothing, and after which
+ *           the best one would be asked all the same */
 #ifndef ROUTER_DECIDE_PLAN_H
 #define ROUTER_DECIDE_PLAN_H
 
@@ -43,6 +45,7 @@ struct plan_question {
     const double *shift;
     double budget_nanousd; /* most that this request may spend; < 0: no limit */
     int pin;               /* the one arm to ask (pins, holdouts), -1: none */
+    unsigned final;        /* OBJECTIVE: bits of arms whose answer is served, whatever it says */
     bool explore;          /* false: no choice is left to chance */
     uint64_t seed;         /* of the request's id */
 };

@@ -2,12 +2,15 @@
 """The whole of it: weir with its encoder, its stores and its learner, against the fleet that answers from the record.
 
 usage: run.py [--chain L|Q] [--floor F] [--requests N] [--rate N] [--interval S] [--replicas R] [--feedback SHARE]
-              [--delay N] [--noise SHARE] [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--keep FOLDER] [--json]
+              [--delay N] [--noise SHARE] [--duplicates SHARE] [--regress MODEL:SHARE] [--seed S] [--data FOLDER] [--build DIR] [--keep FOLDER]
+              [--class-routing] [--json]
 
 Plays N requests, --rate a second, over R replicas of weir (they share a redis-server when R > 1). For the replicas' wall clocks, and so for
 what they have learnt to fade, S seconds lie between two requests (libfaketime; their timers run as ever). Posts feedback on a SHARE of them, N requests
 late, with a share of the labels turned round and a share posted twice, in part to another replica than the one that served.
 With --regress one model gets silently worse after half of the requests. Prequential: nothing is known in advance.
+With --class-routing it plays the straw man instead, on the same stream and labels: weir's learner sends each class to one model, any
+answer is final, and nothing is read from it or from questions that mean something similar.
 
 Prints cost, success and cost per success, over all requests, over the last half, and in windows of 1,000, beside the
 straw men: each single model, the random mix and the best model of each source, chosen knowing the record. Checks that the
@@ -48,6 +51,12 @@ routes:
     match: {{model: auto}}
     cascade: [{cascade}]
     objective: {{floor: {floor}}}
+{way}"""
+
+# Every answer is final, and none tells anything but its label.
+CLASS_ROUTING = """    accept: 0
+    confidence: {logprobs: false}
+    learn: {neighbours: off}
 """
 
 
@@ -55,7 +64,8 @@ def policy(args, folder, fleet, redis):
     models = world.CHAINS[args.chain]
     shared = f'cache: {{mode: off, store: redis, redis: {{url: "{redis}", prefix: live}}}}' if redis else ""
     lines = "\n".join(f"  {m}: {{backend: fleet, price: {{input: {world.PRICES[m][0]}, output: {world.PRICES[m][1]}}}}}" for m in models)
-    return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=floor_as_told(args), shared=shared)
+    return POLICY.format(state=folder / "state", fleet=fleet, models=lines, cascade=", ".join(models), floor=floor_as_told(args), shared=shared,
+                         way=CLASS_ROUTING if args.class_routing else "")
 
 
 def fast_clock(speed):
@@ -189,7 +199,7 @@ def straw_men(rows, chain):
     out = [(f"best single, {best}", single[best][1], single[best][0]), (f"cheapest, {cheapest}", single[cheapest][1], single[cheapest][0])]
     for name, frontier in (("random mix", world.random_mix(questions, chain)), ("class routing", world.class_routing(questions, chain))):
         cost = world.cost_at(frontier, success)
-        out.append((name + (", as good as weir" if cost else ", at its best"), success if cost else frontier[-1][1], cost or frontier[-1][0]))
+        out.append((name + (", as good" if cost else ", at its best"), success if cost else frontier[-1][1], cost or frontier[-1][0]))
     return out
 
 
@@ -212,7 +222,7 @@ def ledger_cost(replicas):
 
 def report(out):
     said = Counter(out["said"])
-    print(f"chain {out['chain']}, floor {out['floor']}, {out['replicas']} replica(s), feedback on {out['feedback']:.0%}: "
+    print(f"{out['way']}, chain {out['chain']}, floor {out['floor']}, {out['replicas']} replica(s), feedback on {out['feedback']:.0%}: "
           f"{said['told']} words taken ({said['turned']} untrue, {said['twice']} said twice), {said['refused']} refused; {out['seconds']:.0f} s")
     print(f"{'':14}{'success':>9}{'of best':>9}{'cost nUSD':>12}{'of best':>9}{'of mix':>9}{'of class':>9}{'CPS nUSD':>12}{'attempts':>10}")
     for name in ("all", "second half"):
@@ -221,7 +231,7 @@ def report(out):
         print(f"{name:14}{f['success']:9.3f}{f['quality']:9.3f}{f['cost_nanousd']:12.0f}{f['share_of_best_single_cost']:9.2f}"
               f"{share['share_of_random_mix_cost']:>9}{share['share_of_class_routing_cost']:>9}{f['cost_per_success_nanousd']:12.0f}{f['attempts']:10.2f}")
     print("the second half, beside those who know the record:")
-    for name, success, cost in [("weir", out["second half"]["success"], out["second half"]["cost_nanousd"]), *out["straw_men"]]:
+    for name, success, cost in [(out["way"], out["second half"]["success"], out["second half"]["cost_nanousd"]), *out["straw_men"]]:
         print(f"  {name:42}{success:.3f}  {cost:10.0f}")
     print("worse than class routing (dearer at the same success):",
           {None: "it never gets there"}.get(f["share_of_class_routing_cost"]) or ("no" if f["share_of_class_routing_cost"] <= 1 else "YES"))
@@ -270,7 +280,7 @@ def run(args, folder):
         changed.stop()
     booked = ledger_cost(replicas)
     windows = [played[i:i + WINDOW] for i in range(WINDOW, len(played) - WINDOW + 1, WINDOW)]
-    out = {"chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback,
+    out = {"way": "class routing that learns" if args.class_routing else "weir", "chain": args.chain, "floor": args.floor, "replicas": args.replicas, "feedback": args.feedback,
            "said": dict(agent.said), "seconds": time.monotonic() - began, "all": compare(played, args.chain),
            "second half": compare(played[half:], args.chain), "straw_men": straw_men(played[half:], args.chain),
            "recovery": recovery(played, half, args.floor) if args.regress else "", "windows": len(windows),
@@ -306,6 +316,7 @@ def main():
     parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data" / "routing"))
     parser.add_argument("--build", default=str(ROOT / "build" / "release"))
     parser.add_argument("--keep", help="where policies, ledgers and logs are left")
+    parser.add_argument("--class-routing", action="store_true", help="the straw man instead: learned from the same labels, one try")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     os.environ["WEIR_BUILD"] = args.build

@@ -317,6 +317,59 @@ static void what_exploration_asks_is_compared(void **state)
     assert_int_equal(served, 0);
 }
 
+/* Two arms whose scores tell nothing: the propensity of the small one, which may be the better one
+ * for all that is known, but after which the big one would be asked by what is believed. */
+static uint32_t drawn_in_vain(const struct beliefs_objective *how, double labels, double cap,
+                              unsigned final, double budget)
+{
+    struct beliefs_objective o = *how;
+    struct world w;
+    struct plan p;
+
+    o.flip = o.cold_share = 0;
+    o.explore_spend = 1;
+    memset(&w, 0, sizeof w);
+    answers(&w.slow[0], 5, labels, 0.7, 1000);
+    answers(&w.slow[2], 5, labels, 0.9, 20000);
+    /* and as good after another answer */
+    for (int good = 0; good < 2; good++)
+        w.slow[2].x[tally_label(TALLY_EXPLICIT, good, true, 5)] = 1000 * (good ? 90 : 10);
+    for (int stage = 1; stage < TALLY_STAGES; stage++)
+        w.slow[2].x[tally_answers(stage, 5)] = 100;
+    build(&w, &o, cap);
+    struct plan_question q = question(&w);
+    q.allowed = 5;
+    q.explore = true;
+    q.final = final;
+    q.budget_nanousd = budget;
+    plan_begin(&p, &q);
+    uint32_t small = p.log.choice[0].propensity[0], big = p.log.choice[0].propensity[2];
+    assert_int_equal(small + big, BELIEFS_UNIT);
+    assert_true(p.log.choice[0].index[2] > p.log.choice[0].index[0]);
+    assert_false(w.context->arm[0].informative);
+    beliefs_unref(w.beliefs);
+    return small;
+}
+
+static void nothing_is_drawn_in_vain(void **state)
+{
+    struct beliefs_objective o = worth(250000);
+
+    (void)state;
+    o.explore = 0;
+    assert_int_equal(drawn_in_vain(&o, 30, 1, 0, -1), 0);
+    /* where its answer may be served it is drawn, and gets a label */
+    assert_true(drawn_in_vain(&o, 30, 1, 1, -1) > BELIEFS_UNIT / 64);
+    assert_int_equal(drawn_in_vain(&o, 30, 1, 4, -1), 0);
+    assert_true(drawn_in_vain(&o, 30, 1, 0, 20500) > BELIEFS_UNIT / 64); /* money for one alone */
+    assert_int_equal(drawn_in_vain(&o, 30, 1, 0, 30000), 0);
+    assert_true(drawn_in_vain(&o, 10, 1, 0, -1) > BELIEFS_UNIT / 64); /* little known: served */
+    assert_true(drawn_in_vain(&o, 30, 0.25, 0, -1) >= BELIEFS_UNIT / 4 * 3); /* caps hold */
+    o.explore = 0.2; /* a third of exploration's share is left to each arm */
+    assert_int_equal(drawn_in_vain(&o, 30, 1, 0, -1),
+                     (uint32_t)((double)(float)(0.2 / 3) * BELIEFS_UNIT));
+}
+
 /* The first and then the second arm answer with these scores, and no third may be asked: which is
  * served? */
 static int served_of_two(const struct world *w, const int arm[2], const double score[2],
@@ -468,6 +521,7 @@ static void a_shift_moves_draws_in_log_odds(void **state)
     struct plan_question q = question(&w);
     q.allowed = 5;
     q.explore = true;
+    q.final = ~0u; /* all draws, as they are */
     q.shift = shift;
     for (shift[0] = -3; shift[0] <= 3; shift[0] += 0.25) {
         plan_begin(&p, &q);
@@ -580,6 +634,7 @@ int main(void)
         cmocka_unit_test(the_same_seed_decides_the_same),
         cmocka_unit_test(what_is_drawn_is_served),
         cmocka_unit_test(what_exploration_asks_is_compared),
+        cmocka_unit_test(nothing_is_drawn_in_vain),
         cmocka_unit_test(of_two_close_answers_the_dearer_arms_is_served),
         cmocka_unit_test(order_and_thresholds_keep_the_written_order),
         cmocka_unit_test(an_easy_query_stays_with_the_small_one),
