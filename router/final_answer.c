@@ -1,4 +1,4 @@
-/* Reads the end of answers. Called by confidence_agreement.c and confidence_agreement.c. */
+/* Reads the end of answers. Called by confidence_agreement.c. */
 #include "router/final_answer.h"
 
 #include <ctype.h>
