@@ -172,6 +172,7 @@ bool control_loop_start(struct control *c)
 {
     c->exit_code = EXIT_CODE_RUNTIME;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     sigset_t set;
     block_signals(&set);
     c->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

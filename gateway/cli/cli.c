@@ -246,7 +246,9 @@ static int run_part(const struct cli_command *c, int argc, char **argv)
 
 int cli_main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, and is said */
+    /* A closed pipe and a limit of the file's size are failed writes, and are said. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     int code;
     if (argc < 2) {
         help_usage(stderr);

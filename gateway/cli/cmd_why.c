@@ -6,10 +6,12 @@
 
 #define DEFAULT_LEDGER "weir-state/ledger.sqlite"
 
-static int complain(enum err err, const char *id, const struct err_text *t)
+static int complain(enum err err, const char *id, const char *tenant, const struct err_text *t)
 {
     if (err == ERR_NOT_FOUND && !t->s[0]) {
-        fprintf(stderr, "weir why: the ledger has no request %s\n", id ? id : "at all");
+        fprintf(stderr, "weir why: the ledger has no request%s%s%s%s%s%s\n", id ? " " : "",
+                id ? id : "", tenant ? " of tenant '" : "", tenant ? tenant : "", tenant ? "'" : "",
+                id || tenant ? "" : " at all");
         return EXIT_CODE_FOUND;
     }
     fprintf(stderr, "weir why: %s\n", t->s);
@@ -19,6 +21,7 @@ static int complain(enum err err, const char *id, const struct err_text *t)
 static int why(const struct cli_args *a)
 {
     const char *file = cli_value(a, "ledger"), *id = a->operand_count ? a->operands[0] : NULL;
+    const char *tenant = cli_value(a, "tenant");
     struct ledger_reader *reader = NULL;
     struct ledger_story story;
     struct err_text t = {""};
@@ -28,9 +31,9 @@ static int why(const struct cli_args *a)
 
     arena_init(&arena, 16384);
     if (err == ERR_OK)
-        err = ledger_reader_story(reader, id, cli_value(a, "tenant"), &arena, &story, &t);
+        err = ledger_reader_story(reader, id, tenant, &arena, &story, &t);
     if (err != ERR_OK)
-        code = complain(err, id, &t);
+        code = complain(err, id, tenant, &t);
     else if (cli_flag(a, "json"))
         out_json(story_json(&story));
     else

@@ -1,6 +1,7 @@
 """What the ledger says of conversations, and what a restart finds in it: the sums that tenants' budgets are held to."""
 
 import json
+import resource
 import sqlite3
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_damaged_ledger_is_called_so(upstream, tmp_path):
         assert gateway.metric("weir_ledger_errors_total") >= 1 and gateway.get("/readyz")["ledger"]["queued"] >= 1
     finally:
         gateway.kill()
+
+
+def test_a_limit_of_the_files_size_is_a_failed_write(gateway, tmp_path):
+    """Not the end of the process: requests are answered, and booked once there is room again."""
+    ask(gateway, "before")
+    booked(gateway, tmp_path, 1)
+    before = resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, (gateway.log.stat().st_size + 2000, before[1]))
+    ask(gateway, "full")
+    gateway.until(lambda: gateway.metric("weir_ledger_errors_total") >= 1, "a write to fail")
+    ask(gateway, "still full")
+    assert gateway.get("/readyz")["ledger"]["queued"] >= 1
+    resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, before)
+    booked(gateway, tmp_path, 3)
 
 
 def test_turns_of_a_conversation_have_one_key(gateway, tmp_path):

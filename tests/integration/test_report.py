@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -190,6 +191,15 @@ def test_a_report_does_not_take_the_place_of_what_is_no_file(gateway, report, tm
     link.symlink_to(page)
     assert report("--html", link).returncode == 0
     assert link.is_symlink() and "<title>" in page.read_text()
+
+
+def test_a_report_that_does_not_fit_leaves_nothing_behind(gateway, report, weir, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    shell = f"ulimit -f 1; exec {weir.program} report --ledger {tmp_path}/state/ledger.sqlite --html {page}"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 5 and "page.html: cannot write it: File too large" in done.stderr, done
+    assert page.read_text() == "old" and not list(tmp_path.glob("page.html.*"))
 
 
 def test_replay_of_a_log_that_cannot_answer(gateway, policy, upstream, weir, report, tmp_path):

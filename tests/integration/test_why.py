@@ -76,7 +76,8 @@ def test_a_failure(gateway, upstream, why):
 def test_what_is_not_there(gateway, why, weir, tmp_path):
     none = why("req_nobody")
     assert (none.returncode, none.stdout) == (1, "") and "no request req_nobody" in none.stderr
-    assert why("--tenant", "acme").returncode == 1
+    nobody = why("--tenant", "acme")
+    assert nobody.returncode == 1 and "no request of tenant 'acme'" in nobody.stderr
     missing = weir("why", "--ledger", tmp_path / "nothing.sqlite")
     assert missing.returncode == 5 and "nothing.sqlite" in missing.stderr
     other = tmp_path / "other.sqlite"
