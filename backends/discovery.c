@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include "base/json_scan.h"
-#include "base/mem.h"
 
 /* Names are keys of tables and parts of log lines; no real one is longer. */
 #define MAX_ID_BYTES 512

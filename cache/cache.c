@@ -2,12 +2,10 @@
  * and who waits. Called by control (open, close) and, through the mailbox, by anybody. */
 #include "cache/cache_int.h"
 
-#include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "cache/admin_job.h"
 

@@ -3,7 +3,6 @@
  * there the next one even further: a step is halved until it gains. 15,000 labels of 14 features
  * take some 3 ms a step. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include "cache/risk_int.h"
 

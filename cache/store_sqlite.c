@@ -12,8 +12,6 @@
  * of a flush. */
 #include <assert.h>
 #include <stdlib.h>
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "cache/store_sqlite_int.h"
 

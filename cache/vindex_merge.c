@@ -2,7 +2,6 @@
  * it reads from is the partition's, what it makes is its own until it is taken over. */
 #include "cache/vindex_merge.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>

@@ -1,6 +1,5 @@
 /* The readers' side of the index: searches and walks, within an epoch each. Owns what a search
  * writes to. Any thread, one per reader. */
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

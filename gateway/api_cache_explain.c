@@ -6,7 +6,6 @@
  *
  * Nothing of it counts as a request, and nothing is kept but, with /label, the label. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/mem.h"

@@ -6,7 +6,6 @@
 #include "gateway/admin_reply.h"
 #include "gateway/api_cache_int.h"
 #include "gateway/cache_line.h"
-#include "gateway/http_target.h"
 #include "gateway/json_put.h"
 
 #define BATCH_ENTRIES 16

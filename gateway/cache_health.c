@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include "gateway/cache_json.h"
 #include "gateway/json_put.h"
 #include "policies/policy_value.h"

@@ -4,10 +4,8 @@
  * api_admin.c. */
 #include "gateway/control_int.h"
 
-#include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -6,8 +6,6 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
-#include "cache/suspect.h"
 #include "cache/vslab_dot.h"
 #include "router/embedder.h"
 #include "router/snapshot.h"

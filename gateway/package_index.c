@@ -3,7 +3,6 @@
 #include "gateway/package_index.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include "backends/download.h"
 #include "base/json_scan.h"
 

@@ -4,7 +4,6 @@
  * in part. Called by control only. */
 #include "gateway/policy_store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>

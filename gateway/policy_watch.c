@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <libgen.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/inotify.h>

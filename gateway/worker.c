@@ -12,7 +12,6 @@
 #include "backends/launcher.h"
 #include "base/clock.h"
 #include "base/json_scan.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "gateway/api_client.h"
 #include "gateway/http_server.h"

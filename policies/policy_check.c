@@ -4,8 +4,6 @@
 #include "policies/policy_check_int.h"
 
 #include <stdlib.h>
-#include "base/mem.h"
-#include "policies/policy_glob.h"
 #include "policies/policy_value.h"
 
 /* ---- shared with policy_check_backend ---- */

@@ -8,7 +8,6 @@
 #include "policies/policy_node.h"
 
 #include <assert.h>
-#include <stdint.h>
 #include <yaml.h>
 #include "base/ascii.h"
 #include "base/utf8.h"

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include "base/log.h"
 #include "base/mem.h"
 #include "router/encoder/background.h"
 #include "router/encoder/bert_model.h"

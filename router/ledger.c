@@ -13,7 +13,6 @@
  * insert here three times cheaper than random ones. */
 #include "router/ledger_int.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

@@ -15,7 +15,6 @@
 #include <unistd.h>
 #include "backends/child.h"
 #include "backends/wire/json_pen.h"
-#include "backends/wire/json_text.h"
 #include "backends/wire/member.h"
 #include "base/clock.h"
 #include "base/log.h"

@@ -3,7 +3,6 @@
  * message is read as a delta is. */
 #include "backends/wire/openai_decode.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "backends/wire/json_text.h"

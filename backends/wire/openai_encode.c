@@ -2,12 +2,10 @@
  * lives in the request, on its worker. Called for each event of a translated stream. */
 #include "backends/wire/openai_encode.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "backends/wire/chat_id.h"
 #include "backends/wire/json_pen.h"
-#include "backends/wire/openai_error.h"
 #include "backends/wire/openai_stream.h"
 #include "base/mem.h"
 

@@ -5,7 +5,6 @@
 #include "backends/wire/chat_event.h"
 #include "backends/wire/chat_id.h"
 #include "backends/wire/json_pen.h"
-#include "backends/wire/json_text.h"
 #include "backends/wire/member.h"
 #include "base/mem.h"
 

@@ -1,7 +1,6 @@
 /* weir cache rm, pin, quarantine: what changes entries. */
 #include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 #include "gateway/cli/cache_client.h"
 #include "gateway/cli/cmd_cache.h"
 #include "gateway/cli/confirm.h"

@@ -1,7 +1,6 @@
 /* weir cache stats and changes: what the cache holds and does, and who changed it. */
 #include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 #include "gateway/cli/cache_client.h"
 #include "gateway/cli/cmd_cache.h"
 #include "gateway/cli/out.h"

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "base/digest.h"
 #include "base/mem.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/exit.h"

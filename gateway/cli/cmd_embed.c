@@ -1,6 +1,5 @@
 /* weir embed: texts to vectors. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include "base/mem.h"

@@ -2,7 +2,6 @@
 #include "gateway/cli/training.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>

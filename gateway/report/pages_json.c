@@ -1,6 +1,5 @@
 /* A report for programs. Money in nano-dollars where it is exact; null where nothing is known. */
 #include "base/clock.h"
-#include "base/mem.h"
 #include "gateway/report/interval_json.h"
 #include "gateway/report/pages.h"
 

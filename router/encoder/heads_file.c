@@ -2,8 +2,6 @@
  * shape is checked against the others and the bounds, every number is finite, before anything is
  * built. Called by whoever opens heads; writing by the trainer. */
 #include <assert.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/arena.h"

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/arena.h"
-#include "base/atomic_file.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
 #include "router/encoder/block.h"

@@ -4,9 +4,7 @@
 #include "router/encoder/train/eigen.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include "base/mem.h"
 
 enum { MAX_SWEEPS = 60 }; /* ten are usual: convergence is quadratic at the end */
 
