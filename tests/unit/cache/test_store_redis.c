@@ -12,6 +12,7 @@
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/cache/samples.h"
 #include "tests/unit/cache/store_harness.h"
+#include "tests/unit/cache/store_suite.h"
 
 static struct redis_server server;
 static struct store_harness h, other; /* two replicas */
@@ -180,44 +181,6 @@ static void tags_are_not_evicted(void **state)
     size_t scanned = store_harness_scan(&h);
     assert_true(scanned >= there); /* some whose key by question was evicted */
     assert_int_equal(store_harness_tagged(&h, "acme", "maths"), scanned);
-}
-
-/* Every entry with a tag is found, of one scope or of all, on pages, and no others are looked at.
- */
-static void tags_find_theirs(void **state)
-{
-    uint64_t ids[1000];
-    size_t of_tag = 0, of_first = 0;
-
-    (void)state;
-    for (int i = 0; i < 1000; i++) {
-        char scope[16];
-        snprintf(scope, sizeof scope, "tenant %d", i % 3);
-        struct cache_fields f = sample_fields(scope, i);
-        f.tags[0] = SLICE("a/b: \xc3\xa9");
-        f.tag_count = i % 2; /* "v1" nobody has */
-        ids[i] = store_harness_put(&h, &f);
-        assert_int_not_equal(ids[i], 0);
-        of_tag += f.tag_count;
-        of_first += f.tag_count && i % 3 == 0;
-    }
-    assert_int_equal(store_harness_tagged(&h, "tenant 0", "a/b: \xc3\xa9"), of_first);
-    assert_int_equal(store_harness_tagged(&h, NULL, "a/b: \xc3\xa9"), of_tag);
-    assert_true(h.pages > 1);
-    for (int i = 1; i < 1000; i += 2) {
-        size_t seen = 0;
-        for (size_t k = 0; k < h.page_count; k++)
-            seen += h.page_ids[k] == ids[i];
-        assert_int_equal(seen, 1);
-    }
-    assert_int_equal(store_harness_tagged(&h, NULL, "v1"), 0);
-    assert_int_equal(store_harness_tagged(&h, "tenant 0", "a/b"), 0);
-    assert_int_equal(store_harness_tagged(&h, "tenant", "0/a/b: \xc3\xa9"), 0);
-    for (int i = 0; i < 1000; i++)
-        if (i % 3)
-            assert_int_equal(store_harness_del(&h, i % 3 == 1 ? "tenant 1" : "tenant 2", ids[i]),
-                             ERR_OK);
-    assert_int_equal(store_harness_tagged(&h, NULL, "a/b: \xc3\xa9"), of_first);
 }
 
 static void two_writers_of_one_question(void **state)
@@ -726,6 +689,12 @@ static void urls(void **state)
     assert_int_equal(redis_url_parse("rediss://u:hidden@h", &u, &t), ERR_BAD_REQUEST);
     assert_null(strstr(t.s, "hidden"));
     assert_non_null(strstr(t.s, "TLS"));
+}
+
+static void tags_find_theirs(void **state)
+{
+    (void)state;
+    store_suite_tags(&h);
 }
 
 int main(void)
