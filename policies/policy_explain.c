@@ -382,7 +382,7 @@ static enum err write_route(const struct policy_explanation *e, const struct pol
     if (cache_err != ERR_OK)
         return cache_err;
     SAY("costs assume %" PRId64 " prompt token%s (a quarter of the bytes), an answer of %d tokens "
-                                "where the model may, and\n"
+        "where the model may, and\n"
         "%d tokens per second where hardware is priced\n",
         e->input_tokens, e->input_tokens == 1 ? "" : "s", POLICY_GUESS_OUTPUT_TOKENS,
         POLICY_GUESS_TOKENS_PER_SECOND);
