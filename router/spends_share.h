@@ -14,7 +14,10 @@
  * write may be repeated, a replica may be killed and come again, and a Redis that lost everything
  * is told again what the living know. Two processes with one id (a copied state directory) are
  * noticed; the first one that does takes a new id, and what the copy had is counted twice until the
- * period is over.
+ * period is over. A server that evicts the hashes has them written again by the living.
+ *
+ * While nothing is spent a replica asks for two tokens, four times a second. When something was, it
+ * reads the fields of all replicas: their number times that of the names that spend.
  *
  * threads: open and close from control, the rest from any. */
 #ifndef ROUTER_SPENDS_SHARE_H

@@ -7,7 +7,8 @@ usage: paired.py [--chain L|Q] [--floor F] [--replicas R] [--requests N] [--seed
 Prints by how much success and cost differ from those of one that learns every 25 requests, with 95 % intervals over seeds: of R
 replicas that do so in turn (1); of R, and of one, that do so every 100 (2, 3); of R that all know all before each 25, where nothing
 may differ (4); and of one whose requests' draws are others (5). A run that was luckier or more cautious buys more success for more
-money: "at equal success" is the cost less what its success explains, by a line through all seeds.
+money: "at equal success" is the cost less what its success explains, by a line through all seeds, of which it takes some
+hundred.
 """
 
 import argparse
