@@ -86,6 +86,8 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     json_put(o, "auroc", json_real(a->auroc));
     json_put_bool(o, "gated_on_confidence", a->informative);
     json_put(o, "shift", json_real(a->shift));
+    if (a->changed_us != CHANGE_NONE)
+        json_put_time(o, "changed_at", a->changed_us);
     json_put(o, "scorer", scorer_json(a->scored_by));
     if (a->foresight.labels > 0)
         json_put(o, "foresight", foresight_json(&a->foresight));

@@ -198,6 +198,59 @@ bool learned_view(const struct learned *l, struct slice context, struct slice ar
     return a->count[kind] > 0;
 }
 
+void learned_labels_since(const struct learned *l, struct slice context, struct slice arm,
+                          int64_t since_us, struct tally_view *out)
+{
+    const struct arm *a = find_arm(l, context, arm);
+
+    for (size_t i = a ? a->count[TALLY_QUICK] : 0; i-- > 0;) {
+        const struct bucket *b = &a->buckets[TALLY_QUICK][i];
+
+        if (b->start_us < since_us)
+            break;
+        for (int c = 0; c < b->count; c++)
+            if (b->cells[c].field >= TALLY_LABELS)
+                tally_view_add(out, b->cells[c].field, b->cells[c].count, 1);
+    }
+}
+
+/* Labels of one bucket, as if all were of one moment. */
+static void add_labels(const struct bucket *b, const struct tally_trust *trust, double weight,
+                       int64_t when_us, struct change_labels *out)
+{
+    double labels[2] = {0, 0};
+    enum tally_source s;
+    bool good;
+
+    for (int c = 0; c < b->count; c++)
+        if (tally_label_is(b->cells[c].field, &s, &good))
+            labels[good] += trust->source[s] * (double)b->cells[c].count / 1000;
+    change_labels_add(out, when_us, weight * labels[true], weight * labels[false]);
+}
+
+bool learned_labels(const struct learned *l, struct slice context, struct slice arm,
+                    const struct tally_trust *trust, int64_t now_us, int64_t half_life_ms,
+                    struct change_labels *out)
+{
+    const struct arm *a = find_arm(l, context, arm);
+    int64_t width_us = tally_bucket_us(TALLY_SLOW);
+
+    if (!a)
+        return false;
+    for (size_t i = 0; i < a->count[TALLY_QUICK]; i++) {
+        const struct bucket *b = &a->buckets[TALLY_QUICK][i];
+        if (b->start_us >= out->bucket[0].start_us)
+            add_labels(b, trust, 1, b->start_us, out);
+    }
+    for (size_t i = 0; i < a->count[TALLY_SLOW]; i++) {
+        const struct bucket *b = &a->buckets[TALLY_SLOW][i];
+        if (b->start_us + width_us <= out->bucket[0].start_us)
+            add_labels(b, trust, tally_weight(TALLY_SLOW, b->start_us, now_us, half_life_ms),
+                       b->start_us, out);
+    }
+    return true;
+}
+
 struct visiting {
     void (*fn)(struct slice context, struct slice arm, void *ctx);
     void *ctx;

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -152,44 +154,79 @@ struct building {
     int64_t now_us;
 };
 
-/* Bins are those of the scorer in force, all else is of any version. */
-static bool view_bins(struct building *b, struct slice context, const char *model, unsigned version,
-                      enum tally_kind kind, int64_t half_life_ms, struct tally_view *v)
+/* Bins are those of the scorer in force, all else is of any version ("0"). Owned by the caller. */
+static char *bins_key(const struct building *b, const char *model)
 {
+    const struct scorer_record *by = scorer_table_find(&b->l->scorers, slice_str(model));
     char text[16];
-    int digits = snprintf(text, sizeof text, "%u", version);
-    char *arm = learn_key(slice_str(model), slice_make(text, (size_t)digits));
+    int digits = snprintf(text, sizeof text, "%u", by ? by->scorer.version : 0);
 
-    for (int f = TALLY_SCALARS; f < TALLY_FIELDS; f++)
-        v->x[f] = 0;
-    bool known =
-        learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
-    free(arm);
-    return known;
+    return learn_key(slice_str(model), slice_make(text, (size_t)digits));
 }
 
+static bool view_bins(struct building *b, struct slice context, const char *arm,
+                      enum tally_kind kind, int64_t half_life_ms, struct tally_view *v)
+{
+    for (int f = TALLY_SCALARS; f < TALLY_FIELDS; f++)
+        v->x[f] = 0;
+    return learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
+}
+
+/* Quick labels: since_us. */
+static void view_labels_since(struct building *b, struct slice context, const char *arm,
+                              int64_t since_us, struct tally_view *v)
+{
+    for (int f = TALLY_LABELS; f < TALLY_FIELDS; f++)
+        v->x[f] = 0;
+    learned_labels_since(&b->l->learned, context, slice_str(arm), since_us, v);
+}
+
+/* since_us: from when on quick labels keep all their weight; CHANGE_NONE: they decay. */
 static const struct tally_view *view_of(struct building *b, const struct policy_route *r,
                                         struct slice context, const char *model,
-                                        enum tally_kind kind)
+                                        enum tally_kind kind, int64_t since_us)
 {
     const struct policy_learn *learn = &r->decide.learn;
     int64_t half_life_ms = kind == TALLY_SLOW ? learn->half_life_ms : learn->fast_half_life_ms;
     struct tally_view *v = ARENA_NEW(&b->arena, struct tally_view);
-    const struct scorer_record *by = scorer_table_find(&b->l->scorers, slice_str(model));
-    char *arm = learn_key(slice_str(model), SLICE("0"));
+    char *arm = learn_key(slice_str(model), SLICE("0")), *bins = bins_key(b, model);
     bool known =
         learned_view(&b->l->learned, context, slice_str(arm), kind, b->now_us, half_life_ms, v);
 
-    free(arm);
-    if (by && view_bins(b, context, model, by->scorer.version, kind, half_life_ms, v))
+    if (strcmp(arm, bins) != 0 && view_bins(b, context, bins, kind, half_life_ms, v))
         known = true;
+    if (known && kind == TALLY_QUICK && since_us != CHANGE_NONE)
+        view_labels_since(b, context, bins, since_us, v);
+    free(bins);
+    free(arm);
     if (!known)
         return NULL;
     tally_view_check(v);
     return v;
 }
 
-static void fill_class(struct building *b, const struct policy_route *r, const char *label,
+/* Since when a model succeeds on the route as it does now, over all its classes. */
+static int64_t changed_since(struct building *b, const struct policy_route *r,
+                             const struct labels *labels, const struct tally_trust *trust,
+                             const char *model)
+{
+    struct change_labels *by_time = ARENA_NEW(&b->arena, struct change_labels);
+    char *arm = bins_key(b, model);
+
+    change_labels_init(by_time, b->now_us);
+    for (int i = 0; i < labels->count; i++) {
+        char *context = learn_key(slice_str(r->name), slice_str(labels->of[i]));
+
+        learned_labels(&b->l->learned, slice_str(context), slice_str(arm), trust, b->now_us,
+                       r->decide.learn.half_life_ms, by_time);
+        free(context);
+    }
+    free(arm);
+    return change_since(by_time);
+}
+
+static void fill_class(struct building *b, const struct policy_route *r,
+                       const struct beliefs_arm_in *arms, const char *label,
                        struct beliefs_class_in *out)
 {
     const struct policy *p = b->policy;
@@ -202,8 +239,8 @@ static void fill_class(struct building *b, const struct policy_route *r, const c
     for (size_t i = 0; i < r->cascade_count; i++) {
         const char *model = p->models[r->steps[i].model].name;
 
-        slow[i] = view_of(b, r, slice_str(context), model, TALLY_SLOW);
-        fast[i] = view_of(b, r, slice_str(context), model, TALLY_QUICK);
+        slow[i] = view_of(b, r, slice_str(context), model, TALLY_SLOW, CHANGE_NONE);
+        fast[i] = view_of(b, r, slice_str(context), model, TALLY_QUICK, arms[i].changed_us);
     }
     free(context);
     *out = (struct beliefs_class_in){label, slow, fast};
@@ -230,13 +267,22 @@ static struct alarm_group group_of(const struct policy_route *r,
     return g;
 }
 
-/* Was it out of use already? Then it need not be said again. */
-static bool is_out(struct learner *l, const struct policy_route *r, size_t arm)
+/* What was believed of it last; NULL: nothing. */
+static const struct beliefs_arm *serving_arm(const struct learner *l, const struct policy_route *r,
+                                             size_t arm)
 {
     const struct beliefs_context *c =
         l->serving.beliefs ? beliefs_find(l->serving.beliefs, slice_str(r->name), SLICE("")) : NULL;
 
-    return c && (int)arm < c->arms && c->arm[arm].cap <= 0;
+    return c && (int)arm < c->arms ? &c->arm[arm] : NULL;
+}
+
+/* Was it out of use already? Then it need not be said again. */
+static bool is_out(const struct learner *l, const struct policy_route *r, size_t arm)
+{
+    const struct beliefs_arm *a = serving_arm(l, r, arm);
+
+    return a && a->cap <= 0;
 }
 
 /* A canary that fails more often than the others is taken out of use, until its failures have
@@ -270,6 +316,20 @@ static void check_canary(struct learner *l, const struct policy_route *r,
     arms[arm].explorable = false;
 }
 
+/* A change that was not known is said once. */
+static void say_change(const struct learner *l, const struct policy_route *r, size_t arm,
+                       const struct beliefs_arm_in *in)
+{
+    const struct beliefs_arm *was = serving_arm(l, r, arm);
+    char when[32];
+
+    if (!was || was->changed_us != CHANGE_NONE || in->changed_us == CHANGE_NONE)
+        return;
+    clock_rfc3339(in->changed_us, when, sizeof when);
+    log_line(LOG_WARN, "learner", "a model's successes are not what they were",
+             "route=%s model=%s since=%s", r->name, in->model, when);
+}
+
 static void fill_route(struct building *b, const struct policy_route *r,
                        struct beliefs_route_in *out)
 {
@@ -280,7 +340,7 @@ static void fill_route(struct building *b, const struct policy_route *r,
     struct labels labels;
 
     *trust = trust_of(&r->decide.learn.sources);
-
+    find_labels(b->l, r, &b->arena, &labels);
     for (size_t i = 0; i < r->cascade_count; i++) {
         size_t model = r->steps[i].model;
 
@@ -289,12 +349,13 @@ static void fill_route(struct building *b, const struct policy_route *r,
             .cost_nanousd = expected_cost(&p->models[model], b->now_us),
             .cap = cap_of(&r->decide.explore, model),
             .scored_by = scorer_table_find(&b->l->scorers, slice_str(p->models[model].name)),
+            .changed_us = changed_since(b, r, &labels, trust, p->models[model].name),
             .explorable = true};
+        say_change(b->l, r, i, &arms[i]);
     }
-    find_labels(b->l, r, &b->arena, &labels);
     classes = ARENA_ARRAY(&b->arena, struct beliefs_class_in, labels.count);
     for (int i = 0; i < labels.count; i++)
-        fill_class(b, r, labels.of[i], &classes[i]);
+        fill_class(b, r, arms, labels.of[i], &classes[i]);
     for (size_t i = 0; i < r->decide.explore.canary_count; i++)
         check_canary(b->l, r, classes, labels.count, &r->decide.explore.canaries[i], arms);
     *out = (struct beliefs_route_in){.name = r->name,

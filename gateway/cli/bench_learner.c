@@ -6,6 +6,7 @@
 #include <string.h>
 #include "backends/wire/answer_signals.h"
 #include "base/mem.h"
+#include "router/decide/change.h"
 
 #define PARTS   5 /* of rows, for scores by scorers that have not seen them */
 #define HOUR_MS INT64_C(3600000)
@@ -188,8 +189,27 @@ static void count_label(const struct bench_answer *a, int bin, double weight,
     }
 }
 
+/* Since when each arm succeeds as it does now. */
+static void find_changes(const struct bench_learner *l, int64_t now_us, int64_t *since_us)
+{
+    struct change_labels *by_time = mem_zalloc((size_t)l->set->arms, sizeof *by_time);
+
+    for (int j = 0; j < l->set->arms; j++)
+        change_labels_init(&by_time[j], now_us);
+    for (size_t i = 0; i < l->answers; i++) {
+        const struct bench_answer *a = &l->answer[i];
+        if (labelled(a, now_us))
+            change_labels_add(&by_time[a->arm], a->when_us, a->weight * a->label,
+                              a->weight * (1 - a->label));
+    }
+    for (int j = 0; j < l->set->arms; j++)
+        since_us[j] = change_since(&by_time[j]);
+    free(by_time);
+}
+
+/* since_us: of its arm. */
 static void count_answer(const struct bench_learner *l, const struct bench_answer *a,
-                         int64_t now_us, const struct bench_counts *out)
+                         int64_t now_us, int64_t since_us, const struct bench_counts *out)
 {
     const struct bench_set *s = l->set;
     const struct bench_cell *c = bench_cell(s, a->row, a->arm);
@@ -201,7 +221,7 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     double quick =
         a->weight * tally_weight(TALLY_QUICK, tally_bucket_start(TALLY_QUICK, a->when_us), now_us,
                                  l->fast_half_life_ms);
-    double micro = c->cost_nanousd / 1000;
+    double whole = a->when_us >= since_us ? a->weight : 0, micro = c->cost_nanousd / 1000;
 
     tally_view_add(slow, TALLY_FIRST, a->first, w);
     tally_view_add(slow, TALLY_ASKED, 1, w);
@@ -211,7 +231,7 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     tally_view_add(slow, tally_answers(a->stage, bin), 1, w);
     if (!labelled(a, now_us))
         return;
-    count_label(a, bin, w, slow, &out->fast[at], quick);
+    count_label(a, bin, w, slow, &out->fast[at], since_us == CHANGE_NONE ? quick : whole);
     if (isnan(a->expected))
         return;
     for (int recent = 0; recent < 2; recent++) {
@@ -226,11 +246,13 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
 void bench_learner_count(const struct bench_learner *l, int64_t now_us, struct bench_counts *out)
 {
     size_t n = (size_t)l->set->classes * (size_t)l->set->arms;
+    int64_t since_us[PANDORA_BOXES];
 
+    find_changes(l, now_us, since_us);
     out->slow = mem_zalloc(n, sizeof *out->slow);
     out->fast = mem_zalloc(n, sizeof *out->fast);
     for (size_t i = 0; i < l->answers; i++)
-        count_answer(l, &l->answer[i], now_us, out);
+        count_answer(l, &l->answer[i], now_us, since_us[l->answer[i].arm], out);
 }
 
 void bench_counts_clear(struct bench_counts *c)
@@ -256,7 +278,8 @@ struct beliefs *bench_believe(const struct bench_set *s, const struct bench_coun
         class[g] = (struct beliefs_class_in){s->label[g], slow + (size_t)(g * s->arms),
                                              fast + (size_t)(g * s->arms)};
     for (int j = 0; j < s->arms; j++) /* listed prices: a mean that operators know */
-        arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true, NULL};
+        arm[j] = (struct beliefs_arm_in){s->arm[j],  fmax(s->mean_cost[j], 1), 1, true, NULL,
+                                         CHANGE_NONE};
     struct beliefs_route_in route = {BENCH_ROUTE, *o, arm, s->arms, class, s->classes, NULL};
     struct beliefs *b =
         beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed, 0});

@@ -23,6 +23,13 @@ static int complain(const char *command, const char *file, const char *why)
     return EXIT_CODE_RUNTIME;
 }
 
+/* What was named is not there. */
+static int absent(const char *file)
+{
+    (void)complain("import", file, strerror(ENOENT));
+    return EXIT_CODE_FOUND;
+}
+
 /* ---- export ---- */
 
 struct exporting {
@@ -274,10 +281,12 @@ static int run_import(const struct cli_args *a)
     admin_client_init(&c, a);
     buf_init(&m.chunk, 2 * LINE_BYTES);
     m.in = strcmp(m.file, "-") == 0 ? stdin : fopen(m.file, "r");
-    if (!m.in)
-        c.code = complain("import", m.file, strerror(errno));
-    else
+    if (m.in)
         import_lines(&m);
+    else if (errno == ENOENT)
+        c.code = absent(m.file);
+    else
+        c.code = complain("import", m.file, strerror(errno));
     /* What was stored is stored, also when a later line is wrong. */
     if (m.in && (c.code == EXIT_CODE_OK || json_object_size(m.sums) > 0))
         print_sums(&m);

@@ -66,6 +66,18 @@ static bool knows_baseline(const struct figures *f, const struct policy *p)
     return false;
 }
 
+/* Of --json, --md and --html at most one may be written there. */
+static bool shares_output(const struct cli_args *a)
+{
+    const char *md = cli_value(a, "md"), *html = cli_value(a, "html");
+    int n = cli_flag(a, "json") + (md && strcmp(md, "-") == 0) + (html && strcmp(html, "-") == 0);
+
+    if (n > 1)
+        fprintf(stderr, "weir report: --json, '--md -' and '--html -' all write to standard "
+                        "output; name one of them\n");
+    return n > 1;
+}
+
 static int with_policy(const struct cli_args *a, const struct policy *p)
 {
     struct figures_options o = {.baseline = cli_value(a, "baseline"), .policy = p};
@@ -94,9 +106,12 @@ static int with_policy(const struct cli_args *a, const struct policy *p)
 static int report(const struct cli_args *a)
 {
     const char *config = cli_value(a, "config");
-    struct policy *p = config ? out_load_policy(config, false) : NULL;
+    struct policy *p;
     int code = EXIT_CODE_POLICY;
 
+    if (shares_output(a))
+        return EXIT_CODE_USAGE;
+    p = config ? out_load_policy(config, false) : NULL;
     if (!config || p)
         code = with_policy(a, p);
     policy_unref(p);

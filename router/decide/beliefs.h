@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 #include "base/slice.h"
+#include "router/decide/change.h"
 #include "router/decide/curve.h"
 #include "router/decide/foresight.h"
 #include "router/decide/price.h"
@@ -30,6 +31,7 @@ struct beliefs_arm_in {
     double cap;          /* most of the first choices it may get (canaries), 0..1; 1: no cap */
     bool explorable;     /* may get exploration's share */
     const struct scorer_record *scored_by; /* whose bins are counted; NULL: the default's */
+    int64_t changed_us; /* since when labels of the last hours are whole (change.h); CHANGE_NONE */
 };
 
 struct beliefs_class_in {
@@ -86,6 +88,7 @@ struct beliefs_arm {
     struct foresight foresight;             /* of the model on the route, all classes */
     double auroc;                           /* of its score, as its curve has it */
     double shift;                           /* of the last hours, log-odds, in p already */
+    int64_t changed_us;                     /* as it was given */
     bool informative;                       /* else p is flat: its score is not gated on */
     double index;                           /* reservation index when nothing was asked yet */
     double chance;                          /* of answers that are worth more than it */

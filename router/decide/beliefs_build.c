@@ -273,6 +273,7 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
     a->model = arena_strdup(&k->out->names, slice_str(in->model));
     a->cap = in->cap;
     a->explorable = in->explorable;
+    a->changed_us = in->changed_us;
     a->scored_by = g ? (c - g)->arm[j].scored_by : copy_record(k, in->scored_by);
     a->asked = slow->x[TALLY_ASKED];
     w->pool[j] = pool_of(k, in->model);

@@ -72,6 +72,17 @@ int tally_label(enum tally_source s, bool good, bool later, int bin)
     return TALLY_LABELS + (4 * (int)s + 2 * later + !good) * TALLY_BINS + bin;
 }
 
+bool tally_label_is(int field, enum tally_source *s, bool *good)
+{
+    int i = (field - TALLY_LABELS) / TALLY_BINS;
+
+    if (field < TALLY_LABELS || field >= TALLY_FIELDS)
+        return false;
+    *s = (enum tally_source)(i / 4);
+    *good = i % 2 == 0;
+    return true;
+}
+
 int tally_stage(double best_p)
 {
     int level = 1;

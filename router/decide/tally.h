@@ -64,6 +64,8 @@ enum tally_scalar {
 
 int tally_answers(int stage, int bin);
 int tally_label(enum tally_source s, bool good, bool later, int bin);
+/* Whose label a field counts, and a good one? false: it counts no label. */
+bool tally_label_is(int field, enum tally_source *s, bool *good);
 /* 0: nothing to compare with (best_p < 0), else 1..5. */
 int tally_stage(double best_p);
 

@@ -50,7 +50,7 @@ static struct beliefs *build(double floor)
 
     route.objective.price.floor = floor;
     for (int j = 0; j < ARMS; j++)
-        arm[j] = (struct beliefs_arm_in){names[j], 1000 * pow(3, j), 1, true, NULL};
+        arm[j] = (struct beliefs_arm_in){names[j], 1000 * pow(3, j), 1, true, NULL, 0};
     for (int g = 0; g < CLASSES; g++) {
         for (int j = 0; j < ARMS; j++)
             slow[g * ARMS + j] = &view[g * ARMS + j];

@@ -37,8 +37,8 @@ static void world_init(struct world *w)
 static void build(struct world *w)
 {
     static const char *const labels[CLASSES] = {"", "easy", "hard"};
-    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, w->explorable, NULL},
-                                              {"big", 20000, w->cap, w->explorable, NULL}};
+    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, w->explorable, NULL, 0},
+                                              {"big", 20000, w->cap, w->explorable, NULL, 0}};
     const struct tally_view *slow[CLASSES][ARMS], *fast[CLASSES][ARMS];
     struct beliefs_class_in class[CLASSES];
     const struct beliefs_route_in route = {"r", w->objective, arms, ARMS, class, CLASSES, NULL};

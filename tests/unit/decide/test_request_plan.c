@@ -29,9 +29,9 @@ static void answers(struct tally_view *v, int bin, double n, double success, dou
 
 static void build(struct world *w, const struct beliefs_objective *o, double cap)
 {
-    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, true, NULL},
-                                              {"middle", 5000, 1, true, NULL},
-                                              {"big", 20000, cap, true, NULL}};
+    const struct beliefs_arm_in arms[ARMS] = {{"small", 1000, 1, true, NULL, 0},
+                                              {"middle", 5000, 1, true, NULL, 0},
+                                              {"big", 20000, cap, true, NULL, 0}};
     const struct tally_view *slow[ARMS] = {&w->slow[0], &w->slow[1], &w->slow[2]};
     const struct beliefs_class_in class = {"", slow, NULL};
     const struct beliefs_route_in route = {"r", *o, arms, ARMS, &class, 1, NULL};

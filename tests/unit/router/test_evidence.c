@@ -2,6 +2,7 @@
  * twice, taken back, leave the same counters; lines survive the way there and back; strangers'
  * lines are refused. */
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/rng.h"
@@ -497,6 +498,54 @@ static void unit_names(void **state)
 }
 
 /* Units that came in different orders give the same bits; old ones are forgotten. */
+/* Labels of quick buckets by time, of the slow ones that ended before the day; and those since a
+ * moment, whole. */
+static void labels_by_time(void **state)
+{
+    struct learned a;
+    struct tally t = {0};
+    struct tally_view v = {0};
+    struct change_labels by_time;
+    struct slice context = SLICE("r/c"), arm = SLICE("m/0");
+    int64_t quick_us = tally_bucket_us(TALLY_QUICK), slow_us = tally_bucket_us(TALLY_SLOW);
+    int64_t now_us = tally_bucket_start(TALLY_SLOW, NOW) + slow_us - 1;
+    int64_t last_us = tally_bucket_start(TALLY_QUICK, now_us);
+
+    (void)state;
+    learned_init(&a);
+    tally_add_label(&t, TALLY_EXPLICIT, 0, 3, 1000, 1);
+    tally_add_label(&t, TALLY_IMPLICIT, 2, 5, 250, 1);
+    tally_add(&t, TALLY_RESOLVED, 2);
+    for (int i = 0; i < 400; i++)
+        learned_put(
+            &a, &(struct learn_unit_name){context, arm, TALLY_QUICK, last_us - i * quick_us}, &t);
+    for (int i = 0; i < 8; i++)
+        learned_put(&a,
+                    &(struct learn_unit_name){context, arm, TALLY_SLOW,
+                                              tally_bucket_start(TALLY_SLOW, now_us) - i * slow_us},
+                    &t);
+    change_labels_init(&by_time, now_us);
+    assert_false(
+        learned_labels(&a, context, SLICE("m/1"), &tally_trust_default, now_us, 1 << 30, &by_time));
+    assert_true(
+        learned_labels(&a, context, arm, &tally_trust_default, now_us, INT64_C(1) << 50, &by_time));
+    double implicit = tally_trust_default.source[TALLY_IMPLICIT];
+    for (int i = 0; i < CHANGE_BUCKETS; i++) {
+        assert_true(fabs(by_time.bucket[i].good - (1 + 0.25 * implicit)) < 1e-6);
+        assert_true(fabs(by_time.bucket[i].bad - (0.75 * implicit)) < 1e-6);
+    }
+    assert_true(fabs(by_time.older.good - (4 * (1 + 0.25 * implicit))) <
+                1e-6); /* of 8, a day is 4 */
+
+    learned_labels_since(&a, context, arm, last_us - 9 * quick_us, &v);
+    assert_true(fabs(v.x[tally_label(TALLY_EXPLICIT, true, false, 3)] - (10000)) < 1e-6);
+    assert_true(fabs(v.x[tally_label(TALLY_IMPLICIT, false, true, 5)] - (7500)) < 1e-6);
+    assert_true(fabs(v.x[TALLY_RESOLVED] - (0)) < 1e-6);
+    learned_labels_since(&a, context, SLICE("m/1"), 0, &v);
+    assert_true(fabs(v.x[tally_label(TALLY_EXPLICIT, true, false, 3)] - (10000)) < 1e-6);
+    learned_clear(&a);
+}
+
 static void views(void **state)
 {
     struct learned a, b;
@@ -550,6 +599,7 @@ int main(void)
         cmocka_unit_test(a_full_sheet),
         cmocka_unit_test(unit_names),
         cmocka_unit_test(views),
+        cmocka_unit_test(labels_by_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

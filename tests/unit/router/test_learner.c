@@ -86,7 +86,7 @@ static struct learner *open_learner(bool shared)
 
 #define NOW (clock_wall_us())
 
-/* about: its query. */
+/* about: its query, and when it was decided; 0: now. */
 static void post_about(struct learner *l, const char *id, const char *model, int bin,
                        const struct evidence *about)
 {
@@ -104,7 +104,8 @@ static void post_about(struct learner *l, const char *id, const char *model, int
                                        .request_id = id,
                                        .route = "chat",
                                        .class_name = "math",
-                                       .decided_wall_us = NOW,
+                                       .decided_wall_us =
+                                           about->decided_wall_us ? about->decided_wall_us : NOW,
                                        .learn = true,
                                        .answers = a,
                                        .count = 1,
@@ -736,6 +737,38 @@ static void three_replicas_learn_as_one(void **state)
     beliefs_unref(one[0]);
 }
 
+/* ---- a model that is not what it was ---- */
+
+/* Labels of eight hours ago would weigh a sixteenth by the half-life of the last hours. */
+static void a_change_is_remembered(void **state)
+{
+    struct policy *p = policy();
+    struct learner *l = open_learner(false);
+    int64_t now_us = NOW, hour_us = INT64_C(3600) * 1000000;
+
+    (void)state;
+    learner_set_policy(l, p);
+    for (int i = 0; i < 160; i++) {
+        bool later = i >= 120;
+        char id[16];
+
+        snprintf(id, sizeof id, "r%d", i);
+        post_about(l, id, "small", 3,
+                   &(struct evidence){.decided_wall_us = now_us - (later ? 8 : 16) * hour_us});
+        assert_int_equal(label(l, id, later || i % 10 == 0 ? 0 : 1000, 10), ERR_OK);
+    }
+    assert_true(learner_flush(l, 120000));
+    struct beliefs *b = learner_beliefs(l, NULL);
+    const struct beliefs_arm *a = &beliefs_find(b, SLICE("chat"), SLICE("math"))->arm[0];
+    assert_string_equal(a->model, "small");
+    assert_true(a->changed_us == tally_bucket_start(TALLY_QUICK, now_us - 8 * hour_us));
+    assert_true(a->p[0][3] < 0.25); /* of all labels two thirds are good */
+    assert_true(beliefs_find(b, SLICE("chat"), SLICE("math"))->arm[1].changed_us == CHANGE_NONE);
+    beliefs_unref(b);
+    learner_close(l);
+    policy_unref(p);
+}
+
 /* ---- another policy ---- */
 
 /* The model that the route's cascade has first, in the beliefs of that policy, and their version.
@@ -1015,6 +1048,7 @@ int main(void)
         TEST(a_stalled_redis),
         TEST(a_redis_that_is_away),
         TEST(three_replicas_learn_as_one),
+        TEST(a_change_is_remembered),
         TEST(each_policy_has_its_own),
         TEST(a_policy_without_a_store),
         TEST(neighbours_of_a_file),
