@@ -79,7 +79,8 @@ static const struct spec_key learn_keys[] = {
      .deflt = "2h",
      .min = 60 * SECOND,
      .max = 30 * DAY,
-     .help = "The same for the correction that notices a model becoming better or worse."},
+     .help = "The same for the correction that notices a model becoming better or worse. From a "
+             "change on that is no chance a day's outcomes count whole."},
     {.name = "silence", .type = SPEC_OBJECT, .object = &silence, .help = "What no outcome means."},
     {.name = "sources",
      .type = SPEC_OBJECT,

@@ -50,6 +50,16 @@ static void print_foresight(const json_t *m)
                admin_client_number(f, "labels"), 100 * admin_client_number(f, "trust"));
 }
 
+/* The last hours' word stands until its labels say otherwise. */
+static void print_change(const json_t *m)
+{
+    const char *since = admin_client_text(m, "changed_at");
+
+    if (*since)
+        printf("  %-28s is not what it was since %s; %+.2f log-odds\n", "", since,
+               admin_client_number(m, "shift"));
+}
+
 static void print_context(const json_t *c)
 {
     const json_t *models = json_object_get(c, "models"), *near = json_object_get(c, "neighbours");
@@ -63,6 +73,7 @@ static void print_context(const json_t *c)
            "success %, 80 % int.  asked   labels   USD/request    index USD   first  AUROC");
     for (size_t i = 0; i < json_array_size(models); i++) {
         print_model(json_array_get(models, i));
+        print_change(json_array_get(models, i));
         print_foresight(json_array_get(models, i));
     }
     if (near && admin_client_number(near, "questions") > 0)
