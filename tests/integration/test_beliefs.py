@@ -1,7 +1,9 @@
 """/admin/beliefs and weir beliefs: what has been learnt, as the operator sees it."""
 
+import datetime
 import json
 import re
+import sqlite3
 
 import weirproc
 
@@ -55,6 +57,25 @@ def test_what_was_learnt_is_shown(start, upstream, weir, tmp_path):
     told = weir("beliefs", "--url", gateway.admin)
     assert told.returncode == 0 and "main" in told.stdout and "small" in told.stdout and "failure price $0.001000" in told.stdout
     assert json.loads(weir("beliefs", "--url", gateway.admin, "--json").stdout)["contexts"]
+
+
+def test_a_change_is_shown_with_its_time(start, upstream, weir, tmp_path):
+    """A model that succeeded in the morning and failed from four hours ago on, by the counters of its store."""
+    text = policy(upstream.url, tmp_path, ", objective: {failure_price: 0.001}, explore: {share: 0, cold_start: 0}")
+    gateway = start(text)
+    learn(gateway, 2)
+    gateway.stop()
+    with sqlite3.connect(tmp_path / "state" / "learn.sqlite") as store:
+        context, arm, last, field = store.execute("SELECT context, arm, start_us, field FROM counts WHERE kind = 1 AND field LIKE 'good.explicit%'").fetchone()
+        for hours, name, labels in ((9, field, 80), (4, field.replace("good", "bad"), 40)):
+            store.execute("INSERT INTO counts VALUES (?, ?, 1, ?, ?, ?)", (context, arm, last - hours * 3600 * 10**6, name, 1000 * labels))
+    store.close()
+    gateway = start(text)
+    models = {m["model"]: m for c in json.loads(weirproc.http("GET", gateway.admin + "/admin/beliefs")[2])["contexts"] if c["class"] == "chat" for m in c["models"]}
+    since = datetime.datetime.fromisoformat(models["small"]["changed_at"])
+    assert since == datetime.datetime.fromtimestamp(last / 10**6 - 4 * 3600, datetime.timezone.utc)
+    assert models["small"]["shift"] < -1 and "changed_at" not in models["big"]
+    assert re.search(rf"is not what it was since {re.escape(models['small']['changed_at'])}; -\d", weir("beliefs", "--url", gateway.admin).stdout)
 
 
 def test_nothing_to_show_and_nobody_there(start, upstream, weir, tmp_path):
