@@ -149,7 +149,10 @@ static void build_route(const struct whatif_beliefs *b, const struct whatif_play
     }
     for (size_t j = 0; j < arms; j++)
         arm[j] = (struct beliefs_arm_in){w->policy->models[route->steps[j].model].name,
-                                         any ? fmax(any->cost[j], 1) : 1, 1, true, NULL,
+                                         any ? fmax(any->cost[j], 1) : 1,
+                                         1,
+                                         true,
+                                         NULL,
                                          CHANGE_NONE};
     for (int g = 0; g < v.classes; g++) {
         const struct tally_view **slow = ARENA_ARRAY(arena, const struct tally_view *, arms);
