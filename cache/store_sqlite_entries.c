@@ -129,19 +129,21 @@ static double row_value(struct store_sqlite *s, int64_t now_ms)
     return (1 + cost) * (1 + hits) / (bytes + 1);
 }
 
-/* The least valuable of some rows from a random place on: ids are drawn uniformly. false: there is
- * nothing that may go. */
+/* The least valuable of some rows from a random place on, and round the end of all: ids are drawn
+ * uniformly, and the last ones must not be compared with few. false: there is nothing that may go.
+ */
 static bool evict_one(struct store_sqlite *s)
 {
     uint64_t id = 0, bytes = 0;
     double least = 0;
     int64_t now_ms = clock_wall_us() / 1000, from = (int64_t)rng_u64(&s->rng);
 
-    for (int round = 0; round < 2 && id == 0; round++, from = INT64_MIN) {
+    for (int round = 0, rows = 0; round < 2 && rows < SAMPLE_ROWS; round++, from = INT64_MIN) {
         sql_bind_int(s, SQL_SAMPLE, 1, from);
-        sql_bind_int(s, SQL_SAMPLE, 2, SAMPLE_ROWS);
+        sql_bind_int(s, SQL_SAMPLE, 2, SAMPLE_ROWS - rows);
         while (sql_step_row(s, SQL_SAMPLE)) {
             double v = row_value(s, now_ms);
+            rows++;
             if (id == 0 || v < least) {
                 least = v;
                 id = sql_column_id(s, SQL_SAMPLE, 0);

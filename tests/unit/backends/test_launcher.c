@@ -421,7 +421,7 @@ static void test_dies_while_serving(void **state)
     struct launcher *l = launch(&m);
     assert_int_equal(use(&a, l, "tiny"), ERR_OK);
     pid_t first = info(l, "tiny").pid;
-    assert_int_equal(kill(first, SIGSEGV), 0);
+    assert_int_equal(kill(first, SIGABRT), 0);
     await_state(l, "tiny", LAUNCHER_FAILED);
     assert_contains(info(l, "tiny").last_error, "ended while it served: ");
     assert_int_equal(info(l, "tiny").uses, 1); /* the request on it has not noticed yet */

@@ -163,16 +163,21 @@ static void scans_all(void **state)
         assert_true(seen[j]);
 }
 
+/* What is dear stays, wherever its id lies: the last ids, too, are compared with enough others. */
 static void stays_below_its_capacity(void **state)
 {
+    enum { DEAR = 60 };
     struct store_stat st;
-    struct cache_fields dear = sample_fields("acme", 100000),
-                        pinned = sample_fields("acme", 100001);
+    struct cache_fields pinned = sample_fields("acme", 100000);
+    uint64_t dear_id[DEAR];
 
     (void)state;
     reopen_with(200);
-    dear.cost = NANOUSD_PER_USD;
-    uint64_t dear_id = store_harness_put(&h, &dear);
+    for (int i = 0; i < DEAR; i++) {
+        struct cache_fields dear = sample_fields("acme", 100001 + i);
+        dear.cost = NANOUSD_PER_USD;
+        dear_id[i] = store_harness_put(&h, &dear);
+    }
     pinned.cost = 0;
     pinned.pinned = true;
     uint64_t pinned_id = store_harness_put(&h, &pinned);
@@ -182,7 +187,8 @@ static void stays_below_its_capacity(void **state)
         store_stat(h.store, &st);
         assert_true(st.entries <= 200);
     }
-    assert_non_null(store_harness_get(&h, "acme", dear_id));
+    for (int i = 0; i < DEAR; i++)
+        assert_non_null(store_harness_get(&h, "acme", dear_id[i]));
     assert_non_null(store_harness_get(&h, "acme", pinned_id));
 }
 
