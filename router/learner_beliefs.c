@@ -210,19 +210,21 @@ static int64_t changed_since(struct building *b, const struct policy_route *r,
                              const struct labels *labels, const struct tally_trust *trust,
                              const char *model)
 {
-    struct change_labels *by_time = ARENA_NEW(&b->arena, struct change_labels);
+    struct change_labels *by_time = mem_zalloc((size_t)labels->count, sizeof *by_time);
     char *arm = bins_key(b, model);
 
-    change_labels_init(by_time, b->now_us);
     for (int i = 0; i < labels->count; i++) {
         char *context = learn_key(slice_str(r->name), slice_str(labels->of[i]));
 
+        change_labels_init(&by_time[i], b->now_us);
         learned_labels(&b->l->learned, slice_str(context), slice_str(arm), trust, b->now_us,
-                       r->decide.learn.half_life_ms, by_time);
+                       r->decide.learn.half_life_ms, &by_time[i]);
         free(context);
     }
+    int64_t since_us = change_since(by_time, labels->count);
+    free(by_time);
     free(arm);
-    return change_since(by_time);
+    return since_us;
 }
 
 static void fill_class(struct building *b, const struct policy_route *r,

@@ -192,18 +192,20 @@ static void count_label(const struct bench_answer *a, int bin, double weight,
 /* Since when each arm succeeds as it does now. */
 static void find_changes(const struct bench_learner *l, int64_t now_us, int64_t *since_us)
 {
-    struct change_labels *by_time = mem_zalloc((size_t)l->set->arms, sizeof *by_time);
+    const struct bench_set *s = l->set;
+    size_t classes = (size_t)s->classes, n = classes * (size_t)s->arms;
+    struct change_labels *by_time = mem_zalloc(n, sizeof *by_time); /* [arms][classes] */
 
-    for (int j = 0; j < l->set->arms; j++)
-        change_labels_init(&by_time[j], now_us);
+    for (size_t i = 0; i < n; i++)
+        change_labels_init(&by_time[i], now_us);
     for (size_t i = 0; i < l->answers; i++) {
         const struct bench_answer *a = &l->answer[i];
         if (labelled(a, now_us))
-            change_labels_add(&by_time[a->arm], a->when_us, a->weight * a->label,
-                              a->weight * (1 - a->label));
+            change_labels_add(&by_time[(size_t)a->arm * classes + (size_t)s->class_of[a->row]],
+                              a->when_us, a->weight * a->label, a->weight * (1 - a->label));
     }
-    for (int j = 0; j < l->set->arms; j++)
-        since_us[j] = change_since(&by_time[j]);
+    for (int j = 0; j < s->arms; j++)
+        since_us[j] = change_since(&by_time[(size_t)j * classes], s->classes);
     free(by_time);
 }
 

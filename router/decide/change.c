@@ -1,12 +1,13 @@
 #include "router/decide/change.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include "base/mem.h"
 #include "router/decide/tally.h"
 
-/* Standard errors beyond which it is no chance: the largest of a day's differences, looked for
- * again with every snapshot. Streams with a broken model are the same from 3.8 to 7
- * (tests/bench/decide). */
-#define FAR 5.0
+/* ln of the odds against chance from which on it is none: with some fifty moments of a day that are
+ * looked at on their own, one false alarm in a year or two. */
+#define EVIDENCE 10
 /* Labels on either side below which nothing is said. */
 #define LEAST 8
 
@@ -35,47 +36,69 @@ void change_labels_add(struct change_labels *l, int64_t when_us, double good, do
     b->bad += bad;
 }
 
-/* ln of how likely the best share makes the labels. */
-static double likelihood(double good, double bad)
-{
-    double n = good + bad;
+/* Successes after a moment beyond what their classes' shares let expect, and their variance when
+ * labels are dealt out by chance. */
+struct excess {
+    double good, variance, before, after; /* labels on either side */
+};
 
-    return (good > 0 ? good * log(good / n) : 0) + (bad > 0 ? bad * log(bad / n) : 0);
+static void add_class(struct excess *x, const struct change_bucket *before,
+                      const struct change_bucket *after)
+{
+    double n = before->good + before->bad, m = after->good + after->bad;
+    double p = n + m > 0 ? (before->good + after->good) / (n + m) : 0;
+
+    x->before += n;
+    x->after += m;
+    if (n + m <= 1)
+        return;
+    x->good += after->good - m * p;
+    x->variance += m * n * p * (1 - p) / (n + m - 1);
 }
 
-/* The root of twice the logarithm of the likelihood ratio of two shares against one: in standard
- * errors where labels are many, and honest where they are few. */
-static double difference(const struct change_bucket *before, const struct change_bucket *after)
+/* Bennett: -ln of a bound on the chance of sums of such variance, of terms of at most 1. */
+static double evidence_of(const struct excess *x)
 {
-    if (before->good + before->bad < LEAST || after->good + after->bad < LEAST)
-        return 0;
-    double gain = likelihood(before->good, before->bad) + likelihood(after->good, after->bad) -
-                  likelihood(before->good + after->good, before->bad + after->bad);
-    return sqrt(2 * fmax(gain, 0));
+    double u = x->variance > 0 ? fabs(x->good) / x->variance : 0;
+
+    return x->before < LEAST || x->after < LEAST ? 0 : x->variance * ((1 + u) * log1p(u) - u);
 }
 
-int64_t change_since(const struct change_labels *l)
+static void move(struct change_bucket *from, struct change_bucket *to,
+                 const struct change_bucket *b)
 {
-    struct change_bucket before = l->older, after = {0, 0, 0};
-    double largest = FAR;
+    from->good -= b->good;
+    from->bad -= b->bad;
+    to->good += b->good;
+    to->bad += b->bad;
+}
+
+int64_t change_since(const struct change_labels *of, int classes)
+{
+    struct change_bucket *before = mem_zalloc((size_t)classes, sizeof *before);
+    struct change_bucket *after = mem_zalloc((size_t)classes, sizeof *after);
+    double largest = EVIDENCE;
     int64_t since_us = CHANGE_NONE;
 
-    for (int i = 0; i < CHANGE_BUCKETS; i++) {
-        before.good += l->bucket[i].good;
-        before.bad += l->bucket[i].bad;
+    for (int g = 0; g < classes; g++) {
+        struct change_bucket none = {0, 0, 0};
+        before[g] = of[g].older;
+        for (int i = 0; i < CHANGE_BUCKETS; i++)
+            move(&none, &before[g], &of[g].bucket[i]);
     }
     for (int i = CHANGE_BUCKETS - 1; i >= 0; i--) {
-        const struct change_bucket *b = &l->bucket[i];
+        struct excess x = {0, 0, 0, 0};
 
-        after.good += b->good;
-        after.bad += b->bad;
-        before.good -= b->good;
-        before.bad -= b->bad;
-        double z = difference(&before, &after);
-        if (z > largest) {
-            largest = z;
-            since_us = b->start_us;
+        for (int g = 0; g < classes; g++) {
+            move(&before[g], &after[g], &of[g].bucket[i]);
+            add_class(&x, &before[g], &after[g]);
+        }
+        if (evidence_of(&x) > largest) {
+            largest = evidence_of(&x);
+            since_us = of[0].bucket[i].start_us;
         }
     }
+    free(after);
+    free(before);
     return since_us;
 }

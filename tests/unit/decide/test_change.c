@@ -31,11 +31,11 @@ static void test_a_drop_and_a_rise(void **state)
     change_labels_init(&l, NOW);
     add(&l, 72, 5, 400, 0.84);
     add(&l, 5, 0, 40, 0.42);
-    assert_in_range((int)(1000 * hours_ago(change_since(&l))), 4900, 5100);
+    assert_in_range((int)(1000 * hours_ago(change_since(&l, 1))), 4900, 5100);
     change_labels_init(&l, NOW);
     add(&l, 20, 12, 100, 0.3);
     add(&l, 12, 0, 100, 0.8);
-    assert_in_range((int)(1000 * hours_ago(change_since(&l))), 11900, 12100);
+    assert_in_range((int)(1000 * hours_ago(change_since(&l, 1))), 11900, 12100);
 }
 
 static void test_what_is_no_change(void **state)
@@ -44,25 +44,45 @@ static void test_what_is_no_change(void **state)
 
     (void)state;
     change_labels_init(&l, NOW);
-    assert_true(change_since(&l) == CHANGE_NONE);
+    assert_true(change_since(&l, 1) == CHANGE_NONE);
     add(&l, 72, 0, 500, 0.8);
-    assert_true(change_since(&l) == CHANGE_NONE);
+    assert_true(change_since(&l, 1) == CHANGE_NONE);
     for (int all = 0; all < 2; all++) { /* no error to measure by */
         change_labels_init(&l, NOW);
         add(&l, 72, 0, 500, all);
-        assert_true(change_since(&l) == CHANGE_NONE);
+        assert_true(change_since(&l, 1) == CHANGE_NONE);
     }
     change_labels_init(&l, NOW); /* as bad as can be, but few */
     add(&l, 72, 5, 400, 0.99);
     add(&l, 5, 0, 3, 0);
-    assert_true(change_since(&l) == CHANGE_NONE);
+    assert_true(change_since(&l, 1) == CHANGE_NONE);
     change_labels_init(&l, NOW); /* nothing to compare with */
     add(&l, 5, 0, 400, 0.2);
-    assert_true(change_since(&l) == CHANGE_NONE);
+    assert_true(change_since(&l, 1) == CHANGE_NONE);
     change_labels_init(&l, NOW); /* of a clock that is ahead */
     add(&l, 72, 1, 400, 0.9);
     add(&l, -2, -3, 400, 0.1);
-    assert_true(change_since(&l) == CHANGE_NONE);
+    assert_true(change_since(&l, 1) == CHANGE_NONE);
+}
+
+/* Another mix of an easy and a hard class is no change; a change in one of them is. */
+static void test_the_mix_of_classes(void **state)
+{
+    struct change_labels l[2];
+
+    (void)state;
+    for (int falls = 0; falls < 2; falls++) {
+        change_labels_init(&l[0], NOW);
+        change_labels_init(&l[1], NOW);
+        add(&l[0], 72, 6, 900, 0.95);
+        add(&l[1], 72, 6, 100, 0.3);
+        add(&l[0], 6, 0, 60, falls ? 0.4 : 0.95);
+        add(&l[1], 6, 0, 240, 0.3);
+        if (falls)
+            assert_in_range((int)(1000 * hours_ago(change_since(l, 2))), 5900, 6200);
+        else
+            assert_true(change_since(l, 2) == CHANGE_NONE);
+    }
 }
 
 /* Days of 300 labels each, looked at every half hour: runs in which something was seen. */
@@ -86,7 +106,7 @@ static int seen(double then, int *late_hours, uint64_t seed)
                 change_labels_add(&l, NOW + (int64_t)(i * 24.0 / 300 * (double)HOUR_US), good,
                                   1 - good);
             }
-            here = change_since(&l) != CHANGE_NONE;
+            here = change_since(&l, 1) != CHANGE_NONE;
             if (here && half > 96)
                 *late_hours += (half - 96) / 2;
         }
@@ -113,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_drop_and_a_rise),
         cmocka_unit_test(test_what_is_no_change),
+        cmocka_unit_test(test_the_mix_of_classes),
         cmocka_unit_test(test_rates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
