@@ -311,7 +311,7 @@ def test_import_says_what_it_did_not_take(clean, tmp_path):
     file.write_text("".join(json.dumps(lines[0]) + "\n" for _ in range(700)) + "{]\n")
     done = clean.cli("import", str(file), code=1)
     assert f"{file}:701: no JSON: column" in done.stderr and "500 were there already" in done.stdout
-    assert "No such file" in clean.cli("import", str(tmp_path / "none"), code=5).stderr
+    assert "No such file" in clean.cli("import", str(tmp_path / "none"), code=1).stderr
     clean.bad(415, "POST", "/import", b"", Content_Type="application/json")
 
 
