@@ -60,47 +60,75 @@ static void add_name(struct policy_snapshot *s, const char *name, const struct p
     s->names[s->name_count++] = (struct policy_name){name, model, name};
 }
 
-static void index_routes(struct policy_snapshot *s)
+/* routed, name: what routes match, patterns left out, once each in the order of the file. Returns
+ * how many. */
+static size_t index_routes(struct policy_snapshot *s, struct names *routed, const char **name)
 {
+    size_t n = 0;
+
     for (size_t i = 0; i < s->policy.route_count; i++) {
         const struct policy_match *m = &s->policy.routes[i].match;
         for (size_t j = 0; j < m->model_count; j++) {
             if (glob_is(slice_str(m->models[j])))
                 s->globs = true;
-            else
-                add_name(s, m->models[j], NULL);
+            else if (names_add(routed, slice_str(m->models[j]), n) == n)
+                name[n++] = m->models[j];
         }
+    }
+    return n;
+}
+
+/* The end of a chain of aliases, or the first of its names that is among stop (NULL: none is). */
+static const char *follow(const struct policy *p, const char *name, const struct names *stop)
+{
+    for (size_t hops = 0; hops <= POLICY_ALIAS_HOPS; hops++) {
+        size_t next = policy_alias_index(p, slice_str(name));
+        if (next == NAMES_ABSENT || (stop && names_get(stop, slice_str(name)) != NAMES_ABSENT))
+            break;
+        name = p->aliases[next].target;
+    }
+    return name;
+}
+
+/* An alias that a route asks for stands for nothing else: the route has its own models. */
+static void index_aliases(struct policy_snapshot *s, const struct names *routed)
+{
+    struct policy *p = &s->policy;
+
+    for (size_t i = 0; i < p->alias_count; i++)
+        names_add(&s->aliases, slice_str(p->aliases[i].name), i);
+    for (size_t i = 0; i < p->alias_count; i++) {
+        struct policy_alias *a = &p->aliases[i];
+        const char *end = follow(p, a->name, routed);
+        a->canonical = follow(p, a->name, NULL);
+        add_name(s, a->name, policy_find_model(p, slice_str(end)));
+        s->names[names_get(&s->asked, slice_str(a->name))].canonical = end;
     }
 }
 
 void policy_snapshot_index(struct policy_snapshot *s)
 {
     struct policy *p = &s->policy;
-    size_t room = p->model_count + p->alias_count;
+    struct names routed;
+    size_t matched = 0;
     for (size_t i = 0; i < p->route_count; i++)
-        room += p->routes[i].match.model_count;
+        matched += p->routes[i].match.model_count;
+    size_t room = p->model_count + p->alias_count + matched;
     names_init(&s->models, &s->arena, p->model_count);
     names_init(&s->aliases, &s->arena, p->alias_count);
     names_init(&s->asked, &s->arena, room);
+    names_init(&routed, &s->arena, matched);
+    const char **route_name = ARENA_ARRAY(&s->arena, const char *, matched + 1);
     s->names = ARENA_ARRAY(&s->arena, struct policy_name, room + 1);
     s->name_count = 0;
     for (size_t i = 0; i < p->model_count; i++) {
         names_add(&s->models, slice_str(p->models[i].name), i);
         add_name(s, p->models[i].name, &p->models[i]);
     }
-    for (size_t i = 0; i < p->alias_count; i++)
-        names_add(&s->aliases, slice_str(p->aliases[i].name), i);
-    for (size_t i = 0; i < p->alias_count; i++) {
-        struct policy_alias *a = &p->aliases[i];
-        size_t next, hops = 0;
-        a->canonical = a->target;
-        while ((next = policy_alias_index(p, slice_str(a->canonical))) != NAMES_ABSENT &&
-               hops++ < POLICY_ALIAS_HOPS)
-            a->canonical = p->aliases[next].target;
-        add_name(s, a->name, policy_find_model(p, slice_str(a->canonical)));
-        s->names[names_get(&s->asked, slice_str(a->name))].canonical = a->canonical;
-    }
-    index_routes(s);
+    size_t n = index_routes(s, &routed, route_name);
+    index_aliases(s, &routed);
+    for (size_t i = 0; i < n; i++)
+        add_name(s, route_name[i], NULL);
 }
 
 size_t policy_names(const struct policy *p, const struct policy_name **out)

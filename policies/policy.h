@@ -588,11 +588,12 @@ struct policy_guess policy_guess_attempt(const struct policy_model *m, unsigned 
 const struct policy_model *policy_find_model(const struct policy *p, struct slice name);
 
 /* Every name a client may ask for, once: models, aliases, names in route matches without '*'. For
- * GET /v1/models. */
+ * GET /v1/models. Where a route matches an alias's name, or one that the alias leads through, who
+ * answers is the route's to say: such a name has no model. */
 struct policy_name {
     const char *name;
-    const struct policy_model *model; /* NULL when it is a route's name only */
-    const char *canonical;
+    const struct policy_model *model; /* NULL when it is a route's name, or leads to one */
+    const char *canonical;            /* what an alias leads to: a model's or a route's name */
 };
 size_t policy_names(const struct policy *p,
                     const struct policy_name **out); /* array owned by the policy */

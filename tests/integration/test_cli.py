@@ -257,6 +257,31 @@ def test_models_of_a_policy(weir, good, broken):
     assert weir("models", "-c", broken).returncode == 3
 
 
+def test_an_alias_that_a_route_asks_for_is_a_route(weir, start, tmp_path):
+    """Who answers is the route's to say: neither the alias's target nor its price is."""
+    file = tmp_path / "p.yaml"
+    file.write_text("""version: 1
+backends: {b: {dialect: openai, url: "http://127.0.0.1:9/v1"}}
+models:
+  small: {backend: b, price: {input: 1, output: 1}}
+  big: {backend: b, price: {input: 20, output: 20}}
+aliases: {fast: small, quick: fast, tiny: small}
+routes:
+  - {name: r, match: {model: fast}, cascade: [big]}
+  - {name: all, cascade: [small]}
+""")
+    told = {m["name"]: m for m in json.loads(ok(weir("models", "-c", file, "--json")))["models"]}
+    assert told["fast"] == {"name": "fast", "kind": "route", "canonical": "fast"}
+    assert told["quick"] == {"name": "quick", "kind": "route", "canonical": "fast"}
+    assert told["tiny"]["kind"] == "alias" and told["tiny"]["model"] == "small"
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in ok(weir("models", "-c", file)).splitlines()}
+    assert lines["fast"] == "route  by its route" and lines["quick"] == lines["fast"] and "small" in lines["tiny"]
+    assert "big" in ok(weir("explain", file, "--model", "fast", "hello"))
+    server = start(file.read_text() + f'server: {{listen: "127.0.0.1:0", admin: "127.0.0.1:0", workers: 1, state_dir: "{tmp_path}/state"}}\n')
+    listed = {m["id"]: m["owned_by"] for m in json.loads(weirproc.http("GET", server.base + "/v1/models")[2])["data"]}
+    assert listed == {"small": "b", "big": "b", "fast": "weir", "quick": "weir", "tiny": "b"}
+
+
 def test_models_of_a_server(weir, gateway):
     ids = ok(weir("models", "--url", gateway.base + "/v1")).split()
     assert set(ids) == {"small", "auto"}

@@ -176,6 +176,35 @@ static void test_names(void **state)
     policy_unref(p);
 }
 
+/* fast leads to small, but a route asks for it, and for the second name of quick's chain. */
+static void test_a_route_wins_over_an_alias(void **state)
+{
+    (void)state;
+    static const char *const want[][2] = {{"small", "small"}, {"large", "large"}, {"fast", "fast"},
+                                          {"quick", "fast"},  {"tiny", "small"},  {"auto", "auto"}};
+    struct policy *p =
+        fixture_load("version: 1\n" FIXTURE_BACKEND "models:\n"
+                     "  small: {backend: local, price: {input: 1, output: 2}}\n"
+                     "  large: {backend: local, price: {input: 1, output: 2}}\n"
+                     "aliases: {fast: small, quick: fast, tiny: small}\n"
+                     "routes:\n"
+                     "  - {name: r, match: {model: [auto, fast]}, cascade: [large]}\n"
+                     "  - {name: s, match: {model: [small, fast]}, cascade: [small]}\n");
+    const struct policy_name *names;
+
+    assert_int_equal(policy_names(p, &names), 6);
+    for (size_t i = 0; i < 6; i++) {
+        bool model = want[i][1][0] == 's' || want[i][1][0] == 'l';
+        assert_string_equal(names[i].name, want[i][0]);
+        assert_string_equal(names[i].canonical, want[i][1]);
+        assert_ptr_equal(names[i].model,
+                         model ? policy_find_model(p, slice_str(want[i][1])) : NULL);
+    }
+    assert_string_equal(route(p, Q(.model = SLICE("quick"))), "r");
+    assert_string_equal(route(p, Q(.model = SLICE("tiny"))), "s");
+    policy_unref(p);
+}
+
 static void test_price_at(void **state)
 {
     (void)state;
@@ -240,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_encoder_defaults),
         cmocka_unit_test(test_catch_all_takes_known_names_only),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_a_route_wins_over_an_alias),
         cmocka_unit_test(test_price_at),
         cmocka_unit_test(test_cost),
     };
