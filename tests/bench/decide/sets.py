@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """weir bench over many sets of recorded results, as one table.
 
-    tests/bench/decide/sets.py FOLDER [--weir PROGRAM] [--seeds N] [--only TEXT] [--json FILE] [--streams]
+    tests/bench/decide/sets.py FOLDER [--weir PROGRAM] [--seeds N] [--only TEXT] [--json FILE] [--streams [--requests N]]
 
 FOLDER holds the rows (routing-rows/1) that the README names. Each case is a set and a choice of
 models; what weir pays is compared with one model for each class and with the random mix of single
@@ -157,9 +157,10 @@ def put_case(name, r):
     weir, by_class, mix = r["ways"]["weir"], r["ways"]["class mean"], r["random_mix"]
     cells = [f"{percent(weir['cost_share_at'][t])} | {percent(by_class['cost_share_at'][t])} | "
              f"{percent(mix['cost_share_at'][t])}" for t in TARGETS]
-    more = 100 * (weir["aiq"]["value"] - by_class["aiq"]["value"]) if weir["aiq"]["value"] else math.nan
+    aiq = [way["aiq"]["value"] for way in (weir, by_class)]
+    more = "none" if None in aiq else f"{100 * (aiq[0] - aiq[1]):+.2f}"  # the cheapest model is the best
     regret = 100 * (weir["regret"]["value"] - by_class["regret"]["value"])
-    print(f"| {name} | {r['rows']} | {' | '.join(cells)} | {more:+.2f} | {regret:+.2f} |", flush=True)
+    print(f"| {name} | {r['rows']} | {' | '.join(cells)} | {more} | {regret:+.2f} |", flush=True)
 
 
 def put_summary(results):
@@ -185,8 +186,13 @@ def main():
     p.add_argument("--only", default="", help="cases whose name matches this regular expression")
     p.add_argument("--json", type=Path, help="write all figures there")
     p.add_argument("--streams", action="store_true", help="streams, beside class routing that learns")
+    p.add_argument("--requests", help="of each stream; default: weir bench's")
     a = p.parse_args()
+    if a.requests and not a.streams:
+        p.error("--requests has no effect without --streams")
     chosen = [c for c in cases() if re.search(a.only, c[0])]
+    if not chosen:
+        p.error(f"--only {a.only}: no case has such a name")
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -198,6 +204,7 @@ def main():
                 with_costs(a.folder / paths[0].name, ASSUMED[files[0]], paths[0])
             if a.streams:
                 options = [*options, "--split", "prequential", "--floor-of-best", "0.95"]
+                options += ["--requests", a.requests] if a.requests else []
             return name, measure(a.weir, a.seeds, paths, options, models)
 
         if a.streams:
