@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -23,6 +22,7 @@
 #include "backends/launcher_spec.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define NEVER_US      INT64_MAX
 #define GROUP_POLL_US INT64_C(20000) /* the end of a process group is not an event */
@@ -298,19 +298,6 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Signals belong to the control thread. */
-static int start_thread(struct launcher *l)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&l->thread, NULL, serve, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 static bool open_loop(struct launcher *l)
 {
     l->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -341,7 +328,7 @@ struct launcher *launcher_new(struct err_text *t)
     int error = 0;
 
     pthread_mutex_init(&l->lock, NULL);
-    if (open_loop(l) && (error = start_thread(l)) == 0)
+    if (open_loop(l) && (error = thread_start(&l->thread, NULL, serve, l)) == 0)
         return l;
     err_say(t, "cannot start the launcher: %s", strerror(error ? error : errno));
     close_loop(l);

@@ -6,12 +6,11 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define TTL_US          (30 * INT64_C(1000000))
 #define NEGATIVE_TTL_US (1 * INT64_C(1000000))
@@ -224,24 +223,13 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Called with the lock held. Signals belong to the control thread. */
+/* Called with the lock held. */
 static void start_thread(struct resolver *r)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &attr, serve, r) == 0) {
-        r->threads++;
-        r->refs++;
-    }
-    pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (thread_start_detached(STACK_BYTES, serve, r) != 0)
+        return;
+    r->threads++;
+    r->refs++;
 }
 
 /* ---- asking ---- */

@@ -2,11 +2,11 @@
  * and who waits. Called by control (open, close) and, through the mailbox, by anybody. */
 #include "cache/cache_int.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "cache/admin_job.h"
 
 #define TICK_MS      100
@@ -285,7 +285,6 @@ static void *run(void *ctx)
     struct cache *c = ctx;
     int64_t until_us;
 
-    pthread_setname_np(pthread_self(), "cache");
     event_base_dispatch(c->base);
     c->closing = true;
     cache_residents_hits(&c->residents, report_hits, c);
@@ -361,18 +360,6 @@ static enum err open_store(struct cache *c, struct err_text *t)
                        : store_redis_open(&so, c->opt.redis_url, c->opt.prefix, &c->store, t);
 }
 
-/* Signals are control's. */
-static bool start_thread(struct cache *c)
-{
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&c->thread, NULL, run, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0;
-}
-
 enum err cache_open(const struct cache_options *opt, struct cache **out, struct err_text *t)
 {
     struct cache *c = mem_zalloc(1, sizeof *c);
@@ -420,7 +407,7 @@ enum err cache_open(const struct cache_options *opt, struct cache **out, struct 
     if (c->opt.stats)
         set_up_cells(c);
     tell_workers(c);
-    if (!start_thread(c)) {
+    if (thread_start(&c->thread, "cache", run, c) != 0) {
         err_say(t, "cache: its thread could not be started");
         store_close(c->store);
         free_cache(c);

@@ -3,12 +3,11 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "base/thread.h"
 
 struct job {
     int fd;
@@ -48,23 +47,6 @@ bool redis_names_numeric(const struct redis_url *url, struct redis_names *out)
     return true;
 }
 
-/* Detached, and deaf to signals. 0, or an errno. */
-static int start(struct job *job)
-{
-    sigset_t all, before;
-    pthread_attr_t detached;
-    pthread_t thread;
-
-    sigfillset(&all);
-    pthread_attr_init(&detached);
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &detached, resolve, job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&detached);
-    return rc;
-}
-
 int redis_names_ask(const struct redis_url *url)
 {
     int pair[2];
@@ -75,7 +57,7 @@ int redis_names_ask(const struct redis_url *url)
     memcpy(job->host, url->host, sizeof job->host);
     memcpy(job->port, url->port, sizeof job->port);
     job->fd = pair[1];
-    int rc = start(job);
+    int rc = thread_start_detached(0, resolve, job);
     if (rc == 0)
         return pair[0];
     close(pair[0]);

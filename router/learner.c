@@ -2,12 +2,12 @@
  * store, the counters in memory and whatever is on its way between the two. */
 #include "router/learner_int.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "router/confidence.h"
 
 #define TICK_MS          250
@@ -414,7 +414,6 @@ static void *run(void *arg)
 {
     struct learner *l = arg;
 
-    pthread_setname_np(pthread_self(), "learner");
     begin_read(l); /* what there is already */
     event_base_dispatch(l->base);
     return NULL;
@@ -605,7 +604,6 @@ static struct learner *new_learner(const struct learner_options *opt)
 enum err learner_open(const struct learner_options *opt, struct learner **out, struct err_text *t)
 {
     struct learner *l = new_learner(opt);
-    sigset_t all, before;
     enum err err;
     int rc;
 
@@ -616,10 +614,7 @@ enum err learner_open(const struct learner_options *opt, struct learner **out, s
         free_learner(l);
         return err;
     }
-    sigfillset(&all); /* signals are control's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&l->thread, NULL, run, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rc = thread_start(&l->thread, "learner", run, l);
     if (rc != 0) {
         err_say(t, "no thread: %s", strerror(rc));
         free_learner(l);

@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +26,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stats.h"
+#include "base/thread.h"
 #include "router/ledger_schema.h"
 
 #define BATCH_MS       50
@@ -171,7 +171,6 @@ static bool rest(struct ledger *l, int timeout_ms, bool any_post)
 static void *run_writer(void *arg)
 {
     struct ledger *l = arg;
-    pthread_setname_np(pthread_self(), "ledger");
     while (!is_closing(l)) {
         if (l->backoff_ms)
             rest(l, (int)l->backoff_ms, false);
@@ -188,16 +187,6 @@ static void *run_writer(void *arg)
         write_pending(l);
     }
     return NULL;
-}
-
-static int start_writer(struct ledger *l)
-{
-    sigset_t all, before;
-    sigfillset(&all); /* signals are control's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&l->thread, NULL, run_writer, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
 }
 
 /* ---- the database ---- */
@@ -276,7 +265,7 @@ struct ledger *ledger_open(const char *path, int64_t max_queue, struct err_text 
         goto fail_wake;
     if (!open_database(l, path, &why))
         goto fail_database;
-    int rc = start_writer(l);
+    int rc = thread_start(&l->thread, "ledger", run_writer, l);
     if (rc == 0)
         return l;
     err_say(&why, "no thread: %s", strerror(rc));

@@ -6,7 +6,6 @@
 #include <event2/event.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/atomic_file.h"
@@ -16,6 +15,7 @@
 #include "base/mailbox.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/thread.h"
 #include "cache/redis_link.h"
 #include "router/spends_sheet.h"
 
@@ -434,7 +434,6 @@ static void *run(void *arg)
 {
     struct spends_share *s = arg;
 
-    pthread_setname_np(pthread_self(), "spends");
     event_base_dispatch(s->base);
     return NULL;
 }
@@ -508,7 +507,6 @@ static struct spends_share *new_share(const struct spends_share_options *opt)
 
 static enum err start(struct spends_share *s, const char *url, struct err_text *t)
 {
-    sigset_t all, before;
     enum err err = read_id(s, t);
     int rc;
 
@@ -523,10 +521,7 @@ static enum err start(struct spends_share *s, const char *url, struct err_text *
                              &s->link, t);
     if (err != ERR_OK)
         return err;
-    sigfillset(&all); /* signals are control's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&s->thread, NULL, run, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rc = thread_start(&s->thread, "spends", run, s);
     if (rc == 0)
         return ERR_OK;
     err_say(t, "no thread: %s", strerror(rc));
