@@ -12,9 +12,9 @@
 #include "cache/redis_link.h"
 #include "router/learn_key.h"
 #include "router/learn_store_scripts.h"
+#include "router/shared_link.h"
 
 #define CALL_US           2000000
-#define STALL_US          5000000
 #define MAX_QUEUED_BYTES  ((size_t)32 << 20)
 #define MAX_PAYLOAD_BYTES ((size_t)24 << 20)
 #define READ_UNITS        256
@@ -614,14 +614,8 @@ enum err learn_store_redis_open(const char *url, const char *prefix, struct even
     op_anew(&s->store);
     rng_seed_os(&s->rng);
     s->writer = rng_u64(&s->rng);
-    err = redis_link_new(&(struct redis_link_options){.base = base,
-                                                      .url = url,
-                                                      .stall_us = STALL_US,
-                                                      .max_queued_bytes = MAX_QUEUED_BYTES,
-                                                      .up = on_up,
-                                                      .down = on_down,
-                                                      .ctx = s},
-                         &s->link, t);
+    err = shared_link_new(
+        base, url, &(struct shared_link_owner){MAX_QUEUED_BYTES, on_up, on_down, s}, &s->link, t);
     if (err == ERR_OK) {
         *out = &s->store;
         return ERR_OK;

@@ -17,11 +17,11 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "cache/redis_link.h"
+#include "router/shared_link.h"
 #include "router/spends_sheet.h"
 
 #define TICK_MS          250
 #define CALL_US          2000000
-#define STALL_US         5000000
 #define CLOSE_MS         1000
 #define MAX_QUEUED_BYTES ((size_t)8 << 20)
 #define MAX_WORDS_BYTES  ((size_t)4 << 20)
@@ -511,14 +511,9 @@ static enum err start(struct spends_share *s, const char *url, struct err_text *
     int rc;
 
     if (err == ERR_OK)
-        err = redis_link_new(&(struct redis_link_options){.base = s->base,
-                                                          .url = url,
-                                                          .stall_us = STALL_US,
-                                                          .max_queued_bytes = MAX_QUEUED_BYTES,
-                                                          .up = on_up,
-                                                          .down = on_down,
-                                                          .ctx = s},
-                             &s->link, t);
+        err = shared_link_new(s->base, url,
+                              &(struct shared_link_owner){MAX_QUEUED_BYTES, on_up, on_down, s},
+                              &s->link, t);
     if (err != ERR_OK)
         return err;
     rc = thread_start(&s->thread, "spends", run, s);

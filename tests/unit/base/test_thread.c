@@ -7,9 +7,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-#include <unistd.h>
 
 #define NO_MEMORY_BYTES ((size_t)1 << 60) /* no address space has that */
 
@@ -132,49 +129,6 @@ static void test_names(void **state)
     assert_string_equal(now, own);
 }
 
-static volatile sig_atomic_t handled;
-
-static void on_signal(int signo)
-{
-    (void)signo;
-    handled = 1;
-}
-
-static void *wait_for_leave(void *ctx)
-{
-    while (sem_wait(ctx) != 0)
-        ;
-    return NULL;
-}
-
-/* A signal to the process stays pending until the starter asks for it: the thread does not take it.
- */
-static void test_signal_of_the_process(void **state)
-{
-    (void)state;
-    struct sigaction action = {.sa_handler = on_signal}, before;
-    const struct timespec limit = {.tv_sec = 60};
-    pthread_t thread;
-    sigset_t none, one;
-    sem_t leave;
-
-    sem_init(&leave, 0, 0);
-    assert_int_equal(sigaction(SIGUSR2, &action, &before), 0);
-    sigemptyset(&none);
-    sigemptyset(&one);
-    sigaddset(&one, SIGUSR2);
-    assert_int_equal(pthread_sigmask(SIG_SETMASK, &none, NULL), 0);
-    assert_int_equal(thread_start(&thread, NULL, wait_for_leave, &leave), 0);
-    assert_int_equal(pthread_sigmask(SIG_BLOCK, &one, NULL), 0);
-    assert_int_equal(kill(getpid(), SIGUSR2), 0);
-    assert_int_equal(sigtimedwait(&one, NULL, &limit), SIGUSR2);
-    assert_int_equal(handled, 0);
-    sem_post(&leave);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    sem_destroy(&leave);
-    assert_int_equal(sigaction(SIGUSR2, &before, NULL), 0);
-}
-
 static void test_no_thread(void **state)
 {
     (void)state;
@@ -206,8 +160,9 @@ static void test_no_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_masks),     cmocka_unit_test(test_detached),
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_signal_of_the_process),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_detached),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
