@@ -3,29 +3,44 @@
 #include <stdio.h>
 #include "gateway/cli/bench_stream.h"
 
+#define FIGURE_BYTES 24
+
+/* What never comes about has no finite figure. */
+static const char *shown(double v, int digits, char out[FIGURE_BYTES])
+{
+    if (!isfinite(v))
+        return "never";
+    snprintf(out, FIGURE_BYTES, "%.*g", digits, v);
+    return out;
+}
+
 /* Mean over seeds and its range. */
 static void put(const char *what, const struct bench_told *t, int seeds, const double *first,
                 double scale)
 {
-    double v[BENCH_SEEDS], mean = 0;
+    double mean = 0, least = INFINITY, most = -INFINITY;
     size_t offset = (size_t)((const char *)first - (const char *)t);
+    char text[3][FIGURE_BYTES];
 
     for (int i = 0; i < seeds; i++) {
-        v[i] = scale * *(const double *)(const void *)((const char *)&t[i] + offset);
-        mean += v[i] / seeds;
+        double v = scale * *(const double *)(const void *)((const char *)&t[i] + offset);
+        mean += v / seeds;
+        least = fmin(least, v);
+        most = isnan(v) ? INFINITY : fmax(most, v);
     }
-    printf("  %-58s %9.4g  [%.4g, %.4g]\n", what, mean, evaluate_quantile(v, (size_t)seeds, 0),
-           evaluate_quantile(v, (size_t)seeds, 1));
+    printf("  %-58s %9s  [%s, %s]\n", what, shown(mean, 4, text[0]), shown(least, 4, text[1]),
+           shown(most, 4, text[2]));
 }
 
 static void put_per_success(const struct bench_told *t, int seeds)
 {
     double v[BENCH_SEEDS];
+    char text[FIGURE_BYTES];
 
     for (int i = 0; i < seeds; i++)
-        v[i] = t[i].late_cost / fmax(t[i].late_success, 1e-9) / 1e6;
-    printf("  %-58s %9.4g\n", "second half: USD per 1,000 successes (median)",
-           evaluate_quantile(v, (size_t)seeds, 0.5));
+        v[i] = t[i].late_cost / t[i].late_success / 1e6;
+    printf("  %-58s %9s\n", "second half: USD per 1,000 successes (median)",
+           shown(evaluate_quantile(v, (size_t)seeds, 0.5), 4, text));
 }
 
 /* Shares of what class routing costs that knows the record, by the seeds' means and of those seeds
@@ -33,29 +48,33 @@ static void put_per_success(const struct bench_told *t, int seeds)
 static void put_hindsight(const struct bench_streams *f)
 {
     double share[BENCH_SEEDS], cost = 0, success = 0;
-    int never = 0;
+    size_t as_good = 0;
+    char text[3][FIGURE_BYTES];
 
     for (int i = 0; i < f->seeds; i++) {
         const struct bench_told *t = &f->weir[i];
-        share[i] = t->late_cost / bench_hindsight_cost(&f->classes, t->late_success);
-        never += isnan(share[i]) != 0;
+        share[as_good] = t->late_cost / bench_hindsight_cost(&f->classes, t->late_success);
+        as_good += !isnan(share[as_good]);
         cost += t->late_cost / f->seeds;
         success += t->late_success / f->seeds;
     }
-    printf("  %-58s %9.3g  [%.3g, %.3g]; never as good: %d of %d\n",
+    printf("  %-58s %9s  [%s, %s]; never as good: %d of %d\n",
            "second half: cost over hindsight's at that success",
-           cost / bench_hindsight_cost(&f->classes, success),
-           evaluate_quantile(share, (size_t)(f->seeds - never), 0),
-           evaluate_quantile(share, (size_t)(f->seeds - never), 1), never, f->seeds);
+           shown(cost / bench_hindsight_cost(&f->classes, success), 3, text[0]),
+           shown(evaluate_quantile(share, as_good, 0), 3, text[1]),
+           shown(evaluate_quantile(share, as_good, 1), 3, text[2]), f->seeds - (int)as_good,
+           f->seeds);
 }
 
 static void put_singles(const struct bench_set *s)
 {
+    char text[FIGURE_BYTES];
+
     printf("single models over all rows\n");
     for (int j = 0; j < s->arms; j++)
-        printf("  %-32.32s success %.4f  USD/1,000 %.4g  USD/1,000 successes %.4g\n", s->arm[j],
+        printf("  %-32.32s success %.4f  USD/1,000 %.4g  USD/1,000 successes %s\n", s->arm[j],
                s->mean_success[j], s->mean_cost[j] / 1e6,
-               s->mean_cost[j] / s->mean_success[j] / 1e6);
+               shown(s->mean_cost[j] / s->mean_success[j] / 1e6, 4, text));
 }
 
 /* The lines that both ways have. */
@@ -81,11 +100,11 @@ static void put_way(const struct bench_streams *f, const struct bench_told *t)
 static void put_figure(const char *what, const struct bench_figure *v, double scale,
                        const char *never)
 {
-    if (isnan(v->value))
-        printf("  %-58s %9s  [%.3g, %.3g]\n", what, never, scale * v->low, scale * v->high);
-    else
-        printf("  %-58s %9.3g  [%.3g, %.3g]\n", what, scale * v->value, scale * v->low,
-               scale * v->high);
+    char text[3][FIGURE_BYTES];
+
+    printf("  %-58s %9s  [%s, %s]\n", what,
+           isfinite(v->value) ? shown(scale * v->value, 3, text[0]) : never,
+           shown(scale * v->low, 3, text[1]), shown(scale * v->high, 3, text[2]));
 }
 
 static void put_comparison(const struct bench_streams *f)

@@ -74,6 +74,23 @@ static bool take_source(const struct bench *k)
     return !wrong;
 }
 
+/* What gets worse, and from when on within the stream. */
+static bool take_break(const struct bench *k)
+{
+    const char *at = cli_value(k->args, "break-at"), *share = cli_value(k->args, "break-share");
+
+    if ((at || share) && !cli_value(k->args, "break")) {
+        fprintf(stderr, "weir bench: --%s has no effect without --break\n",
+                at ? "break-at" : "break-share");
+        return false;
+    }
+    if (!at || k->stream.break_at < k->stream.requests)
+        return true;
+    fprintf(stderr, "weir bench: --break-at %s: the stream has %.0f requests\n", at,
+            k->stream.requests);
+    return false;
+}
+
 /* Before anything is read. false: it was said what is wrong. */
 static bool take_options(struct bench *k)
 {
@@ -91,19 +108,19 @@ static bool take_options(struct bench *k)
                                  .floor = (double)NAN,
                                  .floor_of_best = 0,
                                  .failure_price = (double)NAN};
-    if (!take_source(k) || !take_split(k) || !training_number(a, "seeds", 1, BENCH_SEEDS, &seeds) ||
-        !training_number(a, "folds", 2, 20, &folds) ||
-        !training_number(a, "labels", 0, 1e6, &labels) ||
-        !training_number(a, "requests", 2000, 1e6, &s->requests) ||
+    if (!take_source(k) || !take_split(k) || !training_whole(a, "seeds", 1, BENCH_SEEDS, &seeds) ||
+        !training_whole(a, "folds", 2, 20, &folds) ||
+        !training_whole(a, "labels", 0, 1e6, &labels) ||
+        !training_whole(a, "requests", 2000, 1e6, &s->requests) ||
         !training_number(a, "feedback", 0, 1, &s->feedback) ||
         !training_number(a, "noise", 0, 0.49, &s->noise) ||
-        !training_number(a, "delay", 0, 1e6, &s->delay) ||
+        !training_whole(a, "delay", 0, 1e6, &s->delay) ||
         !training_number(a, "interval", 0.001, 86400, &s->interval) ||
-        !training_number(a, "break-at", 0, 1e6, &s->break_at) ||
+        !training_whole(a, "break-at", 0, 1e6, &s->break_at) ||
         !training_number(a, "break-share", 0, 1, &s->break_share) ||
         !training_number(a, "floor", 0, 1, &s->floor) ||
         !training_number(a, "floor-of-best", 0, 1, &s->floor_of_best) ||
-        !training_number(a, "failure-price", 0, 1e6, &s->failure_price))
+        !training_number(a, "failure-price", 0, 1e6, &s->failure_price) || !take_break(k))
         return false;
     k->options.seeds = (int)seeds;
     k->options.folds = (int)folds;
@@ -141,6 +158,20 @@ static enum err add_arm(struct bench_arms *arms, const char *name, const struct 
     return ERR_OK;
 }
 
+static bool is_named(const struct bench_arms *arms, const char *name)
+{
+    for (int j = 0; j < arms->count; j++)
+        if (strcmp(arms->model[j], name) == 0)
+            return true;
+    return false;
+}
+
+static enum err named_twice(const char *name, struct err_text *t)
+{
+    err_say(t, "--models names '%s' twice", name);
+    return ERR_BAD_REQUEST;
+}
+
 /* "a,b,c"; the names stay in the text, which is cut at the commas. */
 static enum err named_arms(char *text, struct bench_arms *arms, struct err_text *t)
 {
@@ -150,7 +181,7 @@ static enum err named_arms(char *text, struct bench_arms *arms, struct err_text 
         char *comma = strchr(at, ',');
         if (comma)
             *comma++ = '\0';
-        e = add_arm(arms, at, NULL, t);
+        e = is_named(arms, at) ? named_twice(at, t) : add_arm(arms, at, NULL, t);
         at = comma;
     }
     return e;
@@ -392,7 +423,7 @@ static void put_all(const struct bench *k, const struct bench_figures *f, const 
     put_classes(b);
 }
 
-/* Figures are shares of the best model's success and cost: they need both. */
+/* Figures are shares of the best model's success and cost, or compare them: they need both. */
 static enum err check_best(const struct bench_set *s, struct err_text *t)
 {
     int best = 0;
@@ -415,10 +446,7 @@ static enum err cross_validate(struct bench *k, struct err_text *t)
     struct bench_results r;
     struct bench_figures f;
     const char *svg = cli_value(k->args, "svg");
-    enum err e = check_best(&k->set, t);
 
-    if (e != ERR_OK)
-        return e;
     bench_results_init(&r, &k->options, k->set.rows);
     bench_cv(&k->set, &k->options, &r);
     bench_figures(&k->set, &r, &f);
@@ -509,13 +537,14 @@ static void scale_to_one(const float *x, int dim, float *out)
         out[i] = square > 0 ? (float)((double)x[i] / sqrt(square)) : 0;
 }
 
-/* What the queries mean, by the encoder of --estimate; vectors of length 1. */
+/* What the queries mean, by the encoder of --estimate; vectors of length 1. Streams have no use for
+ * them. */
 static enum err encode(struct bench *k, struct err_text *t)
 {
     struct training w;
     const char *asked = cli_value(k->args, "estimate"), *model = asked ? asked : "static";
 
-    if (strcmp(model, "none") == 0)
+    if (k->prequential || strcmp(model, "none") == 0)
         return ERR_OK;
     training_init(&w);
     enum err e = training_open(&w, model, NULL, t);
@@ -541,7 +570,8 @@ static enum err bench(struct bench *k, struct err_text *t)
     enum err e = read_rows(k, t);
 
     k->options.objective = beliefs_objective_default;
-    if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK || (e = encode(k, t)) != ERR_OK)
+    if (e != ERR_OK || (e = open_set(k, t)) != ERR_OK || (e = check_best(&k->set, t)) != ERR_OK ||
+        (e = encode(k, t)) != ERR_OK)
         return e;
     spread_prices(k);
     return k->prequential ? stream(k, t) : cross_validate(k, t);

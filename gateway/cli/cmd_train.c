@@ -1,5 +1,4 @@
 /* weir train: heads over an encoder's features, from labelled prompts and recorded successes. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/mem.h"
@@ -28,11 +27,10 @@ static bool read_settings(const struct cli_args *a, struct settings *s)
     const char *only = cli_value(a, "only"), *l2 = cli_value(a, "l2");
     *s = (struct settings){DEFAULT_SPLIT, DEFAULT_FOLDS, 1, -1, true, true};
     if (!training_number(a, "split", 0, 0.9, &s->split) ||
-        !training_number(a, "folds", 2, 20, &s->folds) ||
-        !training_number(a, "seed", 0, 9e15, &s->seed) ||
+        !training_whole(a, "folds", 2, 20, &s->folds) ||
+        !training_whole(a, "seed", 0, 9e15, &s->seed) ||
         (l2 && strcmp(l2, "auto") != 0 && !training_number(a, "l2", 0, 1000, &s->l2)))
         return false;
-    s->folds = floor(s->folds);
     if (only) {
         s->classes = strcmp(only, "classes") == 0;
         s->success = strcmp(only, "scores") == 0;

@@ -2,6 +2,7 @@
 #include "gateway/cli/training.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -28,6 +29,14 @@ void training_clear(struct training *w)
     w->encoder = NULL;
 }
 
+static bool refuse(const struct cli_args *a, const char *name, const char *what, double least,
+                   double most)
+{
+    fprintf(stderr, "weir %s: --%s %s: a %s from %.16g to %.16g is wanted\n", a->command->name,
+            name, cli_value(a, name), what, least, most);
+    return false;
+}
+
 bool training_number(const struct cli_args *a, const char *name, double least, double most,
                      double *out)
 {
@@ -36,11 +45,20 @@ bool training_number(const struct cli_args *a, const char *name, double least, d
     if (!text)
         return true;
     double d = strtod(text, &end);
-    if (end == text || *end || !(d >= least && d <= most)) {
-        fprintf(stderr, "weir %s: --%s %s: a number from %g to %g is wanted\n", a->command->name,
-                name, text, least, most);
+    if (end == text || *end || !(d >= least && d <= most))
+        return refuse(a, name, "number", least, most);
+    *out = d;
+    return true;
+}
+
+bool training_whole(const struct cli_args *a, const char *name, double least, double most,
+                    double *out)
+{
+    double d = *out;
+    if (!training_number(a, name, least, most, &d))
         return false;
-    }
+    if (cli_value(a, name) && d != floor(d))
+        return refuse(a, name, "whole number", least, most);
     *out = d;
     return true;
 }

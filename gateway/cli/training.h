@@ -43,5 +43,8 @@ char *training_file_names(const struct cli_args *a, const char *option);
 /* A number in [least, most] given as --name; false + a message when it is none. */
 bool training_number(const struct cli_args *a, const char *name, double least, double most,
                      double *out);
+/* The same of a whole number. */
+bool training_whole(const struct cli_args *a, const char *name, double least, double most,
+                    double *out);
 
 #endif

@@ -289,18 +289,23 @@ ODD = {
     "no class": odd(cls=lambda r, _: "x" if int(r["id"]) % 2 else None),
     "every row five times": (r for r in odd(30) for _ in range(5)),
     "scores that were not run": odd(s=lambda r, _: [r["s"][0], None if int(r["id"]) % 3 == 0 else r["s"][1]]),
+    "a class of one row": odd(cls=lambda r, _: "y" if r["id"] == "7" else "x"),
 }
+ODD = {name: [{k: v for k, v in r.items() if v is not None} for r in made] for name, made in ODD.items()}
+
+
+def odd_rows(name, path):
+    models = [f"m{j}" for j in range(len(ODD[name][0]["s"]))]
+    return write(path, [{**HEADER, "models": models, "conf": "0..1"}, *ODD[name]])
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_rows_get_finite_figures(weir, tmp_path, name):
-    lines = [{k: v for k, v in r.items() if v is not None} for r in ODD[name]]
-    models = [f"m{j}" for j in range(len(lines[0]["s"]))]
-    path = write(tmp_path / "rows.jsonl", [{**HEADER, "models": models, "conf": "0..1"}, *lines])
+    path = odd_rows(name, tmp_path / "rows.jsonl")
     done = weir("bench", path, "--seeds", "1", "--folds", "2", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["rows"] + told["rows_left_out"] == len(lines)
+    assert told["rows"] + told["rows_left_out"] == len(ODD[name])
     singles = {m["model"]: m for m in told["models"]}
     best = singles[told["best"]]
     for point in told["ways"]["weir"]["points"]:
@@ -325,18 +330,26 @@ def test_what_cannot_be_replayed_is_refused(weir, recorded, tmp_path):
     assert "does not say in which unit" in weir("bench", bare).stderr
     free = write(tmp_path / "free.jsonl", [HEADER, *({**r, "c": [None, None]} for r in rows(30))])
     assert "none of the 30 rows has a score and a cost of every arm" in weir("bench", free).stderr
-    for change, words in (({"s": [0, 0]}, "no model succeeded on any of the 30 rows"),
-                          ({"c": [0, 0]}, "costs nothing: there is nothing to save"),
-                          ({"c": [1, 1e300]}, "a cost of 'c' is more than a million dollars")):
-        path = write(tmp_path / "odd.jsonl", [HEADER, *({**r, **change} for r in rows(30))])
-        done = weir("bench", path)
-        assert done.returncode == 5 and words in done.stderr and done.stdout == ""
+    dear = weir("bench", write(tmp_path / "dear.jsonl", [HEADER, *({**r, "c": [1, 1e300]} for r in rows(30))]))
+    assert dear.returncode == 5 and "a cost of 'c' is more than a million dollars" in dear.stderr and dear.stdout == ""
     assert "no model 'nobody'" in weir("bench", recorded, "--models", "small,nobody").stderr
-    for argv, words in ((["--split", "half"], "'half' is neither cv nor prequential"), (["--folds", "1"], "--folds 1: a number from 2 to 20"),
+    for argv, words in ((["--split", "half"], "'half' is neither cv nor prequential"), (["--folds", "1"], "--folds 1: a number from 2 to 20"), (["--folds", "2.5"], "--folds 2.5: a whole number from 2 to 20"),
                         (["--feedback", "0.5"], "--feedback has no effect with --split cv"), (["--seeds", "x"], "--seeds x:"),
                         (["--split", "prequential", "--svg", "x.svg"], "--svg has no effect with --split prequential"),
                         (["--route", "r"], "--route has no effect without --policy"),
                         (["--models", "small,big", "--policy", "p.yaml"], "--models has no effect with --policy")):
         done = weir("bench", recorded, *argv)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout, done.stderr
-    assert "takes part" in weir("bench", recorded, "--split", "prequential", "--break", "nobody").stderr
+    for models, words in (("small,nobody", "no model 'nobody'"), ("small,big,small", "--models names 'small' twice"), ("small,", "no model ''")):
+        done = weir("bench", recorded, "--models", models)
+        assert done.returncode == 5 and words in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("split", ["cv", "prequential"])
+@pytest.mark.parametrize("change,words", [
+    ({"s": [0, 0]}, "no model succeeded on any of the 30 rows"),
+    ({"c": [0, 0]}, "costs nothing: there is nothing to save"),
+])
+def test_what_there_is_nothing_to_compare_of_is_refused(weir, tmp_path, split, change, words):
+    done = weir("bench", write(tmp_path / "rows.jsonl", [HEADER, *({**r, **change} for r in rows(30))]), "--split", split)
+    assert done.returncode == 5 and words in done.stderr and done.stdout == ""
