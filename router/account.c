@@ -16,7 +16,7 @@
 
 nanousd account_cost(const struct request *r)
 {
-    nanousd sum = money_add(r->class.bill.cost, r->cache.vector.bill.cost);
+    nanousd sum = money_add(r->class.ask.bill.cost, r->cache.vector.ask.bill.cost);
 
     for (int i = 0; i < r->attempt_count; i++)
         sum = money_add(sum, r->attempts[i].cost);
@@ -156,10 +156,10 @@ static void post_to_ledger(struct request *r, const struct attempt *served, int6
         req.saved = again->f.cost;
         fill_replay(r, duration_us, &rows[n++]);
     }
-    if (r->class.bill.price)
-        encoder_bill_row(&r->class.bill, &p->encoder, "classify", &rows[n++]);
-    if (r->cache.vector.bill.price)
-        encoder_bill_row(&r->cache.vector.bill, &p->encoder, "embed", &rows[n++]);
+    if (r->class.ask.bill.price)
+        encoder_bill_row(&r->class.ask.bill, &p->encoder, "classify", &rows[n++]);
+    if (r->cache.vector.ask.bill.price)
+        encoder_bill_row(&r->cache.vector.ask.bill, &p->encoder, "embed", &rows[n++]);
     for (int i = 0; i < r->attempt_count; i++)
         fill_attempt(r, &r->attempts[i], false, &rows[n++]);
     for (int i = 0; i < r->sample_count; i++)

@@ -340,7 +340,7 @@ void cache_use_end(struct request *r)
     struct cache_use *u = &r->cache;
 
     stop_waiting(r);
-    cache_vector_end(r);
+    encoder_ask_end(r, &r->cache.vector.ask);
     if (u->leading)
         cache_abandon(r->snap->cache, u->exact);
     u->leading = false;

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "cache/vslab_dot.h"
 #include "router/embedder.h"
-#include "router/meters.h"
 #include "router/request_int.h"
 
 _Static_assert(CACHE_FINGERPRINT_BYTES == FINGERPRINT_BYTES, "one fingerprint");
@@ -39,22 +38,14 @@ bool cache_vector_fits(const struct request *r)
 static void deliver(struct message *m, void *ctx)
 {
     struct encoder_query *q = CONTAINER_OF(m, struct encoder_query, msg);
-    struct router_env *env = q->owner;
-    struct request *r = idtable_get(&env->waiting, q->id);
-    enum err err = q->err;
+    struct request *r = encoder_ask_whose(q);
 
     (void)ctx;
-    env->owed--;
     if (r) {
-        cache_vector_end(r);
-        if (err == ERR_OK) {
-            meters_classify_cost(
-                env->meters, r->snap->policy->encoder.model, r->tenant,
-                encoder_bill_take(&r->cache.vector.bill, &r->snap->policy->encoder, q));
+        if (encoder_ask_take(r, &r->cache.vector.ask, q))
             cache_vector_take(r, q, r->cache.text);
-        } else {
-            meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));
-        }
+        else
+            encoder_ask_missed(r, q);
         cache_use_encoded(r);
     }
     encoder_query_free(q);
@@ -63,39 +54,12 @@ static void deliver(struct message *m, void *ctx)
 bool cache_vector_ask(struct request *r)
 {
     struct cache_vector *v = &r->cache.vector;
-    struct router_env *env = r->env;
     struct encoder_query *q;
-    enum err err = ERR_OVERLOADED; /* no id is left to wait under */
 
     if (v->computed || !r->snap->embedder)
         return false;
     v->computed = true;
     q = encoder_query_new(r->cache.text);
     q->msg.deliver = deliver;
-    q->reply_to = env->mailbox;
-    q->owner = env;
-    q->deadline_us = clock_mono_us() + r->snap->policy->encoder.max_wait_ms * 1000;
-    q->id = v->waiting = idtable_add(&env->waiting, r);
-    env->owed++;
-    if (v->waiting)
-        err = encoder_service_submit(embedder_service(r->snap->embedder), q);
-    if (err == ERR_OK) {
-        r->wait_us = q->deadline_us;
-        request_arm(r);
-        return true;
-    }
-    env->owed--;
-    cache_vector_end(r);
-    encoder_query_free(q);
-    meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "foreseen" : err_name(err));
-    return false;
-}
-
-void cache_vector_end(struct request *r)
-{
-    struct cache_vector *v = &r->cache.vector;
-
-    if (v->waiting)
-        idtable_remove(&r->env->waiting, v->waiting);
-    v->waiting = 0;
+    return encoder_ask_start(r, &v->ask, q, clock_mono_us());
 }

@@ -5,9 +5,8 @@
 #ifndef ROUTER_CACHE_VECTOR_H
 #define ROUTER_CACHE_VECTOR_H
 
-#include "base/idtable.h"
 #include "cache/cache_entry.h"
-#include "router/encoder_bill.h"
+#include "router/encoder_ask.h"
 
 struct request;
 
@@ -17,8 +16,7 @@ struct cache_vector {
     uint8_t fingerprint[CACHE_FINGERPRINT_BYTES];
     struct slice text; /* that it is of */
     bool computed;     /* a pass was made or asked for: there will be no other */
-    objid waiting;     /* names the request to the encoder's answer; 0: none is to come */
-    struct encoder_bill bill;
+    struct encoder_ask ask;
 };
 
 /* The class pass is through; q: its answer, text: what it was asked. */
@@ -28,6 +26,5 @@ bool cache_vector_fits(const struct request *r);
 /* true: the encoder was asked; cache_use_encoded is called, or cache_use_late when r->wait_us has
  * passed. */
 bool cache_vector_ask(struct request *r);
-void cache_vector_end(struct request *r); /* no answer is of use any more */
 
 #endif

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/json_scan.h"
-#include "router/embedder.h"
 #include "router/foreseen.h"
 #include "router/meters.h"
 #include "router/request_int.h"
@@ -60,74 +59,43 @@ void classify_static(struct request *r)
     settle(r);
 }
 
+static void go_on(struct request *r, const struct encoder_query *q)
+{
+    r->wait_us = -1;
+    if (q->err == ERR_OK) {
+        classifier_full(r->snap->classifier, r->class.text, q->embedding, q->features,
+                        &r->class.is);
+        foreseen_keep(r, q->features);
+        settle(r);
+    } else {
+        encoder_ask_missed(r, q);
+        classify_static(r);
+    }
+    request_step(r, (struct flow_event){.kind = FLOW_EV_ENCODED});
+}
+
 static void deliver(struct message *m, void *ctx)
 {
     struct encoder_query *q = CONTAINER_OF(m, struct encoder_query, msg);
-    struct router_env *env = q->owner;
-    struct request *r = idtable_get(&env->waiting, q->id);
-    enum err err = q->err;
+    struct request *r = encoder_ask_whose(q);
 
     (void)ctx;
-    env->owed--;
-    if (r && err == ERR_OK) {
-        meters_classify_cost(env->meters, r->snap->policy->encoder.model, r->tenant,
-                             encoder_bill_take(&r->class.bill, &r->snap->policy->encoder, q));
+    if (r && encoder_ask_take(r, &r->class.ask, q))
         cache_vector_take(r, q, r->class.text);
-    }
-    if (r)
-        classify_end(r);
-    if (r && r->flow.state == FLOW_AWAIT_EMBEDDING) {
-        r->wait_us = -1;
-        if (err == ERR_OK) {
-            classifier_full(r->snap->classifier, r->class.text, q->embedding, q->features,
-                            &r->class.is);
-            foreseen_keep(r, q->features);
-            settle(r);
-        } else {
-            meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "late" : err_name(err));
-            classify_static(r);
-        }
-        request_step(r, (struct flow_event){.kind = FLOW_EV_ENCODED});
-    }
+    if (r && r->flow.state == FLOW_AWAIT_EMBEDDING)
+        go_on(r, q);
     encoder_query_free(q);
-}
-
-void classify_end(struct request *r)
-{
-    if (r->class.waiting)
-        idtable_remove(&r->env->waiting, r->class.waiting);
-    r->class.waiting = 0;
 }
 
 /* ---- asking ---- */
 
 static bool ask_encoder(struct request *r)
 {
-    struct query_class *qc = &r->class;
-    struct router_env *env = r->env;
-    int64_t wait_us = r->snap->policy->encoder.max_wait_ms * 1000;
-    struct encoder_query *q = encoder_query_new(qc->text);
-    enum err err = ERR_OVERLOADED; /* no id is left to wait under */
+    struct encoder_query *q = encoder_query_new(r->class.text);
 
     q->msg.deliver = deliver;
-    q->reply_to = env->mailbox;
-    q->owner = env;
     q->want_features = true;
-    q->deadline_us = qc->asked_us + wait_us;
-    q->id = qc->waiting = idtable_add(&env->waiting, r);
-    env->owed++;
-    if (qc->waiting)
-        err = encoder_service_submit(embedder_service(r->snap->embedder), q);
-    if (err == ERR_OK) {
-        r->wait_us = qc->asked_us + wait_us;
-        request_arm(r);
-        return true;
-    }
-    env->owed--;
-    classify_end(r);
-    encoder_query_free(q);
-    meters_encoder_shed(env->meters, err == ERR_REQUEST_TIMEOUT ? "foreseen" : err_name(err));
-    return false;
+    return encoder_ask_start(r, &r->class.ask, q, r->class.asked_us);
 }
 
 /* The static tier is sure enough that the other need not be asked. */

@@ -1,15 +1,12 @@
 /* A request's class, where the choice of its route hangs on one: found by the static tier on the
- * worker, or by the encoder, for which the request waits a while in AWAIT_EMBEDDING.
- *
- * The encoder holds no request: it holds the text and an id. An answer that comes after the wait
- * was over is booked if its request still lives, and forgotten else. threads: the worker's. */
+ * worker, or by the encoder, for which the request waits a while in AWAIT_EMBEDDING. threads: the
+ * worker's. */
 #ifndef ROUTER_CLASSIFY_H
 #define ROUTER_CLASSIFY_H
 
 #include <stdbool.h>
-#include "base/idtable.h"
 #include "router/classifier.h"
-#include "router/encoder_bill.h"
+#include "router/encoder_ask.h"
 
 struct request;
 
@@ -17,10 +14,9 @@ struct request;
 struct query_class {
     struct classification is;
     int64_t asked_us, took_us; /* monotonic; the wait included. took -1: nobody asked, or not yet */
-    objid waiting;             /* names the request to the encoder's answer; 0: none is to come */
     struct slice text;         /* decoded, in the request's arena */
     float *success; /* of models, by the heads of is.tier, likewise; NULL: router/foreseen.h */
-    struct encoder_bill bill;
+    struct encoder_ask ask;
     const int8_t *query; /* the text by the static table, for what is remembered; likewise, NULL */
 };
 
@@ -30,6 +26,5 @@ bool classify_start(struct request *r);
 void classify_static(struct request *r); /* the encoder took too long */
 /* What the user said last, decoded; "": nothing. Read once. */
 struct slice classify_text(struct request *r);
-void classify_end(struct request *r); /* no answer is of use any more */
 
 #endif

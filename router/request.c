@@ -99,7 +99,7 @@ void request_release(struct request *r)
     struct router_env *env = r->env;
 
     server_use_end(r);
-    classify_end(r);
+    encoder_ask_end(r, &r->class.ask);
     cache_use_end(r);
     recording_forget(r);
     cascade_audit_begin(r);
