@@ -14,10 +14,13 @@ struct admin_client {
     int code; /* of enum exit_code: what the command ends with */
 };
 
+#define ADMIN_CLIENT_OPTION_URL                                                                    \
+    {                                                                                              \
+        .name = "url", .argument = "URL",                                                          \
+        .help = "The admin listener; http://127.0.0.1:8081 when not given."                        \
+    }
 #define ADMIN_CLIENT_OPTIONS                                                                       \
-    {.name = "url",                                                                                \
-     .argument = "URL",                                                                            \
-     .help = "The admin listener; http://127.0.0.1:8081 when not given."},                         \
+    ADMIN_CLIENT_OPTION_URL,                                                                       \
     {                                                                                              \
         .name = "json", .help = "Write the admin API's answer as JSON."                            \
     }

@@ -136,9 +136,7 @@ const struct cli_command cmd_cache_export = {
                    "is whole. What is written meanwhile may be in it or not.",
     .options =
         (const struct cli_option[]){
-            {.name = "url",
-             .argument = "URL",
-             .help = "The admin listener; http://127.0.0.1:8081 when not given."},
+            ADMIN_CLIENT_OPTION_URL,
             CACHE_CLIENT_CONDITIONS,
             {0},
         },

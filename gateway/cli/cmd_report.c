@@ -141,9 +141,7 @@ const struct cli_command cmd_report = {
         "--md, --html or --json the report goes to standard output as Markdown.",
     .options =
         (const struct cli_option[]){
-            {.name = "since",
-             .argument = "AGE",
-             .help = "A span up to now ('7d', '12h') or a time ('2026-01-01', UTC). Default: 7d."},
+            LEDGER_OPTION_SINCE,
             {.name = "ledger",
              .argument = "FILE",
              .help = "The ledger. Default: ledger.sqlite in the policy's server.state_dir with "

@@ -453,9 +453,7 @@ const struct cli_command cmd_top = {
         "looks twice, a second apart, and writes one look; it needs no terminal then.",
     .options =
         (const struct cli_option[]){
-            {.name = "url",
-             .argument = "URL",
-             .help = "The admin listener; http://127.0.0.1:8081 when not given."},
+            ADMIN_CLIENT_OPTION_URL,
             {.name = "once", .help = "Write one look and end."},
             {.name = "json", .help = "The same as JSON."},
             {0},

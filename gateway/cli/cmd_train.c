@@ -407,9 +407,7 @@ const struct cli_command cmd_train = {
             {.name = "split",
              .argument = "SHARE",
              .help = "How much of --data is held out for the figures. Default: 0.2."},
-            {.name = "class-key",
-             .argument = "KEY",
-             .help = "The member that holds the class. Default: class, or label."},
+            TRAINING_OPTION_CLASS_KEY,
             {.name = "out-of-scope",
              .argument = "CLASS",
              .help = "A class whose rows belong to none: they do not train, and the figures say "
@@ -426,10 +424,7 @@ const struct cli_command cmd_train = {
              .help = "The penalty on weights of standardised features. Default: auto."},
             {.name = "folds", .argument = "N", .help = "Of the cross-validation. Default: 5."},
             {.name = "seed", .argument = "N", .help = "Of the split and the folds. Default: 1."},
-            {.name = "report",
-             .argument = "DIR",
-             .help = "Write report.md, report.json and reliability diagrams there."},
-            {.name = "json", .help = "Print the report as JSON."},
+            TRAINING_REPORT_OPTIONS,
             {0},
         },
     .examples =

@@ -9,6 +9,13 @@
 
 #define LEDGER_DEFAULT "weir-state/ledger.sqlite"
 
+/* Of commands that call ledger_option_traffic. */
+#define LEDGER_OPTION_SINCE                                                                        \
+    {                                                                                              \
+        .name = "since", .argument = "AGE",                                                        \
+        .help = "A span up to now ('7d', '12h') or a time ('2026-01-01', UTC). Default: 7d."       \
+    }
+
 struct ledger_span {
     int64_t since_wall_us, until_wall_us;
 };

@@ -11,6 +11,20 @@
 
 #define TRAINING_DEFAULT_MODEL "all-minilm-l6-v2"
 
+#define TRAINING_OPTION_CLASS_KEY                                                                  \
+    {                                                                                              \
+        .name = "class-key", .argument = "KEY",                                                    \
+        .help = "The member that holds the class. Default: class, or label."                       \
+    }
+/* What training_report heeds. */
+#define TRAINING_REPORT_OPTIONS                                                                    \
+    {.name = "report",                                                                             \
+     .argument = "DIR",                                                                            \
+     .help = "Write report.md, report.json and reliability diagrams there."},                      \
+    {                                                                                              \
+        .name = "json", .help = "Print the report as JSON."                                        \
+    }
+
 struct training {
     struct rows rows;
     struct encoder *encoder; /* owned; NULL: the static table */
