@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/stats.h"
 #include "router/ledger.h"
+#include "tests/unit/router/ledger_plain.h"
 
 static char dir[64], path[96];
 
@@ -205,25 +206,12 @@ static void a_record_is_stored_as_given(void **state)
 
 static void records_without_attempts_and_with_unset_durations(void **state)
 {
-    struct ledger_request r = {.request_id = "",
-                               .cap = "",
-                               .api = "",
-                               .requested_model = "",
-                               .tenant = "",
-                               .route = "",
-                               .policy_version = "",
-                               .served_model = "",
-                               .outcome = "not_found",
-                               .class_name = "",
-                               .class_tier = "",
-                               .class_us = -1,
-                               .cache = "",
-                               .purpose = "serve",
-                               .status = 404,
-                               .ttft_us = -1,
-                               .duration_us = -1};
+    struct ledger_request r = ledger_plain_request();
     struct ledger *l = open_ledger(100);
     (void)state;
+    r.outcome = "not_found";
+    r.status = 404;
+    r.class_us = r.ttft_us = r.duration_us = -1;
     ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
     assert_true(ledger_flush(l, 120000));
     assert_string_equal(
@@ -299,21 +287,10 @@ static void the_cache_has_a_view_of_its_own(void **state)
 static void repeated_attempt_numbers_do_not_stop_the_writer(void **state)
 {
     struct ledger_attempt a[3];
-    struct ledger_request r = {.request_id = "r",
-                               .cap = "",
-                               .api = "",
-                               .requested_model = "",
-                               .tenant = "",
-                               .route = "",
-                               .policy_version = "",
-                               .served_model = "",
-                               .class_name = "",
-                               .class_tier = "",
-                               .cache = "",
-                               .purpose = "serve",
-                               .outcome = "ok"};
+    struct ledger_request r = ledger_plain_request();
     struct ledger *l = open_ledger(100);
     (void)state;
+    r.request_id = "r";
     for (int i = 0; i < 3; i++)
         a[i] = (struct ledger_attempt){.seq = 7,
                                        .role = "",
@@ -442,22 +419,7 @@ static void decisions_and_outcomes(void **state)
 
 static struct ledger_record *paid(const char *tenant, const char *cap, int64_t day, nanousd cost)
 {
-    struct ledger_request r = {.request_id = "",
-                               .received_wall_us = day * INT64_C(86400000000) + 5,
-                               .api = "",
-                               .requested_model = "",
-                               .tenant = tenant,
-                               .route = "",
-                               .policy_version = "",
-                               .served_model = "",
-                               .outcome = "ok",
-                               .class_name = "",
-                               .class_tier = "",
-                               .cache = "",
-                               .purpose = "serve",
-                               .cap = cap,
-                               .cost = cost};
-    return ledger_record_new(&r, NULL, 0, NULL, 0);
+    return ledger_plain_charge(tenant, cap, day * INT64_C(86400000000) + 5, cost);
 }
 
 static const char spend_sql[] = "SELECT group_concat(day||tenant||'/'||cap||' '||cost_nanousd) "

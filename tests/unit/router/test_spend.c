@@ -11,6 +11,7 @@
 #include "router/spends.h"
 #include "router/tenant_limit.h"
 #include "tests/unit/policies/policy_fixture.h"
+#include "tests/unit/router/ledger_plain.h"
 
 #define KEY_A  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define KEY_B  "f3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -73,22 +74,7 @@ static const char policy_text[] =
 
 static void pay(struct ledger *l, const char *tenant, const char *cap, int64_t wall_us, nanousd usd)
 {
-    struct ledger_request r = {.request_id = "",
-                               .received_wall_us = wall_us,
-                               .api = "",
-                               .requested_model = "",
-                               .tenant = tenant,
-                               .route = "",
-                               .policy_version = "",
-                               .served_model = "",
-                               .outcome = "ok",
-                               .class_name = "",
-                               .class_tier = "",
-                               .cache = "",
-                               .purpose = "",
-                               .cap = cap,
-                               .cost = usd};
-    ledger_post(l, ledger_record_new(&r, NULL, 0, NULL, 0));
+    ledger_post(l, ledger_plain_charge(tenant, cap, wall_us, usd));
 }
 
 static void write_ledger(const char *path, int64_t now)
