@@ -20,12 +20,9 @@
 #include "router/confidence.h"
 
 #define LEAST_NEWS    100 /* labels that this process has seen since it last looked */
-#define LEAST_ROWS    100 /* of a model, labelled */
-#define LEAST_GROWTH  4   /* one in so many of them must be new */
 #define EVERY_MS      60000
 #define HOLD_MS       60000            /* of the claim; what takes longer is given up */
 #define SETTLE_US     INT64_C(3000000) /* until all processes have read what is published */
-#define HELD_OUT_OF   5
 #define MAX_MODELS    32
 #define MAX_TRIES     10 /* at one request, while others change it */
 #define FEATURES      ((size_t)CONFIDENCE_FEATURES)
@@ -176,7 +173,7 @@ static void give_up(struct learner_fit *f, const char *why)
 
 static bool is_held_out(struct slice request_id)
 {
-    return htable_hash_id(htable_hash_slice(request_id) ^ HELD_OUT_SALT) % HELD_OUT_OF == 0;
+    return htable_hash_id(htable_hash_slice(request_id) ^ HELD_OUT_SALT) % SCORER_HELD_OUT_OF == 0;
 }
 
 static bool has_features(const struct evidence_answer *a)
@@ -271,11 +268,6 @@ static void on_claimed(void *ctx, enum err err, unsigned version)
 
 /* ---- trying ---- */
 
-static bool is_worth_it(const struct fit_model *m)
-{
-    return m->rows >= LEAST_ROWS && m->fresh * LEAST_GROWTH >= m->rows;
-}
-
 static void say(const struct fit_model *m, const char *what, int64_t took_us)
 {
     char model[256];
@@ -294,7 +286,7 @@ static void try_model(struct learner_fit *f, struct fit_model *m)
     struct scorer_trial trial = {m->x, m->y, m->score, m->held, m->rows, CONFIDENCE_FEATURES};
     enum scorer_verdict verdict;
 
-    if (!is_worth_it(m))
+    if (!scorer_is_worth_trying(m->rows, m->fresh))
         return;
     if (old && old->scorer.version >= f->version)
         return; /* another process was here meanwhile */

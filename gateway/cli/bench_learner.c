@@ -6,6 +6,7 @@
 #include <string.h>
 #include "backends/wire/answer_signals.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "router/decide/change.h"
 
 #define PARTS   5 /* of rows, for scores by scorers that have not seen them */
@@ -129,10 +130,70 @@ static void fit_arm(struct bench_learner *l, int arm, int64_t now_us)
     fit_scorer(l, arm, -1, now_us, &l->scorer[arm]);
 }
 
-void bench_learner_fit(struct bench_learner *l, int64_t now_us)
+static void fit_arms(struct bench_learner *l)
 {
+    for (int j = 0; j < l->set->arms; j++)
+        fit_arm(l, j, 0);
+}
+
+/* ---- a new scorer on trial ---- */
+
+/* Labelled answers of one arm, the newest, as a trial takes them. */
+struct tried_rows {
+    float x[SCORER_MAX_ROWS][CONFIDENCE_FEATURES], y[SCORER_MAX_ROWS], score[SCORER_MAX_ROWS];
+    bool held[SCORER_MAX_ROWS];
+    size_t rows, fresh;
+};
+
+/* What is held out is so with all its answers: a query comes again and again here. */
+static bool is_held_out(size_t row)
+{
+    struct rng r;
+
+    rng_seed(&r, row);
+    return rng_below(&r, SCORER_HELD_OUT_OF) == 0;
+}
+
+static void collect_rows(const struct bench_learner *l, int arm, int64_t now_us,
+                         struct tried_rows *out)
+{
+    out->rows = out->fresh = 0;
+    for (size_t i = l->answers; i-- > 0 && out->rows < SCORER_MAX_ROWS;) {
+        const struct bench_answer *a = &l->answer[i];
+        size_t k = out->rows;
+        if (a->arm != arm || !labelled(a, now_us))
+            continue;
+        memcpy(out->x[k], a->feature, sizeof a->feature);
+        out->y[k] = (float)a->label;
+        out->score[k] = (float)scorer_score(&l->scorer[arm], a->feature);
+        out->held[k] = is_held_out(a->row);
+        out->fresh += a->known_us > l->tried_us[arm];
+        out->rows++;
+    }
+}
+
+static void try_arm(struct bench_learner *l, int arm, int64_t now_us, struct tried_rows *t)
+{
+    struct scorer_record record = {.rows = 0};
+    unsigned version = l->scorer[arm].version + 1;
+
+    collect_rows(l, arm, now_us, t);
+    if (!scorer_is_worth_trying(t->rows, t->fresh))
+        return;
+    l->tried_us[arm] = now_us;
+    if (scorer_try(
+            &(struct scorer_trial){t->x[0], t->y, t->score, t->held, t->rows, CONFIDENCE_FEATURES},
+            version, &record) == SCORER_BETTER)
+        l->scorer[arm] = record.scorer;
+}
+
+void bench_learner_try(struct bench_learner *l, int64_t now_us)
+{
+    struct tried_rows *t = mem_zalloc(1, sizeof *t);
+
     for (int j = 0; !l->blind && j < l->set->arms; j++)
-        fit_arm(l, j, now_us);
+        try_arm(l, j, now_us, t);
+    free(t);
 }
 
 /* ---- everything known ---- */
@@ -166,12 +227,12 @@ void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t cou
     for (int j = 0; j < arms; j++)
         for (size_t i = 0; i < count; i++)
             study_one(l, rows[i], j, -1, alone);
-    bench_learner_fit(l, 0);
+    fit_arms(l);
     for (int j = 0; j < arms; j++)
         for (int e = 0; e < arms; e++)
             for (size_t i = 0; e != j && i < count; i++)
                 study_one(l, rows[i], j, e, (1 - alone) / (arms - 1));
-    bench_learner_fit(l, 0);
+    fit_arms(l);
 }
 
 /* ---- answers to counters to beliefs ---- */

@@ -27,7 +27,8 @@ struct answer_signals;
 struct bench_learner {
     const struct bench_set *set;
     struct scorer scorer[PANDORA_BOXES];
-    struct bench_answer *answer; /* owned: in order of time */
+    int64_t tried_us[PANDORA_BOXES]; /* when a new scorer was last tried */
+    struct bench_answer *answer;     /* owned: in order of time */
     size_t answers, cap;
     int64_t half_life_ms, fast_half_life_ms;
     bool blind;                     /* nothing is read from an answer: all score alike */
@@ -49,8 +50,9 @@ struct bench_answer *bench_learner_add(struct bench_learner *l); /* zeroed, labe
  * first (bench_learner_study). */
 void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t count);
 
-/* Fits each arm's scorer on labels that are known by now. */
-void bench_learner_fit(struct bench_learner *l, int64_t now_us);
+/* As the gateway does: an arm with enough new labels gets a new scorer, if that is better than the
+ * one in force on answers that it has not seen. */
+void bench_learner_try(struct bench_learner *l, int64_t now_us);
 
 /* What stores would hold of all answers at that time, [classes][arms]. Owned by the caller. */
 struct bench_counts {

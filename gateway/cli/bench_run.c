@@ -94,7 +94,7 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
     for (size_t i = l->answers; q->remember && i-- > 0 && l->answer[i].when_us == q->now_us;)
         if (l->answer[i].arm == step.arm && l->answer[i].row == q->row) {
             l->answer[i].served = true;
-            l->answer[i].expected = p.log.expected;
+            l->answer[i].expected = p.log.expected >= 0 ? p.log.expected : (double)NAN;
         }
 }
 
@@ -418,7 +418,6 @@ void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
 {
     struct bench_learner l;
     struct beliefs *b = NULL;
-    size_t fit_at = 250;
     struct rng asked, spoilt;
 
     rng_seed(&asked, how->seed);
@@ -427,11 +426,8 @@ void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
     l.blind = how->by_class;
     for (size_t i = 0; i < how->requests; i++) {
         int64_t now_us = (int64_t)((double)(i + 1) * how->request_s * 1e6);
-        if (i == fit_at) {
-            bench_learner_fit(&l, now_us);
-            fit_at *= 2;
-        }
         if (i % how->believe_every == 0) {
+            bench_learner_try(&l, now_us);
             beliefs_unref(b);
             b = bench_learner_believe(&l, o, now_us, how->seed);
         }

@@ -69,8 +69,7 @@ struct bench_stream {
     double noise;         /* share of the labels that say the contrary */
     size_t delay;         /* requests until a label is known */
     double request_s;     /* time between requests: what half-lives see */
-    size_t believe_every; /* requests between two builds of beliefs; scorers are fitted after 250
-                             requests, then each time that these have doubled */
+    size_t believe_every; /* requests between two builds of beliefs, and trials of new scorers */
     int broken;           /* an arm that regresses silently, -1: none */
     size_t broken_from;   /* at that request */
     double broken_share;  /* of its successes that are none from then on */

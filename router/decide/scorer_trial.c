@@ -1,4 +1,5 @@
-/* Owns nothing. Called by router/learner_fit.c, and for records by router/scorer_table.c. */
+/* Owns nothing. Called by router/learner_fit.c and weir bench, and for records by
+ * router/scorer_table.c. */
 #include "router/decide/scorer_trial.h"
 
 #include <inttypes.h>
@@ -9,9 +10,16 @@
 #include "base/mem.h"
 #include "router/decide/curve.h"
 
-#define LEAST_HELD 20
-#define PSEUDO     2.0 /* answers with the mean's rate, in each bin */
-#define CERTAINTY  2.0 /* standard errors: one in forty of those that gain nothing gets through */
+#define LEAST_ROWS   100
+#define LEAST_GROWTH 4 /* one in so many of them must be new */
+#define LEAST_HELD   20
+#define PSEUDO       2.0 /* answers with the mean's rate, in each bin */
+#define CERTAINTY    2.0 /* standard errors: one in forty of those that gain nothing gets through */
+
+bool scorer_is_worth_trying(size_t rows, size_t fresh)
+{
+    return rows >= LEAST_ROWS && fresh * LEAST_GROWTH >= rows;
+}
 
 /* Success rates of the bins of one scorer, of the rows that are not held out. */
 struct rates {

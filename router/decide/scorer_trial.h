@@ -18,6 +18,11 @@ struct scorer_record {
     int64_t fitted_wall_us;
 };
 
+/* Are there enough labelled answers of a model, 100, and enough new ones among them, a quarter, for
+ * it to be worth it? fresh: that were labelled since it was last tried. */
+bool scorer_is_worth_trying(size_t rows, size_t fresh);
+
+#define SCORER_HELD_OUT_OF 5
 struct scorer_trial {   /* all borrowed: [rows] */
     const float *x;     /* [rows][features] */
     const float *y;     /* 0..1 */

@@ -141,9 +141,19 @@ static void records_as_text(void **state)
     assert_int_equal(scorer_record_read(&back, SLICE("1 2 3 4 1 1 scorer/1 1 0 0"), &why), ERR_OK);
 }
 
+static void enough_of_them_must_be_new(void **state)
+{
+    (void)state;
+    assert_false(scorer_is_worth_trying(99, 99));
+    assert_true(scorer_is_worth_trying(100, 25));
+    assert_false(scorer_is_worth_trying(100, 24));
+    assert_false(scorer_is_worth_trying(4000, 999));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(enough_of_them_must_be_new),
         cmocka_unit_test(one_that_knows_more),
         cmocka_unit_test(one_that_does_not),
         cmocka_unit_test(too_few),
