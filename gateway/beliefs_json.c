@@ -23,6 +23,9 @@ static json_t *price_json(const struct price *p)
     json_put(o, "budget_takes", json_real(p->beta));
     json_put_share(o, "floor", p->floor);
     json_put_bool(o, "floor_reachable", p->floor_reachable);
+    json_put(o, "success_error", json_real(p->error));
+    put_nanousd(o, "without_doubt_nanousd", p->bold);
+    json_put(o, "without_doubt_share", json_real(p->bold_share));
     return o;
 }
 

@@ -8,6 +8,10 @@
 #include <string.h>
 #include "router/decide/beliefs_int.h"
 
+/* Of the first choices, to arms of which little is known, under a floor that has no room for more.
+ * Measured on recorded results (tests/bench/decide). */
+#define TRIED_SHARE 0.2
+
 const struct beliefs_objective beliefs_objective_default = {
     .price = {.floor = PRICE_NONE,
               .floor_of_best = PRICE_NONE,
@@ -152,6 +156,39 @@ static void count_wins(const struct beliefs_context *c, const double *index, con
     }
 }
 
+/* Is it one that may only be tried? */
+static bool is_little_known(const struct beliefs_context *c, int arm, int best)
+{
+    return arm != best && c->arm[arm].labels < BELIEFS_LITTLE_KNOWN;
+}
+
+/* A draw from the posterior of an arm without labels is the best one more often than not, and stays
+ * so for as long as labels take to come. Under a floor, arms of which little is known therefore get
+ * TRIED_SHARE together; whatever is expected of them, none gets more than its draws. What is above
+ * it goes to the best of the others; when there is none, to the best. */
+static void limit_tries(const struct beliefs_context *c, const double *index, unsigned allowed,
+                        double *share)
+{
+    unsigned known = 0;
+    double tried = 0;
+    int best;
+
+    for (int j = 0; j < c->arms; j++)
+        if (allowed & 1u << j && c->arm[j].labels >= BELIEFS_LITTLE_KNOWN && c->arm[j].cap >= 1)
+            known |= 1u << j;
+    best = best_of(index, c->arms, known ? known : allowed);
+    for (int j = 0; j < c->arms; j++)
+        if (is_little_known(c, j, best))
+            tried += share[j];
+    if (c->price.floor < 0 || tried <= TRIED_SHARE)
+        return;
+    for (int j = 0; j < c->arms; j++)
+        if (is_little_known(c, j, best)) {
+            share[best] += share[j] * (1 - TRIED_SHARE / tried);
+            share[j] *= TRIED_SHARE / tried;
+        }
+}
+
 static void raise_to_floors(const struct beliefs_context *c, unsigned allowed, double *share)
 {
     double floors = 0;
@@ -213,6 +250,7 @@ void beliefs_propensities(const struct beliefs_context *c, const double *index,
         return;
     if (explore) {
         count_wins(c, index, chance, allowed, share);
+        limit_tries(c, index, allowed, share);
         raise_to_floors(c, allowed, share);
         hold_to_caps(c, allowed, uncapped(c, index, allowed), share);
     } else {

@@ -91,6 +91,7 @@ struct beliefs_arm {
     int64_t changed_us;                     /* as it was given */
     bool informative;                       /* else p is flat: its score is not gated on */
     double index;                           /* reservation index when nothing was asked yet */
+    double bold_index;                      /* the same at price.bold */
     double chance;                          /* of answers that are worth more than it */
     double cap;
     bool explorable;

@@ -40,6 +40,7 @@
 /* A model over all contexts. */
 struct pool {
     const char *model;
+    double prior_success; /* on the first route that has it */
     struct tally_view slow;
     struct curve curve[2]; /* of first and of later answers */
     struct curve_residual residual;
@@ -50,6 +51,7 @@ struct work {
     struct pool *pool[PANDORA_BOXES];
     struct curve curve[PANDORA_BOXES][2];
     double cost_error[PANDORA_BOXES];
+    struct price_doubt doubt[PANDORA_BOXES];
 };
 
 struct builder {
@@ -68,64 +70,6 @@ static const struct tally_view *view_or_nothing(const struct tally_view *const *
 }
 
 /* ---- models over all contexts ---- */
-
-static struct pool *pool_of(struct builder *k, const char *model)
-{
-    for (int i = 0; i < k->pools; i++)
-        if (strcmp(k->pool[i].model, model) == 0)
-            return &k->pool[i];
-    k->pool[k->pools] = (struct pool){.model = model};
-    return &k->pool[k->pools++];
-}
-
-static void pool_models(struct builder *k)
-{
-    struct curve identity;
-    double good[TALLY_BINS], bad[TALLY_BINS];
-    int most = 0;
-
-    for (int r = 0; r < k->in->routes; r++)
-        most += k->in->route[r].arms;
-    k->pool = mem_zalloc((size_t)most + 1, sizeof *k->pool);
-    for (int r = 0; r < k->in->routes; r++) {
-        const struct beliefs_route_in *route = &k->in->route[r];
-        for (int j = 0; j < route->arms; j++) {
-            struct pool *p = pool_of(k, route->arm[j].model);
-            for (int g = 0; g < route->classes; g++)
-                tally_view_merge(&p->slow, view_or_nothing(route->class[g].slow, j), 1);
-        }
-    }
-    curve_identity(&identity);
-    for (int i = 0; i < k->pools; i++) {
-        for (int later = 0; later < 2; later++) {
-            tally_view_labels(&k->pool[i].slow, &k->in->trust, later, good, bad);
-            curve_fit(&k->pool[i].curve[later], &identity, good, bad, MODEL_LEVEL);
-        }
-    }
-}
-
-/* ---- one arm in one context ---- */
-
-/* Shares that rise by a constant factor from bin to bin, with that mean score. */
-static void rising_shares(double success, double share[TALLY_BINS])
-{
-    double low = 0.2, high = 5;
-
-    for (int step = 0; step < 40; step++) {
-        double factor = sqrt(low * high), all = 0, mean = 0, here = 1;
-        for (int b = 0; b < TALLY_BINS; b++, here *= factor) {
-            share[b] = here;
-            all += here;
-            mean += here * curve_middle(b);
-        }
-        for (int b = 0; b < TALLY_BINS; b++)
-            share[b] /= all;
-        if (mean / all < success)
-            low = factor;
-        else
-            high = factor;
-    }
-}
 
 /* Where the arm stands among the route's by price, as an expected success. */
 static double prior_success(const struct beliefs_route_in *route, int arm)
@@ -152,6 +96,85 @@ static double answers(const struct tally_view *v, int stage, double n[TALLY_BINS
         all += n[b];
     }
     return all;
+}
+
+/* What is believed of a model's scores before it has labels: that they are right, if they differ;
+ * if all are nearly alike they say nothing, and it stands where its price puts it. */
+static void believe_nothing(const struct pool *p, struct curve *out)
+{
+    double share[TALLY_BINS], all = answers(&p->slow, -1, share), mean = 0;
+
+    curve_identity(out);
+    if (all <= 0)
+        return;
+    for (int b = 0; b < TALLY_BINS; b++) {
+        share[b] /= all;
+        mean += share[b] * out->p[b];
+    }
+    if (curve_auroc(out, share) < CURVE_INFORMATIVE)
+        curve_shift(out, logit(p->prior_success) - logit(mean));
+}
+
+static struct pool *pool_of(const struct builder *k, const char *model)
+{
+    for (int i = 0; i < k->pools; i++)
+        if (strcmp(k->pool[i].model, model) == 0)
+            return &k->pool[i];
+    return NULL;
+}
+
+static void pool_models(struct builder *k)
+{
+    struct curve prior;
+    double good[TALLY_BINS], bad[TALLY_BINS];
+    int most = 0;
+
+    for (int r = 0; r < k->in->routes; r++)
+        most += k->in->route[r].arms;
+    k->pool = mem_zalloc((size_t)most + 1, sizeof *k->pool);
+    for (int r = 0; r < k->in->routes; r++) {
+        const struct beliefs_route_in *route = &k->in->route[r];
+        for (int j = 0; j < route->arms; j++) {
+            struct pool *p = pool_of(k, route->arm[j].model);
+            if (!p) {
+                p = &k->pool[k->pools++];
+                *p = (struct pool){.model = route->arm[j].model,
+                                   .prior_success = prior_success(route, j)};
+            }
+            for (int g = 0; g < route->classes; g++)
+                tally_view_merge(&p->slow, view_or_nothing(route->class[g].slow, j), 1);
+        }
+    }
+    for (int i = 0; i < k->pools; i++) {
+        believe_nothing(&k->pool[i], &prior);
+        for (int later = 0; later < 2; later++) {
+            tally_view_labels(&k->pool[i].slow, &k->in->trust, later, good, bad);
+            curve_fit(&k->pool[i].curve[later], &prior, good, bad, MODEL_LEVEL);
+        }
+    }
+}
+
+/* ---- one arm in one context ---- */
+
+/* Shares that rise by a constant factor from bin to bin, with that mean score. */
+static void rising_shares(double success, double share[TALLY_BINS])
+{
+    double low = 0.2, high = 5;
+
+    for (int step = 0; step < 40; step++) {
+        double factor = sqrt(low * high), all = 0, mean = 0, here = 1;
+        for (int b = 0; b < TALLY_BINS; b++, here *= factor) {
+            share[b] = here;
+            all += here;
+            mean += here * curve_middle(b);
+        }
+        for (int b = 0; b < TALLY_BINS; b++)
+            share[b] /= all;
+        if (mean / all < success)
+            low = factor;
+        else
+            high = factor;
+    }
 }
 
 /* (counts + pseudo x prior), to sum 1. */
@@ -237,20 +260,25 @@ static const struct tally_trust *trust_of(const struct builder *k,
     return route->trust ? route->trust : &k->in->trust;
 }
 
-/* One of the arm's curves, and what the last hours say about it. */
-static void believe_curve(const struct tally_trust *trust, const struct tally_view *slow,
-                          const struct tally_view *fast, struct pool *pool, int later,
-                          struct curve *out)
+/* One of the arm's curves, and what the last hours say about it. Returns what is not known of its
+ * level. */
+static struct price_doubt believe_curve(const struct tally_trust *trust,
+                                        const struct tally_view *slow,
+                                        const struct tally_view *fast, struct pool *pool, int later,
+                                        struct curve *out)
 {
     double good[TALLY_BINS], bad[TALLY_BINS], drawn;
+    struct price_doubt doubt;
 
     tally_view_labels(slow, trust, later, good, bad);
     curve_fit(out, &pool->curve[later], good, bad, CONTEXT_LEVEL);
     /* what is not known of the model is not known here, as far as the level hangs on it */
     drawn = CONTEXT_LEVEL * out->level_var;
-    out->level_var += drawn * drawn * pool->curve[later].level_var;
+    doubt = (struct price_doubt){out->level_var, drawn * drawn * pool->curve[later].level_var};
+    out->level_var += doubt.shared;
     tally_view_labels(fast, trust, later, good, bad);
     curve_residual_add(&pool->residual, out, good, bad);
+    return doubt;
 }
 
 static const struct scorer_record *copy_record(struct builder *k, const struct scorer_record *r)
@@ -280,7 +308,10 @@ static void believe_arm(struct builder *k, const struct beliefs_route_in *route,
     w->cost_error[j] = believe_cost(a, w->pool[j], slow, in->cost_nanousd);
     believe_shares(a, w->pool[j], slow, prior_success(route, j));
     for (int later = 0; later < 2; later++) {
-        believe_curve(trust_of(k, route), slow, fast, w->pool[j], later, &w->curve[j][later]);
+        struct price_doubt doubt =
+            believe_curve(trust_of(k, route), slow, fast, w->pool[j], later, &w->curve[j][later]);
+        if (!later)
+            w->doubt[j] = doubt;
         a->labels += w->curve[j][later].labels;
     }
     c->traffic += slow->x[TALLY_FIRST];
@@ -380,25 +411,28 @@ static void box_arms(const struct beliefs_context *c, struct pandora_box *boxes)
 }
 
 /* v of the route's contexts c[0..classes). */
-static void set_prices(const struct beliefs_route_in *route, double bias, struct beliefs_context *c)
+static void set_prices(const struct beliefs_route_in *route, double bias, const struct work *w,
+                       struct beliefs_context *c)
 {
     const struct beliefs_objective *o = &route->objective;
     size_t n = (size_t)route->classes;
     struct pandora_box *boxes = mem_zalloc(n * PANDORA_BOXES, sizeof *boxes);
     const struct pandora_box **of = mem_zalloc(n, sizeof *of);
+    const struct price_doubt **doubt = mem_zalloc(n, sizeof *doubt);
     double *traffic = mem_zalloc(n, sizeof *traffic);
 
     for (size_t g = 0; g < n; g++) {
         box_arms(&c[g], boxes + g * PANDORA_BOXES);
         of[g] = boxes + g * PANDORA_BOXES;
+        doubt[g] = w[g].doubt;
         traffic[g] = c[g].traffic;
     }
-    struct price_traffic whole = {of, traffic, route->classes, route->arms, bias};
+    struct price_traffic whole = {of, doubt, traffic, route->classes, route->arms, bias};
     struct price price;
     if (!o->per_class)
         price_solve(&whole, &o->price, &price);
     for (size_t g = 0; g < n; g++) {
-        struct price_traffic one = {&of[g], &traffic[g], 1, route->arms, c[g].bias};
+        struct price_traffic one = {&of[g], &doubt[g], &traffic[g], 1, route->arms, c[g].bias};
         struct price_objective least = o->price;
         if (o->per_class) {
             price_solve(&one, &o->price, &price);
@@ -415,6 +449,7 @@ static void set_prices(const struct beliefs_route_in *route, double bias, struct
         c[g].price = price;
     }
     free(traffic);
+    free(doubt);
     free(of);
     free(boxes);
 }
@@ -445,8 +480,10 @@ static void decide_context(struct builder *k, const struct beliefs_route_in *rou
     struct curve first[PANDORA_BOXES];
 
     box_arms(c, boxes);
-    for (int j = 0; j < c->arms; j++)
+    for (int j = 0; j < c->arms; j++) {
         c->arm[j].index = pandora_index_of(&boxes[j], c->price.v, &c->arm[j].chance);
+        c->arm[j].bold_index = pandora_index(&boxes[j], c->price.bold);
+    }
     pandora_expect(boxes, c->arms, c->price.v, &c->outlook);
     c->single = single_best(c, boxes);
     for (int j = 0; j < c->arms; j++)
@@ -495,7 +532,7 @@ static void finish_route(struct builder *k, const struct beliefs_route_in *route
             finish_arm(&c[g].arm[j], w[g].curve[j]);
         }
     judge_foresight(route, c);
-    set_prices(route, find_biases(route, c), c);
+    set_prices(route, find_biases(route, c), w, c);
     for (int g = 0; g < route->classes; g++)
         decide_context(k, route, &c[g], &w[g]);
 }

@@ -80,6 +80,7 @@ static void expect_maximum(struct point *points, int n, int boxes, struct pandor
             all *= below[j];
         out->utility += points[i].value * (before - all);
         out->success += points[i].slope * (before - all);
+        out->at_stake[points[i].box] += points[i].slope * (1 - points[i].slope) * (before - all);
     }
 }
 

@@ -36,6 +36,10 @@ double pandora_index_of(const struct pandora_box *b, double v, double *chance);
  * envelope theorem success = dU/dv, cost = v success - U. At least one model is asked. */
 struct pandora_outlook {
     double utility, success, cost;
+    /* By box: how far success hangs on its chances, d success / d (their log-odds) under the same
+     * choices: p (1 - p) of its answers that are served, of those accepted unseen at their mean
+     * chance, which is rather too much. */
+    double at_stake[PANDORA_BOXES];
 };
 void pandora_expect(const struct pandora_box *boxes, int count, double v,
                     struct pandora_outlook *out);

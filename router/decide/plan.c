@@ -10,6 +10,10 @@
  * arm has answered after it. Measured on recorded cascades (tests/bench/decide). */
 #define RECALL_MARGIN 0.06
 
+/* What is expected with a larger standard error is no promise, and that it did not come true says
+ * nothing of later ones. */
+#define PROMISE_ERROR 0.08
+
 const char *plan_reason_name(enum plan_reason r)
 {
     static const char *const names[] = {
@@ -65,13 +69,13 @@ static double index_of(const struct plan *p, int arm, int stage, double *chance)
     const struct beliefs_arm *a = &p->q.beliefs->arm[arm];
     struct pandora_box box;
 
-    beliefs_box(a, stage, p->cost[arm], p->q.beliefs->price.v, &box);
+    beliefs_box(a, stage, p->cost[arm], p->v, &box);
     *chance = -1;
     if (p->odds[arm] == 1)
-        return pandora_index(&box, p->q.beliefs->price.v);
+        return pandora_index(&box, p->v);
     for (int b = 0; b < TALLY_BINS; b++)
         box.p[b] = with_odds(box.p[b], p->odds[arm]);
-    return pandora_index_of(&box, p->q.beliefs->price.v, chance);
+    return pandora_index_of(&box, p->v, chance);
 }
 
 /* ---- taking a step ---- */
@@ -160,7 +164,7 @@ static bool is_asked_in_vain(const struct plan *p, int arm, int best)
     if (a->informative || a->labels < BELIEFS_LITTLE_KNOWN || p->q.final >> arm & 1u ||
         (budget >= 0 && p->cost[arm] + p->cost[best] > budget))
         return false;
-    return p->q.beliefs->price.v * worth < index_of(p, best, tally_stage(worth), &chance);
+    return p->v * worth < index_of(p, best, tally_stage(worth), &chance);
 }
 
 /* The posterior draws arms because an answer that is served gets a label. Of one that is asked in
@@ -180,15 +184,60 @@ static void draw_none_in_vain(const struct plan *p, struct plan_choice *c)
     }
 }
 
+/* The best arm if nothing were in doubt. This request's costs and estimates move its indices as
+ * they move those at v. */
+static int best_boldly(const struct plan *p, const struct plan_choice *c)
+{
+    double most = -INFINITY, scale = p->q.beliefs->price.bold / p->v;
+    int best = -1;
+
+    for (int j = 0; j < p->q.arms; j++) {
+        const struct beliefs_arm *a = &p->q.beliefs->arm[j];
+        double moved = (c->index[j] - a->index) * (p->odds[j] == 1 ? 1 : scale);
+        if (c->allowed & 1u << j && a->cap >= 1 && a->bold_index + moved > most) {
+            most = a->bold_index + moved;
+            best = j;
+        }
+    }
+    return best;
+}
+
+/* Some requests are decided as if nothing were in doubt (price.h), the whole way: without it, what
+ * would do is asked first and never served, and nothing more is learned of it. Their choice is part
+ * of the propensities; which arm was drawn says whether the request may be one of them. */
+static bool draw_boldly(struct plan *p, struct plan_choice *c, int *arm)
+{
+    double share = p->q.explore ? p->q.beliefs->price.bold_share : 0;
+    int best = share > 0 ? best_boldly(p, c) : -1;
+    uint32_t left = BELIEFS_UNIT, bold;
+
+    if (best < 0) {
+        *arm = draw_from(p, c->propensity);
+        return false;
+    }
+    for (int j = 0; j < p->q.arms; j++) {
+        double explored = fmin(p->q.beliefs->floor_share[j] * BELIEFS_UNIT, c->propensity[j]);
+        c->propensity[j] = (uint32_t)(explored + (1 - share) * (c->propensity[j] - explored));
+        left -= c->propensity[j];
+    }
+    bold = left; /* exploration has its share of these, too; and what rounding down left over */
+    c->propensity[best] += bold;
+    *arm = draw_from(p, c->propensity);
+    return *arm == best && rng_below(&p->rng, c->propensity[best]) < bold;
+}
+
 static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c,
                                            const double *chance)
 {
+    int arm;
+
     if (c->allowed == 0)
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
     draw_none_in_vain(p, c);
-    int arm = draw_from(p, c->propensity);
-    if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
+    if (draw_boldly(p, c, &arm)) {
+        p->v = p->log.v = p->q.beliefs->price.bold;
+    } else if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
         p->tried = arm;
         p->trust = c->index[best_index(p, c)] - c->index[arm];
     }
@@ -203,7 +252,7 @@ static double worth_in_hand(const struct plan *p)
 {
     double trust = p->best == p->tried && !p->refuted[p->best] ? p->trust : 0;
 
-    return p->q.beliefs->price.v * p->best_p + trust;
+    return p->v * p->best_p + trust;
 }
 
 /* Stop or go on: the rule's choice, but for a small share in which all choices are equal. */
@@ -290,8 +339,10 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
     p->q = *q;
     p->q.cost_nanousd = p->q.shift = NULL; /* borrowed for this call alone */
     rng_seed(&p->rng, q->seed);
-    p->log.v = q->beliefs ? q->beliefs->price.v : 0;
-    p->log.expected = q->mode == PLAN_OBJECTIVE ? q->beliefs->outlook.success : -1;
+    p->v = p->log.v = q->beliefs ? q->beliefs->price.v : 0;
+    p->log.expected = q->mode == PLAN_OBJECTIVE && q->beliefs->price.error < PROMISE_ERROR
+                          ? q->beliefs->outlook.success
+                          : -1;
     p->log.count = 0;
     p->asked = p->answered = 0;
     p->arm = p->last = p->best = p->tried = -1;

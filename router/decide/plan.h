@@ -97,6 +97,7 @@ struct plan {
     /* private */
     struct plan_question q;
     struct rng rng;
+    double v;       /* what a success is worth to this request */
     unsigned asked; /* answered, failed, or under way */
     unsigned answered;
     int arm;      /* under way */

@@ -3,11 +3,12 @@
 
 #include <math.h>
 
-#define PRECISION   1e-4 /* of v, relative */
+#define PRECISION   1e-3 /* of v, relative */
 #define DINKELBACH  12   /* it converges faster than linearly */
 #define DEAREST     1e4  /* v's bound, in costs of the dearest model: success at nearly any price */
 #define UNREACHABLE 2e-3
 #define BEYOND      2    /* times the least v, where a floor is out of reach */
+#define SCAN        24   /* v that are tried, evenly by ratio */
 #define CHEAPEST    1e-3 /* ... and of the cheapest, below which nothing changes any more */
 
 static double weight_of(const struct price_traffic *t, int g)
@@ -19,19 +20,34 @@ static double weight_of(const struct price_traffic *t, int g)
     return all > 0 ? t->traffic[g] / all : 1.0 / t->classes;
 }
 
-/* Success and cost per request at v over all classes. */
-static void price_expect(const struct price_traffic *t, double v, double *success, double *cost)
+/* Per request, over all classes. */
+struct expected {
+    double success, cost, error;
+};
+
+static struct expected price_expect(const struct price_traffic *t, double v)
 {
-    *success = *cost = 0;
+    struct expected e = {0};
+    double shared[PANDORA_BOXES] = {0}, variance = 0;
+
     for (int g = 0; g < t->classes; g++) {
         struct pandora_outlook o;
         double w = weight_of(t, g);
         if (w <= 0)
             continue;
         pandora_expect(t->boxes[g], t->count, v, &o);
-        *success += w * o.success;
-        *cost += w * o.cost;
+        e.success += w * o.success;
+        e.cost += w * o.cost;
+        for (int j = 0; j < t->count; j++) {
+            double at_stake = w * o.at_stake[j];
+            variance += at_stake * at_stake * t->doubt[g][j].own;
+            shared[j] += at_stake * sqrt(t->doubt[g][j].shared);
+        }
     }
+    for (int j = 0; j < t->count; j++)
+        variance += shared[j] * shared[j];
+    e.error = sqrt(variance);
+    return e;
 }
 
 /* Success of the best single model over all classes. */
@@ -61,42 +77,128 @@ static void bounds(const struct price_traffic *t, double *low, double *high)
         }
 }
 
-/* The least v at which success >= floor. When none does, BEYOND the least that comes within
- * UNREACHABLE of all that can be had: at that one itself two models are worth the same, and it is
- * by what a request's own cost differs from the mean that the cheaper one would be asked. */
-static double for_floor(const struct price_traffic *t, double floor, bool *reachable)
+/* By how much more than the floor is to be expected: `margin`, and 1.645 standard errors of the
+ * share of successes in a window. */
+static double aim_above(const struct price_objective *o, double floor, double error)
 {
-    double low, high, success, cost;
+    double window = 0;
 
-    bounds(t, &low, &high);
-    price_expect(t, high, &success, &cost);
-    *reachable = success - t->bias >= floor;
-    if (!*reachable)
-        floor = success - t->bias - UNREACHABLE;
+    if (o->window > 0)
+        window = 1.645 * sqrt(floor * (1 - floor) / o->window + error * error);
+    return o->margin + window;
+}
+
+/* Is what is expected enough? Doubt counts only where it says so. */
+static bool keeps(const struct price_traffic *t, const struct price_objective *o, double floor,
+                  const struct expected *e, bool doubt)
+{
+    return e->success - t->bias >= fmin(floor + aim_above(o, floor, doubt ? e->error : 0), 1);
+}
+
+/* What is looked for: the least v that serves. */
+struct search {
+    const struct price_traffic *t;
+    const struct price_objective *o;
+    double floor;
+    bool doubt;     /* it counts */
+    double success; /* that is asked for instead of the floor; PRICE_NONE */
+};
+
+static bool serves(const struct search *s, double v)
+{
+    struct expected e = price_expect(s->t, v);
+
+    return s->success >= 0 ? e.success >= s->success : keeps(s->t, s->o, s->floor, &e, s->doubt);
+}
+
+/* One that serves at `high` and none at `low`: the least between them. */
+static double narrow(const struct search *s, double low, double high)
+{
     while (high > low * (1 + PRECISION)) {
         double middle = sqrt(low * high);
-        price_expect(t, middle, &success, &cost);
-        if (success - t->bias >= floor)
+        if (serves(s, middle))
             high = middle;
         else
             low = middle;
     }
-    return *reachable ? high : high * BEYOND;
+    return high;
+}
+
+/* The least v at which the floor is kept; PRICE_NONE: at none. Where models of which little is
+ * known would be asked, a higher v may mean more success and more doubt of it: if the highest does
+ * not serve, it is looked for from below. */
+static double find_kept(const struct search *s, double low, double high)
+{
+    double step = pow(high / low, 1.0 / SCAN), v = low;
+
+    if (serves(s, high))
+        return narrow(s, low, high);
+    for (int i = 1; s->doubt && i < SCAN; i++, low = v) {
+        v *= step;
+        if (serves(s, v))
+            return narrow(s, low, v);
+    }
+    return PRICE_NONE;
+}
+
+/* The least v at which the floor is kept. When it is not at any, for want of success or for doubt,
+ * BEYOND the least that comes within UNREACHABLE of all the success that is expected: at that one
+ * itself two models are worth the same, and it is by what a request's own cost differs from the
+ * mean that the cheaper one would be asked. (Not of what is certain: what is hardly known would
+ * then stay so.) *kept: whether it is. */
+static double for_floor(const struct price_traffic *t, const struct price_objective *o,
+                        double floor, bool doubt, bool *kept)
+{
+    struct search s = {t, o, floor, doubt, PRICE_NONE};
+    double low, high, v;
+
+    bounds(t, &low, &high);
+    v = find_kept(&s, low, high);
+    *kept = v >= 0;
+    if (*kept)
+        return v;
+    s.success = price_expect(t, high).success - UNREACHABLE;
+    return narrow(&s, low, high) * BEYOND;
+}
+
+/* Who is always careful never learns that less would do. The share of requests that can be decided
+ * as if nothing were in doubt, so that the floor is still kept on average should it be as bad as is
+ * feared: what is expected beyond the floor at v, against what may be missing at `bold`. */
+static double bold_share(const struct price_traffic *t, const struct price_objective *o,
+                         double floor, const struct price *p)
+{
+    struct expected careful = price_expect(t, p->v), bold = price_expect(t, p->bold);
+    double aim = floor + aim_above(o, floor, 0), spare = careful.success - t->bias - aim,
+           missing = aim_above(o, floor, bold.error) - aim_above(o, floor, 0);
+
+    return spare > 0 && missing > 0 ? spare / (spare + missing) : 0;
+}
+
+static void price_floor(const struct price_traffic *t, const struct price_objective *o,
+                        double floor, struct price *out)
+{
+    bool kept;
+    double least = for_floor(t, o, floor, true, &kept),
+           bold = for_floor(t, o, floor, false, &out->floor_reachable);
+
+    out->mu = fmax(0, least - out->v);
+    out->bold = fmax(out->v, fmin(bold, least));
+    out->v = fmax(out->v, least);
+    if (out->bold < out->v)
+        out->bold_share = bold_share(t, o, floor, out);
 }
 
 /* The most v at which cost <= budget; the lower bound when not even that does. */
 static double for_budget(const struct price_traffic *t, double budget)
 {
-    double low, high, success, cost;
+    double low, high;
 
     bounds(t, &low, &high);
-    price_expect(t, high, &success, &cost);
-    if (cost <= budget)
+    if (price_expect(t, high).cost <= budget)
         return high;
     while (high > low * (1 + PRECISION)) {
         double middle = sqrt(low * high);
-        price_expect(t, middle, &success, &cost);
-        if (cost <= budget)
+        if (price_expect(t, middle).cost <= budget)
             low = middle;
         else
             high = middle;
@@ -107,24 +209,18 @@ static double for_budget(const struct price_traffic *t, double budget)
 /* theta: the least (C + L (1 - S)) / S. */
 static double for_ratio(const struct price_traffic *t, double failure_price)
 {
-    double theta = 0, success, cost, low, high;
+    double theta = 0, low, high;
 
     bounds(t, &low, &high);
-    price_expect(t, high, &success, &cost);
-    for (int i = 0; i < DINKELBACH && success > 0; i++) {
-        double next = (cost + failure_price * (1 - success)) / success;
+    struct expected e = price_expect(t, high);
+    for (int i = 0; i < DINKELBACH && e.success > 0; i++) {
+        double next = (e.cost + failure_price * (1 - e.success)) / e.success;
         if (fabs(next - theta) <= PRECISION * next)
             return next;
         theta = next;
-        price_expect(t, failure_price + theta, &success, &cost);
+        e = price_expect(t, failure_price + theta);
     }
     return theta;
-}
-
-/* 1.645 standard errors of a share of successes in a window. */
-static double window_margin(const struct price_objective *o, double floor)
-{
-    return o->window > 0 ? 1.645 * sqrt(floor * (1 - floor) / o->window) : 0;
 }
 
 void price_solve(const struct price_traffic *t, const struct price_objective *o, struct price *out)
@@ -137,16 +233,18 @@ void price_solve(const struct price_traffic *t, const struct price_objective *o,
     out->floor = floor >= 0 ? floor : PRICE_NONE;
     out->theta = for_ratio(t, o->failure_price_nanousd);
     out->v = o->failure_price_nanousd + out->theta;
-    if (floor >= 0) {
-        double least = for_floor(t, fmin(floor + o->margin + window_margin(o, floor), 1),
-                                 &out->floor_reachable);
-        out->mu = fmax(0, least - out->v);
-        out->v = fmax(out->v, least);
-    }
+    out->bold = out->v;
+    if (floor >= 0)
+        price_floor(t, o, floor, out);
     if (o->budget_nanousd >= 0) {
         double most = for_budget(t, o->budget_nanousd);
         out->beta = fmax(0, out->v / most - 1);
         out->v = fmin(out->v, most);
+        out->bold = fmin(out->bold, most);
+        out->bold_share = out->bold < out->v ? out->bold_share : 0;
     }
-    price_expect(t, out->v, &out->success, &out->cost);
+    struct expected e = price_expect(t, out->v);
+    out->success = e.success;
+    out->cost = e.cost;
+    out->error = e.error;
 }

@@ -22,22 +22,33 @@ struct price_objective {
     double failure_price_nanousd; /* L >= 0 */
     double budget_nanousd;        /* most per request on average; PRICE_NONE */
     double margin;                /* added to the floor: 0.003 */
-    double window;                /* requests after which somebody looks whether it is kept: as much
-                                     more is aimed at that 19 of 20 such windows keep it; 0: on average */
+    double window; /* requests after which somebody looks whether it is kept: as much more is aimed
+                      at that 19 of 20 such windows keep it, whose success is not known beforehand
+                      for two reasons: chance, and doubt about the models; 0: on average */
 };
 
 struct price {
     double v;
+    double bold;                           /* what v were if nothing were in doubt; at most v */
+    double bold_share;                     /* of requests that may be decided by `bold`, 0..1 */
     double failure_price, theta, mu, beta; /* what it is made of */
     double floor;                          /* success that was asked for; PRICE_NONE: no floor */
-    bool floor_reachable;
+    bool floor_reachable;                  /* by what is expected, whatever is in doubt */
     double success, cost; /* expected at v, per request; success before the bias is taken off */
+    double error;         /* standard error of that success */
+};
+
+/* What is not known of a box's chances, variances of their log-odds: in this class alone, and in
+ * all classes alike. */
+struct price_doubt {
+    double own, shared;
 };
 
 /* boxes[classes][count] under `traffic` (any scale; all zero: alike). bias: by how much success was
  * over-estimated lately, subtracted before it is compared with the floor. */
 struct price_traffic {
     const struct pandora_box *const *boxes;
+    const struct price_doubt *const *doubt; /* [classes][count] */
     const double *traffic;
     int classes, count;
     double bias;

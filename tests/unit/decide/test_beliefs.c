@@ -340,6 +340,85 @@ static void costs_are_corrected(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* Scores that are all alike say nothing: without labels, models stand where their prices put them,
+ * however their answers score. */
+static void scores_that_say_nothing_leave_the_price(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    for (int j = 0; j < ARMS; j++)
+        w.slow[1][j].x[tally_answers(0, 9)] = 500;
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    assert_true(c->arm[1].success > c->arm[0].success + 0.1);
+    /* scores that differ are believed until labels come */
+    for (int b = 1; b < TALLY_BINS; b++)
+        w.slow[1][0].x[tally_answers(0, b)] = 500.0 * b;
+    build(&w);
+    assert_true(context(&w, "easy")->arm[0].success > 0.7);
+    beliefs_unref(w.beliefs);
+}
+
+/* The same shares of successes, from few labels and from many. */
+static void doubt_aims_higher(void **state)
+{
+    struct world few, many;
+
+    (void)state;
+    world_init(&few);
+    world_init(&many);
+    few.objective.price.floor = many.objective.price.floor = 0.8;
+    for (int g = 0; g < CLASSES; g++)
+        for (int j = 0; j < ARMS; j++) {
+            count(&few.slow[g][j], 6, 20, j ? 0.95 : 0.85, j ? 20000 : 1000);
+            count(&many.slow[g][j], 6, 4000, j ? 0.95 : 0.85, j ? 20000 : 1000);
+        }
+    build(&few);
+    build(&many);
+    const struct price *doubted = &context(&few, "easy")->price,
+                       *known = &context(&many, "easy")->price;
+    assert_true(doubted->error > 5 * known->error);
+    /* the small model will do, and is asked; as long as that is not sure, the big one, but for the
+     * share that finds out */
+    assert_true(known->v < 20000 && doubted->v > 100 * known->v);
+    assert_true(doubted->bold < 0.01 * doubted->v);
+    assert_true(doubted->bold_share > 0.1 && doubted->bold_share < 0.9);
+    assert_true(doubted->floor_reachable && known->floor_reachable);
+    few.objective.price.window = 0; /* on average: doubt is as often too low as too high */
+    build(&few);
+    assert_true(context(&few, "easy")->price.bold_share == 0);
+    beliefs_unref(few.beliefs);
+    beliefs_unref(many.beliefs);
+}
+
+/* Under a floor the unknown arm is tried, but no more than a fifth of the time, even if it seems to
+ * be the best; without one as often as the posterior has it. */
+static void what_is_hardly_known_is_only_tried(void **state)
+{
+    struct world w;
+    double tried[2];
+
+    (void)state;
+    world_init(&w);
+    for (int g = 0; g < CLASSES; g++) {
+        count(&w.slow[g][0], 6, 400, 0.7, 1000);
+        count(&w.slow[g][1], 6, 4, 1, 20000);
+    }
+    for (int floor = 0; floor < 2; floor++) {
+        w.objective.price.floor = floor ? 0.65 : PRICE_NONE;
+        w.objective.price.failure_price_nanousd = 1e7; /* success is what counts */
+        build(&w);
+        const struct beliefs_context *c = context(&w, "easy");
+        assert_true(c->arm[1].labels < BELIEFS_LITTLE_KNOWN && c->arm[1].index > c->arm[0].index);
+        tried[floor] = (double)c->propensity[1] / BELIEFS_UNIT;
+    }
+    assert_true(tried[0] > 0.5);
+    assert_true(tried[1] > 0.05 && tried[1] < 0.25);
+    beliefs_unref(w.beliefs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +430,9 @@ int main(void)
         cmocka_unit_test(a_floor_out_of_reach_is_no_tie),
         cmocka_unit_test(a_later_answer_must_bring_something),
         cmocka_unit_test(floors_budgets_and_what_failed_costs),
+        cmocka_unit_test(scores_that_say_nothing_leave_the_price),
+        cmocka_unit_test(doubt_aims_higher),
+        cmocka_unit_test(what_is_hardly_known_is_only_tried),
         cmocka_unit_test(a_promise_not_kept_raises_the_price),
         cmocka_unit_test(caps_and_floors_of_propensities),
         cmocka_unit_test(equal_counts_give_equal_bits),

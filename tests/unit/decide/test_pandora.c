@@ -160,6 +160,44 @@ static void special_cases(void **state)
     assert_int_equal(next_box(index, 2, 0, 0, 1, -1), -1);
 }
 
+/* What success hangs on: of boxes that tell nothing all on the one that is asked; of others no less
+ * than what a run of the rule serves. */
+static void what_is_served_is_at_stake(void **state)
+{
+    (void)state;
+    enum { RUNS = 40000 };
+    struct pandora_box boxes[3] = {{.cost = 1, .share = {1}, .p = {0.6}},
+                                   {.cost = 2, .share = {1}, .p = {0.8}}};
+    struct pandora_outlook o;
+    double index[3], v = 100, served[3] = {0};
+
+    pandora_expect(boxes, 2, v, &o);
+    assert_float_equal(o.at_stake[0], 0, 1e-12);
+    assert_float_equal(o.at_stake[1], 0.8 * 0.2, 1e-12);
+    for (int j = 0; j < 3; j++) {
+        boxes[j] = random_box(PANDORA_BINS);
+        index[j] = pandora_index(&boxes[j], v = 1.3);
+    }
+    for (int run = 0; run < RUNS; run++) {
+        unsigned asked = 0;
+        double best = -1;
+        int of = 0;
+        for (int j; (j = next_box(index, 3, ~0u, asked, v, best)) >= 0;) {
+            double u = uniform();
+            int b = 0;
+            while (b + 1 < PANDORA_BINS && (u -= boxes[j].share[b]) >= 0)
+                b++;
+            of = boxes[j].p[b] > best ? j : of;
+            best = fmax(best, boxes[j].p[b]);
+            asked |= 1u << j;
+        }
+        served[of] += best * (1 - best) / RUNS;
+    }
+    pandora_expect(boxes, 3, v, &o);
+    for (int j = 0; j < 3; j++)
+        assert_true(o.at_stake[j] > served[j] - 0.005 && o.at_stake[j] <= 0.25);
+}
+
 int main(void)
 {
     rng_seed(&random_numbers, 42);
@@ -167,6 +205,7 @@ int main(void)
         cmocka_unit_test(an_index_solves_its_equation),
         cmocka_unit_test(the_rule_is_the_best_of_all_ways),
         cmocka_unit_test(success_and_cost_are_those_of_the_rule),
+        cmocka_unit_test(what_is_served_is_at_stake),
         cmocka_unit_test(special_cases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
