@@ -3,7 +3,7 @@
 
 usage: quickstart_traffic.py [--url URL] [--admin URL] [--rounds N] [--feedback SHARE] [--seed S]
 
-Asks every question of the sample in each of N rounds, in an order drawn from the seed; after every 100 it says of a SHARE
+Asks every question of the sample in each of N rounds, in an order drawn from the seed; after every 25 it says of a SHARE
 of the answers whether they were right (POST /v1/feedback; the record knows), and waits until weir has learnt it. Prints
 how many were right, how many the small models answered, and what it cost, beside the big model alone. It only needs Python
 and a weir that serves policies/examples/quickstart.yaml in front of the replay fleet.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 SAMPLE = Path(__file__).resolve().parents[1] / "tests" / "fleet" / "sample" / "sample.jsonl.gz"
 SMALL, BIG = ("llama-3.1-8b-instruct", "gemini-1.5-flash"), "gemini-1.5-pro"
-CLIENTS, BATCH = 8, 100
+CLIENTS, BATCH = 8, 25
 LEARN_S = 60  # what was said is believed within a second on an idle machine
 
 
