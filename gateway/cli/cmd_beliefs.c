@@ -22,11 +22,12 @@ static void print_price(const json_t *c)
                                                                    : ", which is out of reach");
     if (admin_client_number(p, "budget_takes") > 0)
         printf(", divided by %.2f for the budget", 1 + admin_client_number(p, "budget_takes"));
-    printf("\n  expected: %.1f +- %.1f %% successes at $%.6f a request; lately believed %+.1f points "
-           "too much\n",
-           100 * admin_client_number(c, "expected_success"),
-           100 * admin_client_number(p, "success_error"), usd(c, "expected_cost_nanousd"),
-           100 * admin_client_number(c, "bias"));
+    printf(
+        "\n  expected: %.1f +- %.1f %% successes at $%.6f a request; lately believed %+.1f points "
+        "too much\n",
+        100 * admin_client_number(c, "expected_success"),
+        100 * admin_client_number(p, "success_error"), usd(c, "expected_cost_nanousd"),
+        100 * admin_client_number(c, "bias"));
     if (admin_client_number(p, "without_doubt_share") > 0)
         printf("  %.0f %% of the requests are decided as if nothing were in doubt: $%.6f\n",
                100 * admin_client_number(p, "without_doubt_share"),
