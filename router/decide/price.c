@@ -7,7 +7,9 @@
 #define DINKELBACH  12   /* it converges faster than linearly */
 #define DEAREST     1e4  /* v's bound, in costs of the dearest model: success at nearly any price */
 #define UNREACHABLE 2e-3
-#define BEYOND      2    /* times the least v, where a floor is out of reach */
+#define BEYOND      2    /* times the least v, where a floor is out of reach ... */
+#define BEYOND_STEP 1.3  /* ... and where one model takes over from another at that one */
+#define STEP        0.01 /* of success, at one v: there one model takes over from another */
 #define SCAN        24   /* v that are tried, evenly by ratio */
 #define CHEAPEST    1e-3 /* ... and of the cheapest, below which nothing changes any more */
 
@@ -141,11 +143,18 @@ static double find_kept(const struct search *s, double low, double high)
     return PRICE_NONE;
 }
 
+/* Does success rise at v as by a step? Where no score tells good answers from bad ones, one model
+ * takes over from another there, for all queries at once. */
+static bool is_step(const struct price_traffic *t, double v)
+{
+    return price_expect(t, v).success - price_expect(t, v * (1 - 2 * PRECISION)).success >= STEP;
+}
+
 /* The least v at which the floor is kept. When it is not at any, for want of success or for doubt,
- * BEYOND the least that comes within UNREACHABLE of all the success that is expected: at that one
- * itself two models are worth the same, and it is by what a request's own cost differs from the
- * mean that the cheaper one would be asked. (Not of what is certain: what is hardly known would
- * then stay so.) *kept: whether it is. */
+ * the least that comes within UNREACHABLE of all the success that is expected. (Not of what is
+ * certain: what is hardly known would then stay so.) Somewhat more than that, where two models are
+ * worth the same at it: by draws, and by what a request's own cost differs from the mean, half of
+ * the requests would go to the one that does not do. *kept: whether the floor is. */
 static double for_floor(const struct price_traffic *t, const struct price_objective *o,
                         double floor, bool doubt, bool *kept)
 {
@@ -156,7 +165,7 @@ static double for_floor(const struct price_traffic *t, const struct price_object
     v = find_kept(&s, low, high);
     *kept = v >= 0;
     if (*kept)
-        return v;
+        return is_step(t, v) ? v * BEYOND_STEP : v;
     s.success = price_expect(t, high).success - UNREACHABLE;
     return narrow(&s, low, high) * BEYOND;
 }

@@ -166,6 +166,30 @@ static void a_floor_out_of_reach_is_no_tie(void **state)
     beliefs_unref(w.beliefs);
 }
 
+/* Neither score says anything, one model is above the floor and one below: all go to the first,
+ * draws and requests that cost a quarter more than the mean among them. */
+static void a_floor_between_two_models_is_no_tie(void **state)
+{
+    struct world w;
+    struct pandora_box low, high;
+
+    (void)state;
+    world_init(&w);
+    for (int g = 0; g < CLASSES; g++) {
+        count(&w.slow[g][0], 6, 2000, 0.85, 1000);
+        count(&w.slow[g][1], 6, 2000, 0.94, 20000);
+    }
+    w.objective.price.floor = 0.88;
+    build(&w);
+    const struct beliefs_context *c = context(&w, "easy");
+    assert_true(c->price.floor_reachable);
+    assert_true(c->propensity[1] > 0.95 * BELIEFS_UNIT);
+    beliefs_box(&c->arm[0], 0, 1250, c->price.v, &low);
+    beliefs_box(&c->arm[1], 0, 25000, c->price.v, &high);
+    assert_true(pandora_index(&high, c->price.v) > pandora_index(&low, c->price.v));
+    beliefs_unref(w.beliefs);
+}
+
 /* Asked first, an arm must be worth its cost; after another answer BELIEFS_LEAST_GAIN more: however
  * much a success is worth, what hardly gains is not asked. */
 static void a_later_answer_must_bring_something(void **state)
@@ -428,6 +452,7 @@ int main(void)
         cmocka_unit_test(one_model_may_be_best),
         cmocka_unit_test(the_last_hours_move_it),
         cmocka_unit_test(a_floor_out_of_reach_is_no_tie),
+        cmocka_unit_test(a_floor_between_two_models_is_no_tie),
         cmocka_unit_test(a_later_answer_must_bring_something),
         cmocka_unit_test(floors_budgets_and_what_failed_costs),
         cmocka_unit_test(scores_that_say_nothing_leave_the_price),
