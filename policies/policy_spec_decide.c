@@ -45,7 +45,9 @@ static const struct spec_key objective_keys[] = {
      AT(policy_objective, floor),
      .flags = SPEC_SHORT,
      .also = "success quality min_success",
-     .help = "What must hold; money is spent until it does. A number is the share of successes."},
+     .help = "What must hold; money is spent until it does. A number is the share of successes. It "
+             "is aimed at so that 19 of 20 windows of 1,000 requests keep it, by what is known of "
+             "the models: as long as little is, dearer ones answer."},
     {.name = "failure_price",
      .type = SPEC_USD,
      AT(policy_objective, failure_price),
