@@ -204,26 +204,38 @@ static int best_boldly(const struct plan *p, const struct plan_choice *c)
 
 /* Some requests are decided as if nothing were in doubt (price.h), the whole way: without it, what
  * would do is asked first and never served, and nothing more is learned of it. Their choice is part
- * of the propensities; which arm was drawn says whether the request may be one of them. */
-static bool draw_boldly(struct plan *p, struct plan_choice *c, int *arm)
+ * of the propensities. */
+static void blend_bold(struct plan *p, struct plan_choice *c)
 {
     double share = p->q.explore ? p->q.beliefs->price.bold_share : 0;
-    int best = share > 0 ? best_boldly(p, c) : -1;
-    uint32_t left = BELIEFS_UNIT, bold;
+    uint32_t left = BELIEFS_UNIT;
 
-    if (best < 0) {
-        *arm = draw_from(p, c->propensity);
-        return false;
-    }
+    p->bold_arm = share > 0 ? best_boldly(p, c) : -1;
+    if (p->bold_arm < 0)
+        return;
     for (int j = 0; j < p->q.arms; j++) {
-        double explored = fmin(p->q.beliefs->floor_share[j] * BELIEFS_UNIT, c->propensity[j]);
+        double explored =
+            fmin((double)p->q.beliefs->floor_share[j] * BELIEFS_UNIT, c->propensity[j]);
         c->propensity[j] = (uint32_t)(explored + (1 - share) * (c->propensity[j] - explored));
         left -= c->propensity[j];
     }
-    bold = left; /* exploration has its share of these, too; and what rounding down left over */
-    c->propensity[best] += bold;
-    *arm = draw_from(p, c->propensity);
-    return *arm == best && rng_below(&p->rng, c->propensity[best]) < bold;
+    p->bold = left; /* and what rounding down left over */
+    c->propensity[p->bold_arm] += left;
+}
+
+/* What it means that this arm is the first: whether the request is one of the bold ones, and
+ * whether the arm is only tried. */
+static void settle_first(struct plan *p, const struct plan_choice *c, int arm)
+{
+    p->v = p->log.v = p->q.beliefs->price.v;
+    p->tried = -1;
+    p->trust = 0;
+    if (arm == p->bold_arm && rng_below(&p->rng, c->propensity[arm]) < p->bold) {
+        p->v = p->log.v = p->q.beliefs->price.bold;
+    } else if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
+        p->tried = arm;
+        p->trust = c->index[best_index(p, c)] - c->index[arm];
+    }
 }
 
 static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c,
@@ -235,12 +247,9 @@ static struct plan_step first_by_objective(struct plan *p, struct plan_choice *c
         return surely(p, c, -1, PLAN_NO_ANSWER);
     beliefs_propensities(p->q.beliefs, c->index, chance, c->allowed, p->q.explore, c->propensity);
     draw_none_in_vain(p, c);
-    if (draw_boldly(p, c, &arm)) {
-        p->v = p->log.v = p->q.beliefs->price.bold;
-    } else if (p->q.beliefs->arm[arm].labels < BELIEFS_LITTLE_KNOWN && drawn_as_best(p, c, arm)) {
-        p->tried = arm;
-        p->trust = c->index[best_index(p, c)] - c->index[arm];
-    }
+    blend_bold(p, c);
+    arm = draw_from(p, c->propensity);
+    settle_first(p, c, arm);
     return ask(p, c, arm, PLAN_FIRST);
 }
 
@@ -345,7 +354,7 @@ struct plan_step plan_begin(struct plan *p, const struct plan_question *q)
                           : -1;
     p->log.count = 0;
     p->asked = p->answered = 0;
-    p->arm = p->last = p->best = p->tried = -1;
+    p->arm = p->last = p->best = p->tried = p->bold_arm = -1;
     p->trust = 0;
     p->best_p = -1;
     p->spent_nanousd = 0;
@@ -448,6 +457,8 @@ void plan_take(struct plan *p, int arm)
     if (c->chosen >= 0)
         p->asked &= ~(1u << c->chosen);
     assert(c->allowed & 1u << arm && !(p->asked & 1u << arm));
+    if (c->reason == PLAN_FIRST && c->chosen != arm && p->q.mode == PLAN_OBJECTIVE)
+        settle_first(p, c, arm);
     (void)ask(p, c, arm, c->reason);
 }
 

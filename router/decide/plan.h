@@ -98,6 +98,8 @@ struct plan {
     struct plan_question q;
     struct rng rng;
     double v;       /* what a success is worth to this request */
+    int bold_arm;   /* that is asked first where nothing is in doubt; -1: nothing is put aside */
+    uint32_t bold;  /* of its propensity: of requests that are decided so */
     unsigned asked; /* answered, failed, or under way */
     unsigned answered;
     int arm;      /* under way */

@@ -432,6 +432,15 @@ static void doubt_is_put_aside_now_and_then(void **state)
         if (p.log.v == price->bold)
             assert_int_equal(p.log.choice[0].chosen, 1);
     }
+    /* a log has the big one asked first: such a request was none of the bold ones */
+    for (int run = 0; run < 200; run++) {
+        struct plan_question q = question(&w);
+        q.explore = true;
+        q.seed = (uint64_t)run;
+        plan_begin(&p, &q);
+        plan_take(&p, 2);
+        assert_true(p.log.v == price->v);
+    }
     assert_true(fabs(bold - price->bold_share) < 0.05);
     assert_true(served > 0.8 * bold && served < bold + 0.3);
     for (int j = 0; j < ARMS; j++)
