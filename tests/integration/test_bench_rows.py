@@ -113,15 +113,15 @@ def test_a_stream_keeps_its_floor(weir, recorded):
 def test_a_stream_beside_class_routing(weir, recorded):
     """Both classes fare alike here: routing by class is the line between the two models, and a cascade lies far below it."""
     stream = ["bench", recorded, "--split", "prequential", "--requests", "4000", "--seeds", "2", "--delay", "100"]
-    out = weir(*stream, "--floor", "0.75").stdout
+    out = weir(*stream, "--floor", "0.6").stdout
     truth = list(rows())
     small, big = (sum(r["s"][i] for r in truth) / len(truth) for i in (0, 1))
     success, cost = (share(out, f"second half: {what}") for what in ("successes, %", "USD per 1,000 requests"))
     line = 0.05 + (1.0 - 0.05) * (success / 100 - small) / (big - small)
     assert share(out, "second half: cost over hindsight's at that success") == pytest.approx(cost / line, rel=0.15)
     assert cost < line and "never as good: 0 of 2" in out
-    noisy = weir(*stream, "--floor", "0.75", "--noise", "0.1").stdout  # the floor is one of the truth, not of what is said
-    assert noisy != out and share(noisy, "second half: successes, %") > 75
+    noisy = weir(*stream, "--floor", "0.6", "--noise", "0.1").stdout  # the floor is one of the truth, not of what is said
+    assert noisy != out and share(noisy, "second half: successes, %") > 60
     assert "--noise" in weir(*stream, "--noise", "0.5").stderr
 
 
@@ -136,8 +136,8 @@ def told(weir, path, *more):
 
 def test_a_stream_beside_class_routing_that_learns(weir, recorded):
     """Classes say nothing here, answers do: the router is left with the line between the two models."""
-    both = told(weir, recorded, "--floor", "0.85")
-    assert both["requests"] == 2000 and both["seeds"] == 2 and both["floor"] == 0.85 and both["rows"] == 600
+    both = told(weir, recorded, "--floor", "0.6")
+    assert both["requests"] == 2000 and both["seeds"] == 2 and both["floor"] == 0.6 and both["rows"] == 600
     truth = list(rows())
     small, big = (sum(r["s"][i] for r in truth) / len(truth) for i in (0, 1))
     its = {k: v["mean"] for k, v in both["class_routing"].items()}
@@ -153,7 +153,7 @@ def test_a_stream_beside_class_routing_that_learns(weir, recorded):
     assert over["late_cost_of_a_success"]["value"] == pytest.approx(
         mine["late_nanousd"] / mine["late_success"] / (its["late_nanousd"] / its["late_success"]))
     assert over["windows_below_difference"]["value"] == pytest.approx(mine["windows_below"] - its["windows_below"])
-    text = weir("bench", recorded, *STREAM, "--floor", "0.85").stdout
+    text = weir("bench", recorded, *STREAM, "--floor", "0.6").stdout
     for name, way in (("weir, 2000", both["weir"]), ("class routing that learns", both["class_routing"])):
         assert after(text, name, "second half: successes, %") == pytest.approx([100 * way["late_success"][k] for k in ("mean", "least", "most")], rel=1e-3)
         assert after(text, name, "... of the second half, %") == pytest.approx([100 * way["late_windows_below"][k] for k in ("mean", "least", "most")], rel=1e-3)
