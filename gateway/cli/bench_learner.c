@@ -88,9 +88,9 @@ static bool labelled(const struct bench_answer *a, int64_t now_us)
     return !isnan(a->label) && a->known_us <= now_us;
 }
 
-/* part: answers whose row falls into it are left out; -1: none. */
-static bool fit_scorer(const struct bench_learner *l, int arm, int part, int64_t now_us,
-                       struct scorer *out)
+/* From labels that were known from the beginning. part: answers whose row falls into it are left
+ * out; -1: none. */
+static bool fit_scorer(const struct bench_learner *l, int arm, int part, struct scorer *out)
 {
     enum { F = CONFIDENCE_FEATURES };
     float *x = mem_zalloc(SCORER_MAX_ROWS, F * sizeof *x);
@@ -99,7 +99,7 @@ static bool fit_scorer(const struct bench_learner *l, int arm, int part, int64_t
 
     for (size_t i = l->answers; i-- > 0 && n < SCORER_MAX_ROWS;) {
         const struct bench_answer *a = &l->answer[i];
-        if (a->arm != arm || !labelled(a, now_us) || (part >= 0 && a->row % PARTS == (size_t)part))
+        if (a->arm != arm || !labelled(a, 0) || (part >= 0 && a->row % PARTS == (size_t)part))
             continue;
         memcpy(x + n * F, a->feature, sizeof a->feature);
         y[n] = (float)a->label;
@@ -115,25 +115,25 @@ static bool fit_scorer(const struct bench_learner *l, int arm, int part, int64_t
 
 /* The arm's scorer on all labels; its labelled answers are counted by scorers that did not see
  * them: what was fitted on a label is too sure of it. */
-static void fit_arm(struct bench_learner *l, int arm, int64_t now_us)
+static void fit_arm(struct bench_learner *l, int arm)
 {
     for (int part = 0; part < PARTS; part++) {
         struct scorer other = l->scorer[arm];
-        if (!fit_scorer(l, arm, part, now_us, &other))
+        if (!fit_scorer(l, arm, part, &other))
             continue;
         for (size_t i = 0; i < l->answers; i++) {
             struct bench_answer *a = &l->answer[i];
-            if (a->arm == arm && a->row % PARTS == (size_t)part && labelled(a, now_us))
+            if (a->arm == arm && a->row % PARTS == (size_t)part && labelled(a, 0))
                 a->score = scorer_score(&other, a->feature);
         }
     }
-    fit_scorer(l, arm, -1, now_us, &l->scorer[arm]);
+    fit_scorer(l, arm, -1, &l->scorer[arm]);
 }
 
 static void fit_arms(struct bench_learner *l)
 {
     for (int j = 0; j < l->set->arms; j++)
-        fit_arm(l, j, 0);
+        fit_arm(l, j);
 }
 
 /* ---- a new scorer on trial ---- */
