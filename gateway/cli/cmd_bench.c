@@ -637,9 +637,7 @@ const struct cli_command cmd_bench = {
             {.name = "labels",
              .argument = "N",
              .help = "Rows of each class that are learnt from at most. Default: all."},
-            {.name = "class-key",
-             .argument = "KEY",
-             .help = "The member that holds the class. Default: class, or label."},
+            TRAINING_OPTION_CLASS_KEY,
             {.name = "class-by-file", .help = "Each file is a class of its own."},
             {.name = "requests", .argument = "N", .help = "Of the stream. Default: 12000."},
             {.name = "feedback",
@@ -680,7 +678,7 @@ const struct cli_command cmd_bench = {
              .help = "Estimate each model's success before it answers, from queries that mean "
                      "something similar to this encoder. none: by its class alone. Default: "
                      "static."},
-            {.name = "json", .help = "Write the figures as JSON."},
+            OUT_OPTION_JSON,
             {.name = "svg", .argument = "FILE", .help = "Draw the quality-cost frontier there."},
             {0},
         },

@@ -359,7 +359,7 @@ const struct cli_command cmd_cache_eval = {
             {.name = "precision", .argument = "WORD", .help = "fp32, int8 or fp16."},
             {.name = "limit", .argument = "N", .help = "The first N pairs only."},
             {.name = "svg", .argument = "FILE", .help = "Draw precision over hits."},
-            {.name = "json", .help = "Write the figures as JSON."},
+            OUT_OPTION_JSON,
             {0},
         },
     .examples =

@@ -17,6 +17,11 @@ const char *out_style(FILE *f, enum out_style s);
 
 void out_slice(FILE *f, struct slice s);
 void out_json(json_t *o); /* takes o over; to standard output, with a newline */
+/* Of commands that print a table, or with this what it says by out_json. */
+#define OUT_OPTION_JSON                                                                            \
+    {                                                                                              \
+        .name = "json", .help = "Write the figures as JSON."                                       \
+    }
 /* One line each, the kind and the file's place in colour. */
 void out_diags(FILE *f, const struct diags *d);
 /* Loads a policy for a command that needs one: its errors go to stderr. NULL when there are some.
