@@ -143,6 +143,8 @@ double evaluate_quantile(double *values, size_t n, double q)
         return (double)NAN;
     qsort(values, n, sizeof *values, ascending);
     double at = q * (double)(n - 1);
-    size_t low = (size_t)at, high = low + 1 < n ? low + 1 : low;
-    return values[low] + (at - (double)low) * (values[high] - values[low]);
+    size_t low = (size_t)at;
+    double part = at - (double)low;
+    /* what has no part in it does not spoil it: the next value may be NAN */
+    return part > 0 ? values[low] + part * (values[low + 1] - values[low]) : values[low];
 }

@@ -36,7 +36,8 @@ double evaluate_apgr(const struct evaluate_point *points, size_t n, const struct
 double evaluate_cpt(const struct evaluate_point *points, size_t n, const struct evaluate_gap *gap,
                     double recovered);
 
-/* Quantiles of what resampling gave, for intervals: sorts values (NAN: last) and interpolates. */
+/* Quantiles of what resampling gave, for intervals: sorts values (NAN: last) and interpolates. NAN
+ * where such a value has a part in it. */
 double evaluate_quantile(double *values, size_t n, double q);
 
 #endif

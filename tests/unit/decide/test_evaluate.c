@@ -57,6 +57,12 @@ static void quantiles_put_what_is_missing_last(void **state)
     near(evaluate_quantile(v, 4, 0.5), 2.5);
     assert_true(isnan(evaluate_quantile(v, 4, 1)));
     assert_true(isnan(evaluate_quantile(v, 0, 0.5)));
+
+    double pair[] = {(double)NAN, 7};
+    near(evaluate_quantile(pair, 2, 0), 7);
+    assert_true(isnan(evaluate_quantile(pair, 2, 0.001)));
+    near(evaluate_quantile(v, 3, 1), 3);
+    near(evaluate_quantile(v, 4, 2.0 / 3), 3);
 }
 
 int main(void)
