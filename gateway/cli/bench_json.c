@@ -129,19 +129,12 @@ json_t *bench_json(const struct bench_set *s, const struct bench_figures *f,
 /* One figure of all seeds. */
 static json_t *spread(const struct bench_told *t, int seeds, const double *first)
 {
-    double mean = 0, least = INFINITY, most = -INFINITY;
-    size_t offset = (size_t)((const char *)first - (const char *)t);
+    struct bench_spread s = bench_told_spread(t, seeds, first);
     json_t *o = json_object();
 
-    for (int i = 0; i < seeds; i++) {
-        double v = *(const double *)(const void *)((const char *)&t[i] + offset);
-        mean += v / seeds;
-        least = isnan(v) ? v : fmin(least, v);
-        most = isnan(v) ? v : fmax(most, v);
-    }
-    json_put(o, "mean", number(mean));
-    json_put(o, "least", isnan(mean) ? json_null() : number(least));
-    json_put(o, "most", isnan(mean) ? json_null() : number(most));
+    json_put(o, "mean", number(s.mean));
+    json_put(o, "least", number(s.least));
+    json_put(o, "most", number(s.most));
     return o;
 }
 

@@ -18,18 +18,11 @@ static const char *shown(double v, int digits, char out[FIGURE_BYTES])
 static void put(const char *what, const struct bench_told *t, int seeds, const double *first,
                 double scale)
 {
-    double mean = 0, least = INFINITY, most = -INFINITY;
-    size_t offset = (size_t)((const char *)first - (const char *)t);
+    struct bench_spread s = bench_told_spread(t, seeds, first);
     char text[3][FIGURE_BYTES];
 
-    for (int i = 0; i < seeds; i++) {
-        double v = scale * *(const double *)(const void *)((const char *)&t[i] + offset);
-        mean += v / seeds;
-        least = fmin(least, v);
-        most = isnan(v) ? INFINITY : fmax(most, v);
-    }
-    printf("  %-58s %9s  [%s, %s]\n", what, shown(mean, 4, text[0]), shown(least, 4, text[1]),
-           shown(most, 4, text[2]));
+    printf("  %-58s %9s  [%s, %s]\n", what, shown(scale * s.mean, 4, text[0]),
+           shown(scale * s.least, 4, text[1]), shown(scale * s.most, 4, text[2]));
 }
 
 static void put_per_success(const struct bench_told *t, int seeds)

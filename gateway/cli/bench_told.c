@@ -1,4 +1,4 @@
-/* One stream's figures. Called by bench_stream; owns nothing. */
+/* Streams' figures. Called by bench_stream, bench_stream_print and bench_json; owns nothing. */
 #include "gateway/cli/bench_told.h"
 
 #include <math.h>
@@ -74,4 +74,18 @@ void bench_tell(const struct bench_result *r, const struct bench_stream *how, do
     hold_against_floor(r, how, floor, t);
     if (how->broken >= 0)
         watch_broken(r, how, t);
+}
+
+struct bench_spread bench_told_spread(const struct bench_told *t, int seeds, const double *first)
+{
+    size_t offset = (size_t)((const char *)first - (const char *)t);
+    struct bench_spread out = {.mean = 0, .least = (double)NAN, .most = -INFINITY};
+
+    for (int i = 0; i < seeds; i++) {
+        double v = *(const double *)(const void *)((const char *)&t[i] + offset);
+        out.mean += v / seeds;
+        out.least = fmin(out.least, v); /* of a number and NAN: the number */
+        out.most = isnan(v) || isnan(out.most) ? (double)NAN : fmax(out.most, v);
+    }
+    return out;
 }

@@ -23,4 +23,12 @@ struct bench_told {
 void bench_tell(const struct bench_result *r, const struct bench_stream *how, double floor,
                 struct bench_told *t);
 
+/* One figure over several seeds. Where it never came about in one of them, neither has it a mean,
+ * and the most is never; the least is that of the others. NAN: never. */
+struct bench_spread {
+    double mean, least, most;
+};
+/* first: a member of t[0]. */
+struct bench_spread bench_told_spread(const struct bench_told *t, int seeds, const double *first);
+
 #endif
