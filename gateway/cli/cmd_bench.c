@@ -158,12 +158,13 @@ static enum err add_arm(struct bench_arms *arms, const char *name, const struct 
     return ERR_OK;
 }
 
-static bool is_named(const struct bench_arms *arms, const char *name)
+/* The arm of that name in the rows, or -1. */
+static int arm_named(const struct bench_arms *arms, const char *name)
 {
     for (int j = 0; j < arms->count; j++)
         if (strcmp(arms->model[j], name) == 0)
-            return true;
-    return false;
+            return j;
+    return -1;
 }
 
 static enum err named_twice(const char *name, struct err_text *t)
@@ -181,7 +182,7 @@ static enum err named_arms(char *text, struct bench_arms *arms, struct err_text 
         char *comma = strchr(at, ',');
         if (comma)
             *comma++ = '\0';
-        e = is_named(arms, at) ? named_twice(at, t) : add_arm(arms, at, NULL, t);
+        e = arm_named(arms, at) >= 0 ? named_twice(at, t) : add_arm(arms, at, NULL, t);
         at = comma;
     }
     return e;
@@ -193,6 +194,21 @@ static bool is_recorded(const struct rows *r, const char *name)
         if (slice_eq(r->model_name[m], slice_str(name)))
             return true;
     return false;
+}
+
+/* Two models that were recorded as one would have each other's answers, and the second would look
+ * as if it always agreed: refused. */
+static enum err add_priced_arm(const struct rows *r, struct bench_arms *arms,
+                               const struct policy_model *m, struct err_text *t)
+{
+    const char *name = is_recorded(r, m->name) ? m->name : m->upstream_name;
+    int other = arm_named(arms, name);
+
+    if (other < 0)
+        return add_arm(arms, name, m, t);
+    err_say(t, "'%s' and '%s' are both '%s' in the rows, which tell no two models of it apart",
+            arms->priced[other]->name, m->name, name);
+    return ERR_BAD_REQUEST;
 }
 
 /* The cascade of --route, or of the first route that has an objective. */
@@ -223,9 +239,8 @@ static enum err policy_arms(struct bench *k, struct bench_arms *arms, struct err
     }
     for (size_t i = 0; i < r->cascade_count && e == ERR_OK; i++) {
         const struct policy_model *m = &k->policy->models[r->steps[i].model];
-        bool own = is_recorded(&k->rows, m->name);
         arms->samples[i] = (int)r->steps[i].samples;
-        e = add_arm(arms, own ? m->name : m->upstream_name, m, t);
+        e = add_priced_arm(&k->rows, arms, m, t);
     }
     const struct policy_objective *p = &r->decide.objective;
     o->price.floor = p->floor.success == POLICY_OFF ? PRICE_NONE : p->floor.success;

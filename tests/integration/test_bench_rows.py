@@ -201,6 +201,26 @@ routes: [{name: r, match: {model: auto}, cascade: [cheap, big], objective: {floo
     assert done.returncode == 5 and "p.yaml has no route 'other'" in done.stderr
 
 
+def test_two_models_of_a_policy_that_were_recorded_as_one_are_refused(weir, recorded, tmp_path):
+    """By the name at their servers, or where one bears the other's name there."""
+    policy = tmp_path / "p.yaml"
+    for first, words in (("cheap: {backend: b, name: big,", "'cheap' and 'dear' are both 'big' in the rows"),
+                         ("big: {backend: b,", "'big' and 'dear' are both 'big' in the rows")):
+        policy.write_text(f"""version: 1
+backends: {{b: {{dialect: openai, url: "http://127.0.0.1:1/v1"}}}}
+models:
+  small: {{backend: b, price: {{input: 1, output: 1}}}}
+  {first} price: {{input: 2, output: 8}}}}
+  dear: {{backend: b, name: big, price: {{input: 4, output: 16}}}}
+routes:
+  - {{name: both, match: {{model: auto}}, cascade: [small, {first.partition(":")[0]}, dear], objective: {{floor: 0.9}}}}
+  - {{name: one, match: {{model: one}}, cascade: [small, dear], objective: {{floor: 0.9}}}}
+""")
+        done = weir("bench", recorded, "--policy", policy)
+        assert done.returncode == 5 and words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+    assert "2 arms" in weir("bench", recorded, "--policy", policy, "--route", "one", "--seeds", "1", "--folds", "2").stdout
+
+
 def votes(n=200, seed=2):
     """No log-probabilities and no costs: the small model was asked nine times, and says the same again where it is right."""
     rng = random.Random(seed)
