@@ -59,6 +59,58 @@ def test_what_was_learnt_is_shown(start, upstream, weir, tmp_path):
     assert json.loads(weir("beliefs", "--url", gateway.admin, "--json").stdout)["contexts"]
 
 
+def believed(gateway):
+    """The only context of a gateway that nobody has asked anything."""
+    def built():
+        contexts = gateway.get("/admin/beliefs")["contexts"]
+        return len(contexts) == 1 and contexts[0]
+    return gateway.until(built, "the first beliefs")
+
+
+def test_a_price_says_what_doubt_adds(start, upstream, weir, tmp_path):
+    """Of models that nobody has tried more is wanted than the floor; a share of the requests goes as if all were as expected."""
+    how = ", objective: {floor: %s, failure_price: 0.001}, explore: {share: 0, cold_start: 0}"
+    low, high, none = (start(policy(upstream.url, tmp_path / name, how % floor), folder=tmp_path / name)
+                       for name, floor in (("low", 0.3), ("high", 0.999), ("none", "none")))
+    context = believed(low)
+    price = context["price"]
+    careless = price["failure_price_nanousd"] + price["ratio_nanousd"]
+    assert price["floor_reachable"] is True and 0.05 < price["success_error"] < 0.5
+    assert abs(price["without_doubt_nanousd"] - careless) <= 2, "the cheap model is expected to keep that floor"
+    assert price["floor_adds_nanousd"] > careless and price["success_nanousd"] > 2 * price["without_doubt_nanousd"]
+    assert 0 < price["without_doubt_share"] < 1
+    told = weir("beliefs", "--url", low.admin).stdout
+    assert f"expected: {100 * context['expected_success']:.1f} +- {100 * price['success_error']:.1f} % successes at ${context['expected_cost_nanousd'] / 1e9:.6f}" in told
+    assert (f"{100 * price['without_doubt_share']:.0f} % of the requests are decided as if nothing were in doubt: "
+            f"${price['without_doubt_nanousd'] / 1e9:.6f}\n") in told
+
+    for gateway, floor, reachable in ((high, 0.999, False), (none, None, True)):  # nothing to be gained, nothing to be kept
+        price = believed(gateway)["price"]
+        assert price["floor"] == floor and price["floor_reachable"] is reachable and 0.05 < price["success_error"] < 0.5
+        assert price["without_doubt_nanousd"] == price["success_nanousd"] and price["without_doubt_share"] == 0
+        told = weir("beliefs", "--url", gateway.admin).stdout
+        assert "in doubt" not in told and f" +- {100 * price['success_error']:.1f} % successes" in told
+        assert ("out of reach" in told) == (not reachable) and ("for the floor" in told) == (floor is not None)
+
+
+def names(value):
+    """Of all members at any depth, but for features of scorers."""
+    if isinstance(value, list):
+        return set().union(*map(names, value))
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(names(member) for name, member in value.items() if name != "coefficients"))
+
+
+def test_every_field_is_on_the_page(start, upstream, tmp_path):
+    gateway = start(policy(upstream.url, tmp_path, ", objective: {floor: 0.6}"))
+    learn(gateway, 3)
+    told = names(gateway.get("/admin/beliefs"))
+    page = (weirproc.ROOT / "gateway" / "ADMIN_BELIEFS.md").read_text()
+    assert {"without_doubt_share", "propensity", "questions"} < told
+    assert not {name for name in told if f"`{name}`" not in page}
+
+
 def test_a_change_is_shown_with_its_time(start, upstream, weir, tmp_path):
     """A model that succeeded in the morning and failed from four hours ago on, by the counters of its store."""
     text = policy(upstream.url, tmp_path, ", objective: {failure_price: 0.001}, explore: {share: 0, cold_start: 0}")
