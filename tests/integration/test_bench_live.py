@@ -1,13 +1,16 @@
 """tests/bench/live/run.py: the whole program against the replay fleet, on made-up questions, weir's way and as class routing."""
 
+import contextlib
 import gzip
 import json
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -42,21 +45,26 @@ def data(tmp_path_factory):
     return folder
 
 
+def read(ledger, query):
+    with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
 def play(data, folder, *options):
-    """(standard output, what was played, the ledger's attempts by request). The wall clock runs as ever: no libfaketime. Without noise
-    every label that was kept is true."""
+    """(standard output, what was played, the ledgers' attempts by request). The wall clock runs as ever, without libfaketime, unless the
+    options say otherwise. Without noise every label that was kept is true."""
     done = subprocess.run([sys.executable, LIVE / "run.py", "--chain", "Q", "--requests", str(REQUESTS), "--rate", "1000", "--interval", "0.001",
                            "--delay", str(DELAY), "--noise", "0", "--data", data, "--build", weirproc.build_dir(), "--keep", folder, *options],
                           capture_output=True, text=True, timeout=120 * weirproc.slowness(), check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     played = [json.loads(line) for line in (folder / "played.jsonl").read_text().splitlines()]
-    attempts = {}
-    with sqlite3.connect(f"file:{folder}/weir0/state/ledger.sqlite?mode=ro", uri=True) as db:
-        for request, model, into, out, cost in db.execute(
-                "SELECT request_id, model, input_tokens, output_tokens, cost_nanousd FROM attempts ORDER BY request_id, seq"):
+    attempts, labels = {}, []
+    for ledger in sorted(folder.glob("weir*/state/ledger.sqlite")):
+        for request, model, into, out, cost in read(
+                ledger, "SELECT request_id, model, input_tokens, output_tokens, cost_nanousd FROM attempts ORDER BY request_id, seq"):
             assert cost == world.cost_nanousd(model, (into, out)) and out == 1
             attempts.setdefault(request, []).append((model, into, cost))
-        labels = db.execute("SELECT request_id, value_milli FROM outcomes WHERE source = 'explicit'").fetchall()
+        labels += read(ledger, "SELECT request_id, value_milli FROM outcomes WHERE source = 'explicit'")
     truth = {p["request_id"]: 1000 * p["right"][p["model"]] for p in played}
     assert labels and all(value == truth[request] for request, value in labels)
     return done.stdout, played, attempts
@@ -102,3 +110,47 @@ def test_a_model_that_gets_worse_is_another_fleet_in_the_same_books(data, tmp_pa
         assert float(line[2]) == pytest.approx(sum(p["cost_nanousd"] for p in rows) / len(rows), abs=0.51) and line[-1] == "1.00"
     right = [p["right"]["gpt-4o-mini"] for p in played]
     assert any(right[:REQUESTS // 2]) and not any(right[REQUESTS // 2:])
+
+
+@pytest.mark.skipif(not any(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), reason="no libfaketime")
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server")
+def test_two_replicas_whose_clocks_run_fast(data, tmp_path):
+    """Each serves a part and books it; what one hears or is told, the other knows."""
+    linked = subprocess.run(["ldd", weirproc.build_dir() / "gateway" / "weir"], capture_output=True, text=True, check=True).stdout
+    if "libasan" in linked or "libtsan" in linked:
+        pytest.skip("a sanitizer and libfaketime do not go together")
+    rate, interval = 50, 2
+    text, played, attempts = play(data, tmp_path, "--json", "--feedback", "1", "--replicas", "2", "--rate", str(rate), "--interval", str(interval))
+    told, cost = json.loads(text), check_books(played, attempts)
+    assert told["replicas"] == 2 and told["equal"] and told["ledger_nanousd"] == told["fleet_nanousd"] == cost
+    known = 0
+    for folder in (tmp_path / "weir0", tmp_path / "weir1"):
+        ledger = folder / "state" / "ledger.sqlite"
+        begun = dict(read(ledger, "SELECT request_id, min(started_wall_us) FROM attempts GROUP BY request_id"))
+        assert 0.2 * REQUESTS < len(begun) < 0.8 * REQUESTS
+        assert max(begun.values()) - min(begun.values()) > 0.5 * REQUESTS * interval * 1e6, "by its clock"
+        said_of = {request for request, in read(ledger, "SELECT request_id FROM outcomes WHERE source = 'explicit'")}
+        assert said_of & set(begun) and said_of - set(begun), "labels of its own answers, and of the other's"
+        known += sum(c["requests"] for c in json.loads(folder.with_suffix(".beliefs.json").read_text())["contexts"])
+    assert known > 1.1 * REQUESTS, "more than each its own"
+
+
+@pytest.mark.parametrize("option,value,words", [
+    ("--replicas", "0", "a whole number from 1"),
+    ("--replicas", "1.5", "a whole number from 1"),
+    ("--interval", "0", "a number from 0.001"),
+    ("--interval", "-1", "a number from 0.001"),
+    ("--rate", "0", "a number from 0.001"),
+    ("--rate", "nan", "a number from 0.001"),
+    ("--feedback", "2", "a number from 0 to 1"),
+    ("--noise", "0.5", "a number from 0 to 0.49"),
+    ("--regress", "gpt-4o", "MODEL:SHARE is wanted"),
+    ("--regress", "gpt-4o:2", "2: a number from 0 to 1"),
+    ("--regress", "NOSUCH:0.5", "NOSUCH: chain Q has gpt-4o-mini, "),
+])
+def test_options_that_make_no_sense_are_refused(option, value, words, tmp_path):
+    done = subprocess.run([sys.executable, LIVE / "run.py", "--data", tmp_path, "--keep", tmp_path / "kept", option, value],
+                          capture_output=True, text=True, timeout=60, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and not done.stdout and f"error: argument {option}: " in last and words in last
+    assert not (tmp_path / "kept").exists(), "refused before anything begins"

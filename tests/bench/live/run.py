@@ -261,8 +261,7 @@ def run(args, folder):
     half = len(order) // 2
     played = play(args, replicas, order[:half], agent)
     if args.regress:
-        model, share = args.regress.split(":")
-        order[half:] = world.regress(order[half:], model, float(share), args.seed)
+        order[half:] = world.regress(order[half:], *args.regress, args.seed)
         world.write_rows(rows, list({q.prompt: q for q in order[half:]}.values()), args.chain)
         changed = Fleet(folder / "changed", "--rows", rows)
         for weir in replicas:
@@ -299,19 +298,39 @@ def run(args, folder):
     return out
 
 
+def number(least, most, kind=float):
+    """What an option takes: a number of that kind from least to most."""
+    def convert(text):
+        try:
+            if least <= kind(text) <= most:
+                return kind(text)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text}: a {'whole ' if kind is int else ''}number from {least} to {most}")
+    return convert
+
+
+def regression(text):
+    """MODEL:SHARE; which models there are is the chain's to say."""
+    model, _, share = text.rpartition(":")
+    if not model:
+        raise argparse.ArgumentTypeError(f"{text}: MODEL:SHARE is wanted")
+    return model, number(0, 1)(share)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chain", choices=list(world.CHAINS), default="Q")
-    parser.add_argument("--floor", type=float, default=0.80)
-    parser.add_argument("--requests", type=int, default=12000)
-    parser.add_argument("--rate", type=float, default=100)
-    parser.add_argument("--interval", type=float, default=10)
-    parser.add_argument("--replicas", type=int, default=1)
-    parser.add_argument("--feedback", type=float, default=0.30)
-    parser.add_argument("--delay", type=int, default=200)
-    parser.add_argument("--noise", type=float, default=0.05)
-    parser.add_argument("--duplicates", type=float, default=0.05)
-    parser.add_argument("--regress")
+    parser.add_argument("--floor", type=number(0, 1), default=0.80)
+    parser.add_argument("--requests", type=number(2, 10**6, int), default=12000)
+    parser.add_argument("--rate", type=number(0.001, 10**6), default=100)
+    parser.add_argument("--interval", type=number(0.001, 86400), default=10)
+    parser.add_argument("--replicas", type=number(1, 64, int), default=1)
+    parser.add_argument("--feedback", type=number(0, 1), default=0.30)
+    parser.add_argument("--delay", type=number(0, 10**6, int), default=200)
+    parser.add_argument("--noise", type=number(0, 0.49), default=0.05)
+    parser.add_argument("--duplicates", type=number(0, 1), default=0.05)
+    parser.add_argument("--regress", type=regression)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data" / "routing"))
     parser.add_argument("--build", default=str(ROOT / "build" / "release"))
@@ -319,6 +338,8 @@ def main():
     parser.add_argument("--class-routing", action="store_true", help="the straw man instead: learned from the same labels, one try")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if args.regress and args.regress[0] not in world.CHAINS[args.chain]:
+        parser.error(f"argument --regress: {args.regress[0]}: chain {args.chain} has {', '.join(world.CHAINS[args.chain])}")
     os.environ["WEIR_BUILD"] = args.build
     with tempfile.TemporaryDirectory(prefix="weir-live-") as folder:
         where = Path(args.keep or folder)
