@@ -7,13 +7,14 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/resource.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cache/htable.h"
 #include "router/confidence.h"
-#include "router/decide/logistic.h"
+#include "router/decide/change.h"
+#include "router/decide/remembered.h"
 #include "router/encoder/static_table.h"
 #include "router/neighbours.h"
 
@@ -46,6 +47,7 @@ struct learner_near {
     int64_t begun_cpu_us, took_us;
     size_t seen;
     const struct policy *last_policy; /* for comparing only */
+    int64_t last_change_us;           /* the last one that is heeded */
     int dim;
     struct fingerprint space;
 
@@ -97,12 +99,28 @@ struct neighbours *learner_neighbours(struct learner *l)
 
 /* ---- the one under way ---- */
 
+/* Not by a clock: libfaketime makes even those of CPU time run fast. */
 static int64_t thread_cpu_us(void)
 {
-    struct timespec t;
+    struct rusage u;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    getrusage(RUSAGE_THREAD, &u);
+    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) + u.ru_utime.tv_usec +
+           u.ru_stime.tv_usec;
+}
+
+/* The last moment from which on a model is known to be another; CHANGE_NONE: there is none. */
+static int64_t last_change(const struct beliefs *b)
+{
+    int64_t last_us = CHANGE_NONE;
+
+    for (size_t i = 0; i < beliefs_count(b); i++) {
+        const struct beliefs_context *c = beliefs_at(b, i);
+        for (int j = 0; j < c->arms; j++)
+            if (c->arm[j].changed_us > last_us)
+                last_us = c->arm[j].changed_us;
+    }
+    return last_us;
 }
 
 static void rest(struct learner_near *n)
@@ -179,56 +197,31 @@ static int arm_of(const struct near_route *r, const char *model)
     return -1;
 }
 
-/* What was to be expected of the answer without neighbours: by its class, by what it came after,
- * and by its query as far as trained heads are trusted. */
-static double expected_of(const struct beliefs_arm *a, const struct evidence_answer *e)
+/* The bin of its score as it is counted now; -1: it has none. */
+static int bin_of(const struct beliefs_arm *a, const struct evidence_answer *e)
 {
-    double p = a->success;
-
-    if (e->stage > 0) {
-        p = 0;
-        for (int b = 0; b < TALLY_BINS; b++)
-            p += a->share[e->stage][b] * a->p[1][b];
-    } else if (e->foreseen_milli) {
-        double shift = logit(e->foreseen_milli / 1000.0) - logit(e->believed_milli / 1000.0);
-        p = logistic(logit(p) + a->foresight.trust * shift);
-    }
-    return p;
-}
-
-/* An answer that nobody spoke of is taken for what its score says: answers that were passed over
- * would be missing else, and what was served looks better than it is. */
-static bool guess(const struct beliefs_arm *a, const struct evidence_answer *e, double *value)
-{
-    if (e->bin < 0 || e->feature_count != CONFIDENCE_FEATURES)
-        return false;
-    *value = a->p[e->stage > 0][curve_bin(scorer_table_score(a->scored_by, e->features))];
-    return true;
+    return e->feature_count == CONFIDENCE_FEATURES
+               ? curve_bin(scorer_table_score(a->scored_by, e->features))
+               : -1;
 }
 
 static void note_answer(struct learner_near *n, const struct near_route *r,
                         const struct beliefs_context *context, const struct evidence_answer *e,
-                        const struct evidence_label labels[TALLY_SOURCES],
+                        int64_t decided_us, const struct evidence_label labels[TALLY_SOURCES],
                         struct exante_outcome *row)
 {
     struct tally_trust trust = learner_trust(n->policy, slice_str(r->route->name));
+    struct remembered is = {.stage = e->stage,
+                            .believed_milli = e->believed_milli,
+                            .foreseen_milli = e->foreseen_milli,
+                            .decided_us = decided_us};
     int arm = arm_of(r, e->model);
-    double weight, value = evidence_value(labels, &trust, &weight, &(int64_t){0});
 
     if (arm < 0 || e->bin < 0)
         return;
-    const struct beliefs_arm *a = &context->arm[arm];
-    double base = expected_of(a, e);
-    bool told = value >= 0;
-    if (told) {
-        weight = fmin(weight, 1);
-        base = exante_without(base, a->labels, value, weight);
-    } else if (guess(a, e, &value)) {
-        weight = 1;
-    } else {
-        return;
-    }
-    row[arm] = (struct exante_outcome){(float)value, (float)weight, (float)base, told};
+    is.bin = bin_of(&context->arm[arm], e);
+    is.value = evidence_value(labels, &trust, &is.weight, &(int64_t){0});
+    remembered_outcome(&context->arm[arm], &is, &row[arm]);
 }
 
 /* Bytes to a vector of length 1. false: it has none. */
@@ -256,7 +249,8 @@ static void note_request(struct learner_near *n, const struct evidence *e,
     row = r->outcome + r->rows * (size_t)r->arms;
     memset(row, 0, (size_t)r->arms * sizeof *row);
     for (int i = 0; i < e->count; i++)
-        note_answer(n, r, context_of(r, e->class_name), &e->answers[i], labels->of[i], row);
+        note_answer(n, r, context_of(r, e->class_name), &e->answers[i], e->decided_wall_us,
+                    labels->of[i], row);
     for (int j = 0; j < r->arms; j++)
         told = told || row[j].told;
     if (told && read_vector(e->query, n->dim, r->vector + r->rows * (size_t)n->dim))
@@ -366,6 +360,7 @@ static void begin(struct learner_near *n)
     n->news = l->changed; /* what beliefs do not have yet will be news once more */
     n->seen = 0;
     n->last_policy = p;
+    n->last_change_us = last_change(l->serving.beliefs);
     n->policy = policy_ref(l->serving.policy);
     n->beliefs = beliefs_ref(l->serving.beliefs);
     n->route = mem_zalloc(p->route_count, sizeof *n->route);
@@ -393,6 +388,7 @@ void learner_near_tick(struct learner *l)
 {
     struct learner_near *n = l->near;
     bool other = n->last_policy != l->serving.policy;
+    int64_t pause = pause_us(n);
 
     if (n->collecting || l->closing || !l->has_read || !l->serving.beliefs)
         return;
@@ -400,7 +396,11 @@ void learner_near_tick(struct learner *l)
         publish(l, NULL);
         return;
     }
-    if (other || (n->news && clock_mono_us() >= n->last_us + pause_us(n)))
+    if (last_change(l->serving.beliefs) != n->last_change_us) {
+        n->news = true; /* what was said of a model before it changed misleads: that is urgent */
+        pause = LEAST_US;
+    }
+    if (other || (n->news && clock_mono_us() >= n->last_us + pause))
         begin(n);
 }
 
