@@ -8,7 +8,7 @@ weir_library(process
           PkgConfig::EVENT)
 
 add_executable(weir main.c
-    cli/bench_figures.c cli/bench_hindsight.c cli/bench_json.c cli/bench_learner.c cli/bench_run.c cli/bench_set.c cli/bench_stream.c cli/bench_stream_print.c cli/bench_svg.c cli/bench_told.c cli/cmd_bench.c
+    cli/bench_figures.c cli/bench_hindsight.c cli/bench_json.c cli/bench_learner.c cli/bench_near.c cli/bench_run.c cli/bench_set.c cli/bench_stream.c cli/bench_stream_print.c cli/bench_svg.c cli/bench_told.c cli/cmd_bench.c
     cli/cache_client.c cli/cmd_cache.c cli/cmd_cache_eval.c cli/cmd_cache_explain.c cli/cmd_cache_health.c cli/cmd_cache_ls.c cli/cmd_cache_move.c cli/cmd_cache_rm.c cli/cmd_cache_stats.c cli/cmd_cache_tune.c cli/cmd_cache_warm.c
     cli/admin_client.c cli/cmd_beliefs.c
     cli/classing.c cli/cli.c cli/cmd_backends.c cli/cmd_check.c cli/cmd_classify.c cli/cmd_diff.c cli/cmd_distil.c cli/cmd_embed.c cli/cmd_explain.c cli/confirm.c cli/cmd_help.c cli/cmd_model.c cli/cmd_models.c cli/cmd_schema.c

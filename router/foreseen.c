@@ -123,7 +123,7 @@ static struct foreseen *ask_neighbours(struct request *r, const struct beliefs_c
         return f;
     for (int j = 0; j < b->arms; j++)
         believed[j] = f ? logistic(logit(b->arm[j].success) + f->shift[j]) : b->arm[j].success;
-    neighbours_lift(n, vector, believed, lift);
+    neighbours_lift(n, vector, believed, NEIGHBOURS_NONE, lift);
     f = make(r, f);
     for (int j = 0; j < b->arms; j++) {
         f->near[j] = trust * lift[j];

@@ -53,7 +53,7 @@ static void look(const struct neighbours_route *r, const float *vector, float *c
 }
 
 void neighbours_lift(const struct neighbours_route *r, const float *vector, const double *believed,
-                     double *lift)
+                     size_t self, double *lift)
 {
     alignas(64) float cosine[EXANTE_ROWS + CPU_ALIGN];
 
@@ -62,7 +62,7 @@ void neighbours_lift(const struct neighbours_route *r, const float *vector, cons
         return;
     }
     look(r, vector, cosine);
-    exante_lift(r->exante, cosine, believed, lift);
+    exante_lift(r->exante, cosine, believed, self, lift);
 }
 
 const struct neighbours_route *neighbours_find(const struct neighbours *n, struct slice route)

@@ -37,8 +37,10 @@ int neighbours_arms(const struct neighbours_route *r);
 struct slice neighbours_model(const struct neighbours_route *r, int arm);
 double neighbours_trust(const struct neighbours_route *r); /* 0..1 */
 /* vector[dim] of length 1, or all zeros: like nothing. believed[arms], 0..1: success without
- * neighbours. lift[arms]: log-odds, trust is not in it. */
+ * neighbours. self: the row of the query itself, which is left out; NEIGHBOURS_NONE. lift[arms]:
+ * log-odds, trust is not in it. */
+#define NEIGHBOURS_NONE EXANTE_NONE
 void neighbours_lift(const struct neighbours_route *r, const float *vector, const double *believed,
-                     double *lift);
+                     size_t self, double *lift);
 
 #endif

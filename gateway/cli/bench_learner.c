@@ -83,7 +83,7 @@ struct bench_answer *bench_learner_add(struct bench_learner *l)
 
 /* ---- labels to scorers ---- */
 
-static bool labelled(const struct bench_answer *a, int64_t now_us)
+bool bench_learner_knows(const struct bench_answer *a, int64_t now_us)
 {
     return !isnan(a->label) && a->known_us <= now_us;
 }
@@ -99,7 +99,8 @@ static bool fit_scorer(const struct bench_learner *l, int arm, int part, struct 
 
     for (size_t i = l->answers; i-- > 0 && n < SCORER_MAX_ROWS;) {
         const struct bench_answer *a = &l->answer[i];
-        if (a->arm != arm || !labelled(a, 0) || (part >= 0 && a->row % PARTS == (size_t)part))
+        if (a->arm != arm || !bench_learner_knows(a, 0) ||
+            (part >= 0 && a->row % PARTS == (size_t)part))
             continue;
         memcpy(x + n * F, a->feature, sizeof a->feature);
         y[n] = (float)a->label;
@@ -123,7 +124,7 @@ static void fit_arm(struct bench_learner *l, int arm)
             continue;
         for (size_t i = 0; i < l->answers; i++) {
             struct bench_answer *a = &l->answer[i];
-            if (a->arm == arm && a->row % PARTS == (size_t)part && labelled(a, 0))
+            if (a->arm == arm && a->row % PARTS == (size_t)part && bench_learner_knows(a, 0))
                 a->score = scorer_score(&other, a->feature);
         }
     }
@@ -161,7 +162,7 @@ static void collect_rows(const struct bench_learner *l, int arm, int64_t now_us,
     for (size_t i = l->answers; i-- > 0 && out->rows < SCORER_MAX_ROWS;) {
         const struct bench_answer *a = &l->answer[i];
         size_t k = out->rows;
-        if (a->arm != arm || !labelled(a, now_us))
+        if (a->arm != arm || !bench_learner_knows(a, now_us))
             continue;
         memcpy(out->x[k], a->feature, sizeof a->feature);
         out->y[k] = (float)a->label;
@@ -261,7 +262,7 @@ static void find_changes(const struct bench_learner *l, int64_t now_us, int64_t 
         change_labels_init(&by_time[i], now_us);
     for (size_t i = 0; i < l->answers; i++) {
         const struct bench_answer *a = &l->answer[i];
-        if (labelled(a, now_us))
+        if (bench_learner_knows(a, now_us))
             change_labels_add(&by_time[(size_t)a->arm * classes + (size_t)s->class_of[a->row]],
                               a->when_us, a->weight * a->label, a->weight * (1 - a->label));
     }
@@ -292,7 +293,7 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
     tally_view_add(slow, TALLY_COST_NANOUSD, (int64_t)c->cost_nanousd, w);
     tally_view_add(slow, TALLY_COST_SQUARE, (int64_t)fmin(micro * micro, (double)TALLY_LIMIT), w);
     tally_view_add(slow, tally_answers(a->stage, bin), 1, w);
-    if (!labelled(a, now_us))
+    if (!bench_learner_knows(a, now_us))
         return;
     count_label(a, bin, w, slow, &out->fast[at], since_us == CHANGE_NONE ? quick : whole);
     if (isnan(a->expected))
@@ -309,13 +310,12 @@ static void count_answer(const struct bench_learner *l, const struct bench_answe
 void bench_learner_count(const struct bench_learner *l, int64_t now_us, struct bench_counts *out)
 {
     size_t n = (size_t)l->set->classes * (size_t)l->set->arms;
-    int64_t since_us[PANDORA_BOXES];
 
-    find_changes(l, now_us, since_us);
+    find_changes(l, now_us, out->changed_us);
     out->slow = mem_zalloc(n, sizeof *out->slow);
     out->fast = mem_zalloc(n, sizeof *out->fast);
     for (size_t i = 0; i < l->answers; i++)
-        count_answer(l, &l->answer[i], now_us, since_us[l->answer[i].arm], out);
+        count_answer(l, &l->answer[i], now_us, out->changed_us[l->answer[i].arm], out);
 }
 
 void bench_counts_clear(struct bench_counts *c)
@@ -341,8 +341,8 @@ struct beliefs *bench_believe(const struct bench_set *s, const struct bench_coun
         class[g] = (struct beliefs_class_in){s->label[g], slow + (size_t)(g * s->arms),
                                              fast + (size_t)(g * s->arms)};
     for (int j = 0; j < s->arms; j++) /* listed prices: a mean that operators know */
-        arm[j] = (struct beliefs_arm_in){s->arm[j],  fmax(s->mean_cost[j], 1), 1, true, NULL,
-                                         CHANGE_NONE};
+        arm[j] = (struct beliefs_arm_in){s->arm[j], fmax(s->mean_cost[j], 1), 1, true,
+                                         NULL,      c->changed_us[j]};
     struct beliefs_route_in route = {BENCH_ROUTE, *o, arm, s->arms, class, s->classes, NULL};
     struct beliefs *b =
         beliefs_build(&(struct beliefs_in){&route, 1, tally_trust_default, seed, 0});

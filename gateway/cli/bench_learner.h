@@ -54,9 +54,14 @@ void bench_learner_study(struct bench_learner *l, const size_t *rows, size_t cou
  * one in force on answers that it has not seen. */
 void bench_learner_try(struct bench_learner *l, int64_t now_us);
 
-/* What stores would hold of all answers at that time, [classes][arms]. Owned by the caller. */
+/* Is the answer's label known by then? */
+bool bench_learner_knows(const struct bench_answer *a, int64_t now_us);
+
+/* What stores would hold of all answers at that time, [classes][arms], and since when each arm
+ * succeeds as it does now (change.h). Owned by the caller. */
 struct bench_counts {
     struct tally_view *slow, *fast;
+    int64_t changed_us[PANDORA_BOXES];
 };
 void bench_learner_count(const struct bench_learner *l, int64_t now_us, struct bench_counts *out);
 void bench_counts_clear(struct bench_counts *c);

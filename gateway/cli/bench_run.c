@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "router/decide/logistic.h"
-#include "router/neighbours.h"
 
 const char *bench_family_name(enum bench_family f)
 {
@@ -237,64 +236,22 @@ static void split_rows(struct fold *f, const int *fold, int held_out)
     free(order);
 }
 
-/* Labelled queries of the other folds, as many as the gateway would keep. */
-static struct neighbours *remember_queries(const struct fold *f, const struct beliefs *b)
-{
-    const struct bench_set *s = f->s;
-    size_t n = f->trains < EXANTE_ROWS ? f->trains : EXANTE_ROWS, dim = (size_t)f->o->dim;
-    size_t arms = (size_t)s->arms;
-    float *vector = mem_zalloc(n + 1, dim * sizeof *vector);
-    struct exante_outcome *outcome = mem_zalloc(n + 1, arms * sizeof *outcome);
-
-    for (size_t i = 0; i < n; i++) {
-        const struct beliefs_context *c = context_of(s, b, f->train[i]);
-        memcpy(vector + i * dim, f->o->vector + f->train[i] * dim, dim * sizeof *vector);
-        for (size_t j = 0; j < arms; j++) {
-            const struct beliefs_arm *a = &c->arm[j];
-            double value = bench_cell(s, f->train[i], (int)j)->success;
-            outcome[i * arms + j] = (struct exante_outcome){
-                .value = (float)value,
-                .weight = 1,
-                .base = (float)exante_without(a->success, a->labels, value, 1),
-                .told = true};
-        }
-    }
-    struct neighbours_route_in route = {.name = BENCH_ROUTE,
-                                        .model = s->arm,
-                                        .arms = s->arms,
-                                        .rows = n,
-                                        .vector = vector,
-                                        .outcome = outcome};
-    struct neighbours *out = neighbours_new(&route, 1, f->o->dim);
-    free(outcome);
-    free(vector);
-    return out;
-}
-
-/* lift[tests][arms], trust in it; what is believed of classes does not hang on the price. */
+/* shift[tests][arms]; what is believed of classes does not hang on the price. */
 static double *estimate(const struct fold *f, const struct beliefs *b)
 {
-    const struct bench_set *s = f->s;
+    size_t arms = (size_t)f->s->arms;
+    double one[PANDORA_BOXES];
 
-    if (!f->o->vector)
+    if (!f->o->vectors.of)
         return NULL;
-    double *lift = mem_zalloc(f->tests + 1, (size_t)s->arms * sizeof *lift);
-    struct neighbours *n = remember_queries(f, b);
-    const struct neighbours_route *near = neighbours_find(n, SLICE(BENCH_ROUTE));
-
+    double *shift = mem_zalloc(f->tests + 1, arms * sizeof *shift);
+    struct bench_near *near = bench_near_of_rows(f->s, &f->o->vectors, b, f->train, f->trains);
     for (size_t i = 0; i < f->tests; i++) {
-        const struct beliefs_context *c = context_of(s, b, f->test[i]);
-        double trust = neighbours_trust(near);
-        double believed[PANDORA_BOXES], *out = lift + i * (size_t)s->arms;
-
-        for (int j = 0; j < s->arms; j++)
-            believed[j] = c->arm[j].success;
-        neighbours_lift(near, f->o->vector + f->test[i] * (size_t)f->o->dim, believed, out);
-        for (int j = 0; j < s->arms; j++)
-            out[j] *= trust;
+        bench_near_shift(near, b, f->test[i], one);
+        memcpy(shift + i * arms, one, arms * sizeof *shift);
     }
-    neighbours_unref(n);
-    return lift;
+    bench_near_free(near);
+    return shift;
 }
 
 static void run_weir(struct fold *f)
@@ -302,7 +259,7 @@ static void run_weir(struct fold *f)
     struct bench_learner l;
     struct bench_counts counts;
     struct beliefs_objective o = f->o->objective;
-    double *lift = NULL;
+    double *shift = NULL;
 
     o.price.floor = o.price.floor_of_best = o.price.budget_nanousd = PRICE_NONE;
     o.class_floor = PRICE_NONE;
@@ -313,18 +270,18 @@ static void run_weir(struct fold *f)
         o.price.failure_price_nanousd = f->o->price[k];
         struct beliefs *b = bench_believe(f->s, &counts, &o, (uint64_t)f->seed);
         if (k == 0)
-            lift = estimate(f, b);
+            shift = estimate(f, b);
         for (size_t i = 0; i < f->tests; i++)
             bench_ask(&l,
                       &(struct bench_ask){.beliefs = b,
                                           .row = f->test[i],
-                                          .shift = lift ? lift + i * (size_t)f->s->arms : NULL},
+                                          .shift = shift ? shift + i * (size_t)f->s->arms : NULL},
                       &bench_results_of(f->out, BENCH_WEIR, k, f->seed)[f->test[i]]);
         beliefs_unref(b);
     }
     bench_counts_clear(&counts);
     bench_learner_clear(&l);
-    free(lift);
+    free(shift);
 }
 
 static void run_class_mean(struct fold *f)
@@ -413,38 +370,57 @@ static void give_feedback(struct bench_learner *l, const struct bench_stream *ho
         }
 }
 
+/* What is known when a request comes. */
+struct knowledge {
+    struct bench_learner learner;
+    struct beliefs *beliefs; /* owned reference */
+    struct bench_near *near; /* owned; NULL: nobody asks it */
+};
+
+static void renew(struct knowledge *k, const struct beliefs_objective *o,
+                  const struct bench_stream *how, int64_t now_us)
+{
+    bench_learner_try(&k->learner, now_us);
+    beliefs_unref(k->beliefs);
+    k->beliefs = bench_learner_believe(&k->learner, o, now_us, how->seed);
+    bench_near_free(k->near);
+    k->near = how->vectors.of && !how->by_class
+                  ? bench_near_of_answers(&k->learner, &how->vectors, k->beliefs, now_us)
+                  : NULL;
+}
+
 void bench_stream(const struct bench_set *s, const struct beliefs_objective *o,
                   const struct bench_stream *how, struct bench_result *out)
 {
-    struct bench_learner l;
-    struct beliefs *b = NULL;
+    struct knowledge k = {.near = NULL};
     struct rng asked, spoilt;
+    double shift[PANDORA_BOXES];
 
     rng_seed(&asked, how->seed);
     rng_seed(&spoilt, ~how->seed);
-    bench_learner_init(&l, s);
-    l.blind = how->by_class;
+    bench_learner_init(&k.learner, s);
+    k.learner.blind = how->by_class;
     for (size_t i = 0; i < how->requests; i++) {
         int64_t now_us = (int64_t)((double)(i + 1) * how->request_s * 1e6);
-        if (i % how->believe_every == 0) {
-            bench_learner_try(&l, now_us);
-            beliefs_unref(b);
-            b = bench_learner_believe(&l, o, now_us, how->seed);
-        }
+        if (i % how->believe_every == 0)
+            renew(&k, o, how, now_us);
         struct fate f = draw_fate(s, how, &asked, &spoilt);
-        bench_ask(&l,
-                  &(struct bench_ask){.beliefs = b,
+        bench_near_shift(k.near, k.beliefs, f.row, shift);
+        bench_ask(&k.learner,
+                  &(struct bench_ask){.beliefs = k.beliefs,
                                       .row = f.row,
                                       .explore = true,
                                       .remember = true,
                                       .once = how->by_class,
                                       .seed = f.seed,
-                                      .now_us = now_us},
+                                      .now_us = now_us,
+                                      .shift = k.near ? shift : NULL},
                   &out[i]);
         if (out[i].served == how->broken && i >= how->broken_from && f.unlucky)
             out[i].success = 0;
-        give_feedback(&l, how, out[i].success, &f, now_us);
+        give_feedback(&k.learner, how, out[i].success, &f, now_us);
     }
-    beliefs_unref(b);
-    bench_learner_clear(&l);
+    bench_near_free(k.near);
+    beliefs_unref(k.beliefs);
+    bench_learner_clear(&k.learner);
 }

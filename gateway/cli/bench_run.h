@@ -10,6 +10,7 @@
 #define GATEWAY_CLI_BENCH_RUN_H
 
 #include "gateway/cli/bench_learner.h"
+#include "gateway/cli/bench_near.h"
 #include "router/decide/plan.h"
 
 /* Ways of choosing that are swept over the price of a success. */
@@ -35,10 +36,8 @@ struct bench_options {
     double price[BENCH_PRICES]; /* of a failure, nano-dollars, ascending */
     int prices;
     int folds, seeds;
-    size_t labels;       /* rows of each class that are learnt from, at most; 0: all */
-    const float *vector; /* [rows][dim]: what the queries mean; estimates before the answer come
-                            from their neighbours (exante.h); NULL: none */
-    int dim;
+    size_t labels;                /* rows of each class that are learnt from, at most; 0: all */
+    struct bench_vectors vectors; /* estimates before the answer come from neighbours; or none do */
 };
 
 /* results[BENCH_FAMILIES][prices][seeds][rows]. */
@@ -76,6 +75,7 @@ struct bench_stream {
     /* The straw man: each class to one model, learnt from the same labels by the same code, but
      * from success alone: one try, and nothing is read from an answer. */
     bool by_class;
+    struct bench_vectors vectors; /* as above; class routing knows no neighbours */
     uint64_t seed;
 };
 /* out[requests]. For a seed the rows, which of them get a label, which labels say the contrary and

@@ -35,10 +35,10 @@ static const struct {
     const char *name;
     bool prequential; /* the split that has one */
 } split_options[] = {
-    {"folds", false},   {"labels", false},  {"svg", false},          {"estimate", false},
-    {"requests", true}, {"feedback", true}, {"noise", true},         {"delay", true},
-    {"interval", true}, {"floor", true},    {"floor-of-best", true}, {"failure-price", true},
-    {"break", true},    {"break-at", true}, {"break-share", true},
+    {"folds", false},   {"labels", false},       {"svg", false},          {"requests", true},
+    {"feedback", true}, {"noise", true},         {"delay", true},         {"interval", true},
+    {"floor", true},    {"floor-of-best", true}, {"failure-price", true}, {"break", true},
+    {"break-at", true}, {"break-share", true},
 };
 
 static bool take_split(struct bench *k)
@@ -495,7 +495,7 @@ static enum err stream(struct bench *k, struct err_text *t)
     const struct stream_options *s = &k->stream;
     struct beliefs_objective *o = &k->options.objective;
     double floor = isnan(s->floor) ? o->price.floor : s->floor;
-    struct bench_stream how = {.believe_every = 100};
+    struct bench_stream how = {.believe_every = 100, .vectors = k->options.vectors};
 
     for (int j = 0; s->floor_of_best > 0 && j < k->set.arms; j++)
         floor = fmax(floor, s->floor_of_best * k->set.mean_success[j]);
@@ -552,14 +552,13 @@ static void scale_to_one(const float *x, int dim, float *out)
         out[i] = square > 0 ? (float)((double)x[i] / sqrt(square)) : 0;
 }
 
-/* What the queries mean, by the encoder of --estimate; vectors of length 1. Streams have no use for
- * them. */
+/* What the queries mean, by the encoder of --estimate; vectors of length 1. */
 static enum err encode(struct bench *k, struct err_text *t)
 {
     struct training w;
     const char *asked = cli_value(k->args, "estimate"), *model = asked ? asked : "static";
 
-    if (k->prequential || strcmp(model, "none") == 0)
+    if (strcmp(model, "none") == 0)
         return ERR_OK;
     training_init(&w);
     enum err e = training_open(&w, model, NULL, t);
@@ -574,8 +573,7 @@ static enum err encode(struct bench *k, struct err_text *t)
             scale_to_one(x + i * width, dim, k->vector + i * (size_t)dim);
         free(x);
     }
-    k->options.vector = k->vector;
-    k->options.dim = dim;
+    k->options.vectors = (struct bench_vectors){k->vector, dim};
     training_clear(&w);
     return e;
 }
@@ -639,14 +637,14 @@ const struct cli_command cmd_bench = {
              .help = "That route. Default: the first one with an objective."},
             {.name = "split",
              .argument = "cv|prequential",
-             .help =
-                 "cv (the default): learn from all models' results on the other folds, decide, "
-                 "frozen, over a range of prices of a success. prequential: a stream of "
-                 "requests, each decided on what was known before; beside it class routing that "
-                 "learns from the same labels (each class to one model, one try, nothing read "
-                 "from answers, the same learner and floor), what it costs at weir's success "
-                 "by its runs at several prices of a failure, and class routing that knows the "
-                 "record."},
+             .help = "cv (the default): learn from all models' results on the other folds, decide, "
+                     "frozen, over a range of prices of a success. prequential: a stream of "
+                     "requests, each decided on what was known before, similar questions and their "
+                     "outcomes among it (--estimate); beside it class routing that "
+                     "learns from the same labels (each class to one model, one try, nothing read "
+                     "from answers, the same learner and floor), what it costs at weir's success "
+                     "by its runs at several prices of a failure, and class routing that knows the "
+                     "record."},
             {.name = "folds", .argument = "N", .help = "Of cross-validation. Default: 5."},
             {.name = "seeds", .argument = "N", .help = "Repetitions. Default: 5."},
             {.name = "labels",

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -105,10 +104,11 @@ static double lift_of(const struct exante *e, const struct neighbour *near, size
     return fmin(fmax(lift, -EXANTE_MAX_LIFT), EXANTE_MAX_LIFT);
 }
 
-void exante_lift(const struct exante *e, const float *cosine, const double *believed, double *lift)
+void exante_lift(const struct exante *e, const float *cosine, const double *believed, size_t self,
+                 double *lift)
 {
     struct neighbour near[EXANTE_NEIGHBOURS];
-    size_t n = find(e, cosine, e->rows, near);
+    size_t n = find(e, cosine, self, near);
 
     for (int j = 0; j < e->arms; j++)
         lift[j] = n ? lift_of(e, near, n, j, believed[j]) : 0;

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define EXANTE_ROWS       2048 /* at most */
 #define EXANTE_NEIGHBOURS 100
@@ -23,7 +24,8 @@
 #define EXANTE_STRANGER 0.3
 #define EXANTE_MAX_LIFT 3.0 /* log-odds, either way */
 #define EXANTE_LABELS   100 /* told ones: before these nothing is trusted */
-#define EXANTE_STRENGTH 10  /* with which the slope is drawn to 0: an inverse variance */
+#define EXANTE_NONE     SIZE_MAX
+#define EXANTE_STRENGTH 10 /* with which the slope is drawn to 0: an inverse variance */
 
 /* What is known of one arm's answer to one query. */
 struct exante_outcome {
@@ -53,10 +55,11 @@ struct exante;
 struct exante *exante_new(const struct exante_in *in);
 void exante_free(struct exante *e); /* NULL is fine */
 
-/* cosine[rows]: of the query; believed[arms]: 0..1, success without its neighbours. lift[arms]:
- * log-odds by which the query is easier than that; 0 where nothing like it is known. Trust is not
- * in it. */
-void exante_lift(const struct exante *e, const float *cosine, const double *believed, double *lift);
+/* cosine[rows]: of the query; believed[arms]: 0..1, success without its neighbours; self: a row
+ * that is the query itself and is left out, EXANTE_NONE: there is none. lift[arms]: log-odds by
+ * which the query is easier than that; 0 where nothing like it is known. Trust is not in it. */
+void exante_lift(const struct exante *e, const float *cosine, const double *believed, size_t self,
+                 double *lift);
 double exante_trust(const struct exante *e); /* 0..1: what lifts are to be multiplied with */
 
 #endif

@@ -28,7 +28,7 @@ def recorded(tmp_path):
     (["--failure-price", "inf"], "--failure-price inf:"),
     (["--seeds", "65"], "--seeds 65: a number from 1 to 64"),
     (["--seeds", "1.5"], "--seeds 1.5: a whole number"),
-    (["--estimate", "static"], "--estimate has no effect with --split prequential"),
+    (["--folds", "3"], "--folds has no effect with --split prequential"),
     (["--break-at", "100"], "--break-at has no effect without --break"),
     (["--break-share", "0.1"], "--break-share has no effect without --break"),
     (["--break", "big", "--break-share", "1.1"], "--break-share 1.1: a number from 0 to 1"),
@@ -41,6 +41,23 @@ def test_a_stream_refuses_by_name(weir, recorded, argv, words):
     assert done.returncode == (5 if "takes part" in words else 2), done.stderr
     assert words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
 
+
+def test_a_stream_remembers_similar_questions(weir, tmp_path):
+    """Neither a class nor a score tells a small model's two families apart; what came of similar questions does."""
+    def family(i):
+        good = i % 2
+        return {"id": str(i), "prompt": f"what is the capital of country {i}" if good else f"prove theorem {i} on finite groups and derive its bound",
+                "class": "all", "s": [good, 1], "c": [50, 1000]}
+    record = write(tmp_path / "rows.jsonl", [HEADER, *map(family, range(300))])
+
+    def stream(*options):
+        done = weir("bench", record, "--split", "prequential", "--requests", "6000", "--delay", "100", "--floor", "0.9", "--seeds", "2", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    near, blind = stream(), stream("--estimate", "none")
+    assert near == stream("--estimate", "static"), "which is the default"
+    assert near["class_routing"] == blind["class_routing"], "it knows no neighbours"
+    assert near["weir"]["late_success"]["mean"] > 0.9 and near["weir"]["late_nanousd"]["mean"] < 0.75 * blind["weir"]["late_nanousd"]["mean"]
 
 
 def figures(told):

@@ -53,7 +53,7 @@ static double lift(const struct exante *e, const float *query, double believed)
 
     for (size_t i = 0; i < memory.rows; i++)
         cosine[i] = dot(query, memory.vector[i]);
-    exante_lift(e, cosine, (double[]){believed, believed}, both);
+    exante_lift(e, cosine, (double[]){believed, believed}, EXANTE_NONE, both);
     assert_true(both[1] == 0); /* nothing is known of that arm */
     return both[0];
 }
@@ -140,6 +140,26 @@ static void only_the_nearest_count_however_many_there_are(void **state)
     exante_free(e);
 }
 
+static void a_query_is_not_its_own_neighbour(void **state)
+{
+    float cosine[EXANTE_ROWS] = {0};
+    const double believed[ARMS] = {0.5, 0.5};
+    double with[ARMS], without[ARMS];
+
+    (void)state;
+    add(&memory, 0, 1, true);
+    add(&memory, 1, 0, true);
+    struct exante *e = make(&memory);
+    cosine[0] = 1;
+    exante_lift(e, cosine, believed, EXANTE_NONE, with);
+    exante_lift(e, cosine, believed, 0, without);
+    assert_true(with[0] > 0 && without[0] == 0); /* what is left is like nothing */
+    cosine[1] = 0.5F;
+    exante_lift(e, cosine, believed, 0, without);
+    assert_true(without[0] < 0);
+    exante_free(e);
+}
+
 static void an_outcome_is_left_out_of_its_mean(void **state)
 {
     (void)state;
@@ -156,6 +176,7 @@ int main(void)
         cmocka_unit_test_setup(trust_is_earned, each),
         cmocka_unit_test_setup(a_word_that_is_half_believed_counts_half, each),
         cmocka_unit_test_setup(only_the_nearest_count_however_many_there_are, each),
+        cmocka_unit_test_setup(a_query_is_not_its_own_neighbour, each),
         cmocka_unit_test_setup(an_outcome_is_left_out_of_its_mean, each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,17 +57,17 @@ static void families_are_found(void **state)
     assert_true(slice_eq(neighbours_model(chat, 1), SLICE("big")));
     assert_true(neighbours_trust(chat) == 1 && neighbours_trust(empty) == 0);
     for (int i = 0; i < 4; i++) {
-        neighbours_lift(chat, vector + i * DIM, believed, lift);
+        neighbours_lift(chat, vector + i * DIM, believed, NEIGHBOURS_NONE, lift);
         assert_true(i % 2 ? lift[0] < -1 : lift[0] > 1);
         assert_true(lift[1] > 0);
     }
-    neighbours_lift(chat, zero, believed, lift);
+    neighbours_lift(chat, zero, believed, NEIGHBOURS_NONE, lift);
     assert_true(lift[0] == 0 && lift[1] == 0);
-    neighbours_lift(empty, vector, believed, lift);
+    neighbours_lift(empty, vector, believed, NEIGHBOURS_NONE, lift);
     assert_true(lift[0] == 0 && lift[1] == 0);
     assert_ptr_equal(neighbours_ref(n), n);
     neighbours_unref(n);
-    neighbours_lift(chat, vector, believed, lift); /* still held */
+    neighbours_lift(chat, vector, believed, NEIGHBOURS_NONE, lift); /* still held */
     assert_true(lift[0] > 1);
     neighbours_unref(n);
     neighbours_unref(NULL);
