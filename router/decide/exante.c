@@ -126,9 +126,9 @@ struct trial {
     double base, lift, value, weight;
 };
 
-/* The slope of lifts in standard errors: Newton's method on a concave log-likelihood with a
+/* The slope of lifts, as far as it is no chance: Newton's method on a concave log-likelihood with a
  * Gaussian about 0. */
-static double slope_errors(const struct trial *t, size_t n)
+static double trust_of(const struct trial *t, size_t n)
 {
     double beta = 0, curvature = EXANTE_STRENGTH;
 
@@ -145,7 +145,7 @@ static double slope_errors(const struct trial *t, size_t n)
         if (fabs(move) < 1e-6)
             break;
     }
-    return beta * sqrt(curvature);
+    return fmin(fmax(beta / EXANTE_SLOPE, 0), 1) * significance(beta, 1 / sqrt(curvature));
 }
 
 /* Estimates each row from the others. Returns how many outcomes of it were told. */
@@ -180,7 +180,7 @@ static void judge(const struct exante_in *in, struct exante *e)
     for (size_t i = 0; i < in->rows; i++)
         n += try_row(in, e, i, cosine, trial + n);
     if (n >= EXANTE_LABELS)
-        e->trust = significance(slope_errors(trial, n), 1);
+        e->trust = trust_of(trial, n);
     free(cosine);
     free(trial);
 }

@@ -5,8 +5,11 @@
  *
  * What neighbours say counts as far as it has been true of the queries in the memory themselves:
  * each is estimated from all others, and held against what came of it by a logistic regression on
- * these estimates alone, beside what was believed without them. Nothing is trusted up to a slope of
- * one standard error, all from two on: where questions have no families nothing moves.
+ * these estimates alone, beside what was believed without them. They are followed wholly from a
+ * slope of a half on (what a class is believed to be is too sure as well: tests/bench/decide), in
+ * proportion below it, and not at all up to a slope of one standard error, so far from two on:
+ * where questions have no families nothing moves, where neighbours say too much they are followed
+ * in part.
  *
  * Immutable once made; any thread may ask. Pure. */
 #ifndef ROUTER_DECIDE_EXANTE_H
@@ -25,11 +28,12 @@
 #define EXANTE_MAX_LIFT 3.0 /* log-odds, either way */
 #define EXANTE_LABELS   100 /* told ones: before these nothing is trusted */
 #define EXANTE_NONE     SIZE_MAX
+#define EXANTE_SLOPE    0.5
 #define EXANTE_STRENGTH 10 /* with which the slope is drawn to 0: an inverse variance */
 
 /* What is known of one arm's answer to one query. */
 struct exante_outcome {
-    float value;  /* 0..1 */
+    float value;  /* success as of a first answer: 0..1, beyond it for later ones (remembered.h) */
     float weight; /* 0..1; 0: nothing is known */
     float base;   /* 0..1: what was to be expected of it without neighbours */
     bool told;    /* somebody said so; else it is what its score lets expect: good enough to

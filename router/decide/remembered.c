@@ -4,21 +4,27 @@
 #include <math.h>
 #include "router/decide/logistic.h"
 
-/* What was to be expected of the answer without neighbours: by its class, by what it came after,
- * and by its query as far as trained heads are trusted. */
+/* What was to be expected of a first answer without neighbours: by its class, and by its query as
+ * far as trained heads are trusted. */
 static double expected_of(const struct beliefs_arm *a, const struct remembered *r)
 {
-    double p = a->success;
+    if (r->stage > 0 || !r->foreseen_milli)
+        return a->success;
+    double shift = logit(r->foreseen_milli / 1000.0) - logit(r->believed_milli / 1000.0);
+    return logistic(logit(a->success) + a->foresight.trust * shift);
+}
 
-    if (r->stage > 0) {
-        p = 0;
-        for (int b = 0; b < TALLY_BINS; b++)
-            p += a->share[r->stage][b] * a->p[1][b];
-    } else if (r->foreseen_milli) {
-        double shift = logit(r->foreseen_milli / 1000.0) - logit(r->believed_milli / 1000.0);
-        p = logistic(logit(p) + a->foresight.trust * shift);
-    }
-    return p;
+/* By how much less is expected of an answer in that stage than of a first one: who is asked after
+ * others gets the hard queries. */
+static double harder_by(const struct beliefs_arm *a, int stage)
+{
+    double p = 0;
+
+    if (stage == 0)
+        return 0;
+    for (int b = 0; b < TALLY_BINS; b++)
+        p += a->share[stage][b] * a->p[1][b];
+    return a->success - p;
 }
 
 /* Has the model been another since it answered? */
@@ -32,13 +38,15 @@ bool remembered_outcome(const struct beliefs_arm *a, const struct remembered *r,
 {
     double base = expected_of(a, r), value = r->value, weight = fmin(r->weight, 1);
     bool told = value >= 0 && !has_changed(a, r);
+    double harder = harder_by(a, r->stage);
 
     if (told) {
+        value += harder;
         base = exante_without(base, a->labels, value, weight);
     } else if (r->bin >= 0) {
         /* answers that were passed over would be missing else, and what was served looks better
          * than it is */
-        value = a->p[r->stage > 0][r->bin];
+        value = a->p[r->stage > 0][r->bin] + harder;
         weight = 1;
     } else {
         return false;

@@ -1,5 +1,7 @@
 /* An answer that was given, as the neighbours of later queries are to see it (exante.h): what came
- * of it, and what was to be expected of it without them. Pure. */
+ * of it, and what was to be expected of it without them. All are to be compared with first answers
+ * of any query of the class: one that came after others, which were not good enough, had the harder
+ * ones, and counts for so much more. Pure. */
 #ifndef ROUTER_DECIDE_REMEMBERED_H
 #define ROUTER_DECIDE_REMEMBERED_H
 

@@ -115,6 +115,28 @@ static void trust_is_earned(void **state)
     assert_true(idle < 6); /* of 40; beyond one standard error lie 16 %, beyond two 2 % */
 }
 
+/* Families that differ hardly more than a hundred labels of each do by chance. */
+static void who_says_too_much_is_followed_in_part(void **state)
+{
+    enum { SEEDS = 10 };
+    double sum = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct rng r;
+        rng_seed(&r, seed);
+        memset(&memory, 0, sizeof memory);
+        while (memory.rows < EXANTE_ROWS) {
+            int family = (int)memory.rows % DIM;
+            add(&memory, family, rng_unit(&r) < (family % 2 ? 0.55 : 0.45), true);
+        }
+        struct exante *e = make(&memory);
+        sum += exante_trust(e);
+        exante_free(e);
+    }
+    assert_true(sum > 0.25 * SEEDS && sum < 0.75 * SEEDS);
+}
+
 static void a_word_that_is_half_believed_counts_half(void **state)
 {
     (void)state;
@@ -174,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(neighbours_tell, each),
         cmocka_unit_test_setup(trust_is_earned, each),
+        cmocka_unit_test_setup(who_says_too_much_is_followed_in_part, each),
         cmocka_unit_test_setup(a_word_that_is_half_believed_counts_half, each),
         cmocka_unit_test_setup(only_the_nearest_count_however_many_there_are, each),
         cmocka_unit_test_setup(a_query_is_not_its_own_neighbour, each),

@@ -46,8 +46,19 @@ static void where_nobody_spoke_the_score_does(void **state)
     assert_true(!o.told && near(o.value, 0.7) && near(o.weight, 1) && near(o.base, 0.6));
     assert_true(
         remembered_outcome(&a, &(struct remembered){.stage = 1, .bin = BIN, .value = -1}, &o));
-    assert_true(!o.told && near(o.value, 0.4) && near(o.base, 0.4)); /* after another answer */
+    assert_true(!o.told && near(o.value, 0.6) && near(o.base, 0.6)); /* after another answer */
     assert_false(remembered_outcome(&a, &(struct remembered){.bin = -1, .value = -1}, &o));
+}
+
+static void later_answers_had_the_harder_queries(void **state)
+{
+    struct beliefs_arm a = arm();
+    struct exante_outcome o;
+
+    (void)state;
+    assert_true(remembered_outcome(
+        &a, &(struct remembered){.stage = 1, .bin = -1, .value = 1, .weight = 1}, &o));
+    assert_true(o.told && near(o.value, 1.2) && near(o.base, (0.6 * 11 - 1.2) / 10));
 }
 
 static void what_a_model_did_before_it_changed_is_not_told(void **state)
@@ -83,6 +94,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_said_is_told),
         cmocka_unit_test(where_nobody_spoke_the_score_does),
+        cmocka_unit_test(later_answers_had_the_harder_queries),
         cmocka_unit_test(what_a_model_did_before_it_changed_is_not_told),
         cmocka_unit_test(heads_are_expected_as_far_as_they_are_trusted),
     };
