@@ -147,6 +147,9 @@ struct beliefs_objective learner_objective(const struct policy_decide *d)
 
 /* ---- building ---- */
 
+/* What is remembered of requests longer ago is gone. */
+#define CHANGE_KEPT_US (LEARN_REMEMBER_S * 1000000)
+
 struct building {
     struct learner *l;
     const struct policy *policy;
@@ -205,7 +208,18 @@ static const struct tally_view *view_of(struct building *b, const struct policy_
     return v;
 }
 
-/* Since when a model succeeds on the route as it does now, over all its classes. */
+/* What was believed of it last; NULL: nothing. */
+static const struct beliefs_arm *serving_arm(const struct learner *l, const struct policy_route *r,
+                                             size_t arm)
+{
+    const struct beliefs_context *c =
+        l->serving.beliefs ? beliefs_find(l->serving.beliefs, slice_str(r->name), SLICE("")) : NULL;
+
+    return c && (int)arm < c->arms ? &c->arm[arm] : NULL;
+}
+
+/* Since when a model succeeds on the route as it does now, over all its classes, by the labels of
+ * the last day. */
 static int64_t changed_since(struct building *b, const struct policy_route *r,
                              const struct labels *labels, const struct tally_trust *trust,
                              const char *model)
@@ -227,9 +241,26 @@ static int64_t changed_since(struct building *b, const struct policy_route *r,
     return since_us;
 }
 
-static void fill_class(struct building *b, const struct policy_route *r,
-                       const struct beliefs_arm_in *arms, const char *label,
-                       struct beliefs_class_in *out)
+/* The same as far as it is remembered. A change that was known is one still when the day that is
+ * looked at has gone past it, whether its edge seems to be the change then, or labels of the day
+ * alone do not show it. */
+static int64_t known_change(const struct building *b, const struct policy_route *r, size_t arm,
+                            int64_t since_us)
+{
+    const struct beliefs_arm *was = serving_arm(b->l, r, arm);
+    int64_t edge_us = tally_bucket_start(TALLY_QUICK, b->now_us) -
+                      (CHANGE_BUCKETS - 1) * tally_bucket_us(TALLY_QUICK);
+
+    return was && strcmp(was->model, b->policy->models[r->steps[arm].model].name) == 0 &&
+                   was->changed_us != CHANGE_NONE && was->changed_us < edge_us &&
+                   was->changed_us > b->now_us - CHANGE_KEPT_US && since_us <= edge_us
+               ? was->changed_us
+               : since_us;
+}
+
+/* since_us[arms]: by labels of the last day. */
+static void fill_class(struct building *b, const struct policy_route *r, const int64_t *since_us,
+                       const char *label, struct beliefs_class_in *out)
 {
     const struct policy *p = b->policy;
     const struct tally_view **slow =
@@ -242,7 +273,7 @@ static void fill_class(struct building *b, const struct policy_route *r,
         const char *model = p->models[r->steps[i].model].name;
 
         slow[i] = view_of(b, r, slice_str(context), model, TALLY_SLOW, CHANGE_NONE);
-        fast[i] = view_of(b, r, slice_str(context), model, TALLY_QUICK, arms[i].changed_us);
+        fast[i] = view_of(b, r, slice_str(context), model, TALLY_QUICK, since_us[i]);
     }
     free(context);
     *out = (struct beliefs_class_in){label, slow, fast};
@@ -267,16 +298,6 @@ static struct alarm_group group_of(const struct policy_route *r,
             }
         }
     return g;
-}
-
-/* What was believed of it last; NULL: nothing. */
-static const struct beliefs_arm *serving_arm(const struct learner *l, const struct policy_route *r,
-                                             size_t arm)
-{
-    const struct beliefs_context *c =
-        l->serving.beliefs ? beliefs_find(l->serving.beliefs, slice_str(r->name), SLICE("")) : NULL;
-
-    return c && (int)arm < c->arms ? &c->arm[arm] : NULL;
 }
 
 /* Was it out of use already? Then it need not be said again. */
@@ -337,6 +358,7 @@ static void fill_route(struct building *b, const struct policy_route *r,
 {
     const struct policy *p = b->policy;
     struct beliefs_arm_in *arms = ARENA_ARRAY(&b->arena, struct beliefs_arm_in, r->cascade_count);
+    int64_t *since_us = ARENA_ARRAY(&b->arena, int64_t, r->cascade_count);
     struct beliefs_class_in *classes;
     struct tally_trust *trust = ARENA_NEW(&b->arena, struct tally_trust);
     struct labels labels;
@@ -346,18 +368,19 @@ static void fill_route(struct building *b, const struct policy_route *r,
     for (size_t i = 0; i < r->cascade_count; i++) {
         size_t model = r->steps[i].model;
 
+        since_us[i] = changed_since(b, r, &labels, trust, p->models[model].name);
         arms[i] = (struct beliefs_arm_in){
             .model = p->models[model].name,
             .cost_nanousd = expected_cost(&p->models[model], b->now_us),
             .cap = cap_of(&r->decide.explore, model),
             .scored_by = scorer_table_find(&b->l->scorers, slice_str(p->models[model].name)),
-            .changed_us = changed_since(b, r, &labels, trust, p->models[model].name),
+            .changed_us = known_change(b, r, i, since_us[i]),
             .explorable = true};
         say_change(b->l, r, i, &arms[i]);
     }
     classes = ARENA_ARRAY(&b->arena, struct beliefs_class_in, labels.count);
     for (int i = 0; i < labels.count; i++)
-        fill_class(b, r, arms, labels.of[i], &classes[i]);
+        fill_class(b, r, since_us, labels.of[i], &classes[i]);
     for (size_t i = 0; i < r->decide.explore.canary_count; i++)
         check_canary(b->l, r, classes, labels.count, &r->decide.explore.canaries[i], arms);
     *out = (struct beliefs_route_in){.name = r->name,

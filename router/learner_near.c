@@ -47,7 +47,7 @@ struct learner_near {
     int64_t begun_cpu_us, took_us;
     size_t seen;
     const struct policy *last_policy; /* for comparing only */
-    int64_t last_change_us;           /* the last one that is heeded */
+    uint64_t last_changes;            /* of models, that are heeded */
     int dim;
     struct fingerprint space;
 
@@ -109,18 +109,17 @@ static int64_t thread_cpu_us(void)
            u.ru_stime.tv_usec;
 }
 
-/* The last moment from which on a model is known to be another; CHANGE_NONE: there is none. */
-static int64_t last_change(const struct beliefs *b)
+/* Of all moments from which on a model is known to be another: is any of them new, or another? */
+static uint64_t hash_changes(const struct beliefs *b)
 {
-    int64_t last_us = CHANGE_NONE;
+    uint64_t hash = 0;
 
     for (size_t i = 0; i < beliefs_count(b); i++) {
         const struct beliefs_context *c = beliefs_at(b, i);
         for (int j = 0; j < c->arms; j++)
-            if (c->arm[j].changed_us > last_us)
-                last_us = c->arm[j].changed_us;
+            hash = htable_hash_id(hash * 31 + (uint64_t)c->arm[j].changed_us);
     }
-    return last_us;
+    return hash;
 }
 
 static void rest(struct learner_near *n)
@@ -315,6 +314,7 @@ static void finish(struct learner_near *n)
         rows += r->rows;
     }
     publish(n->l, neighbours_new(in, n->routes, n->dim));
+    n->last_changes = hash_changes(n->beliefs);
     stats_set(n->l->neighbour_rows, (int64_t)rows);
     free(in);
     rest(n);
@@ -360,7 +360,6 @@ static void begin(struct learner_near *n)
     n->news = l->changed; /* what beliefs do not have yet will be news once more */
     n->seen = 0;
     n->last_policy = p;
-    n->last_change_us = last_change(l->serving.beliefs);
     n->policy = policy_ref(l->serving.policy);
     n->beliefs = beliefs_ref(l->serving.beliefs);
     n->route = mem_zalloc(p->route_count, sizeof *n->route);
@@ -396,7 +395,7 @@ void learner_near_tick(struct learner *l)
         publish(l, NULL);
         return;
     }
-    if (last_change(l->serving.beliefs) != n->last_change_us) {
+    if (hash_changes(l->serving.beliefs) != n->last_changes) {
         n->news = true; /* what was said of a model before it changed misleads: that is urgent */
         pause = LEAST_US;
     }

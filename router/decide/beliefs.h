@@ -31,7 +31,7 @@ struct beliefs_arm_in {
     double cap;          /* most of the first choices it may get (canaries), 0..1; 1: no cap */
     bool explorable;     /* may get exploration's share */
     const struct scorer_record *scored_by; /* whose bins are counted; NULL: the default's */
-    int64_t changed_us; /* since when labels of the last hours are whole (change.h); CHANGE_NONE */
+    int64_t changed_us; /* since when it succeeds as it does now (change.h); CHANGE_NONE */
 };
 
 struct beliefs_class_in {

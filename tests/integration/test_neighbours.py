@@ -4,7 +4,10 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from scripted import Upstream, whole
@@ -17,6 +20,8 @@ FORMS = {"easy": ["what is the capital of {}", "which river flows through {}", "
 KEYS = {"small": "sk-small-0123456789", "big": "sk-big-0123456789", "any": "sk-any-0123456789"}  # of tenants; two stay with one model
 NAMES = "oslo paris rome lima cairo delhi quito seoul tunis vienna dublin lisbon prague athens bergen malta".split()
 RING = [(kind, form.format(name)) for name in NAMES for i in range(4) for kind in ("easy", "hard") for form in [FORMS[kind][i]]]
+EASY = [(kind, text) for kind, text in RING if kind == "easy"]
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 class Model(Upstream):
@@ -88,18 +93,27 @@ def say(weir, request_id, good, tenant):
     weirproc.wait_until(taken, 20, f"{request_id} to be known")
 
 
-def teach(weir):
-    """Each question goes to both models; the cheap one fails on the hard ones. Returns the cheap one's requests."""
-    def one(job):
-        tenant, (kind, text) = job
+def tell(weir, tenant, questions, good):
+    """Each question goes to the tenant's model, and good(kind) is said of the answer. Returns the requests."""
+    def one(question):
+        kind, text = question
         head = ask(weir, text, KEYS[tenant])
         assert head["x-weir-model"] == ("cheap" if tenant == "small" else "dear")
-        say(weir, head["x-request-id"], tenant == "big" or kind == "easy", tenant)
+        say(weir, head["x-request-id"], good(kind), tenant)
         return head["x-request-id"]
-    weirproc.wait_until(lambda: "contexts" in beliefs(weir), 60, "the first beliefs")
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(one, [("big", q) for q in RING[:40]]))
-        return list(pool.map(one, [("small", q) for q in RING]))
+        return list(pool.map(one, questions))
+
+
+def await_beliefs(weir):
+    weirproc.wait_until(lambda: "contexts" in beliefs(weir), 60, "the first beliefs")
+
+
+def teach(weir):
+    """Each question goes to both models; the cheap one fails on the hard ones. Returns the cheap one's requests."""
+    await_beliefs(weir)
+    tell(weir, "big", RING[:40], lambda kind: True)
+    return tell(weir, "small", RING, lambda kind: kind == "easy")
 
 
 def beliefs(weir):
@@ -185,3 +199,50 @@ def test_another_replica_sees_them(redis, start, upstream, tmp_path):  # the Red
     goes_apart(two)
     say(one, ids[-1], None, "small")  # the last word of all
     await_neighbours(two, len(RING) + 39)
+
+
+@pytest.fixture
+def faketime():
+    """The environment in which the wall clock is libfaketime's; that of timers is not."""
+    linked = subprocess.run(["ldd", weirproc.build_dir() / "gateway" / "weir"], capture_output=True, text=True, check=True).stdout
+    if not FAKETIME or "libasan" in linked or "libtsan" in linked:
+        pytest.skip("no libfaketime, or a sanitizer: the two do not go together")
+    return {"LD_PRELOAD": str(FAKETIME), "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+
+
+def test_what_a_model_did_before_it_changed_is_forgotten(start, upstream, tmp_path, faketime):
+    """The cheap model was right on the whole family and is so no more. That the dear one fails on the other keeps neighbours trusted."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    gateway = start(policy(upstream.url, tmp_path), {**faketime, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"})
+    await_beliefs(gateway)
+    tell(gateway, "big", RING, lambda kind: kind == "easy")
+    tell(gateway, "small", EASY, lambda kind: True)
+    await_neighbours(gateway, len(RING) + len(EASY))
+
+    (tmp_path / "next").write_text("+10m")  # whole or not at all
+    (tmp_path / "next").rename(clock)
+    tell(gateway, "small", EASY[:24], lambda kind: False)
+
+    def changed():
+        models = [m for c in beliefs(gateway)["contexts"] for m in c["models"]]
+        return {m["model"] for m in models if "changed_at" in m} == {"cheap"}
+    weirproc.wait_until(changed, 30, "the change to be known")
+
+    def forgotten():
+        """Expected is little of it now, so that answers from before would say: these are easy questions."""
+        _, now = first_choice(gateway, FORMS["easy"][0].format("riga"))
+        return now["dear"]["neighbours"] > 0.3 and now["cheap"]["neighbours"] <= 0
+    weirproc.wait_until(forgotten, 20, "the cheap model not to be lifted by what it did before")
+    assert neighbours(gateway) == {"questions": len(RING) + 24, "trust": 1}
+
+
+def test_they_follow_when_the_wall_clock_runs_fast(start, upstream, tmp_path, faketime):
+    """Long runs are made short so. How long they rest hangs on the CPU time that they took, which libfaketime makes run fast, too."""
+    gateway = start(policy(upstream.url, tmp_path), {**faketime, "FAKETIME": "+0 x2000"})
+    ids = teach(gateway)
+    until = time.monotonic() + 50 * weirproc.slowness()  # of rests of a minute there is no room for five
+    for i, one in enumerate(ids[:5]):
+        say(gateway, one, None, "small")
+        await_neighbours(gateway, len(RING) + 40 - i - 1)
+    assert time.monotonic() < until
