@@ -23,7 +23,7 @@ static json_t *price_json(const struct price *p)
     json_put(o, "budget_takes", json_real(p->beta));
     json_put_share(o, "floor", p->floor);
     json_put_bool(o, "floor_reachable", p->floor_reachable);
-    json_put(o, "success_error", json_real(p->error));
+    json_put(o, "success_error", json_real(p->blend_error));
     put_nanousd(o, "without_doubt_nanousd", p->bold);
     json_put(o, "without_doubt_share", json_real(p->bold_share));
     return o;
@@ -70,7 +70,7 @@ static json_t *foresight_json(const struct foresight *f)
     return o;
 }
 
-static json_t *arm_json(const struct beliefs_context *c, int j)
+static json_t *arm_json(const struct beliefs_context *c, int j, double first)
 {
     const struct beliefs_arm *a = &c->arm[j];
     json_t *o = json_object();
@@ -85,7 +85,7 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     json_put(o, "cost_factor", json_real(a->cost_factor));
     json_put(o, "latency_ms", json_real(a->latency_ms));
     put_nanousd(o, "index_nanousd", a->index);
-    json_put(o, "propensity", json_real((double)c->propensity[j] / BELIEFS_UNIT));
+    json_put(o, "propensity", json_real(first));
     json_put(o, "auroc", json_real(a->auroc));
     json_put_bool(o, "gated_on_confidence", a->informative);
     json_put(o, "shift", json_real(a->shift));
@@ -97,17 +97,18 @@ static json_t *arm_json(const struct beliefs_context *c, int j)
     return o;
 }
 
-/* In which order they are asked, how likely, and when an answer is enough. */
-static json_t *way_json(const struct beliefs_context *c)
+/* In which order they are asked, how likely, and when an answer is enough. first: by arm;
+ * NULL: only the order is of interest. */
+static json_t *way_json(const struct beliefs_context *c, const struct beliefs_way_step *way,
+                        const double *first)
 {
-    struct beliefs_way_step way[PANDORA_BOXES];
     json_t *steps = json_array();
-    int n = beliefs_way(c, way);
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < c->arms; i++) {
         json_t *o = json_object();
         json_put_text(o, "model", c->arm[way[i].arm].model);
-        json_put(o, "first", json_real(way[i].first));
+        if (first)
+            json_put(o, "first", json_real(first[way[i].arm]));
         json_put(o, "asked", json_real(way[i].asked));
         json_put(o, "enough", json_real(way[i].enough));
         json_array_append_new(steps, o);
@@ -129,18 +130,22 @@ static json_t *context_json(const struct beliefs_context *c, const struct neighb
 {
     const struct neighbours_route *near = neighbours_find(n, slice_str(c->route));
     json_t *o = json_object(), *arms = json_array();
+    struct beliefs_way way;
 
+    beliefs_way(c, &way);
     for (int j = 0; j < c->arms; j++)
-        json_array_append_new(arms, arm_json(c, j));
+        json_array_append_new(arms, arm_json(c, j, way.first[j]));
     json_put_text(o, "route", c->route);
     json_put_text(o, "class", c->label);
     json_put(o, "requests", json_real(c->traffic));
     json_put(o, "price", price_json(&c->price));
-    json_put(o, "expected_success", json_real(c->outlook.success));
-    put_nanousd(o, "expected_cost_nanousd", c->outlook.cost);
+    json_put(o, "expected_success", json_real(way.success));
+    put_nanousd(o, "expected_cost_nanousd", way.cost_nanousd);
     json_put(o, "bias", json_real(c->bias));
     json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
-    json_put(o, "way", way_json(c));
+    json_put(o, "way", way_json(c, way.step, way.first));
+    if (way.bold_share > 0)
+        json_put(o, "way_without_doubt", way_json(c, way.bold, NULL));
     json_put(o, "models", arms);
     if (near)
         json_put(o, "neighbours", neighbours_json(near));

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "gateway/json_put.h"
-#include "router/decide/beliefs.h"
+#include "router/decide/beliefs_way.h"
 
 static json_t *number(double x)
 {
@@ -85,11 +85,13 @@ static json_t *mix(const struct bench_figures *f)
 static json_t *class_of(const struct beliefs_context *c)
 {
     json_t *o = json_object();
+    struct beliefs_way way;
 
+    beliefs_way(c, &way);
     json_put_text(o, "class", c->label);
     json_put_text(o, "one_model_is_best", c->single < 0 ? NULL : c->arm[c->single].model);
-    json_put(o, "usd_per_1000", number(c->outlook.cost / 1e6));
-    json_put(o, "success", number(c->outlook.success));
+    json_put(o, "usd_per_1000", number(way.cost_nanousd / 1e6));
+    json_put(o, "success", number(way.success));
     return o;
 }
 

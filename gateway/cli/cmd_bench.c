@@ -12,6 +12,7 @@
 #include "gateway/cli/exit.h"
 #include "gateway/cli/out.h"
 #include "gateway/cli/training.h"
+#include "router/decide/beliefs_way.h"
 #include "router/encoder/features.h"
 
 struct bench {
@@ -418,13 +419,15 @@ static void put_classes(const struct beliefs *b)
 {
     for (size_t i = 0; i < beliefs_count(b); i++) {
         const struct beliefs_context *c = beliefs_at(b, i);
+        struct beliefs_way way;
         if (c->traffic <= 0)
             continue;
+        beliefs_way(c, &way);
         if (c->single >= 0)
             printf("class '%s': one model is best: %s\n", c->label, c->arm[c->single].model);
         else
             printf("class '%s': a cascade: success %.3f at USD %.4g per 1,000\n", c->label,
-                   c->outlook.success, c->outlook.cost / 1e6);
+                   way.success, way.cost_nanousd / 1e6);
     }
 }
 

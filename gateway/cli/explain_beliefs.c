@@ -14,6 +14,7 @@
 
 #define BELIEFS_PATH "/admin/beliefs"
 #define READ_MS      10000
+#define LEAST_ASKED  0.0005 /* what is shown as 0.0 % is not told */
 
 /* The context of the class, else of the queries that are of none. */
 static const json_t *find(const json_t *contexts, const char *route, struct slice class_name)
@@ -180,6 +181,25 @@ static void tell_step(const json_t *context, const json_t *step, bool last, FILE
         fprintf(f, "; enough from a chance of %.2f on\n", admin_client_number(step, "enough"));
 }
 
+/* The way of those requests that are decided as if nothing were in doubt, as far as it is gone. */
+static void tell_without_doubt(const json_t *context, FILE *f)
+{
+    const json_t *way = json_object_get(context, "way_without_doubt");
+    double share = admin_client_number(json_object_get(context, "price"), "without_doubt_share");
+
+    for (size_t i = 0; i < json_array_size(way); i++) {
+        const json_t *step = json_array_get(way, i), *next = json_array_get(way, i + 1);
+        if (i == 0)
+            fprintf(f, "  %.0f %% of these as if nothing were in doubt:", 100 * share);
+        fprintf(f, " %s", admin_client_text(step, "model"));
+        if (admin_client_number(next, "asked") < LEAST_ASKED)
+            break;
+        fprintf(f, ", enough from a chance of %.2f on, then", admin_client_number(step, "enough"));
+    }
+    if (way)
+        fputc('\n', f);
+}
+
 void explain_beliefs_tell(const struct explain_beliefs *e, FILE *f)
 {
     const json_t *way = json_object_get(e->context, "way");
@@ -191,6 +211,7 @@ void explain_beliefs_tell(const struct explain_beliefs *e, FILE *f)
         tell_head(e, f);
     for (size_t i = 0; i < steps; i++)
         tell_step(e->context, json_array_get(way, i), i + 1 == steps, f);
+    tell_without_doubt(e->context, f);
     if (*single)
         fprintf(f, "for this class one model is best: %s; a cascade gains nothing on it\n", single);
     if (e->why[0])

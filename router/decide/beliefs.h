@@ -109,7 +109,6 @@ struct beliefs_context {
     double traffic;                   /* requests that stand behind it, after decay */
     float floor_share[PANDORA_BOXES]; /* least propensity of an arm: exploration, cold start */
     float draw[BELIEFS_DRAWS][PANDORA_BOXES]; /* indices under draws from the posterior */
-    uint32_t propensity[PANDORA_BOXES]; /* of the first choice, all arms allowed, mean costs */
     int single; /* the one arm that is best here by itself; -1: none, or little is known of it */
 };
 

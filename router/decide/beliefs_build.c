@@ -4,7 +4,7 @@
  *   believe_arm    one arm in one context: shares, curve, cost
  *   shift_models   what the last hours say, first for the model, then for the context
  *   set_price      v of a route or of each class
- *   beliefs_draw   the first choice's propensities */
+ *   beliefs_draw   what the first choice's propensities are made from */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>

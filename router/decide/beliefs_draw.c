@@ -118,11 +118,6 @@ static void set_floors(struct beliefs_context *c, const struct beliefs_objective
 void beliefs_draw(struct beliefs_context *c, const struct curve *curve, const double *cost_error,
                   const struct beliefs_objective *o, uint64_t seed)
 {
-    double index[PANDORA_BOXES];
-
     draw_all(c, curve, cost_error, seed);
     set_floors(c, o);
-    for (int j = 0; j < c->arms; j++)
-        index[j] = c->arm[j].index;
-    beliefs_propensities(c, index, NULL, ~0u, true, c->propensity);
 }

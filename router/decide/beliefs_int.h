@@ -14,7 +14,7 @@ struct beliefs {
     uint64_t version;
 };
 
-/* Fills c->draw and c->propensity from c's arms and their curves (beliefs_draw.c). */
+/* Fills c->draw and c->floor_share from c's arms and their curves (beliefs_draw.c). */
 void beliefs_draw(struct beliefs_context *c, const struct curve *curve, const double *cost_error,
                   const struct beliefs_objective *o, uint64_t seed);
 

@@ -110,3 +110,17 @@ void pandora_expect(const struct pandora_box *boxes, int count, double v,
     expect_maximum(points, n, count, out);
     out->cost = v * out->success - out->utility;
 }
+
+static double blend(double a, double b, double share)
+{
+    return a + share * (b - a);
+}
+
+void pandora_blend(struct pandora_outlook *o, const struct pandora_outlook *other, double share)
+{
+    o->utility = blend(o->utility, other->utility, share);
+    o->success = blend(o->success, other->success, share);
+    o->cost = blend(o->cost, other->cost, share);
+    for (int j = 0; j < PANDORA_BOXES; j++)
+        o->at_stake[j] = blend(o->at_stake[j], other->at_stake[j], share);
+}

@@ -43,5 +43,7 @@ struct pandora_outlook {
 };
 void pandora_expect(const struct pandora_box *boxes, int count, double v,
                     struct pandora_outlook *out);
+/* Becomes that of requests of which `share` go the other way. */
+void pandora_blend(struct pandora_outlook *o, const struct pandora_outlook *other, double share);
 
 #endif

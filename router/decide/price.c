@@ -27,17 +27,23 @@ struct expected {
     double success, cost, error;
 };
 
-static struct expected price_expect(const struct price_traffic *t, double v)
+/* At v, but for a share of the requests at `bold`. */
+static struct expected expect_blend(const struct price_traffic *t, double v, double bold,
+                                    double share)
 {
     struct expected e = {0};
     double shared[PANDORA_BOXES] = {0}, variance = 0;
 
     for (int g = 0; g < t->classes; g++) {
-        struct pandora_outlook o;
+        struct pandora_outlook o, other;
         double w = weight_of(t, g);
         if (w <= 0)
             continue;
         pandora_expect(t->boxes[g], t->count, v, &o);
+        if (share > 0) {
+            pandora_expect(t->boxes[g], t->count, bold, &other);
+            pandora_blend(&o, &other, share);
+        }
         e.success += w * o.success;
         e.cost += w * o.cost;
         for (int j = 0; j < t->count; j++) {
@@ -50,6 +56,11 @@ static struct expected price_expect(const struct price_traffic *t, double v)
         variance += shared[j] * shared[j];
     e.error = sqrt(variance);
     return e;
+}
+
+static struct expected price_expect(const struct price_traffic *t, double v)
+{
+    return expect_blend(t, v, v, 0);
 }
 
 /* Success of the best single model over all classes. */
@@ -256,4 +267,6 @@ void price_solve(const struct price_traffic *t, const struct price_objective *o,
     out->success = e.success;
     out->cost = e.cost;
     out->error = e.error;
+    out->blend_error =
+        out->bold_share > 0 ? expect_blend(t, out->v, out->bold, out->bold_share).error : e.error;
 }

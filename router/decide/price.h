@@ -36,6 +36,7 @@ struct price {
     bool floor_reachable;                  /* by what is expected, whatever is in doubt */
     double success, cost; /* expected at v, per request; success before the bias is taken off */
     double error;         /* standard error of that success */
+    double blend_error; /* the same of all requests, those that are decided by `bold` among them */
 };
 
 /* What is not known of a box's chances, variances of their log-odds: in this class alone, and in

@@ -83,9 +83,18 @@ def test_a_price_says_what_doubt_adds(start, upstream, weir, tmp_path):
     assert f"expected: {100 * context['expected_success']:.1f} +- {100 * price['success_error']:.1f} % successes at ${context['expected_cost_nanousd'] / 1e9:.6f}" in told
     assert (f"{100 * price['without_doubt_share']:.0f} % of the requests are decided as if nothing were in doubt: "
             f"${price['without_doubt_nanousd'] / 1e9:.6f}\n") in told
+    careful, bold = context["way"], context["way_without_doubt"]
+    assert [s["model"] for s in careful] == [s["model"] for s in bold] == ["small", "big"]
+    assert 0 < careful[1]["asked"] < 1 - price["without_doubt_share"] and bold[1]["asked"] == 0 and bold[0]["enough"] < careful[0]["enough"]
+    first = {m["model"]: m["propensity"] for m in context["models"]}
+    assert first == {s["model"]: s["first"] for s in careful} and first["small"] >= price["without_doubt_share"] - 1e-4
+    told = weir("explain", low.policy_file, "--model", "auto", "--url", low.admin, QUESTION).stdout
+    assert f"  {100 * price['without_doubt_share']:.0f} % of these as if nothing were in doubt: small\n" in told
 
     for gateway, floor, reachable in ((high, 0.999, False), (none, None, True)):  # nothing to be gained, nothing to be kept
-        price = believed(gateway)["price"]
+        context = believed(gateway)
+        price = context["price"]
+        assert "way_without_doubt" not in context
         assert price["floor"] == floor and price["floor_reachable"] is reachable and 0.05 < price["success_error"] < 0.5
         assert price["without_doubt_nanousd"] == price["success_nanousd"] and price["without_doubt_share"] == 0
         told = weir("beliefs", "--url", gateway.admin).stdout

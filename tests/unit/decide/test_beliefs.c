@@ -59,6 +59,16 @@ static const struct beliefs_context *context(const struct world *w, const char *
     return beliefs_find(w->beliefs, SLICE("r"), slice_str(label));
 }
 
+/* Of the first choice at the class's mean costs, where all arms may answer. */
+static void propensities(const struct beliefs_context *c, uint32_t out[PANDORA_BOXES])
+{
+    double index[PANDORA_BOXES] = {0};
+
+    for (int j = 0; j < ARMS; j++)
+        index[j] = c->arm[j].index;
+    beliefs_propensities(c, index, NULL, ~0u, true, out);
+}
+
 static void nothing_known_is_survivable(void **state)
 {
     struct world w;
@@ -68,12 +78,13 @@ static void nothing_known_is_survivable(void **state)
     w.objective.price.floor_of_best = 0.97;
     build(&w);
     const struct beliefs_context *c = context(&w, "easy");
-    uint32_t sum = 0;
+    uint32_t sum = 0, share[PANDORA_BOXES];
+    propensities(c, share);
     for (int j = 0; j < ARMS; j++) {
         assert_true(isfinite(c->arm[j].index) && c->arm[j].success > 0.3 && c->arm[j].success < 1);
         assert_true(c->arm[j].low < c->arm[j].success && c->arm[j].success < c->arm[j].high);
-        assert_true(c->propensity[j] > 0); /* what is not known is tried */
-        sum += c->propensity[j];
+        assert_true(share[j] > 0); /* what is not known is tried */
+        sum += share[j];
     }
     assert_int_equal(sum, BELIEFS_UNIT);
     /* dearer models are expected to be better */
@@ -120,7 +131,9 @@ static void one_model_may_be_best(void **state)
     assert_int_equal(c->single, 0);
     assert_false(c->arm[0].informative);
     assert_true(c->arm[0].p[0][0] == c->arm[0].p[0][11]);
-    assert_true(c->propensity[0] > 0.9 * BELIEFS_UNIT);
+    uint32_t share[PANDORA_BOXES];
+    propensities(c, share);
+    assert_true(share[0] > 0.9 * BELIEFS_UNIT);
     beliefs_unref(w.beliefs);
 }
 
@@ -183,7 +196,9 @@ static void a_floor_between_two_models_is_no_tie(void **state)
     build(&w);
     const struct beliefs_context *c = context(&w, "easy");
     assert_true(c->price.floor_reachable);
-    assert_true(c->propensity[1] > 0.95 * BELIEFS_UNIT);
+    uint32_t share[PANDORA_BOXES];
+    propensities(c, share);
+    assert_true(share[1] > 0.95 * BELIEFS_UNIT);
     beliefs_box(&c->arm[0], 0, 1250, c->price.v, &low);
     beliefs_box(&c->arm[1], 0, 25000, c->price.v, &high);
     assert_true(pandora_index(&high, c->price.v) > pandora_index(&low, c->price.v));
@@ -289,8 +304,9 @@ static void caps_and_floors_of_propensities(void **state)
     count(&w.slow[1][1], 11, 1000, 0.99, 1100);
     build(&w);
     const struct beliefs_context *c = context(&w, "easy");
-    assert_true(c->propensity[1] <= 0.05 * BELIEFS_UNIT + 1); /* better, but a canary */
-    assert_true(c->propensity[0] >= 0.94 * BELIEFS_UNIT);
+    propensities(c, share);
+    assert_true(share[1] <= 0.05 * BELIEFS_UNIT + 1); /* better, but a canary */
+    assert_true(share[0] >= 0.94 * BELIEFS_UNIT);
     index[0] = c->arm[0].index;
     index[1] = c->arm[1].index;
     beliefs_propensities(c, index, NULL, 2, true, share); /* it alone may answer */
@@ -320,7 +336,7 @@ static void equal_counts_give_equal_bits(void **state)
     for (size_t i = 0; i < beliefs_count(a.beliefs); i++) {
         const struct beliefs_context *x = beliefs_at(a.beliefs, i), *y = beliefs_at(b.beliefs, i);
         assert_memory_equal(x->draw, y->draw, sizeof x->draw);
-        assert_memory_equal(x->propensity, y->propensity, sizeof x->propensity);
+        assert_memory_equal(x->floor_share, y->floor_share, sizeof x->floor_share);
         assert_memory_equal(&x->price, &y->price, sizeof x->price);
     }
     struct beliefs *again = beliefs_ref(a.beliefs);
@@ -409,10 +425,16 @@ static void doubt_aims_higher(void **state)
     assert_true(known->v < 20000 && doubted->v > 100 * known->v);
     assert_true(doubted->bold < 0.01 * doubted->v);
     assert_true(doubted->bold_share > 0.1 && doubted->bold_share < 0.9);
+    assert_true(known->blend_error == known->error && known->bold_share == 0);
     assert_true(doubted->floor_reachable && known->floor_reachable);
+    /* the big one is all that careful requests hang on, the small one all that the others do */
+    const double careful = (1 - doubted->bold_share) * doubted->error, share = doubted->bold_share,
+                 both = doubted->blend_error;
     few.objective.price.window = 0; /* on average: doubt is as often too low as too high */
     build(&few);
-    assert_true(context(&few, "easy")->price.bold_share == 0);
+    const struct price *mean = &context(&few, "easy")->price;
+    assert_true(mean->bold_share == 0 && mean->v < 20000);
+    assert_true(fabs(both - hypot(careful, share * mean->error)) < 1e-6);
     beliefs_unref(few.beliefs);
     beliefs_unref(many.beliefs);
 }
@@ -436,7 +458,9 @@ static void what_is_hardly_known_is_only_tried(void **state)
         build(&w);
         const struct beliefs_context *c = context(&w, "easy");
         assert_true(c->arm[1].labels < BELIEFS_LITTLE_KNOWN && c->arm[1].index > c->arm[0].index);
-        tried[floor] = (double)c->propensity[1] / BELIEFS_UNIT;
+        uint32_t share[PANDORA_BOXES];
+        propensities(c, share);
+        tried[floor] = (double)share[1] / BELIEFS_UNIT;
     }
     assert_true(tried[0] > 0.5);
     assert_true(tried[1] > 0.05 && tried[1] < 0.25);

@@ -597,11 +597,13 @@ static void no_shift_changes_nothing(void **state)
 {
     struct beliefs_objective o = worth(30000);
     const double none[ARMS] = {0};
+    struct beliefs_way way;
     struct world w;
     struct plan a, b;
 
     (void)state;
     world_init(&w, &o, 1);
+    beliefs_way(w.context, &way);
     struct plan_question q = question(&w);
     q.explore = true;
     for (q.seed = 0; q.seed < 500; q.seed++) {
@@ -620,8 +622,8 @@ static void no_shift_changes_nothing(void **state)
         }
         assert_int_equal(x.arm, y.arm);
         assert_memory_equal(&a.log, &b.log, sizeof a.log);
-        assert_memory_equal(a.log.choice[0].propensity, w.context->propensity,
-                            ARMS * sizeof *w.context->propensity);
+        for (int j = 0; j < ARMS; j++)
+            assert_true(a.log.choice[0].propensity[j] == way.first[j] * BELIEFS_UNIT);
     }
     beliefs_unref(w.beliefs);
 }
@@ -637,12 +639,25 @@ static int random_bin(const struct beliefs_arm *a, int stage, struct rng *rng)
     return b;
 }
 
+/* One request on answers as they are believed to be, to its end. */
+static void walk(struct plan *p, const struct plan_question *q, struct rng *rng)
+{
+    struct plan_step s;
+
+    for (s = plan_begin(p, q); s.verb == PLAN_ASK; s = plan_next(p, ~0u)) {
+        const struct beliefs_arm *a = &q->beliefs->arm[s.arm];
+        int stage = p->log.choice[p->log.count - 1].stage;
+        plan_answer(p, curve_middle(random_bin(a, stage, rng)), PLAN_UNCHECKED, a->cost_nanousd);
+    }
+    assert_int_equal(s.verb, PLAN_SERVE);
+}
+
 /* What is said of a class beforehand is what requests then do. */
 static void the_way_is_the_one_that_is_gone(void **state)
 {
     enum { RUNS = 20000 };
     struct beliefs_objective o = worth(100000);
-    struct beliefs_way_step way[PANDORA_BOXES];
+    struct beliefs_way way;
     double asked[ARMS] = {0}, all = 0, enough = 1;
     struct world w;
     struct plan p;
@@ -653,28 +668,148 @@ static void the_way_is_the_one_that_is_gone(void **state)
     struct plan_question q = question(&w);
     rng_seed(&rng, 5);
     for (int i = 0; i < RUNS; i++) {
-        for (struct plan_step s = plan_begin(&p, &q); s.verb == PLAN_ASK; s = plan_next(&p, ~0u)) {
-            const struct beliefs_arm *a = &w.context->arm[s.arm];
-            int stage = p.log.choice[p.log.count - 1].stage;
-            asked[s.arm] += 1.0 / RUNS;
-            plan_answer(&p, curve_middle(random_bin(a, stage, &rng)), PLAN_UNCHECKED,
-                        a->cost_nanousd);
-        }
+        walk(&p, &q, &rng);
+        for (int j = 0; j < ARMS; j++)
+            asked[j] += (p.asked >> j & 1) * 1.0 / RUNS;
         if (p.log.count == 2) /* the first answer was enough */
             enough = fmin(enough, p.log.choice[1].best_p);
     }
-    assert_int_equal(beliefs_way(w.context, way), ARMS);
-    assert_true(way[0].asked == 1 && way[1].asked > 0.2 && way[1].asked < 0.8);
+    beliefs_way(w.context, &way);
+    assert_true(way.step[0].asked == 1 && way.step[1].asked > 0.2 && way.step[1].asked < 0.8);
     for (int i = 0; i < ARMS; i++) {
-        assert_true(fabs(way[i].asked - asked[way[i].arm]) < 5 * sqrt(0.25 / RUNS));
-        assert_true(way[i].first == w.context->propensity[way[i].arm] / (double)BELIEFS_UNIT);
-        assert_true(i == 0 ||
-                    w.context->arm[way[i].arm].index <= w.context->arm[way[i - 1].arm].index);
-        all += way[i].first;
+        const struct beliefs_way_step *s = &way.step[i];
+        assert_true(fabs(s->asked - asked[s->arm]) < 5 * sqrt(0.25 / RUNS));
+        assert_true(i == 0 || w.context->arm[s->arm].index <= w.context->arm[s[-1].arm].index);
+        all += way.first[i];
     }
     assert_true(fabs(all - 1) < 1e-9);
-    assert_true(way[0].enough > 0 && way[0].enough <= enough);
-    assert_true(way[ARMS - 1].enough == 0);
+    assert_true(way.step[0].enough > 0 && way.step[0].enough <= enough);
+    assert_true(way.step[ARMS - 1].enough == 0);
+    assert_true(way.bold_share == 0 && way.success == w.context->outlook.success);
+    beliefs_unref(w.beliefs);
+}
+
+/* Requests of one price that begin with the best by its index, as many as came. */
+struct gone {
+    double asked[ARMS], success, cost, runs, enough;
+};
+
+static void add_gone(struct gone *g, const struct plan *p)
+{
+    for (int j = 0; j < ARMS; j++)
+        g->asked[j] += p->asked >> j & 1;
+    g->success += p->best_p;
+    g->cost += p->spent_nanousd;
+    g->runs++;
+    if (p->log.count == 2)
+        g->enough = fmin(g->enough, p->log.choice[1].best_p);
+}
+
+/* Of all requests, from those of both prices. */
+static double of_both(double careful, double bold, double share)
+{
+    return (1 - share) * careful + share * bold;
+}
+
+/* What is shown of a class, of which a share of the requests is decided as if nothing were in
+ * doubt, against what its requests do. *success, *cost: of these, but for what is explored. */
+static void hold_shown_against_done(const struct world *w, struct beliefs_way *way, double *success,
+                                    double *cost)
+{
+    enum { RUNS = 20000 };
+    const struct price *price = &w->context->price;
+    struct gone careful = {.enough = 1}, bold = {.enough = 1};
+    double first[ARMS] = {0}, error = 5 * sqrt(0.25 / RUNS);
+    struct plan_question q = question(w);
+    struct plan p;
+    struct rng rng;
+
+    assert_true(price->bold_share > 0.1 && price->bold_share < 0.9);
+    beliefs_way(w->context, way);
+    assert_true(way->bold_share == price->bold_share);
+    rng_seed(&rng, 5);
+    q.explore = true;
+    for (q.seed = 0; q.seed < RUNS; q.seed++) {
+        walk(&p, &q, &rng);
+        for (int j = 0; j < ARMS; j++)
+            assert_true(p.log.choice[0].propensity[j] == way->first[j] * BELIEFS_UNIT);
+        int arm = p.log.choice[0].chosen;
+        first[arm] += 1.0 / RUNS;
+        if (p.log.v == price->bold)
+            add_gone(&bold, &p);
+        else if (arm == way->step[0].arm)
+            add_gone(&careful, &p);
+    }
+    assert_true(careful.runs > RUNS / 10 && bold.runs > RUNS / 10);
+    for (int i = 0; i < ARMS; i++) {
+        int arm = way->step[i].arm, next = way->bold[i].arm;
+        double asked = of_both(careful.asked[arm] / careful.runs, bold.asked[arm] / bold.runs,
+                               way->bold_share);
+        assert_true(fabs(first[arm] - way->first[arm]) < error);
+        assert_true(fabs(asked - way->step[i].asked) < 2 * error);
+        assert_true(fabs(bold.asked[next] / bold.runs - way->bold[i].asked) < 2 * error);
+    }
+    *success = of_both(careful.success / careful.runs, bold.success / bold.runs, way->bold_share);
+    *cost = of_both(careful.cost / careful.runs, bold.cost / bold.runs, way->bold_share);
+    assert_true(careful.enough >= way->step[0].enough && bold.enough >= way->bold[0].enough);
+    assert_true(way->bold[0].enough < way->step[0].enough);
+}
+
+/* As in doubt_is_put_aside_now_and_then: `hopeful` would do, but too little is known of it. */
+static void hopeful_or_sure(struct world *w, int hopeful, int sure, double cap)
+{
+    struct beliefs_objective o = beliefs_objective_default;
+
+    memset(w, 0, sizeof *w);
+    o.flip = 0;
+    o.price.floor = 0.7;
+    answers(&w->slow[0], 5, 1000, 0.3, 1000);
+    answers(&w->slow[hopeful], 5, 18, 0.8, 5000);
+    answers(&w->slow[sure], 5, 1000, 0.95, 20000);
+    build(w, &o, cap);
+}
+
+static void what_is_shown_has_the_bold_share_in_it(void **state)
+{
+    struct beliefs_objective o = beliefs_objective_default;
+    const struct pandora_outlook *careful;
+    struct beliefs_way way;
+    double success, cost;
+    struct world w;
+
+    (void)state;
+    hopeful_or_sure(&w, 1, 2, 1);
+    hold_shown_against_done(&w, &way, &success, &cost);
+    careful = &w.context->outlook;
+    assert_true(fabs(success - way.success) < 1e-6 && fabs(cost - way.cost_nanousd) < 1e-6 * cost);
+    assert_true(way.step[0].arm == 2 && way.bold[0].arm == 1);
+    assert_true(way.first[1] > way.bold_share * 0.9 &&
+                way.step[0].asked < 1 - way.bold_share * 0.9);
+    assert_true(way.success < careful->success - 0.05 && way.cost_nanousd < 0.6 * careful->cost);
+    beliefs_unref(w.beliefs);
+
+    /* the hopeful one is a canary: it is no bold request's first */
+    hopeful_or_sure(&w, 2, 1, 0.1);
+    hold_shown_against_done(&w, &way, &success, &cost);
+    assert_true(w.context->arm[2].bold_index > w.context->arm[way.bold[0].arm].bold_index);
+    beliefs_unref(w.beliefs);
+
+    /* all begin with the small one, and only a poor answer of it parts them */
+    memset(&w, 0, sizeof w);
+    o.flip = 0;
+    o.price.floor = 0.8;
+    answers(&w.slow[0], 11, 600, 0.97, 1000);
+    answers(&w.slow[0], 1, 400, 0.1, 1000);
+    answers(&w.slow[1], 5, 18, 0.8, 5000);
+    answers(&w.slow[2], 5, 1000, 0.95, 20000);
+    build(&w, &o, 1);
+    hold_shown_against_done(&w, &way, &success, &cost);
+    careful = &w.context->outlook;
+    assert_true(fabs(success - way.success) < 0.04); /* closed: later answers are as first ones */
+    assert_true(fabs(cost - way.cost_nanousd) < 0.02 * cost);
+    assert_true(way.step[0].arm == 0 && way.step[1].arm == 2);
+    assert_true(way.bold[0].arm == 0 && way.bold[1].arm == 1);
+    assert_true(way.cost_nanousd < 0.6 * careful->cost);
     beliefs_unref(w.beliefs);
 }
 
@@ -697,6 +832,7 @@ int main(void)
         cmocka_unit_test(a_shift_moves_draws_in_log_odds),
         cmocka_unit_test(no_shift_changes_nothing),
         cmocka_unit_test(the_way_is_the_one_that_is_gone),
+        cmocka_unit_test(what_is_shown_has_the_bold_share_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -715,7 +715,7 @@ static void same_bits(const struct beliefs *a, const struct beliefs *b)
             x.arm[j].model = y.arm[j].model = NULL; /* names are each one's own copies */
         for (int j = 0; j < x.arms; j++)
             assert_memory_equal(&x.arm[j].p, &y.arm[j].p, sizeof x.arm[j].p);
-        assert_memory_equal(&x.propensity, &y.propensity, sizeof x.propensity);
+        assert_memory_equal(&x.floor_share, &y.floor_share, sizeof x.floor_share);
         assert_memory_equal(&x.draw, &y.draw, sizeof x.draw);
         assert_memory_equal(&x.price.v, &y.price.v, sizeof x.price.v);
     }
