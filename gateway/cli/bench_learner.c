@@ -363,3 +363,9 @@ struct beliefs *bench_learner_believe(const struct bench_learner *l,
     bench_counts_clear(&c);
     return b;
 }
+
+const struct beliefs_context *bench_context(const struct bench_set *s, const struct beliefs *b,
+                                            size_t row)
+{
+    return beliefs_find(b, SLICE(BENCH_ROUTE), slice_str(s->label[s->class_of[row]]));
+}

@@ -74,5 +74,8 @@ struct beliefs *bench_learner_believe(const struct bench_learner *l,
                                       const struct beliefs_objective *o, int64_t now_us,
                                       uint64_t seed);
 #define BENCH_ROUTE "bench"
+/* Those of a row's class. */
+const struct beliefs_context *bench_context(const struct bench_set *s, const struct beliefs *b,
+                                            size_t row);
 
 #endif

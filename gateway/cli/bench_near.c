@@ -24,12 +24,6 @@ struct collected {
     size_t rows;
 };
 
-static const struct beliefs_context *context_of(const struct bench_set *s, const struct beliefs *b,
-                                                size_t row)
-{
-    return beliefs_find(b, SLICE(BENCH_ROUTE), slice_str(s->label[s->class_of[row]]));
-}
-
 static void begin(const struct bench_set *s, const struct bench_vectors *v, struct collected *c)
 {
     struct bench_near *n = mem_zalloc(1, sizeof *n);
@@ -81,7 +75,7 @@ struct bench_near *bench_near_of_rows(const struct bench_set *s, const struct be
 
     begin(s, v, &c);
     for (size_t i = 0; i < count && i < EXANTE_ROWS; i++) {
-        const struct beliefs_context *class = context_of(s, b, rows[i]);
+        const struct beliefs_context *class = bench_context(s, b, rows[i]);
         for (int j = 0; j < s->arms; j++)
             remembered_outcome(&class->arm[j],
                                &(struct remembered){.bin = -1,
@@ -101,7 +95,7 @@ static size_t note_request(const struct bench_learner *l, const struct beliefs *
                            size_t end, struct exante_outcome *out, bool *told)
 {
     const struct bench_answer *last = &l->answer[end - 1];
-    const struct beliefs_context *class = context_of(l->set, b, last->row);
+    const struct beliefs_context *class = bench_context(l->set, b, last->row);
     size_t i = end;
 
     memset(out, 0, (size_t)l->set->arms * sizeof *out);
@@ -156,7 +150,7 @@ void bench_near_shift(const struct bench_near *n, const struct beliefs *b, size_
     if (!(trust > 0))
         return;
     for (int j = 0; j < n->set->arms; j++)
-        believed[j] = context_of(n->set, b, row)->arm[j].success;
+        believed[j] = bench_context(n->set, b, row)->arm[j].success;
     neighbours_lift(n->route, n->vectors.of + row * (size_t)n->vectors.dim, believed, n->place[row],
                     shift);
     for (int j = 0; j < n->set->arms; j++)

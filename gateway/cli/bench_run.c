@@ -57,12 +57,6 @@ static void give_answer(struct bench_learner *l, const struct bench_ask *q, stru
         a->feature[i] = feature[i];
 }
 
-static const struct beliefs_context *context_of(const struct bench_set *s, const struct beliefs *b,
-                                                size_t row)
-{
-    return beliefs_find(b, SLICE(BENCH_ROUTE), slice_str(s->label[s->class_of[row]]));
-}
-
 void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_result *out)
 {
     const struct bench_set *s = l->set;
@@ -72,7 +66,7 @@ void bench_ask(struct bench_learner *l, const struct bench_ask *q, struct bench_
         .mode = PLAN_OBJECTIVE,
         .arms = s->arms,
         .allowed = (1u << s->arms) - 1,
-        .beliefs = context_of(s, q->beliefs, q->row),
+        .beliefs = bench_context(s, q->beliefs, q->row),
         .shift = q->shift,
         .budget_nanousd = -1,
         .pin = -1,
