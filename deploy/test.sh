@@ -98,7 +98,7 @@ reports=$out/reports
 mkdir -p "$reports"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:exitcode=99:log_path=$reports/asan
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/ubsan
-export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1:exitcode=66:log_path=$reports/tsan
+export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1:exitcode=66:log_path=$reports/tsan:print_suppressions=0:suppressions=$root/deploy/tsan-suppressions.txt
 
 # The thread sanitizer of GCC 12 cannot map its shadow when the kernel randomises addresses widely.
 fixed_addresses() {
