@@ -248,8 +248,7 @@ static int64_t known_change(const struct building *b, const struct policy_route 
                             int64_t since_us)
 {
     const struct beliefs_arm *was = serving_arm(b->l, r, arm);
-    int64_t edge_us = tally_bucket_start(TALLY_QUICK, b->now_us) -
-                      (CHANGE_BUCKETS - 1) * tally_bucket_us(TALLY_QUICK);
+    int64_t edge_us = change_first_us(b->now_us);
 
     return was && strcmp(was->model, b->policy->models[r->steps[arm].model].name) == 0 &&
                    was->changed_us != CHANGE_NONE && was->changed_us < edge_us &&

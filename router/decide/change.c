@@ -11,10 +11,15 @@
 /* Labels on either side below which nothing is said. */
 #define LEAST 8
 
+int64_t change_first_us(int64_t now_us)
+{
+    return tally_bucket_start(TALLY_QUICK, now_us) -
+           (CHANGE_BUCKETS - 1) * tally_bucket_us(TALLY_QUICK);
+}
+
 void change_labels_init(struct change_labels *l, int64_t now_us)
 {
-    int64_t width_us = tally_bucket_us(TALLY_QUICK);
-    int64_t first_us = tally_bucket_start(TALLY_QUICK, now_us) - (CHANGE_BUCKETS - 1) * width_us;
+    int64_t width_us = tally_bucket_us(TALLY_QUICK), first_us = change_first_us(now_us);
 
     l->older = (struct change_bucket){0, 0, 0};
     for (int i = 0; i < CHANGE_BUCKETS; i++)

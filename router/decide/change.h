@@ -26,7 +26,9 @@ struct change_labels {
     struct change_bucket older; /* start_us: 0 */
 };
 
-/* No labels yet, of the day that ends with the bucket of `now`. */
+/* Where the day begins that ends with the bucket of `now`. */
+int64_t change_first_us(int64_t now_us);
+/* No labels yet, of that day. */
 void change_labels_init(struct change_labels *l, int64_t now_us);
 /* Labels of that moment; what lies after `now` is left out. */
 void change_labels_add(struct change_labels *l, int64_t when_us, double good, double bad);

@@ -9,6 +9,7 @@
 #include "tests/unit/cache/cache_harness.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/cache/samples.h"
+#include "tests/unit/sqlite_files.h"
 
 #define MANY 10000
 #define FEW  300
@@ -55,15 +56,9 @@ static int with_sqlite(void **state)
 
 static int without_sqlite(void **state)
 {
-    static const char *const ends[] = {"", "-wal", "-shm"};
-    char name[128];
-
     (void)state;
     cache_harness_clear(&h);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        snprintf(name, sizeof name, "%s%s", path, ends[i]);
-        unlink(name);
-    }
+    sqlite_files_remove(path);
     rmdir(folder);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "policies/policy_load.h"
 #include "router/ledger.h"
 #include "router/validate_set.h"
+#include "tests/unit/sqlite_files.h"
 
 /* The small model's answer looks fine 6 times in 10; it is right .95 of the time then, .3 else. The
  * big one is right .9 of the time. 200 tokens of each: 0.2 and 2 thousandths of a dollar. */
@@ -609,14 +610,8 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm"};
-
     (void)state;
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
+    sqlite_files_remove(path);
     return rmdir(dir);
 }
 

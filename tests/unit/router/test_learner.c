@@ -21,24 +21,15 @@
 #include "router/neighbours.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/policies/policy_fixture.h"
+#include "tests/unit/sqlite_files.h"
 
 static char dir[64], path[96], ledger_file[96];
 static struct redis_server redis;
 
-static void remove_database(const char *file)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", file, suffixes[i]);
-        unlink(name);
-    }
-}
-
 static void remove_files(void)
 {
-    remove_database(path);
-    remove_database(ledger_file);
+    sqlite_files_remove(path);
+    sqlite_files_remove(ledger_file);
 }
 
 static int begin(void **state)
@@ -511,7 +502,7 @@ static void without_a_ledger_to_read(void **state)
     struct learner *l = open_beside(ledger);
 
     (void)state;
-    remove_database(ledger_file);
+    sqlite_files_remove(ledger_file);
     assert_int_equal(word(l, "acme", "r1", "", 0, 1).err, ERR_OVERLOADED);
     learner_close(l);
     ledger_close(ledger);

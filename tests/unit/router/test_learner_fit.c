@@ -25,22 +25,13 @@
 #include "router/scorer_table.h"
 #include "tests/unit/cache/redis_server.h"
 #include "tests/unit/policies/policy_fixture.h"
+#include "tests/unit/sqlite_files.h"
 
 #define REQUESTS 600
 
 static char dir[64], path[96];
 static struct redis_server redis;
 static struct mailbox box;
-
-static void remove_files(void)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
-}
 
 static int begin(void **state)
 {
@@ -56,7 +47,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     (void)state;
-    remove_files();
+    sqlite_files_remove(path);
     if (redis.folder[0])
         redis_server_remove(&redis);
     return rmdir(dir);
@@ -65,7 +56,7 @@ static int end(void **state)
 static int each(void **state)
 {
     (void)state;
-    remove_files();
+    sqlite_files_remove(path);
     if (redis.pid)
         redis_server_do(&redis, "FLUSHALL");
     return 0;
@@ -407,7 +398,7 @@ static void labels_meanwhile(void **state)
         assert_int_equal(d.old.good + d.old.bad, 1000 * REQUESTS);
         same_labels(&d);
         learner_close(l);
-        remove_files();
+        sqlite_files_remove(path);
     }
 }
 

@@ -17,6 +17,7 @@
 #include "router/learner.h"
 #include "router/neighbours.h"
 #include "tests/unit/policies/policy_fixture.h"
+#include "tests/unit/sqlite_files.h"
 
 #define HOUR_US (INT64_C(3600) * 1000000)
 
@@ -57,14 +58,8 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm"};
-
     (void)state;
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
+    sqlite_files_remove(path);
     return rmdir(dir);
 }
 

@@ -14,6 +14,7 @@
 #include "base/stats.h"
 #include "router/ledger.h"
 #include "tests/unit/router/ledger_plain.h"
+#include "tests/unit/sqlite_files.h"
 
 static char dir[64], path[96];
 
@@ -26,27 +27,17 @@ static int make_dir(void **state)
     return 0;
 }
 
-static void remove_files(void)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
-}
-
 static int each_begins_without_files(void **state)
 {
     (void)state;
-    remove_files();
+    sqlite_files_remove(path);
     return 0;
 }
 
 static int remove_dir(void **state)
 {
     (void)state;
-    remove_files();
+    sqlite_files_remove(path);
     return rmdir(dir);
 }
 
@@ -549,14 +540,14 @@ static void what_cannot_be_opened(void **state)
           f);
     fclose(f);
     assert_null(ledger_open(path, 10, &t));
-    remove_files();
+    sqlite_files_remove(path);
 
     sqlite3_open(path, &db); /* somebody else's database */
     sqlite3_exec(db, "CREATE TABLE mine (x)", NULL, NULL, NULL);
     sqlite3_close(db);
     assert_null(ledger_open(path, 10, &t));
     assert_non_null(strstr(t.s, "something else"));
-    remove_files();
+    sqlite_files_remove(path);
 
     sqlite3_open(path, &db); /* a ledger of the future */
     sqlite3_exec(db, "CREATE TABLE requests (x); PRAGMA user_version = 99", NULL, NULL, NULL);
